@@ -1,0 +1,64 @@
+"""What a state_dict holds, without its values: keys, shapes and dtypes in order.
+
+Every reader produces a `StateDictSpec`; every later stage starts from two of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+Shape = tuple[int, ...]
+
+
+class TensorSpec(NamedTuple):
+    """One entry of a state_dict.
+
+    A named tuple, not a dataclass: a checkpoint may hold a hundred thousand of them.
+
+    Attributes:
+        key: its name in the state_dict.
+        shape: sizes of its dimensions; `()` for a scalar.
+        dtype: torch's word for it without the `torch.` ("float32", "bfloat16", "int64").
+        kind: "parameter" or "buffer", or None where the source does not say (files do not).
+        tied: key of the first entry that shares its storage, or None.
+    """
+
+    key: str
+    shape: Shape
+    dtype: str = "float32"
+    kind: str | None = None
+    tied: str | None = None
+
+
+@dataclass(frozen=True)
+class StateDictSpec:
+    """The keys of one side, in state_dict order.
+
+    Attributes:
+        name: what to call it in reports: the path, or the class of the model.
+        tensors: one `TensorSpec` per key, in state_dict order; keys are unique.
+        origin: how it was read, e.g. "safetensors, header only".
+        at: dotted path to the state_dict inside a nested checkpoint, "" at its top.
+        notes: sentences the reader wants the user to see.
+    """
+
+    name: str
+    tensors: tuple[TensorSpec, ...]
+    origin: str = ""
+    at: str = ""
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The keys in state_dict order."""
+        return tuple(t.key for t in self.tensors)
+
+    @cached_property
+    def by_key(self) -> dict[str, TensorSpec]:
+        """Each entry under its key."""
+        return {t.key: t for t in self.tensors}
+
+    def __len__(self) -> int:
+        return len(self.tensors)
