@@ -1,0 +1,166 @@
+"""Scores automatch on the corpus: real pairs of checkpoint and model whose true correspondence is certain.
+
+    python benchmarks/accuracy.py                    a row per group, then the totals
+    python benchmarks/accuracy.py DIR_OR_FILE...     on these cases alone
+    python benchmarks/accuracy.py --show-wrong       what was not solved, and why
+    python benchmarks/accuracy.py --knockout SEED    a family of keys is taken out of either side first
+    python benchmarks/accuracy.py --transfer         rules learnt on a small variant, replayed on its large sibling
+
+solved        every truth key right, nothing put on a key that is truly missing
+accuracy      mean over the cases of right keys / (truth keys + invented ones)
+silent        cases with at least one wrong or invented match that is not flagged (ambiguous, or confidence < 0.5)
+hedged        right matches that are flagged: the price of safety (cases tagged 'undecidable' left out)
+p@.95         precision of the matches with confidence >= 0.95, and the share of truth keys that they cover
+op            right matches whose operation is named exactly
+rules/hand    rules against the library's own converter's, on solved cases (median of the ratios, how many)
+replay bad    matched keys whose rule, replayed on the original key, does not give the match, and other keys that a
+              rule sends onto a matched one; must be 0
+
+A match is right with the truth's checkpoint keys in order, the right piece of a cut tensor, and an operation that loads
+the right values. Rotary row permutations and changes of values cannot be seen in keys and shapes: there a plain rename
+or transpose is right too, and reshape is not told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cases import CORPUS, Case, Entry, knock_out, read_cases
+from replaying import replay
+from scoring import Answer, Answers, Row, Rules, score, summary, truth_by_key
+
+import automatch
+
+
+def diagnose(case: Case, folder: Path) -> tuple[Answers, Rules, float]:
+    """Asks automatch, by two `*.keys.json` files as a user would.
+
+    Args:
+        case: what is asked.
+        folder: where the two files are written.
+
+    Returns:
+        The answer to each model key, the rules, the seconds.
+    """
+    checkpoint = _write_keys(folder / "source.keys.json", case.source)
+    model = _write_keys(folder / "target.keys.json", case.target)
+    start = time.perf_counter()
+    found = automatch.diagnose(checkpoint=str(checkpoint), model=str(model)).to_dict()
+    seconds = time.perf_counter() - start
+    answers = {}
+    for match in found["matches"]:
+        flagged = match["ambiguous"] or match["confidence"] < 0.5
+        for i, key in enumerate(match["model_keys"]):
+            piece = i if len(match["model_keys"]) > 1 else None
+            answers[key] = Answer(tuple(match["checkpoint_keys"]), match["op"], piece, match["confidence"], flagged)
+    return answers, found["rules"], seconds
+
+
+def _write_keys(path: Path, entries: Sequence[Entry]) -> Path:
+    path.write_text(json.dumps({"keys": entries}), encoding="utf-8")
+    return path
+
+
+def run_case(case: Case, folder: Path) -> tuple[Row, Answers]:
+    """Diagnoses and scores one case; a crash is counted and shown, so that one fault does not hide the other cases."""
+    try:
+        answers, rules, seconds = diagnose(case, folder)
+        return score(case, answers, rules, seconds), answers
+    except Exception as error:  # noqa: BLE001
+        return score(case, {}, [], error=repr(error)[:200]), {}
+
+
+def show(row: Row, answers: Answers, details: bool) -> None:
+    """Prints one case, with its first faults if asked."""
+    case = row.case
+    print(
+        f"{'OK ' if row.solved else 'BAD'} {case.group}/{case.id:<60} {len(row.right)}/{row.asked}"
+        f" false={len(row.invented)} silent={row.silent} hedged={row.hedged} rules={row.rules}"
+        f" hand={case.handwritten_rules} {row.seconds:.2f}s {row.error}"
+    )
+    if row.solved or not details:
+        return
+    truth = truth_by_key(case)
+    for key in row.wrong[:3]:
+        answer, true = answers[key], truth[key]
+        flag = "flagged" if answer.flagged else ""
+        print("      wrong", key, "<-", answer.op, *answer.keys, "| truth", true.op, *true.sources[0], flag)
+    for key in row.invented[:3]:
+        print("      false", key, "<-", *answers[key].keys, "flagged" if answers[key].flagged else "")
+    for key in [key for key in truth if key not in answers][:3]:
+        print("      none ", key, "| truth", truth[key].op, *truth[key].sources[0])
+
+
+def transfer(cases: Iterable[Case]) -> None:
+    """Prints, for each small variant, how many plain renames of its large sibling its rules get right."""
+    by_id = {case.id: case for case in cases}
+    whole = []
+    with tempfile.TemporaryDirectory() as folder:
+        for case in by_id.values():
+            large = _large_sibling(case, by_id)
+            wanted = _plain_renames(large) if large else {}
+            if large is None or not wanted:
+                continue
+            bad, said = _replay_on(wanted, case, Path(folder))
+            whole.append(not bad)
+            share = f"{len(wanted) - len(bad)}/{len(wanted)}"
+            print(f"{'BAD' if bad else 'OK '} {case.id} -> {large.id}: {share} {said} {bad[:2] or ''}")
+    print(f"transfer: {sum(whole)}/{len(whole)} pairs whole")
+
+
+def _replay_on(wanted: dict[str, set[str]], case: Case, folder: Path) -> tuple[list[str], str]:
+    """Learns rules on a case; gives the wanted keys that they send elsewhere, and what to say of the rules."""
+    try:
+        _, rules, _ = diagnose(case, folder)
+        renamed = replay(rules, wanted)
+    except Exception as error:  # noqa: BLE001
+        return list(wanted), repr(error)[:150]
+    return [key for key, targets in wanted.items() if renamed.get(key, key) not in targets], f"by {len(rules)} rules"
+
+
+def _large_sibling(case: Case, by_id: dict[str, Case]) -> Case | None:
+    ids = [tag.split(":", 1)[1] for tag in case.tags if tag.startswith("small-pair-of:")]
+    return next((by_id[i] for i in ids if i in by_id), None)
+
+
+def _plain_renames(case: Case) -> dict[str, set[str]]:
+    wanted: dict[str, set[str]] = {}
+    for truth in case.truth:
+        if truth.op in ("rename", "permute") and len(truth.source) == len(truth.target) == 1:
+            wanted.setdefault(truth.source[0], set()).add(truth.target[0])
+    return wanted
+
+
+def main() -> None:
+    """Scores the cases that the arguments name."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="*", type=Path, default=[CORPUS], help="cases or folders of cases")
+    parser.add_argument("--cases", action="store_true", help="a row per case")
+    parser.add_argument("--show-wrong", action="store_true", help="what was not solved, with its first faults")
+    parser.add_argument("--knockout", type=int, metavar="SEED", help="take a family of keys out of either side first")
+    parser.add_argument("--transfer", action="store_true", help="replay a small variant's rules on its large sibling")
+    args = parser.parse_args()
+    cases: Iterable[Case] = read_cases(args.paths)
+    if args.transfer:
+        transfer(cases)
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases:
+            asked = case if args.knockout is None else knock_out(case, args.knockout)
+            row, answers = run_case(asked, Path(folder))
+            rows.append(row)
+            if args.cases or (args.show_wrong and not row.solved):
+                show(row, answers, args.show_wrong)
+    for group in sorted({row.case.group for row in rows}):
+        print(f"{group:14s}", summary([row for row in rows if row.case.group == group]))
+    print(f"{'all':14s}", summary(rows))
+
+
+if __name__ == "__main__":
+    main()
