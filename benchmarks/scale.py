@@ -1,0 +1,100 @@
+"""How time and memory grow: a mixture-of-experts model of 10,000 and of 100,000 keys, named by two different hands.
+
+    python benchmarks/scale.py [KEYS...]
+
+The floor is `json.loads` of the two key lists, which no tool that reads them can avoid. Ours is `automatch.diagnose` on
+the same two files, reading included. Each runs in a process of its own; time is that of the call, without start-up,
+memory the peak of the whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from measuring import REPORT_PEAK, run_python
+
+EXPERTS = 64
+
+FLOOR = """
+import json, sys, time
+start = time.perf_counter()
+both = [json.loads(open(path).read()) for path in sys.argv[1:]]
+print(time.perf_counter() - start, 0)
+"""
+OURS = """
+import sys, time, automatch
+start = time.perf_counter()
+found = automatch.diagnose(checkpoint=sys.argv[1], model=sys.argv[2])
+print(time.perf_counter() - start, len(found.matches))
+"""
+
+CHECKPOINT_WORDS = {
+    "embedding": "tok_embeddings", "layers": "layers", "attention": "attention", "query": "wq", "key": "wk",
+    "value": "wv", "output": "wo", "norm": "attention_norm", "experts": "feed_forward.experts",
+    "router": "feed_forward.gate", "gate": "w1", "down": "w2", "up": "w3",
+}  # fmt: skip
+MODEL_WORDS = {
+    "embedding": "model.embed_tokens", "layers": "model.layers", "attention": "self_attn", "query": "q_proj",
+    "key": "k_proj", "value": "v_proj", "output": "o_proj", "norm": "input_layernorm", "experts": "mlp.experts",
+    "router": "mlp.router", "gate": "gate_proj", "down": "down_proj", "up": "up_proj",
+}  # fmt: skip
+
+
+def name_keys(count: int, words: dict[str, str]) -> Iterator[tuple[str, list[int], str]]:
+    """Names about `count` keys of a mixture-of-experts transformer in one library's words."""
+    layers = max(1, round(count / (6 + 3 * EXPERTS)))
+    yield f"{words['embedding']}.weight", [32000, 512], "bfloat16"
+    for i in range(layers):
+        layer = f"{words['layers']}.{i}"
+        attention = f"{layer}.{words['attention']}"
+        for part, shape in (("query", [512, 512]), ("key", [128, 512]), ("value", [128, 512]), ("output", [512, 512])):
+            yield f"{attention}.{words[part]}.weight", shape, "bfloat16"
+        yield f"{layer}.{words['norm']}.weight", [512], "bfloat16"
+        yield f"{layer}.{words['router']}.weight", [EXPERTS, 512], "bfloat16"
+        for expert in range(EXPERTS):
+            for part, shape in (("gate", [256, 512]), ("down", [512, 256]), ("up", [256, 512])):
+                yield f"{layer}.{words['experts']}.{expert}.{words[part]}.weight", shape, "bfloat16"
+
+
+def measure(code: str, files: list[str]) -> tuple[float, int, int]:
+    """Runs code on the files in a process of its own.
+
+    Returns:
+        Its seconds, its count of matches, its peak memory in bytes.
+    """
+    done = run_python("-c", code + REPORT_PEAK, *files)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    seconds, matches, peak = done.stdout.split()
+    return float(seconds), int(matches), int(peak)
+
+
+def main() -> None:
+    """Measures each size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("keys", nargs="*", type=int, default=[10_000, 100_000], help="keys a side")
+    columns = f"{'floor':>9s} {'ours':>9s} {'ratio':>6s}"
+    print(f"{'keys a side':>11s} {'matched':>8s} | {columns} | {columns}")
+    for count in parser.parse_args().keys:
+        with tempfile.TemporaryDirectory() as folder:
+            files = []
+            for name, words in (("checkpoint", CHECKPOINT_WORDS), ("model", MODEL_WORDS)):
+                path = Path(folder, f"{name}.keys.json")
+                keys = list(name_keys(count, words))
+                path.write_text(json.dumps({"keys": keys}), encoding="utf-8")
+                files.append(str(path))
+            floor_time, _, floor_peak = measure(FLOOR, files)
+            our_time, matches, our_peak = measure(OURS, files)
+        print(
+            f"{len(keys):11,d} {matches:8,d}"
+            f" | {floor_time * 1000:6.0f} ms {our_time:7.2f} s {our_time / floor_time:6.0f}"
+            f" | {floor_peak / 2**20:6.0f} MB {our_peak / 2**20:6.0f} MB {our_peak / floor_peak:6.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
