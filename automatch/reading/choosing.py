@@ -1,0 +1,130 @@
+"""Which of the dicts in a nested checkpoint is the state_dict that is meant."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from automatch.errors import InputError
+from automatch.reading.source import Candidate, Found, listed
+from automatch.spec import StateDictSpec
+
+# names that hold the weights themselves, the most usual first; averaged copies come after all others
+USUAL = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "net",
+    "network",
+    "params",
+    "weights",
+)
+AVERAGED = ("ema", "params_ema", "model_ema", "ema_state_dict", "state_dict_ema", "swa", "teacher")
+NAME_WEIGHT = 0.25
+SHARE_TO_BE_PREFERRED = 0.5
+
+
+def escaped(path: tuple[str, ...]) -> str:
+    r"""The dotted form of a path; a dot or backslash inside a key is written `\.` or `\\`."""
+    return ".".join(key.replace("\\", "\\\\").replace(".", "\\.") for key in path)
+
+
+def split_at(at: str) -> tuple[str, ...]:
+    r"""The keys of a dotted path, the inverse of what `StateDictSpec.at` says; "" gives ()."""
+    if not at:
+        return ()
+    keys, escape = [""], False
+    for letter in at:
+        if escape or letter not in "\\.":
+            keys[-1] += letter
+            escape = False
+        elif letter == "\\":
+            escape = True
+        else:
+            keys.append("")
+    return tuple(keys)
+
+
+def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None) -> tuple[Candidate, tuple[str, ...]]:
+    """Chooses one dict of a source.
+
+    Args:
+        found: all dicts that hold tensors; at least one.
+        where: names the source in errors.
+        at: path that the user asks for, or None.
+        like: the other side; what fits it best is chosen. Without it: the usual name, else the most tensors.
+
+    Returns:
+        The chosen dict, and notes that name the others.
+
+    Raises:
+        InputError: `at` leads to no dict with tensors, or only an optimizer's state is there.
+    """
+    candidates = found.candidates
+    if at is not None:
+        return _at(candidates, where, at), ()
+    models = [c for c in candidates if not _is_optimizer(c)]
+    if not models:
+        raise InputError(
+            f"{where}: holds only an optimizer's state ({_paths(candidates)}); give the file with the weights, "
+            f"or choose one of these with --at"
+        )
+    chosen = _best_fit(models, like) if like is not None and like.tensors else _usual(models)
+    others = [c for c in models if c is not chosen and len(c.tensors) * 10 >= len(chosen.tensors)]
+    if not others:
+        return chosen, ()
+    place = f"`{escaped(chosen.path)}`" if chosen.path else "the top level"
+    why = "fits the model best" if like is not None else "is the usual place"
+    return chosen, (f"{place} ({len(chosen.tensors)} tensors) {why}; also there: {_paths(others)} (choose with --at)",)
+
+
+def _at(candidates: tuple[Candidate, ...], where: str, at: str) -> Candidate:
+    path = split_at(at)
+    for candidate in candidates:
+        if candidate.path == path:
+            return candidate
+    # a key with dots, written without escapes
+    plain = [c for c in candidates if ".".join(c.path) == at]
+    if len(plain) == 1:
+        return plain[0]
+    inside = [c for c in candidates if c.path[: len(path)] == path]
+    if inside:
+        return _usual(inside)
+    raise InputError(f"{where}: no tensors at {at!r}; they are at {_paths(candidates)}")
+
+
+def _paths(candidates: tuple[Candidate, ...] | list[Candidate]) -> str:
+    return listed([f"`{escaped(c.path)}` ({len(c.tensors)} tensors)" if c.path else "the top level (--at '')" for c in candidates])
+
+
+def _is_optimizer(candidate: Candidate) -> bool:
+    return any(key.lower().startswith(("optim", "exp_avg")) for key in candidate.path)
+
+
+def _rank(candidate: Candidate) -> int:
+    """Position of the usual names: weights first, then whatever else, averaged copies last."""
+    name = candidate.path[-1].lower() if candidate.path else ""
+    if name in AVERAGED:
+        return len(USUAL) + 1
+    return USUAL.index(name) if name in USUAL else len(USUAL)
+
+
+def _usual(candidates: list[Candidate]) -> Candidate:
+    most = max(len(c.tensors) for c in candidates)
+    large = [c for c in candidates if len(c.tensors) >= most * SHARE_TO_BE_PREFERRED]
+    return min(large, key=lambda c: (_rank(c) if _rank(c) < len(USUAL) else len(USUAL), -len(c.tensors), _rank(c)))
+
+
+def _best_fit(candidates: list[Candidate], like: StateDictSpec) -> Candidate:
+    shapes = Counter(t.shape for t in like.tensors)
+    names = frozenset(like.keys)
+
+    def fit(candidate: Candidate) -> tuple[float, int]:
+        ours = Counter(t.shape for t in candidate.tensors)
+        common = (shapes & ours).total()
+        either = len(like) + len(candidate.tensors) - common
+        same = sum(t.key in names for t in candidate.tensors) / len(like)
+        return (common / either + NAME_WEIGHT * same, -_rank(candidate))
+
+    return max(candidates, key=fit)

@@ -1,0 +1,133 @@
+"""`*.keys.json`: keys, shapes and dtypes as JSON, small enough for a bug report; may be gzip-compressed.
+
+    {"name": "resnet50", "keys": [["conv1.weight", [64, 3, 7, 7], "float32"], ...],
+     "buffers": ["bn1.running_mean", ...], "tied": {"decoder.weight": "encoder.weight"}}
+
+Only `keys` is required. `buffers` says that all other keys are parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from operator import itemgetter
+from typing import Any
+
+from automatch.errors import InputError, UnsafeInputError
+from automatch.reading.checks import check_names, check_shapes, parse_json
+from automatch.reading.source import Candidate, Context, File, FileFormat, Found, shown
+from automatch.spec import StateDictSpec, TensorSpec
+
+GZIP = b"\x1f\x8b"
+
+
+def accepts(file: File) -> bool:
+    """Whether it starts like a JSON object, or is compressed by gzip."""
+    return file.head[:2] == GZIP or file.head.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] == b"{"
+
+
+def read(file: File, context: Context) -> Found:
+    """Reads a key list.
+
+    Raises:
+        InputError: it is JSON of another kind, or an entry is not `[key, [sizes], "dtype"]`.
+    """
+    where = str(file.path)
+    document = parse_json(_text(file, context), where, pairs_hook=tuple)
+    fields = dict(document) if isinstance(document, tuple) else {}
+    rows = fields.get("keys")
+    if len(fields) != len(document):
+        raise InputError(f"{where}: a field is there twice")
+    if not isinstance(rows, list):
+        raise InputError(
+            f'{where}: JSON, but not a key list {{"keys": [[name, [shape], "dtype"], ...]}}; '
+            f"`automatch keys CHECKPOINT -o FILE.keys.json` writes one"
+        )
+    tensors = _tensors(rows, where, context)
+    if "buffers" in fields or "tied" in fields:
+        tensors = _with_roles(tensors, fields, where)
+    return Found("key list", (Candidate((), tuple(tensors)),), empty="lists no keys")
+
+
+def _text(file: File, context: Context) -> bytes:
+    if file.size > context.limits.json_bytes:
+        raise UnsafeInputError(f"{file.path}: {file.size} bytes are more than a key list may have (limit json_bytes)")
+    data = file.path.read_bytes()
+    if data[:2] == GZIP:
+        data = _inflate(data, file, context)
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _inflate(data: bytes, file: File, context: Context) -> bytes:
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        text = inflater.decompress(data, context.limits.json_bytes)
+    except zlib.error as error:
+        raise InputError(f"{file.path}: damaged gzip file ({error}); fetch it again") from None
+    if inflater.unconsumed_tail:
+        raise UnsafeInputError(f"{file.path}: unpacks to more than {context.limits.json_bytes} bytes (limit json_bytes)")
+    if not inflater.eof:
+        raise InputError(f"{file.path}: gzip file ends too early; fetch it again")
+    if text.lstrip()[:1] != b"{":
+        raise InputError(f"{file.path}: gzip file that holds no key list; unpack it first")
+    return text
+
+
+def _tensors(rows: list[Any], where: str, context: Context) -> list[TensorSpec]:
+    try:
+        tensors = [TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in rows]
+    except (TypeError, ValueError):
+        tensors = []
+    if len(tensors) != len(rows) or any(type(row[1]) is not list for row in rows):
+        odd = next(row for row in rows if not _is_row(row))
+        raise InputError(f'{where}: entry {shown(odd)} is not of the form [name, [shape], "dtype"]')
+    names = list(map(itemgetter(0), tensors))
+    check_names(names, where, context.limits)
+    check_shapes(names, list(map(itemgetter(1), tensors)), where, context.limits)
+    dtypes = list(map(itemgetter(2), tensors))
+    if set(map(type, dtypes)) - {str} or not all(map(str.isidentifier, set(dtypes))):
+        odd = next(d for d in dtypes if not isinstance(d, str) or not d.isidentifier())
+        raise InputError(f'{where}: {shown(odd)} is no dtype; write torch\'s word for it, such as "float32"')
+    return tensors
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, list) and len(row) == 3 and isinstance(row[1], list)
+
+
+def _with_roles(tensors: list[TensorSpec], fields: dict[str, Any], where: str) -> list[TensorSpec]:
+    buffers, tied = fields.get("buffers"), dict(fields.get("tied") or ())
+    if buffers is not None and (not isinstance(buffers, list) or set(map(type, buffers)) - {str}):
+        raise InputError(f'{where}: "buffers" must be a list of keys')
+    known = {t.key for t in tensors}
+    for key in (*(buffers or ()), *tied, *tied.values()):
+        if key not in known:
+            raise InputError(f'{where}: {shown(key)} is named in "buffers" or "tied" but not in "keys"')
+    as_buffer = set(buffers or ())
+    return [
+        t._replace(
+            kind=None if buffers is None else "buffer" if t.key in as_buffer else "parameter", tied=tied.get(t.key)
+        )
+        for t in tensors
+    ]
+
+
+def write_key_list(spec: StateDictSpec) -> str:
+    """Writes a description as a key list that `read_checkpoint` reads back.
+
+    Args:
+        spec: keys, shapes and dtypes of one side.
+
+    Returns:
+        JSON text, one key a line so that two lists can be compared line by line.
+    """
+    rows = ",\n".join(f"  {json.dumps([t.key, list(t.shape), t.dtype])}" for t in spec.tensors)
+    text = f'{{"name": {json.dumps(spec.name)}, "keys": [\n{rows}\n]'
+    if any(t.kind for t in spec.tensors):
+        text += f',\n"buffers": {json.dumps([t.key for t in spec.tensors if t.kind == "buffer"])}'
+    if any(t.tied for t in spec.tensors):
+        text += f',\n"tied": {json.dumps({t.key: t.tied for t in spec.tensors if t.tied})}'
+    return text + "}\n"
+
+
+FORMAT = FileFormat("key list", accepts, read)

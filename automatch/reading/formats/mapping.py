@@ -1,0 +1,23 @@
+"""A state_dict in memory, or a nested checkpoint as `torch.load` returns it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from automatch.reading.nested import find_state_dicts
+from automatch.reading.source import Context, Found, ObjectFormat
+
+
+def accepts(source: object) -> bool:
+    """Whether it is a mapping."""
+    return isinstance(source, Mapping)
+
+
+def read(source: Mapping[Any, Any], context: Context) -> Found:
+    """Describes every dict in it that holds tensors; values need only a shape and a dtype."""
+    candidates = find_state_dicts(source, "state_dict in memory", context.limits)
+    return Found("state_dict in memory", candidates, empty="holds no tensors" if source else "is empty")
+
+
+FORMAT = ObjectFormat("state_dict in memory", accepts, read)

@@ -1,0 +1,187 @@
+"""`*.safetensors`: an 8-byte length, a JSON header, the data; only the header is read.
+
+Stricter than the safetensors library in one point: a name that is there twice is refused, as
+the format's README asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from operator import itemgetter
+from typing import Any
+
+from automatch.errors import InputError, UnsafeInputError
+from automatch.reading.checks import check_names, check_shapes, parse_json
+from automatch.reading.source import Candidate, Context, File, FileFormat, Found, shown
+from automatch.spec import TensorSpec
+
+BLANKS = b" \t\r\n"
+
+# word of the format -> torch's word, bits of one element
+DTYPES: dict[str, tuple[str, int]] = {
+    "BOOL": ("bool", 8),
+    "U8": ("uint8", 8),
+    "I8": ("int8", 8),
+    "U16": ("uint16", 16),
+    "I16": ("int16", 16),
+    "U32": ("uint32", 32),
+    "I32": ("int32", 32),
+    "U64": ("uint64", 64),
+    "I64": ("int64", 64),
+    "F16": ("float16", 16),
+    "BF16": ("bfloat16", 16),
+    "F32": ("float32", 32),
+    "F64": ("float64", 64),
+    "C64": ("complex64", 64),
+    "F8_E4M3": ("float8_e4m3fn", 8),
+    "F8_E4M3FNUZ": ("float8_e4m3fnuz", 8),
+    "F8_E5M2": ("float8_e5m2", 8),
+    "F8_E5M2FNUZ": ("float8_e5m2fnuz", 8),
+    "F8_E8M0": ("float8_e8m0fnu", 8),
+    "F6_E2M3": ("float6_e2m3", 6),
+    "F6_E3M2": ("float6_e3m2", 6),
+    "F4": ("float4_e2m1fn_x2", 4),
+}
+FIELDS = ("dtype", "shape", "data_offsets")
+
+
+def accepts(file: File) -> bool:
+    """Whether a JSON object begins behind the 8 bytes of the length, whatever that length says."""
+    return file.head[8:72].lstrip(BLANKS)[:1] == b"{" and file.head[:1] not in (b"{", b"<")
+
+
+def read(file: File, context: Context) -> Found:
+    """Reads the header of a safetensors file.
+
+    Raises:
+        InputError: the header is not what the format asks for, or names a tensor twice.
+        UnsafeInputError: sizes or offsets cannot be true.
+    """
+    where = str(file.path)
+    header, data_bytes = _header(file, context)
+    notes = []
+    if header[:1] != b"{":
+        notes.append("blanks stand before the header, which the format does not allow")
+    pairs = parse_json(header, f"{where}: safetensors header", pairs_hook=tuple)
+    if not isinstance(pairs, tuple):
+        raise InputError(f"{where}: the safetensors header is not a JSON object")
+    entries = [pair for pair in pairs if pair[0] != "__metadata__"]
+    _check_metadata([pair[1] for pair in pairs if pair[0] == "__metadata__"], where)
+    names = list(map(itemgetter(0), entries))
+    check_names(names, where, context.limits)
+    dtypes, shapes, spans = _columns(entries, where)
+    check_shapes(names, shapes, where, context.limits)
+    notes += _check_sizes(names, dtypes, shapes, spans, where)
+    _check_tiling(names, spans, data_bytes, where)
+    words = {dtype: DTYPES[dtype][0] if dtype in DTYPES else dtype.lower() for dtype in set(dtypes)}
+    tensors = [TensorSpec(*row) for row in zip(names, shapes, map(words.__getitem__, dtypes), strict=True)]
+    return Found("safetensors, header only", (Candidate((), tuple(tensors)),), tuple(notes))
+
+
+def _header(file: File, context: Context) -> tuple[bytes, int]:
+    """The bytes of the header, and how many bytes of data the file holds behind it."""
+    length = int.from_bytes(file.head[:8], "little")
+    if length > context.limits.header_bytes:
+        raise UnsafeInputError(
+            f"{file.path}: the safetensors header claims {length} bytes, more than the limit of "
+            f"{context.limits.header_bytes}; the file is damaged or not a safetensors file"
+        )
+    if 8 + length > file.size:
+        raise UnsafeInputError(
+            f"{file.path}: the safetensors header claims {length} bytes but the file ends after {file.size}; "
+            f"it is truncated, fetch it again"
+        )
+    with file.path.open("rb") as stream:
+        stream.seek(8)
+        header = stream.read(length)
+    if len(header) != length:
+        raise InputError(f"{file.path}: the file changed while it was read")
+    return header, file.size - 8 - length
+
+
+def _check_metadata(values: list[object], where: str) -> None:
+    if len(values) > 1:
+        raise InputError(f"{where}: __metadata__ is there twice in the safetensors header")
+    for value in values:
+        if value is None:
+            continue
+        if not isinstance(value, tuple) or any(not isinstance(text, str) for _, text in value):
+            raise InputError(f"{where}: __metadata__ in the safetensors header must hold texts only")
+        if len(dict(value)) != len(value):
+            raise InputError(f"{where}: __metadata__ in the safetensors header has a field twice")
+
+
+def _columns(
+    entries: Sequence[tuple[str, Any]], where: str
+) -> tuple[list[str], list[tuple[int, ...]], list[tuple[int, int]]]:
+    """Dtypes, shapes and data offsets of all tensors, each entry checked to have exactly these fields."""
+    dtypes: list[str] = []
+    shapes: list[tuple[int, ...]] = []
+    spans: list[tuple[int, int]] = []
+    for name, fields in entries:
+        try:
+            (a, dtype), (b, shape), (c, (begin, end)) = fields
+            if (a, b, c) != FIELDS:
+                entry = dict(fields)
+                dtype, shape, (begin, end) = map(entry.__getitem__, FIELDS)
+                if len(entry) != 3:
+                    raise KeyError
+        except (TypeError, ValueError, KeyError):
+            raise InputError(_bad_entry(name, where)) from None
+        if type(dtype) is not str or type(shape) is not list or type(begin) is not int or type(end) is not int:
+            raise InputError(_bad_entry(name, where))
+        dtypes.append(dtype)
+        shapes.append(tuple(shape))
+        spans.append((begin, end))
+    return dtypes, shapes, spans
+
+
+def _bad_entry(name: str, where: str) -> str:
+    return (
+        f"{where}: the safetensors header describes {shown(name)} by something else than "
+        f"one dtype, one shape and two data_offsets"
+    )
+
+
+def _check_sizes(
+    names: Sequence[str],
+    dtypes: Sequence[str],
+    shapes: Sequence[tuple[int, ...]],
+    spans: Sequence[tuple[int, int]],
+    where: str,
+) -> list[str]:
+    """Refuses a tensor whose bytes are not what shape and dtype ask for; returns notes on unknown dtypes."""
+    sizes = {
+        (dtype, shape): prod(shape) * DTYPES[dtype][1]
+        for dtype, shape in set(zip(dtypes, shapes, strict=True))
+        if dtype in DTYPES
+    }
+    for name, dtype, shape, (begin, end) in zip(names, dtypes, shapes, spans, strict=True):
+        bits = sizes.get((dtype, shape))
+        if bits is not None and bits != (end - begin) * 8:
+            raise UnsafeInputError(
+                f"{where}: {shown(name)} is {dtype} of shape {list(shape)}, but its data has {end - begin} bytes"
+            )
+    unknown = [dtype for dtype in dict.fromkeys(dtypes) if dtype not in DTYPES]
+    return [f"unknown dtype {shown(dtype)}: its sizes could not be checked" for dtype in unknown]
+
+
+def _check_tiling(names: Sequence[str], spans: Sequence[tuple[int, int]], data_bytes: int, where: str) -> None:
+    """Refuses tensors that overlap, leave a gap, or do not end exactly where the file ends."""
+    position = 0
+    for (begin, end), name in sorted(zip(spans, names, strict=True)):
+        if begin != position or end < begin:
+            fault = "overlaps the tensor before it" if begin < position else "leaves a gap before it"
+            raise UnsafeInputError(f"{where}: data of {shown(name)} {fault}; the safetensors header lies")
+        position = end
+    if position > data_bytes:
+        raise UnsafeInputError(
+            f"{where}: the safetensors header promises {position} bytes of data but the file holds {data_bytes}; "
+            f"it is truncated, fetch it again"
+        )
+    if position < data_bytes:
+        raise UnsafeInputError(f"{where}: {data_bytes - position} bytes follow the last tensor; another file hides there")
+
+
+FORMAT = FileFormat("safetensors", accepts, read)

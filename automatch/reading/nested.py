@@ -1,0 +1,113 @@
+"""Finds every dict inside a source that holds tensors, by an iterative walk that visits each container once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+from automatch.errors import UnsafeInputError
+from automatch.reading.inert_module import is_inert_module, module_entries
+from automatch.reading.limits import Limits
+from automatch.reading.records import Call, TensorRecord
+from automatch.reading.source import Candidate, shown
+from automatch.reading.torch_words import dtype_of, is_module, is_tensor, shape_of, storage_of, with_ties
+from automatch.spec import TensorSpec
+
+Path = tuple[str, ...]
+OPTIMIZER_KEYS = frozenset(("state", "param_groups"))
+
+
+class Kind(Enum):
+    """What the walk does with a value; decided by its type alone, so that it is looked up once per type."""
+
+    TENSOR = "described"
+    CONTAINER = "walked"
+    OTHER = "left out"
+
+
+def find_state_dicts(root: object, where: str, limits: Limits) -> tuple[Candidate, ...]:
+    """Every dict (or module) in `root` that holds tensors directly, outermost first.
+
+    The state of an optimizer (`state` beside `param_groups`) is not looked into.
+
+    Args:
+        root: dicts, lists, tuples, tensors or records of them, modules or records of them.
+        where: names the source in errors.
+        limits: how deep and how large it may be.
+
+    Raises:
+        UnsafeInputError: nested deeper than the limit.
+    """
+    found: list[Candidate] = []
+    kinds: dict[type, Kind] = {}
+    seen: dict[int, object] = {}  # holds the values, so that no id is used twice
+    waiting: list[tuple[Path, object]] = [((), root)]
+    while waiting:
+        path, value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if len(path) > limits.depth:
+            raise UnsafeInputError(f"{where}: nested deeper than {limits.depth} containers (limit depth)")
+        if isinstance(value, Call) and is_inert_module(value):
+            found += _inert_candidate(path, value, where, limits)
+            continue
+        entries = list(_entries(value))
+        if isinstance(value, Mapping) and value.keys() >= OPTIMIZER_KEYS:
+            continue
+        for _, child in entries:
+            if type(child) not in kinds:
+                kinds[type(child)] = _kind(child)
+        found += _candidate(path, entries, kinds)
+        inside = [((*path, str(key)), child) for key, child in entries if kinds[type(child)] is Kind.CONTAINER]
+        waiting.extend(reversed(inside))
+    return tuple(found)
+
+
+def _kind(value: object) -> Kind:
+    if isinstance(value, TensorRecord) or is_tensor(value):
+        return Kind.TENSOR
+    if isinstance(value, (Mapping, list, tuple, Call)) or is_module(value):
+        return Kind.CONTAINER
+    return Kind.OTHER
+
+
+def _entries(value: Any) -> Iterable[tuple[Any, Any]]:  # noqa: ANN401
+    """Keys and values of a container; positions count as keys of a list."""
+    if isinstance(value, Mapping):
+        return value.items()
+    if isinstance(value, Call):
+        return value.items.items()
+    if isinstance(value, (list, tuple)):
+        # tensors in a list have no names, so only what may hold named ones is of interest
+        return ((str(i), child) for i, child in enumerate(value) if _kind(child) is Kind.CONTAINER)
+    if is_module(value):
+        entries: Mapping[Any, Any] = value.state_dict(keep_vars=True)
+        return entries.items()
+    return ()
+
+
+def _candidate(path: Path, entries: list[tuple[Any, Any]], kinds: dict[type, Kind]) -> Iterator[Candidate]:
+    named = [(key, value) for key, value in entries if kinds[type(value)] is Kind.TENSOR]
+    if not named:
+        return
+    tensors = [TensorSpec(key, shape_of(value), dtype_of(value)) for key, value in named if type(key) is str]
+    storages = [storage_of(value) for key, value in named if type(key) is str]
+    yield Candidate(
+        path,
+        with_ties(tensors, storages),
+        dropped=tuple(str(key) for key, value in entries if kinds[type(value)] is not Kind.TENSOR),
+        odd_keys=tuple(shown(key) for key, _ in named if type(key) is not str),
+    )
+
+
+def _inert_candidate(path: Path, module: Call, where: str, limits: Limits) -> Iterator[Candidate]:
+    entries = list(module_entries(module, where, limits))
+    tensors = [TensorSpec(key, record.shape, record.dtype, kind) for key, record, kind in entries]
+    if tensors:
+        note = (
+            f"a whole module ({module}) was pickled; its keys are taken from its parameters, buffers and "
+            f"submodules as recorded, without running its code"
+        )
+        yield Candidate(path, with_ties(tensors, [storage_of(record) for _, record, _ in entries]), notes=(note,))

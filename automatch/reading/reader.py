@@ -1,0 +1,88 @@
+"""Any source of keys and shapes -> `StateDictSpec`. No tensor data is read and nothing is executed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from automatch.errors import InputError, UnsafeInputError
+from automatch.reading.choosing import choose, escaped
+from automatch.reading.formats import FILE_FORMATS, OBJECT_FORMATS
+from automatch.reading.limits import DEFAULT_LIMITS, Limits
+from automatch.reading.source import Context, Found, listed, open_file
+from automatch.reading.unreadable import refusal
+from automatch.spec import StateDictSpec
+
+
+def read_checkpoint(
+    source: object, *, at: str | None = None, like: StateDictSpec | None = None, limits: Limits = DEFAULT_LIMITS
+) -> StateDictSpec:
+    """Describes a checkpoint: keys, shapes and dtypes in state_dict order.
+
+    Args:
+        source: a path; a `Mapping[str, Tensor]`, nested or not; a live `nn.Module`; or a `StateDictSpec`,
+            which is returned as it is. The format of a file is told by its first bytes, not by its name.
+        at: dotted path to the state_dict inside a nested checkpoint; a dot inside a key is written `\\.`.
+        like: the other side; of several dicts in the file, the one that fits it best is chosen.
+        limits: bounds on what a file may declare.
+
+    Returns:
+        The description; `at` says which dict of a nested checkpoint was chosen, `notes` name the others.
+
+    Raises:
+        InputError: nothing is there, or it is no checkpoint, or damaged.
+        UnsafeInputError: it asks to run code where the state_dict should be, or its sizes cannot be true.
+    """
+    if isinstance(source, StateDictSpec):
+        return source
+    context = Context(limits, lambda path: read_checkpoint(path, limits=limits))
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        if isinstance(name, bytes):
+            name = os.fsdecode(name)
+        found = _read_file(Path(name), context)
+    else:
+        name = "state_dict" if isinstance(source, Mapping) else type(source).__name__
+        found = _read_object(source, context)
+    return _described(found, name, at, like)
+
+
+def _read_file(path: Path, context: Context) -> Found:
+    file = open_file(path)
+    for format_ in FILE_FORMATS:
+        if format_.accepts(file):
+            return format_.read(file, context)
+    raise InputError(refusal(file))
+
+
+def _read_object(source: object, context: Context) -> Found:
+    for format_ in OBJECT_FORMATS:
+        if format_.accepts(source):
+            return format_.read(source, context)
+    raise InputError(
+        f"{type(source).__name__} is no checkpoint; give a path, a mapping of names to tensors or an nn.Module"
+    )
+
+
+def _described(found: Found, name: str, at: str | None, like: StateDictSpec | None) -> StateDictSpec:
+    if not found.candidates:
+        if found.opaque:
+            raise UnsafeInputError(
+                f"{name}: instead of a state_dict it asks to call {listed(found.opaque)}; nothing was executed; "
+                f"save the state_dict alone (torch.save(model.state_dict(), ...) or safetensors)"
+            )
+        raise InputError(f"{name}: {found.empty}; give a file that holds a state_dict")
+    chosen, notes = choose(found, name, at, like)
+    if chosen.odd_keys:
+        raise InputError(
+            f"{name}: key {chosen.odd_keys[0]} is not a string; every key of a state_dict is one "
+            f"(rename it before saving, or choose another dict with --at)"
+        )
+    if not chosen.tensors:
+        raise InputError(f"{name}: {found.empty}; give a file that holds a state_dict")
+    if chosen.dropped:
+        notes += (f"not tensors, left out: {listed(chosen.dropped)}",)
+    return StateDictSpec(
+        name, chosen.tensors, found.origin, escaped(chosen.path), (*found.notes, *notes, *chosen.notes)
+    )

@@ -1,0 +1,76 @@
+"""Inert records: what a pickle describes, without anything of it having been imported, called or built.
+
+Plain slotted classes, since a checkpoint asks for a hundred thousand of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from automatch.spec import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A name that a pickle wants imported; it never is."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A call that a pickle asks for and nobody makes: REDUCE, NEWOBJ, OBJ, INST.
+
+    Attributes:
+        function: what it wants called; nearly always a `Global`.
+        args: with which arguments.
+        state: what BUILD would have handed to `__setstate__`.
+        items: what SETITEMS would have stored (subclasses of dict).
+        members: what APPENDS or ADDITEMS would have added (subclasses of list and set).
+    """
+
+    function: object
+    args: object = ()
+    state: object = None
+    items: dict[Any, Any] = field(default_factory=dict)
+    members: list[Any] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return str(self.function)
+
+
+@dataclass(slots=True, eq=False)
+class StorageRecord:
+    """A storage that a tensor is a view of.
+
+    Attributes:
+        key: name of its record in the file.
+        dtype: torch's word for the type of its elements; None for an untyped one.
+        itemsize: bytes of one element.
+        numel: how many elements it says it has.
+    """
+
+    key: str
+    dtype: str | None
+    itemsize: int
+    numel: int
+
+
+@dataclass(slots=True, eq=False)
+class TensorRecord:
+    """A tensor as a pickle describes it.
+
+    Attributes:
+        shape: its sizes.
+        dtype: torch's word, without the `torch.`.
+        storage: equal for two tensors exactly if they show the same elements of one storage; None if it has none.
+    """
+
+    shape: Shape
+    dtype: str
+    storage: object = None
