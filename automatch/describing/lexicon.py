@@ -1,0 +1,58 @@
+"""The field's synonyms, read from `lexicon.txt`: words that mean one thing in different code bases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Synonyms as data.
+
+    Attributes:
+        words: word -> concepts it may stand for.
+        phrases: pair of neighbouring words -> concepts of the pair.
+        exclusive: concept -> concepts that it excludes.
+    """
+
+    words: dict[str, frozenset[str]]
+    phrases: dict[tuple[str, str], frozenset[str]]
+    exclusive: dict[str, frozenset[str]]
+
+
+EMPTY = Lexicon({}, {}, {})
+
+
+def parse_lexicon(text: str) -> Lexicon:
+    """Read the format that `lexicon.txt` explains in its head."""
+    words: dict[str, set[str]] = {}
+    phrases: dict[tuple[str, str], set[str]] = {}
+    exclusive: dict[str, set[str]] = {}
+    for raw in text.splitlines():
+        line = raw.split("#", 1)[0].strip()
+        if not line:
+            continue
+        if line.startswith("!group"):
+            members = line.split()[1:]
+            for member in members:
+                exclusive.setdefault(member, set()).update(m for m in members if m != member)
+            continue
+        concept, listed = (part.strip() for part in line.split("=", 1))
+        for word in listed.split():
+            pieces = word.split("_")
+            if len(pieces) == 2:
+                phrases.setdefault((pieces[0], pieces[1]), set()).add(concept)
+            words.setdefault(word.replace("_", ""), set()).add(concept)
+    return Lexicon(
+        {k: frozenset(v) for k, v in words.items()},
+        {k: frozenset(v) for k, v in phrases.items()},
+        {k: frozenset(v) for k, v in exclusive.items()},
+    )
+
+
+@lru_cache(maxsize=1)
+def lexicon() -> Lexicon:
+    """The lexicon that ships with the package."""
+    return parse_lexicon(resources.files("automatch.describing").joinpath("lexicon.txt").read_text(encoding="utf-8"))

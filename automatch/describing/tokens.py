@@ -1,0 +1,53 @@
+"""Keys cut into path tokens, and path tokens into words."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_INNER_INDEX = re.compile(r"[_-](\d+)[_-]")
+_WORDS = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
+_STEM_INDEX = re.compile(r"(.*?[^\d])(\d+)$")
+_ROLE_TAIL = re.compile(r"(.+)_(weight|bias)$")
+
+ROLES = frozenset(
+    "weight bias running_mean running_var num_batches_tracked kernel gamma beta scale moving_mean moving_variance "
+    "mean var w b g offset weight_g weight_v original0 original1 weight_orig weight_u lora_A lora_B "
+    "qweight qzeros scales".split()
+)
+
+
+@lru_cache(maxsize=1 << 16)
+def split_component(component: str) -> tuple[str, ...]:
+    """Cut one dotted component where it hides a path.
+
+    `down_blocks_0_attentions_1_proj` (files that join paths by `_`) is cut at its inner
+    numbers; `in_proj_weight` becomes `in_proj`, `weight`, as a Linear would name it.
+    """
+    pieces = _INNER_INDEX.split(component) if "_" in component or "-" in component else [component]
+    tail = _ROLE_TAIL.match(pieces[-1])
+    if tail and tail.group(1) not in ("running", "position", "relative_position"):
+        pieces[-1:] = [tail.group(1), tail.group(2)]
+    return tuple(p for p in pieces if p != "") or ("",)
+
+
+def split_key(key: str) -> tuple[str, ...]:
+    """A key's path tokens, cut at `.`, `/` and at the paths hidden inside components."""
+    parts = key.replace("/", ".").split(".") if "/" in key else key.split(".")
+    out: list[str] = []
+    for part in parts:
+        out += split_component(part)
+    return tuple(out)
+
+
+@lru_cache(maxsize=1 << 16)
+def words_of(token: str) -> tuple[str, ...]:
+    """A token's words in lower case, numbers apart: `LayerNorm_0` -> layer, norm, 0."""
+    return tuple(w.lower() for w in _WORDS.findall(token))
+
+
+@lru_cache(maxsize=1 << 16)
+def stem_index(token: str) -> tuple[str, int] | None:
+    """`layer_01` -> ("layer_", 1); None where no number closes the token or it is all number."""
+    m = _STEM_INDEX.match(token)
+    return (m.group(1), int(m.group(2))) if m else None

@@ -1,0 +1,188 @@
+"""The module tree behind a list of keys, with a signature for every subtree.
+
+Two numbers describe a subtree. `signature` is the multiset of its tensor shapes, whatever they
+are called and however they are nested (equal for a block and its renamed twin). `struct` also
+knows names, order and nesting (equal for layers of one model), so that what was found out about
+one layer holds for all of them and is worked out once. Hash-consing as in Merkle trees; the
+plan (equal subtrees first, then similar ones) is that of GumTree (Falleri et al., ASE 2014).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from automatch.describing.tokens import stem_index
+
+_MASK = (1 << 61) - 1
+
+
+class Node:
+    """One dotted level. Leaves lie in `tree.order[start:end]`."""
+
+    __slots__ = ("children", "count", "end", "is_list", "label", "leaf", "parent", "signature", "start", "struct")
+
+    def __init__(self, label: str, parent: Node | None) -> None:
+        self.label = label
+        self.parent = parent
+        self.children: list[Node] = []
+        self.leaf = -1
+        self.start = 0
+        self.end = 0
+        self.count = 0
+        self.signature = 0
+        self.struct = 0
+        self.is_list = False
+
+    def tokens(self, top: Node | None = None) -> list[str]:
+        """Labels on the way down from `top` (not included)."""
+        out: list[str] = []
+        node: Node | None = self
+        while node is not None and node is not top and node.parent is not None:
+            out.append(node.label)
+            node = node.parent
+        return out[::-1]
+
+
+class Interner:
+    """Numbers for equal things, in order of first appearance (deterministic), shared by both sides."""
+
+    __slots__ = ("ids",)
+
+    def __init__(self) -> None:
+        self.ids: dict[object, int] = {}
+
+    def __call__(self, thing: object) -> int:
+        return self.ids.setdefault(thing, len(self.ids))
+
+
+def scramble(number: int) -> int:
+    """A fixed pseudo-random image of a small number (splitmix64): sums of these rarely collide."""
+    z = (number + 1) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+    return (z ^ (z >> 31)) & _MASK
+
+
+class Tree:
+    """The tree of one side.
+
+    Attributes:
+        root: the node above all keys.
+        order: leaf numbers in depth-first order.
+        shapes: per leaf, the number of its comparable shape; negative for leaves that follow
+            their module and do not count (integer counters).
+        node_of: leaf number -> its node.
+    """
+
+    __slots__ = ("_bags", "node_of", "order", "root", "shapes")
+
+    def __init__(self, paths: Sequence[tuple[str, ...]], shapes: Sequence[int], structs: Interner) -> None:
+        self.shapes = shapes
+        self.root = Node("", None)
+        self.order: list[int] = []
+        self.node_of: list[Node] = []
+        self._bags: dict[int, Counter[int]] = {}
+        self._grow(paths)
+        _insert_lists(self.root)
+        self._finish(structs)
+
+    def _grow(self, paths: Sequence[tuple[str, ...]]) -> None:
+        tables: dict[int, dict[str, Node]] = {id(self.root): {}}
+        for number, path in enumerate(paths):
+            node = self.root
+            for token in path:
+                table = tables[id(node)]
+                child = table.get(token)
+                if child is None:
+                    child = table[token] = Node(token, node)
+                    tables[id(child)] = {}
+                    node.children.append(child)
+                node = child
+            if node.leaf >= 0:  # two keys with one path ("a.b" and "a/b"): keep both, side by side
+                twin = Node(node.label, node.parent)
+                assert node.parent is not None
+                node.parent.children.append(twin)
+                tables[id(twin)] = {}
+                node = twin
+            node.leaf = number
+            self.node_of.append(node)
+
+    def _finish(self, structs: Interner) -> None:
+        stack: list[tuple[Node, bool]] = [(self.root, False)]
+        while stack:
+            node, seen = stack.pop()
+            if not seen:
+                node.start = len(self.order)
+                if node.leaf >= 0:
+                    self.order.append(node.leaf)
+                stack.append((node, True))
+                stack.extend((child, False) for child in reversed(node.children))
+                continue
+            node.end = len(self.order)
+            own = self.shapes[node.leaf] if node.leaf >= 0 else -1
+            signature, count = (scramble(own), 1) if own >= 0 else (0, 0)
+            parts: list[object] = [node.is_list, self.shapes[node.leaf] if node.leaf >= 0 else None]
+            for child in node.children:
+                signature += child.signature
+                count += child.count
+                parts.append((child.label, child.struct))
+            node.signature, node.count = signature & _MASK, count
+            node.struct = structs(tuple(parts))
+
+    def bag(self, node: Node) -> Counter[int]:
+        """The multiset of shapes below a node."""
+        found = self._bags.get(node.struct)
+        if found is None:
+            shapes = self.shapes
+            found = Counter(s for leaf in self.order[node.start : node.end] if (s := shapes[leaf]) >= 0)
+            self._bags[node.struct] = found
+        return found
+
+    def below(self, node: Node) -> list[Node]:
+        """The nodes under `node` in depth-first order, without the leaves."""
+        out: list[Node] = []
+        stack = [c for c in reversed(node.children) if c.children]
+        while stack:
+            current = stack.pop()
+            out.append(current)
+            stack.extend(c for c in reversed(current.children) if c.children)
+        return out
+
+
+def _insert_lists(root: Node) -> None:
+    """Mark numbered children as lists, and gather `layer1 .. layer4` under a list `layer`.
+
+    Only numbered children that hold modules are gathered: `conv1` and `conv2` are names.
+    """
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.children and all(c.label.isdigit() for c in node.children):
+            node.is_list = True
+        else:
+            stems: dict[str, list[Node]] = {}
+            for child in node.children:
+                found = stem_index(child.label)
+                if found and any(grandchild.children for grandchild in child.children):
+                    stems.setdefault(found[0], []).append(child)
+            for stem, members in stems.items():
+                if len(members) < 2 or any(c.label == stem for c in node.children):
+                    continue
+                virtual = Node(stem, node)
+                virtual.is_list = True
+                node.children[node.children.index(members[0])] = virtual
+                gathered = set(map(id, members))
+                node.children = [c for c in node.children if id(c) not in gathered]
+                for member in members:
+                    member.parent = virtual
+                    member.label = member.label[len(stem) :]
+                    virtual.children.append(member)
+        stack.extend(c for c in node.children if c.children)
+
+
+def descend(node: Node) -> Node:
+    """Past wrappers: down while there is a single child and nothing else."""
+    while len(node.children) == 1 and node.leaf < 0 and node.children[0].children:
+        node = node.children[0]
+    return node

@@ -1,0 +1,331 @@
+"""Whole blocks to whole blocks, from the largest down; what is left goes to `units`.
+
+For two nodes that are known to correspond, all nodes below them are compared by the multiset of
+their tensor shapes: equal ones first, then similar ones (Dice coefficient), the largest first.
+Lists are aligned item by item, forwards or backwards. Every pair of blocks is solved the same
+way, and equal pairs of blocks are solved once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from automatch.describing.tree import Node, Tree, descend
+from automatch.matching.lap import assign
+from automatch.matching.leaves import Leaf, template
+from automatch.matching.names import Names, contrast
+from automatch.matching.units import Context, Evidence, assign_units, role_of, units_of
+
+SIMILAR = 0.5
+"""Blocks that share less than this (Dice) are not compared."""
+
+_MANY = 96
+
+
+@dataclass(slots=True)
+class Side:
+    """One side while it is matched: its leaves and their tree."""
+
+    leaves: list[Leaf]
+    tree: Tree
+
+
+Found = tuple[int, int, Evidence]
+
+
+class Solver:
+    """Solves pairs of nodes; remembers equal pairs. `solve_roots` is the entry."""
+
+    def __init__(
+        self, source: Side, target: Side, names: Names, order_trust: float, names_trust: float, forbidden: object = None
+    ) -> None:
+        self.source, self.target, self.names = source, target, names
+        self.learnt: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
+        self.learnt_source: Counter[tuple[str, ...]] = Counter()
+        self.context = Context(names, order_trust, names_trust, self._support, forbidden)  # type: ignore[arg-type]
+        self._memo: dict[tuple[int, int], list[Found]] = {}
+
+    def _support(self, a: tuple[str, ...], b: tuple[str, ...]) -> float:
+        a, b = template(a), template(b)
+        seen = self.learnt_source.get(a, 0)
+        return self.learnt[a, b] / seen if seen else 0.0
+
+    def _learn(self, a: tuple[str, ...], b: tuple[str, ...]) -> None:
+        a, b = template(a), template(b)
+        self.learnt[a, b] += 1
+        self.learnt_source[a] += 1
+
+    def solve_roots(self) -> list[tuple[Leaf, Leaf, Evidence]]:
+        """Match everything; leaves of the two sides with the evidence."""
+        found = self.solve(self.source.tree.root, self.target.tree.root)
+        mine, theirs = self.source.tree.order, self.target.tree.order
+        return [(self.source.leaves[mine[i]], self.target.leaves[theirs[j]], e) for i, j, e in found]
+
+    def solve(self, a: Node, b: Node) -> list[Found]:
+        """Pairs of leaves under two corresponding nodes, as positions relative to their starts."""
+        key = (a.struct, b.struct)
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = self._solve(a, b)
+        return found
+
+    def _solve(self, a: Node, b: Node) -> list[Found]:
+        top_a, top_b = descend(a), descend(b)
+        blocks = self._align_lists(top_a, top_b) if top_a.is_list and top_b.is_list else []
+        blocks = blocks or self._pair_blocks(a, b, top_a, top_b)
+        out: list[Found] = []
+        used_a: set[int] = set()
+        used_b: set[int] = set()
+        homes_a: dict[int, int] = {}
+        homes_b: dict[int, int] = {}
+        for number, (x, y) in enumerate(blocks, 1):
+            for i, j, evidence in self.solve(x, y):
+                i, j = i + x.start - a.start, j + y.start - b.start
+                out.append((i, j, evidence))
+                used_a.add(i)
+                used_b.add(j)
+            for side, node, homes in ((self.source, x, homes_a), (self.target, y, homes_b)):
+                for leaf in side.tree.order[node.start : node.end]:
+                    homes[side.leaves[leaf].place] = number
+        out += self._rest(a, b, used_a, used_b, homes_a, homes_b)
+        return out
+
+    def _rest(
+        self, a: Node, b: Node, used_a: set[int], used_b: set[int], homes_a: dict[int, int], homes_b: dict[int, int]
+    ) -> list[Found]:
+        """Single modules that no pair of blocks took."""
+        left = [i for i in range(a.end - a.start) if i not in used_a]
+        right = [j for j in range(b.end - b.start) if j not in used_b]
+        if not left or not right:
+            return []
+        sides = []
+        for side, node, rest, homes in (
+            (self.source, a, left, homes_a), (self.target, b, right, homes_b),
+        ):  # fmt: skip
+            leaves = [side.leaves[side.tree.order[node.start + i]] for i in rest]
+            depth = _depth(node, leaves)
+            sides.append(units_of(leaves, depth, self.names, homes))
+        at_a = {id(self.source.leaves[self.source.tree.order[a.start + i]]): i for i in left}
+        at_b = {id(self.target.leaves[self.target.tree.order[b.start + j]]): j for j in right}
+        out: list[Found] = []
+        for pair in assign_units(sides[0], sides[1], self.context):
+            if not plausible(pair.evidence):
+                continue
+            out.append((at_a[id(pair.source)], at_b[id(pair.target)], pair.evidence))
+            mine, theirs = pair.source.path, pair.target.path
+            top_a, top_b = len(a.tokens()), len(b.tokens())
+            self._learn(mine[top_a : role_of(mine)[0]], theirs[top_b : role_of(theirs)[0]])
+        return out
+
+    def _align_lists(self, a: Node, b: Node) -> list[tuple[Node, Node]]:
+        """Items of two lists, in order; [] where they do not look like the same list."""
+        left = sorted(a.children, key=lambda n: int(n.label))
+        right = sorted(b.children, key=lambda n: int(n.label))
+        if not all(n.children for n in left + right):
+            return []
+        ways = [_align(self._similar, left, right), _align(self._similar, left, right[::-1])]
+        if ways[1][0] > ways[0][0] + 0.05 * max(1, len(ways[0][1])) and len(left) > 1:
+            best = ways[1]
+        else:
+            best = ways[0]
+        pairs = best[1]
+        if not pairs or best[0] < 0.8 * len(pairs) or len(pairs) < 0.5 * min(len(left), len(right)):
+            return []
+        return pairs
+
+    def _similar(self, x: Node, y: Node) -> float:
+        if x.signature == y.signature and x.count == y.count:
+            return 1.0
+        return _dice(self.source.tree.bag(x), self.target.tree.bag(y), x.count, y.count)
+
+    def _pair_blocks(self, a: Node, b: Node, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
+        """Blocks below two nodes, largest common part first."""
+        mine = _by_kind([n for n in (*self.source.tree.below(top_a),) if n.count >= 2])
+        theirs = _by_kind([n for n in (*self.target.tree.below(top_b),) if n.count >= 2])
+        if a.count != b.count or a.signature != b.signature:  # one side may be a part of the other
+            mine.setdefault(top_a.struct, []).append(top_a)
+            theirs.setdefault(top_b.struct, []).append(top_b)
+        queue = self._candidates(mine, theirs, top_a, top_b)
+        taken_a, taken_b = _Taken(top_a), _Taken(top_b)
+        out: list[tuple[Node, Node]] = []
+        for s_kind, t_kind in queue:
+            left = [n for k in s_kind for n in mine[k] if taken_a.free(n)]
+            right = [n for k in t_kind for n in theirs[k] if taken_b.free(n)]
+            left.sort(key=lambda n: n.start)
+            right.sort(key=lambda n: n.start)
+            for x, y in self._assign_nodes(_outermost(left), _outermost(right), top_a, top_b):
+                if x is top_a and y is top_b:
+                    continue
+                taken_a.take(x)
+                taken_b.take(y)
+                out.append((x, y))
+        return out
+
+    def _candidates(
+        self, mine: dict[int, list[Node]], theirs: dict[int, list[Node]], top_a: Node, top_b: Node
+    ) -> list[tuple[list[int], list[int]]]:
+        """Pairs of kinds of blocks (structs) to try, best first; kinds of equal shapes go together."""
+        classes: list[dict[tuple[int, int], list[int]]] = []
+        for kinds in (mine, theirs):
+            by_signature: dict[tuple[int, int], list[int]] = defaultdict(list)
+            for struct, nodes in kinds.items():
+                by_signature[nodes[0].signature, nodes[0].count].append(struct)
+            classes.append(by_signature)
+        scored: list[tuple[float, int, int, list[int], list[int]]] = []
+        for key, structs in classes[0].items():
+            if key in classes[1]:
+                others = classes[1][key]
+                first = (mine[structs[0]][0].start, theirs[others[0]][0].start)
+                scored.append((float(key[1]), *first, structs, others))
+        for key_a, structs in classes[0].items():
+            x = mine[structs[0]][0]
+            for key_b, others in classes[1].items():
+                exact = key_a in classes[1] or key_b in classes[0]
+                y = theirs[others[0]][0]
+                small, large = sorted((key_a[1], key_b[1]))
+                if key_a == key_b or small * 3 < large or (exact and small < 12):
+                    continue
+                if x is top_a and y is top_b:
+                    continue
+                dice = self._similar(x, y)
+                if dice >= SIMILAR:
+                    shared = dice * (key_a[1] + key_b[1]) / 2
+                    scored.append((shared * dice**4, x.start, y.start, structs, others))
+        scored.sort(key=lambda item: (-item[0], item[1], item[2]))
+        return [(s, t) for _, _, _, s, t in scored]
+
+    def _assign_nodes(self, left: list[Node], right: list[Node], top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
+        """Which of several equal blocks goes to which: by names of their paths, then by order."""
+        if not left or not right:
+            return []
+        if len(left) == 1 and len(right) == 1:
+            return [(left[0], right[0])]
+        if max(len(left), len(right)) > _MANY:
+            return list(zip(left, right, strict=False)) if len(left) == len(right) else []
+        paths = [[n.tokens(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
+        words = [[self.names.path_words(p) for p in side] for side in paths]
+        weights = contrast(words[0], words[1])
+        ranks = [_local_ranks(side) for side in paths]
+        matrix: list[list[float]] = []
+        for i in range(len(left)):
+            row: list[float] = []
+            for j in range(len(right)):
+                name = self.names.compare(words[0][i], words[1][j], weights)
+                place = 1.0 - abs(i / len(left) - j / len(right)) if len(left) == len(right) else 0.5
+                number = 0.35 if paths[0][i][-1:] == paths[1][j][-1:] and left[i].label.isdigit() else 0.0
+                local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
+                similar = self._similar(left[i], right[j])
+                row.append(
+                    2.0 + self.context.names_trust * name * 1.2 + place * 0.6 + (number if len(left) != len(right) else 0.0)
+                    + local + similar
+                )  # fmt: skip
+            matrix.append(row)
+        return [(left[i], right[j]) for i, j in enumerate(assign(matrix)) if j >= 0]
+
+
+def plausible(evidence: Evidence) -> bool:
+    """May a pair be believed at all? What merely fits and is left over is no evidence."""
+    if not evidence.home and (evidence.name < 0.6 or evidence.rivals):
+        return False
+    if evidence.name < -0.2:
+        return False
+    if evidence.intact and evidence.order >= 0.6:
+        return True
+    return evidence.name >= 0.35 or evidence.learnt >= 0.5 or (evidence.order >= 0.6 and evidence.fit >= 0.5)
+
+
+def _depth(node: Node, leaves: Sequence[Leaf]) -> int:
+    """How many path tokens the leaves of a node have in common because of the node itself."""
+    first = leaves[0].path
+    depth = len(node.tokens())
+    depth = min(depth, len(first) - 1)
+    while depth > 0 and any(leaf.path[:depth] != first[:depth] for leaf in leaves):
+        depth -= 1  # gathered lists count one level more than the path has
+    return depth
+
+
+def _dice(a: Counter[int], b: Counter[int], size_a: int, size_b: int) -> float:
+    if len(a) > len(b):
+        a, b = b, a
+    return 2.0 * sum(min(n, b[s]) for s, n in a.items() if s in b) / max(1, size_a + size_b)
+
+
+def _by_kind(nodes: Sequence[Node]) -> dict[int, list[Node]]:
+    out: dict[int, list[Node]] = {}
+    for node in nodes:
+        out.setdefault(node.struct, []).append(node)
+    return out
+
+
+def _outermost(nodes: list[Node]) -> list[Node]:
+    """Without the nodes that lie inside others of the list (wrappers have the same shapes)."""
+    out: list[Node] = []
+    end = -1
+    for node in nodes:
+        if node.start >= end:
+            out.append(node)
+            end = node.end
+    return out
+
+
+def _local_ranks(paths: Sequence[Sequence[str]]) -> list[int]:
+    """Rank of each node among those with the same path but for numbers."""
+    count: Counter[tuple[str, ...]] = Counter()
+    out: list[int] = []
+    for path in paths:
+        key = template(path)
+        out.append(count[key])
+        count[key] += 1
+    return out
+
+
+def _align(similar: Callable[[Node, Node], float], left: Sequence[Node], right: Sequence[Node]) -> tuple[float, list[tuple[Node, Node]]]:
+    """Best order-keeping alignment of two lists of blocks (Needleman and Wunsch 1970)."""
+    n, m = len(left), len(right)
+    values = [[0.0] * (m + 1) for _ in range(n + 1)]
+    cache: dict[tuple[int, int], float] = {}
+
+    def gain(i: int, j: int) -> float:
+        key = (left[i].struct, right[j].struct)
+        found = cache.get(key)
+        if found is None:
+            found = similar(left[i], right[j])
+            cache[key] = found = found if found >= SIMILAR else -1.0
+        return found + (0.01 if left[i].label == right[j].label else 0.0)
+
+    if n == m and all(gain(i, i) > 0.9 for i in range(n)):
+        return sum(min(1.0, gain(i, i)) for i in range(n)), list(zip(left, right, strict=True))
+    for i in range(n - 1, -1, -1):
+        for j in range(m - 1, -1, -1):
+            values[i][j] = max(values[i + 1][j], values[i][j + 1], values[i + 1][j + 1] + gain(i, j))
+    pairs: list[tuple[Node, Node]] = []
+    total = 0.0
+    i = j = 0
+    while i < n and j < m:
+        step = gain(i, j)
+        if step > 0 and abs(values[i][j] - values[i + 1][j + 1] - step) < 1e-9:
+            pairs.append((left[i], right[j]))
+            total += min(1.0, step)
+            i, j = i + 1, j + 1
+        elif values[i + 1][j] >= values[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    return total, pairs
+
+
+class _Taken:
+    """Which nodes of a side lie in, or around, a block that has been matched."""
+
+    def __init__(self, top: Node) -> None:
+        self._start = top.start
+        self._marks = bytearray(top.end - top.start)
+
+    def take(self, node: Node) -> None:
+        span = slice(node.start - self._start, node.end - self._start)
+        self._marks[span] = b"\1" * (node.end - node.start)
+
+    def free(self, node: Node) -> bool:
+        return b"\1" not in self._marks[node.start - self._start : node.end - self._start]

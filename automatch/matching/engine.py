@@ -1,0 +1,71 @@
+"""The stages of matching, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from automatch.describing.lexicon import lexicon
+from automatch.describing.tree import Interner, Tree
+from automatch.matching.assignment import Assignment, Match
+from automatch.matching.blocks import Side, Solver
+from automatch.matching.folding import fold_parts, fold_stacks
+from automatch.matching.layout import merge_heads, unify_layout
+from automatch.matching.leaves import Leaf, leaves_of
+from automatch.matching.names import Names
+from automatch.matching.units import Evidence
+from automatch.spec import StateDictSpec
+
+By = Literal["all", "name", "topology"]
+
+
+def match(
+    checkpoint: StateDictSpec,
+    model: StateDictSpec,
+    *,
+    by: By = "all",
+    pin: Sequence[tuple[str, str]] = (),
+    forbid: Sequence[tuple[str, str]] = (),
+) -> Assignment:
+    """Find which checkpoint keys serve which model keys."""
+    source, target = leaves_of(checkpoint), leaves_of(model)
+    unify_layout(source, target)
+    merge_heads(source, target)
+    unify_layout(target, source)
+    merge_heads(target, source)
+    source, target = fold_stacks(source, target), fold_stacks(target, source)
+    source, target = fold_parts(source, target), fold_parts(target, source)
+    shapes, structs = Interner(), Interner()
+    sides = []
+    for leaves in (source, target):
+        numbers = [-1 if leaf.integer else shapes(leaf.shape) for leaf in leaves]
+        sides.append(Side(leaves, Tree([leaf.path for leaf in leaves], numbers, structs)))
+    trust = 0.15 if is_sorted(checkpoint.keys) != is_sorted(model.keys) else 1.0
+    solver = Solver(sides[0], sides[1], Names(lexicon()), trust, 0.0 if by == "topology" else 1.0)
+    found = solver.solve_roots()
+    served: dict[str, Match] = {}
+    used: set[str] = set()
+    for mine, theirs, evidence in found:
+        for m in _matches(mine, theirs, evidence):
+            used.update(m.checkpoint_keys)
+            for key in m.model_keys:
+                served[key] = m
+    matches = tuple({id(m): m for key in model.keys if (m := served.get(key))}.values())
+    return Assignment(
+        matches,
+        tuple(k for k in model.keys if k not in served),
+        tuple(k for k in checkpoint.keys if k not in used),
+    )
+
+
+def is_sorted(keys: Sequence[str]) -> bool:
+    """Are the keys in alphabetical order (TF, flax, safetensors written from a dict)?"""
+    return len(keys) > 8 and all(a <= b for a, b in zip(keys, keys[1:], strict=False))
+
+
+def _matches(mine: Leaf, theirs: Leaf, evidence: Evidence) -> list[Match]:
+    ops = list(mine.ops)
+    for op in theirs.ops:
+        ops.append({"concat": "chunk", "stack": "unstack"}.get(op, op))
+    op = "+".join(dict.fromkeys(ops)) or "rename"
+    return [Match(theirs.keys, mine.keys, op, 0.9, False, (), "")]

@@ -1,0 +1,127 @@
+"""Layouts: kernels that one side stores transposed, and heads that one side keeps apart.
+
+A square kernel cannot show that it is transposed. So the decision is taken for a kind of tensor
+(what its leaf is called, inside the repeated blocks or outside) by the members that can show it,
+and holds for all of them. TensorFlow, Keras and flax call such tensors `kernel` and store
+[in, out]; GPT-2's Conv1D calls them `weight`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from automatch.matching.leaves import Leaf, template
+from automatch.spec import Shape
+
+_PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
+    2: ((1, 0),),
+    3: ((2, 1, 0),),
+    4: ((3, 2, 0, 1), (2, 3, 0, 1)),
+    5: ((4, 3, 0, 1, 2),),
+}
+
+Kind = tuple[str, bool]
+
+
+def _kind(leaf: Leaf) -> Kind:
+    return leaf.path[-1], any(token.isdigit() for token in leaf.path)
+
+
+def _permuted(shape: Shape, perm: tuple[int, ...]) -> Shape:
+    return tuple(shape[i] for i in perm)
+
+
+def _is_kernel(leaf: Leaf) -> bool:
+    return leaf.path[-1] == "kernel" or leaf.path[-1] == "depthwise_kernel"
+
+
+def _families(leaves: Iterable[Leaf]) -> dict[tuple[tuple[str, ...], Shape], list[Leaf]]:
+    out: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
+    for leaf in leaves:
+        if len(leaf.shape) >= 2 and not leaf.ops:
+            out[(template(leaf.path), leaf.shape)].append(leaf)
+    return out
+
+
+def unify_layout(leaves: list[Leaf], others: list[Leaf]) -> None:
+    """Put the transposed kernels of `leaves` into the layout of `others` (in place).
+
+    Only called with the side whose kernels may be the transposed ones; the caller tries both.
+    """
+    mine = Counter(leaf.shape for leaf in leaves)
+    theirs = Counter(leaf.shape for leaf in others)
+    named: dict[tuple[str, ...], set[Shape]] = defaultdict(set)
+    for leaf in others:
+        if len(leaf.shape) >= 2:
+            named[_tail(leaf.path)].add(leaf.shape)
+    votes: Counter[Kind] = Counter()
+    families = _families(leaves)
+    for (_, shape), members in families.items():
+        turned = _permuted(shape, _PERMS[len(shape)][0]) if len(shape) in _PERMS else shape
+        if turned == shape:
+            continue
+        kind = _kind(members[0])
+        same_name = named.get(_tail(members[0].path), set())
+        if turned in same_name and shape not in same_name:
+            votes[kind] += 4
+        elif shape in same_name and turned not in same_name:
+            votes[kind] -= 4
+        lack, excess = mine[shape] - theirs[shape], theirs[turned] - mine[turned]
+        if lack > 0 and excess > 0:
+            votes[kind] += 2
+        elif theirs[shape] and not theirs[turned]:
+            votes[kind] -= 2
+    kernels_here = any(_is_kernel(leaf) for leaf in leaves)
+    kernels_there = any(_is_kernel(leaf) for leaf in others)
+    for (_, shape), members in families.items():
+        kind = _kind(members[0])
+        prior = 1 if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
+        if votes[kind] + prior <= 0 or len(shape) not in _PERMS:
+            continue
+        perms = _PERMS[len(shape)]
+        perm = next((p for p in perms if theirs[_permuted(shape, p)]), perms[0])
+        for leaf in members:
+            leaf.shape = _permuted(shape, perm)
+            leaf.perm = perm
+            leaf.ops += ("transpose",)
+
+
+def _tail(path: tuple[str, ...]) -> tuple[str, ...]:
+    return template(path[-3:])
+
+
+def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
+    """Merge [d, heads, size] into [d, heads * size] where only the merged shape is known (in place).
+
+    Known means: the other side has it, or it is the size of this side's other vectors.
+    """
+    theirs = {leaf.shape for leaf in others}
+    sizes = {d for leaf in others for d in leaf.shape}
+    known: dict[Shape, Shape | None] = {}
+    for leaf in leaves:
+        shape = leaf.shape
+        if len(shape) not in (2, 3) or shape in theirs or leaf.ops:
+            continue
+        if shape not in known:
+            known[shape] = _merged(shape, theirs, sizes)
+        merged = known[shape]
+        if merged is not None:
+            leaf.shape = merged
+            leaf.ops += ("reshape",)
+
+
+def _merged(shape: Shape, theirs: set[Shape], sizes: set[int]) -> Shape | None:
+    options = [
+        (*shape[:i], shape[i] * shape[i + 1], *shape[i + 2 :]) for i in range(len(shape) - 1)
+    ]
+    if len(shape) == 2 and shape[::-1] in theirs:
+        return None
+    for option in options:
+        if option in theirs or option[::-1] in theirs:
+            return option
+    if len(shape) == 3:
+        for option in options:
+            if all(d in sizes for d in option) and len(set(option)) == 1:
+                return option
+    return None

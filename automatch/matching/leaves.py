@@ -1,0 +1,57 @@
+"""What is matched: one tensor of either side, or several that count as one (q, k, v of a fused qkv)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from automatch.describing.tokens import split_key
+from automatch.spec import Shape, StateDictSpec
+
+
+@dataclass(slots=True)
+class Leaf:
+    """One matchable tensor.
+
+    Attributes:
+        path: path tokens of its name.
+        shape: comparable shape: in the layout of the other side, without dimensions of size 1.
+        keys: the state_dict keys behind it, in the order in which they are joined.
+        place: its position in state_dict order.
+        integer: counters and other integer scalars; they follow their module.
+        ops: what was assumed to get from the tensors to `shape`, in order.
+        dim: where `ops` joins, the dimension.
+        perm: where `ops` transposes, the order of the dimensions.
+    """
+
+    path: tuple[str, ...]
+    shape: Shape
+    keys: tuple[str, ...]
+    place: int
+    integer: bool = False
+    ops: tuple[str, ...] = ()
+    dim: int | None = None
+    perm: tuple[int, ...] | None = None
+
+
+def squeeze(shape: Shape) -> Shape:
+    """Without dimensions of size 1: a 1x1 convolution is a linear layer, a [1, 1, d] token a vector."""
+    return tuple(d for d in shape if d != 1) if 1 in shape else shape
+
+
+def is_counter(shape: Shape, dtype: str) -> bool:
+    """Integer scalars (num_batches_tracked) say nothing about the architecture."""
+    return not shape and (dtype.startswith(("int", "uint")) or dtype == "bool")
+
+
+def leaves_of(spec: StateDictSpec) -> list[Leaf]:
+    """One leaf per key, in state_dict order."""
+    return [
+        Leaf(split_key(t.key), squeeze(t.shape), (t.key,), i, is_counter(t.shape, t.dtype))
+        for i, t in enumerate(spec.tensors)
+    ]
+
+
+def template(path: Sequence[str]) -> tuple[str, ...]:
+    """A path with its pure numbers taken out; what all layers have in common."""
+    return tuple("#" if token.isdigit() else token for token in path)

@@ -1,0 +1,132 @@
+"""How alike two paths are in their words: equal words, synonyms, near spellings, contradictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from automatch.describing.lexicon import Lexicon
+from automatch.describing.tokens import words_of
+
+
+class Word(NamedTuple):
+    """One word of a path and the concepts it may stand for."""
+
+    text: str
+    concepts: frozenset[str]
+
+
+_NOTHING: frozenset[str] = frozenset()
+_AFTER = ("post", "pre")
+
+
+class Names:
+    """Compares paths; everything is remembered, as the same few words return in every layer."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self.lexicon = lexicon
+        self._words: dict[str, tuple[Word, ...]] = {}
+        self._alike: dict[tuple[Word, Word], float] = {}
+
+    def token_words(self, token: str) -> tuple[Word, ...]:
+        """The words of one token, phrases and `post_x` joined, numbers left out."""
+        found = self._words.get(token)
+        if found is None:
+            found = self._words[token] = tuple(self._cut(token))
+        return found
+
+    def _cut(self, token: str) -> Iterable[Word]:
+        texts = [w for w in words_of(token) if not w.isdigit()]
+        whole = "".join(w if not w.isdigit() else w for w in words_of(token))
+        lex = self.lexicon
+        if whole in lex.words:
+            yield Word(whole, lex.words[whole])
+            return
+        i = 0
+        while i < len(texts):
+            text = texts[i]
+            if text in _AFTER and i + 1 < len(texts) and i + 2 < len(texts):
+                yield Word(f"{text}_{texts[i + 1]}", _NOTHING)  # after the attention: not attention itself
+                i += 2
+                continue
+            if i + 1 < len(texts):
+                pair = lex.phrases.get((text, texts[i + 1]), _NOTHING) | lex.words.get(text + texts[i + 1], _NOTHING)
+                if pair:
+                    yield Word(text + texts[i + 1], pair)
+                    i += 2
+                    continue
+            yield Word(text, lex.words.get(text, _NOTHING))
+            i += 1
+
+    def path_words(self, path: Sequence[str]) -> tuple[Word, ...]:
+        """All words of a path, in order."""
+        return tuple(w for token in path for w in self.token_words(token))
+
+    def alike(self, a: Word, b: Word) -> float:
+        """In [0, 1]: 1 the same word, 0.9 synonyms, less for near spellings, 0 otherwise."""
+        if a.text == b.text:
+            return 1.0
+        key = (a, b) if a.text < b.text else (b, a)
+        found = self._alike.get(key)
+        if found is None:
+            found = 0.9 if a.concepts & b.concepts else _spelling(a.text, b.text)
+            self._alike[key] = found
+        return found
+
+    def compare(self, a: Sequence[Word], b: Sequence[Word], weights: Mapping[str, float]) -> float:
+        """Similarity of two paths in [-1, 1].
+
+        Each word is held against its best partner on the other side; rare words weigh more
+        (`weights`). Concepts that exclude each other (query against key) speak against.
+        """
+        if not a or not b:
+            return 0.0
+        total = gained = 0.0
+        for mine, theirs in ((a, b), (b, a)):
+            for word in mine:
+                weight = weights.get(word.text, 1.0)
+                total += weight
+                gained += weight * max(self.alike(word, other) for other in theirs)
+        score = gained / total if total else 0.0
+        return max(-1.0, score - self._contradiction(a, b))
+
+    def _contradiction(self, a: Sequence[Word], b: Sequence[Word]) -> float:
+        exclusive = self.lexicon.exclusive
+        if not exclusive:
+            return 0.0
+        left = frozenset().union(*(w.concepts for w in a))
+        right = frozenset().union(*(w.concepts for w in b))
+        against = 0.0
+        for concept in left - right:
+            rivals = exclusive.get(concept)
+            if rivals and rivals & (right - left) and not rivals & left:
+                against += 0.6
+        return min(against, 1.2)
+
+
+@lru_cache(maxsize=1 << 16)
+def _spelling(a: str, b: str) -> float:
+    if len(a) < 3 or len(b) < 3:
+        return 0.0
+    from rapidfuzz.fuzz import ratio
+
+    near = ratio(a, b) / 100.0
+    if a.startswith(b) or b.startswith(a):
+        near = max(near, 0.8)
+    return 0.85 * near if near >= 0.72 else 0.0
+
+
+def contrast(words: Sequence[Sequence[Word]], others: Sequence[Sequence[Word]]) -> dict[str, float]:
+    """Weights for words: what stands in every path of a side tells nothing apart."""
+    weights: dict[str, float] = {}
+    for side in (words, others):
+        count: dict[str, int] = {}
+        for path in side:
+            for text in {w.text for w in path}:
+                count[text] = count.get(text, 0) + 1
+        for text in sorted(count):
+            share = count[text] / len(side)
+            weight = 0.15 + 0.85 * (1.0 - share) if len(side) > 1 else 0.6
+            weights[text] = max(weights.get(text, 0.0), weight)
+    return weights

@@ -1,0 +1,395 @@
+"""The last step inside a pair of blocks: single modules (weight, bias, statistics) against modules.
+
+Evidence for a pair of modules, all in one score: the shapes of their tensors fit; their names
+are alike; they stand in the same place of the order; sister blocks decided the same way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from automatch.describing.tokens import ROLES, words_of
+from automatch.matching.lap import NEVER, assign
+from automatch.matching.leaves import Leaf
+from automatch.matching.names import Names, Word, contrast
+from automatch.spec import Shape
+
+_CANON = {
+    "kernel": "weight", "gamma": "weight", "w": "weight", "g": "weight", "scale": "weight", "beta": "bias", "b": "bias",
+    "offset": "bias", "moving_mean": "running_mean", "mean": "running_mean", "moving_variance": "running_var",
+    "var": "running_var", "original0": "weight_g", "original1": "weight_v",
+}  # fmt: skip
+
+NAMES, ORDER, ORDINAL, LEARNT, FIT, HOME = 2.0, 0.7, 0.3, 1.5, 1.0, -1.5
+"""What each signal weighs in the score of a pair."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """One module and the leaves it holds, by role; a bare parameter has the role `*`."""
+
+    path: tuple[str, ...]
+    words: tuple[Word, ...]
+    leaves: dict[str, Leaf] = field(default_factory=dict)
+    place: int = 0
+    home: int = 0
+    rank: int = 0
+    peers: int = 1
+
+    def main(self) -> Shape | None:
+        """The shape that stands for the module in the order of shapes."""
+        for role in ("weight", "weight_v", "*"):
+            if role in self.leaves:
+                return self.leaves[role].shape
+        for leaf in self.leaves.values():
+            if not leaf.integer:
+                return leaf.shape
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why two leaves were put together.
+
+    Attributes:
+        fit: share of the two modules' tensors that fit each other.
+        name: similarity of names in [-1, 1].
+        order: 1 where both stand in the same place of the sequence of shapes.
+        margin: by how much this choice beats the best other one; large where there is no other.
+        name_margin: the same by names alone.
+        order_margin: the same by order alone.
+        rivals: how many other tensors of the scope would have fitted.
+        sequence: share of the scope's modules whose sequence of shapes agrees.
+        intact: nothing is left over in the scope on either side.
+        learnt: sister blocks decided the same way.
+        exact: shapes are equal as stored.
+        home: both come from the same pair of blocks.
+        trust_names: how well names explain the undisputed modules of the scope.
+        trust_order: how well order does.
+        level: how the pair was found ("unit", "name", "tied", "pin").
+        free: how many unmatched tensors of the scope would fit one of the two.
+    """
+
+    fit: float = 1.0
+    name: float = 0.0
+    order: float = 0.0
+    margin: float = 9.0
+    name_margin: float = 9.0
+    order_margin: float = 9.0
+    rivals: int = 0
+    sequence: float = 0.0
+    intact: bool = True
+    learnt: float = 0.0
+    exact: bool = True
+    home: bool = True
+    trust_names: float = 1.0
+    trust_order: float = 1.0
+    level: str = "unit"
+    free: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What `assign_units` may know about the whole.
+
+    Attributes:
+        names: compares words.
+        order_trust: in [0, 1]; small where one side is sorted by name.
+        names_trust: in [0, 1]; 0 switches names off (`by="topology"`).
+        learnt: (path of a checkpoint module in its block, path of a model module) -> support.
+        forbidden: says whether two leaves must not be put together.
+    """
+
+    names: Names
+    order_trust: float
+    names_trust: float
+    learnt: Callable[[tuple[str, ...], tuple[str, ...]], float]
+    forbidden: Callable[[Leaf, Leaf], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two leaves put together."""
+
+    source: Leaf
+    target: Leaf
+    evidence: Evidence
+
+
+def role_of(path: Sequence[str]) -> tuple[int, str]:
+    """(length of the module's path, role of the leaf in it)."""
+    last = path[-1]
+    if last in ROLES and len(path) > 1:
+        return len(path) - 1, _CANON.get(last, last)
+    return len(path), "*"
+
+
+def units_of(leaves: Sequence[Leaf], top: int, names: Names, homes: Mapping[int, int]) -> list[Unit]:
+    """Gather leaves into modules; `top` tokens of the path belong to the scope and are left out."""
+    units: dict[tuple[str, ...], Unit] = {}
+    for leaf in leaves:
+        length, role = role_of(leaf.path)
+        length = max(length, min(top, len(leaf.path)))
+        module = leaf.path[:length]
+        unit = units.get(module)
+        if unit is None or role in unit.leaves:
+            if unit is not None:
+                module = leaf.path
+            shown = module[top:] or module[-1:]
+            unit = units[module] = Unit(shown, names.path_words(shown), place=leaf.place, home=homes.get(leaf.place, 0))
+        unit.leaves[role] = leaf
+        unit.place = min(unit.place, leaf.place)
+    found = sorted(units.values(), key=lambda u: u.place)
+    peers: dict[tuple[str, ...], list[Unit]] = defaultdict(list)
+    for unit in found:
+        peers[tuple(w for t in unit.path for w in words_of(t) if not w.isdigit())].append(unit)
+    for group in peers.values():
+        numbered = sorted(group, key=lambda u: [int(w) for t in u.path for w in words_of(t) if w.isdigit()])
+        for rank, unit in enumerate(numbered):
+            unit.rank, unit.peers = rank, len(group)
+    return found
+
+
+def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]], float]:
+    """Which leaves of two modules go together, and the share of them that fits (0: they must not)."""
+    pairs: list[tuple[Leaf, Leaf]] = []
+    left, right = dict(a.leaves), dict(b.leaves)
+    for role in [r for r in left if r in right]:
+        mine, theirs = left[role], right[role]
+        if mine.shape != theirs.shape or mine.integer != theirs.integer:
+            return [], 0.0
+        if ctx.forbidden is not None and ctx.forbidden(mine, theirs):
+            return [], 0.0
+        pairs.append((left.pop(role), right.pop(role)))
+    bare_a, bare_b = left.get("*"), right.get("*")
+    for mine, others in ((bare_a, right), (bare_b, left)):
+        other = others.get("weight") or others.get("weight_v") if mine is not None else None
+        if mine is None or other is None or other.shape != mine.shape or mine.integer:
+            continue
+        pair = (mine, other) if mine is bare_a else (other, mine)
+        if ctx.forbidden is None or not ctx.forbidden(*pair):
+            pairs.append(pair)
+    solid = sum(not m.integer for m, _ in pairs)
+    size = max(sum(not x.integer for x in a.leaves.values()), sum(not x.integer for x in b.leaves.values()))
+    if not solid:
+        return (pairs, 0.5) if pairs and not size else ([], 0.0)
+    return pairs, solid / size
+
+
+def common_subsequence(a: Sequence[Shape | None], b: Sequence[Shape | None]) -> list[tuple[int, int]]:
+    """Longest common subsequence of two sequences of shapes; [] where that would be too costly."""
+    n, m = len(a), len(b)
+    if n * m > 250_000:
+        return []
+    table = [[0] * (m + 1) for _ in range(n + 1)]
+    for i in range(n - 1, -1, -1):
+        row, below = table[i], table[i + 1]
+        for j in range(m - 1, -1, -1):
+            row[j] = below[j + 1] + 1 if a[i] == b[j] else max(below[j], row[j + 1])
+    out: list[tuple[int, int]] = []
+    i = j = 0
+    while i < n and j < m:
+        if a[i] == b[j] and table[i][j] == table[i + 1][j + 1] + 1:
+            out.append((i, j))
+            i, j = i + 1, j + 1
+        elif table[i + 1][j] >= table[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    return out
+
+
+@dataclass(slots=True)
+class _Table:
+    """Scores of the pairs of one scope that may go together."""
+
+    source: list[Unit]
+    target: list[Unit]
+    fits: dict[tuple[int, int], tuple[list[tuple[Leaf, Leaf]], float]]
+    name: dict[tuple[int, int], float]
+    order: dict[tuple[int, int], float]
+    learnt: dict[tuple[int, int], float]
+    trust_names: float
+    trust_order: float
+    sequence: float
+
+    def score(self, i: int, j: int) -> float:
+        fit = self.fits[i, j][1]
+        a, b = self.source[i], self.target[j]
+        ordinal = 0.0
+        if a.peers > 1 and b.peers > 1:
+            ordinal = ORDINAL if a.rank == b.rank else -ORDINAL
+        home = 0.0 if a.home == b.home else HOME
+        return (
+            FIT * fit + self.trust_names * (NAMES * self.name[i, j] + ordinal)
+            + ORDER * self.trust_order * self.order[i, j] + LEARNT * self.learnt[i, j] + home
+        )  # fmt: skip
+
+
+def _tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> _Table:
+    by_shape: dict[tuple[str, Shape, bool], list[int]] = defaultdict(list)
+    for j, unit in enumerate(target):
+        for role, leaf in unit.leaves.items():
+            by_shape[("weight" if role == "*" else role, leaf.shape, leaf.integer)].append(j)
+    fits: dict[tuple[int, int], tuple[list[tuple[Leaf, Leaf]], float]] = {}
+    for i, unit in enumerate(source):
+        near = sorted({
+            j for role, leaf in unit.leaves.items()
+            for j in by_shape.get(("weight" if role == "*" else role, leaf.shape, leaf.integer), ())
+        })  # fmt: skip
+        for j in near:
+            pairs, fit = pair_leaves(unit, target[j], ctx)
+            if fit > 0:
+                fits[i, j] = (pairs, fit)
+    weights = contrast([u.words for u in source], [u.words for u in target])
+    name = {(i, j): ctx.names.compare(source[i].words, target[j].words, weights) for i, j in fits}
+    aligned = common_subsequence([u.main() for u in source], [u.main() for u in target])
+    sequence = len(aligned) / max(1, min(len(source), len(target)))
+    order = _order(source, target, fits, aligned)
+    learnt = {(i, j): ctx.learnt(source[i].path, target[j].path) for i, j in fits}
+    trust_names, trust_order = _trust(source, target, fits, name, ctx)
+    return _Table(source, target, fits, name, order, learnt, trust_names, trust_order, sequence)
+
+
+def _order(
+    source: list[Unit],
+    target: list[Unit],
+    fits: Mapping[tuple[int, int], object],
+    aligned: Sequence[tuple[int, int]],
+) -> dict[tuple[int, int], float]:
+    together = set(aligned)
+    ranks: list[dict[int, tuple[int, Shape | None]]] = []
+    sizes: list[Counter[Shape | None]] = []
+    for side in (source, target):
+        count: Counter[Shape | None] = Counter()
+        rank: dict[int, tuple[int, Shape | None]] = {}
+        for i, unit in enumerate(side):
+            rank[i] = (count[unit.main()], unit.main())
+            count[unit.main()] += 1
+        ranks.append(rank)
+        sizes.append(count)
+    out: dict[tuple[int, int], float] = {}
+    for i, j in fits:
+        same = ranks[0][i] == ranks[1][j] and sizes[0][source[i].main()] == sizes[1][target[j].main()]
+        out[i, j] = (0.6 if (i, j) in together else 0.0) + (0.4 if same else 0.0)
+    return out
+
+
+def _trust(
+    source: list[Unit],
+    target: list[Unit],
+    fits: Mapping[tuple[int, int], tuple[list[tuple[Leaf, Leaf]], float]],
+    name: Mapping[tuple[int, int], float],
+    ctx: Context,
+) -> tuple[float, float]:
+    """How far names and order explain the modules that shapes alone decide."""
+    partners: dict[int, list[int]] = defaultdict(list)
+    admirers: Counter[int] = Counter()
+    for i, j in fits:
+        partners[i].append(j)
+        admirers[j] += 1
+    sure = [(i, js[0]) for i, js in partners.items() if len(js) == 1 and admirers[js[0]] == 1]
+    if len(sure) < 3:
+        return ctx.names_trust, ctx.order_trust
+    weights = contrast([source[i].words for i, _ in sure], [target[j].words for _, j in sure])
+    hits = 0
+    for i, j in sure:
+        own = ctx.names.compare(source[i].words, target[j].words, weights)
+        best = max(ctx.names.compare(source[i].words, target[k].words, weights) for _, k in sure if k != j)
+        hits += own > best + 0.02
+    trust_names = ctx.names_trust * (0.4 + 0.6 * hits / len(sure))
+    ups = sum(
+        (source[i].place < source[k].place) == (target[j].place < target[m].place)
+        for n, (i, j) in enumerate(sure) for k, m in sure[n + 1 :]
+    )  # fmt: skip
+    tau = 2.0 * ups / (len(sure) * (len(sure) - 1) / 2) - 1.0
+    return trust_names, ctx.order_trust * max(0.0, 0.2 + 0.8 * tau)
+
+
+def assign_units(source: list[Unit], target: list[Unit], ctx: Context) -> list[Pair]:
+    """Put modules together, one to one, so that the evidence is best; say how sure each is."""
+    if not source or not target:
+        return []
+    table = _tabulate(source, target, ctx)
+    if not table.fits:
+        return []
+    chosen: dict[int, int] = {}
+    for rows, columns in _components(table.fits):
+        matrix = [[table.score(i, j) if (i, j) in table.fits else NEVER for j in columns] for i in rows]
+        for r, c in enumerate(assign(matrix)):
+            if c >= 0:
+                chosen[rows[r]] = columns[c]
+    return _explain(table, chosen, len(source) == len(target) == len(chosen))
+
+
+def _components(fits: Mapping[tuple[int, int], object]) -> list[tuple[list[int], list[int]]]:
+    """Connected components of the bipartite graph: problems that do not know each other."""
+    rows: dict[int, list[int]] = defaultdict(list)
+    columns: dict[int, list[int]] = defaultdict(list)
+    for i, j in fits:
+        rows[i].append(j)
+        columns[j].append(i)
+    seen: set[int] = set()
+    out: list[tuple[list[int], list[int]]] = []
+    for start in sorted(rows):
+        if start in seen:
+            continue
+        left, right, stack = {start}, set(), [start]
+        while stack:
+            for j in rows[stack.pop()]:
+                if j not in right:
+                    right.add(j)
+                    new = [i for i in columns[j] if i not in left]
+                    left.update(new)
+                    stack += new
+        seen |= left
+        out.append((sorted(left), sorted(right)))
+    return out
+
+
+def _explain(table: _Table, chosen: Mapping[int, int], intact: bool) -> list[Pair]:
+    """Turn chosen module pairs into leaf pairs, each with what speaks for and against it."""
+    owner = {j: i for i, j in chosen.items()}
+    by_row: dict[int, list[int]] = defaultdict(list)
+    by_column: dict[int, list[int]] = defaultdict(list)
+    for i, j in table.fits:
+        by_row[i].append(j)
+        by_column[j].append(i)
+    out: list[Pair] = []
+    for i, j in chosen.items():
+        margins = [9.0, 9.0, 9.0]
+        rivals = free = 0
+
+        def note(plus: list[tuple[int, int]], minus: list[tuple[int, int]], margins: list[float] = margins) -> None:
+            total = sum(table.score(*p) for p in plus) - sum(table.score(*p) for p in minus)
+            name = sum(table.name[p] for p in plus) - sum(table.name[p] for p in minus)
+            order = sum(table.order[p] for p in plus) - sum(table.order[p] for p in minus)
+            if total < margins[0]:
+                margins[0] = total
+            margins[1], margins[2] = min(margins[1], name), min(margins[2], order)
+
+        for d in by_row[i]:
+            if d == j:
+                continue
+            rivals += 1
+            c = owner.get(d)
+            if c is None:
+                free += 1
+                note([(i, j)], [(i, d)])
+            elif (c, j) in table.fits:
+                note([(i, j), (c, d)], [(i, d), (c, j)])
+        for c in by_column[j]:
+            if c != i and c not in chosen:
+                rivals += 1
+                free += 1
+                note([(i, j)], [(c, j)])
+        pairs, fit = table.fits[i, j]
+        a, b = table.source[i], table.target[j]
+        evidence = Evidence(
+            fit, table.name[i, j], table.order[i, j], margins[0], margins[1], margins[2], rivals, table.sequence, intact,
+            table.learnt[i, j], True, a.home == b.home, table.trust_names, table.trust_order, "unit", free,
+        )  # fmt: skip
+        out += [Pair(m, t, evidence) for m, t in pairs]
+    return out
