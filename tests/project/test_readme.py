@@ -30,7 +30,7 @@ def test_ci_runs_exactly_the_test_command() -> None:
 def test_both_commands_begin_alike_and_pin_the_same_versions() -> None:
     setups = [line for line in shell_lines(README) if "venv .venv" in line]
     assert len(setups) == 2
-    assert all("pip install -q -c constraints.txt -e" in line for line in setups)
+    assert all("pip install -c constraints.txt -e" in line for line in setups)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
