@@ -22,6 +22,8 @@ class Match:
         reason: the evidence in words that a user can check.
         dim: the dimension joined or cut by concat, chunk, stack and unstack.
         perm: order of the checkpoint tensor's dimensions for transpose and permute of dims.
+        sizes: for chunk into unequal pieces: their proportions in lowest terms, e.g. (4, 1, 1).
+        shape: for reshape: the sizes that `automatch.ops.relative_shape` gives (0 keeps, -1 takes the rest).
     """
 
     model_keys: tuple[str, ...]
@@ -33,6 +35,8 @@ class Match:
     reason: str = ""
     dim: int | None = None
     perm: tuple[int, ...] | None = None
+    sizes: tuple[int, ...] | None = None
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from automatch.errors import RuleError
+from automatch.rules.lookup import Lookup, compiled
+from automatch.rules.members import alternatives
+from automatch.rules.replacement import parse
+from automatch.rules.tensors import CUTTING, Law, Move, apply_moves
+from automatch.spec import Shape
+
+_WORDS = ("rename", "transpose", "permute", "reshape", "concat", "chunk", "stack", "unstack")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An anchored regex over a whole checkpoint key, and the model key it becomes.
+    r"""An anchored regex over a whole checkpoint key, and the model key it becomes.
 
     Every rule sees the ORIGINAL key; the first rule whose pattern matches the whole key wins;
     rules never chain.
+
+    Several keys that make one tensor need not have a rule each. `part` names a captured
+    alternation whose members, in the order in which they are written, are the parts of a
+    concat; `by` names the captured number that orders the members of a stack:
+
+        pattern      (?P<a>layers\.\d+\.attn)\.(?P<part>q|k|v)_proj\.weight
+        replacement  {a}.qkv.weight                                      op concat, part "part"
+
+        pattern      (?P<a>layers\.\d+\.mlp)\.experts\.(?P<e>\d+)\.(?P<part>gate|up)_proj\.weight
+        replacement  {a}.experts.gate_up_proj                            op stack+concat, by "e", part "part"
 
     Attributes:
         pattern: Python regex with named groups, tested with `fullmatch`.
@@ -19,10 +42,15 @@ class Rule:
             such texts, one for each piece in order, for chunk and unstack.
         op: what happens to the tensor, in the words of `Match.op`.
         hits: how many checkpoint keys it took when it was replayed.
-        part: for concat: (k, n), the key is member k (from 0) of n.
-        by: for stack: name of the captured number that orders the members.
-        dim: dimension joined or cut; None for the operations that have none.
+        part: for concat: (k, n), the key is member k (from 0) of n; or the name of a captured
+            alternation whose members in written order are the parts.
+        by: for stack: name of the captured number that orders the members. For unstack: a name
+            that the pattern does not capture; the replacement uses it for the member's number.
+        dim: dimension joined or cut; None for the operations that have none. With both a stack
+            and a concat (or their reverse) the stack has dimension 0 and this is the other's.
         perm: order of the dimensions for transpose and permute.
+        sizes: proportions of the pieces of a chunk; None for equal ones.
+        shape: for reshape: sizes in which 0 keeps the size at that place and -1 takes the rest.
         note: for people: families covered, or why the rule is literal.
     """
 
@@ -30,8 +58,285 @@ class Rule:
     replacement: str | tuple[str, ...]
     op: str = "rename"
     hits: int = 0
-    part: tuple[int, int] | None = None
+    part: tuple[int, int] | str | None = None
     by: str | None = None
     dim: int | None = None
     perm: tuple[int, ...] | None = None
+    sizes: tuple[int, ...] | None = None
+    shape: Shape | None = None
     note: str = ""
+
+    @property
+    def law(self) -> Law:
+        """What it does to tensors, without the keys."""
+        return Law(self.op, self.dim, self.perm, self.sizes, self.shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rule as JSON holds it; fields that say nothing are left out."""
+        out: dict[str, Any] = {
+            "pattern": self.pattern,
+            "replacement": self.replacement if isinstance(self.replacement, str) else list(self.replacement),
+            "op": self.op,
+            "hits": self.hits,
+        }
+        for name in ("part", "by", "dim", "perm", "sizes", "shape", "note"):
+            value = getattr(self, name)
+            if value is not None and value != "":
+                out[name] = list(value) if isinstance(value, tuple) else value
+        return out
+
+    @classmethod
+    def from_dict(cls, data: object, where: str = "the rule") -> Rule:
+        """Reads what `to_dict` wrote, or a person.
+
+        Args:
+            data: a mapping with "pattern" and "replacement"; unknown fields are ignored.
+            where: how to name the rule in an error, e.g. "rule 3".
+
+        Raises:
+            RuleError: a field is missing, is of another type, or cannot be read.
+        """
+        if not isinstance(data, Mapping):
+            raise RuleError(f"{where} is not an object with a pattern and a replacement")
+        rule = cls(
+            pattern=_text(data, "pattern", where),
+            replacement=_replacement(data.get("replacement"), where),
+            op=_text(data, "op", where, "rename"),
+            hits=_number(data, "hits", where) or 0,
+            part=_part(data.get("part"), where),
+            by=_text(data, "by", where) if data.get("by") is not None else None,
+            dim=_number(data, "dim", where),
+            perm=_numbers(data, "perm", where),
+            sizes=_numbers(data, "sizes", where),
+            shape=_numbers(data, "shape", where),
+            note=_text(data, "note", where, ""),
+        )
+        rule.check(where)
+        return rule
+
+    def check(self, where: str = "the rule") -> None:
+        """Makes sure that the rule can be run.
+
+        Raises:
+            RuleError: the pattern is no regex, the replacement names a group that the pattern
+                does not have, or the operation is unknown.
+        """
+        groups = set(compiled(self.pattern, where).groupindex)
+        words = self.op.split("+")
+        unknown = next((word for word in words if word not in _WORDS), None)
+        if unknown is not None:
+            raise RuleError(f"{where}: {unknown!r} is not an operation; use {', '.join(_WORDS)}")
+        cuts = bool(set(words) & set(CUTTING))
+        if isinstance(self.replacement, tuple) and not cuts:
+            raise RuleError(f"{where}: only chunk and unstack may have several replacements, not {self.op}")
+        if self.by is not None and "unstack" in words:
+            groups.add(self.by)
+        elif self.by is not None and self.by not in groups:
+            raise RuleError(f"{where}: 'by' names the group {self.by!r}, which the pattern does not capture")
+        if isinstance(self.part, str):
+            alternatives(self.pattern, self.part)
+        for text in self.replacement if isinstance(self.replacement, tuple) else (self.replacement,):
+            try:
+                missing = [name for name in parse(text).names if name not in groups]
+            except RuleError as error:
+                raise RuleError(f"{where}: {error}") from None
+            if missing:
+                raise RuleError(f"{where}: the replacement uses {missing[0]!r}, which the pattern does not capture")
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """An ordered list of rules.
+
+    Attributes:
+        rules: in the order in which they are asked.
+        tied: (served, other): model keys that share a tensor in the model. The rules give the
+            first; the second gets the same tensor.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    tied: tuple[tuple[str, str], ...] = ()
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self.rules)
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def __str__(self) -> str:
+        width = max((len(rule.pattern) for rule in self.rules), default=0)
+        lines = []
+        for rule in self.rules:
+            target = rule.replacement if isinstance(rule.replacement, str) else ", ".join(rule.replacement)
+            remarks = [rule.op] if rule.op != "rename" else []
+            remarks += [f"{rule.hits} keys"] if rule.hits else []
+            remarks += [rule.note] if rule.note else []
+            tail = f"   # {'; '.join(remarks)}" if remarks else ""
+            lines.append(f"{rule.pattern:<{min(width, 80)}} -> {target}{tail}")
+        return "\n".join(lines)
+
+    @cached_property
+    def _lookup(self) -> Lookup:
+        return Lookup([rule.pattern for rule in self.rules])
+
+    def move(self, key: str) -> Move | None:
+        """What the rules say of one key; None where none takes it.
+
+        Raises:
+            RuleError: the rule that takes it cannot fill in its replacement.
+        """
+        found = self._lookup.find(key)
+        if found is None:
+            return None
+        number, match = found
+        rule, groups = self.rules[number], match.groupdict()
+        if isinstance(rule.replacement, str) and rule.op == "rename":
+            return Move(number + 1, (parse(rule.replacement).expand(groups),), _RENAME)
+        return _move(rule, number + 1, groups)
+
+    def rename(self, key: str) -> str:
+        """The model key of a checkpoint key; the key itself where no rule takes it.
+
+        Of a chunk or unstack it is the first piece; `move(key).targets` has all.
+        """
+        move = self.move(key)
+        return key if move is None else move.targets[0]
+
+    def apply(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """The tensors under their new keys; keys that no rule takes stay as they are.
+
+        Args:
+            state_dict: tensors (torch or numpy) under checkpoint keys; it is not changed.
+
+        Returns:
+            A new dict. Tensors that are only renamed are the same objects; pieces of a chunk
+            are views.
+
+        Raises:
+            RuleError: two keys would become the same key, a group lacks a member, or an
+                operation does not fit a tensor.
+        """
+        out = apply_moves(state_dict, self.move)
+        for served, other in self.tied:
+            if served in out and other not in out:
+                out[other] = out[served]
+        return out
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """The rules as JSON holds them."""
+        return [rule.to_dict() for rule in self.rules]
+
+    @classmethod
+    def from_list(cls, rules: Iterable[object], tied: Iterable[tuple[str, str]] = ()) -> RuleSet:
+        """Reads a list of rules as `to_list` gives it.
+
+        Raises:
+            RuleError: a rule cannot be read; the sentence says which.
+        """
+        return cls(tuple(Rule.from_dict(rule, f"rule {i}") for i, rule in enumerate(rules, 1)), tuple(tied))
+
+    @classmethod
+    def from_json(cls, text: str) -> RuleSet:
+        """Reads the JSON of `automatch diagnose --format json`, or its list of rules alone.
+
+        From the whole JSON the ties are read as well: a checkpoint key that serves several
+        model keys stands in several of its matches.
+
+        Raises:
+            RuleError: it is neither.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RuleError(f"the rules are not JSON: {error}") from None
+        rules = data.get("rules") if isinstance(data, dict) else data
+        if not isinstance(rules, list):
+            raise RuleError('the JSON is neither a list of rules nor an object with a list under "rules"')
+        read = cls.from_list(rules)
+        matches = data.get("matches") if isinstance(data, dict) else None
+        return read if not isinstance(matches, list) else cls(read.rules, tuple(_ties(matches, read)))
+
+
+_RENAME = Law()
+
+
+def _move(rule: Rule, number: int, groups: Mapping[str, str | None]) -> Move:
+    texts = rule.replacement if isinstance(rule.replacement, tuple) else (rule.replacement,)
+    words = rule.op.split("+")
+    if rule.by is not None and "unstack" in words:
+        name, text = rule.by, parse(texts[0])
+
+        def member(i: int) -> str:
+            return text.expand({**groups, name: str(i)})
+
+        return Move(number, (member(0),), rule.law, member=member)
+    part = rule.part
+    if isinstance(part, str):
+        members = alternatives(rule.pattern, part)
+        part = (members.index(groups.get(part) or ""), len(members))
+    order = None
+    if rule.by is not None:
+        value = groups.get(rule.by) or ""
+        if not (value.isascii() and value.isdigit()):
+            raise RuleError(
+                f"rule {number}: {rule.by!r} orders the members of a stack and captured {value!r}, not a number"
+            )
+        order = int(value)
+    return Move(number, tuple(parse(t).expand(groups) for t in texts), rule.law, part, order)
+
+
+def _ties(matches: list[Any], rules: RuleSet) -> list[tuple[str, str]]:
+    ties = []
+    for match in matches:
+        if not isinstance(match, dict) or match.get("op", "rename") != "rename":
+            continue
+        sources, targets = match.get("checkpoint_keys"), match.get("model_keys")
+        if isinstance(sources, list) and isinstance(targets, list) and len(sources) == len(targets) == 1:
+            served = rules.rename(str(sources[0]))
+            if served != targets[0]:
+                ties.append((served, str(targets[0])))
+    return ties
+
+
+def _text(data: Mapping[str, Any], name: str, where: str, default: str | None = None) -> str:
+    value = data.get(name, default)
+    if not isinstance(value, str):
+        raise RuleError(f'{where}: "{name}" is {"missing" if value is None else "not a text"}')
+    return value
+
+
+def _replacement(value: object, where: str) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise RuleError(f'{where}: "replacement" is neither a text nor a list of texts')
+
+
+def _number(data: Mapping[str, Any], name: str, where: str) -> int | None:
+    value = data.get(name)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise RuleError(f'{where}: "{name}" is not a whole number')
+    return value
+
+
+def _numbers(data: Mapping[str, Any], name: str, where: str) -> tuple[int, ...] | None:
+    value = data.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list) or any(not isinstance(n, int) or isinstance(n, bool) for n in value):
+        raise RuleError(f'{where}: "{name}" is not a list of whole numbers')
+    return tuple(value)
+
+
+def _part(value: object, where: str) -> tuple[int, int] | str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(n, int) for n in value)
+        and 0 <= value[0] < value[1]
+    ):
+        return (value[0], value[1])
+    raise RuleError(f'{where}: "part" is neither [k, n] with k < n nor the name of a group')

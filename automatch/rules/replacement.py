@@ -1,0 +1,219 @@
+"""The replacement half of a rule: literal text, captured texts and index arithmetic.
+
+    layers.{i}.attn.{rest}      `{name}` is the captured text as it stands, leading zeros kept
+    stages.{i-1}.{(j+2)//3}     integer arithmetic with + - * // % and parentheses on captured numbers
+    {{literal braces}}          braces are doubled
+
+There is no `eval`: the grammar below is all that is read, so a rules file from a stranger
+cannot run anything.
+
+    sum    := product (("+" | "-") product)*
+    product:= unary (("*" | "//" | "%") unary)*
+    unary  := "-" unary | number | name | "(" sum ")"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from automatch.errors import RuleError
+
+Groups = Mapping[str, str | None]
+Number = Callable[[Groups], int]
+Piece = Callable[[Groups], str]
+
+_TOKEN = re.compile(r"\s*(//|[-+*%()]|[0-9]{1,18}|[A-Za-z_][A-Za-z0-9_]*)")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DEEPEST = 50
+
+
+class Replacement:
+    """A replacement text, read once and filled in for every key.
+
+    Attributes:
+        text: what was read.
+        names: the captured groups that it uses, sorted.
+    """
+
+    __slots__ = ("_pieces", "names", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        used: set[str] = set()
+        self._pieces = tuple(_read(text, used))
+        self.names = tuple(sorted(used))
+
+    def expand(self, groups: Groups) -> str:
+        """The text for one key.
+
+        Args:
+            groups: captured text by group name, as `re.Match.groupdict()` gives it.
+
+        Raises:
+            RuleError: a group that the replacement uses captured nothing, or text where
+                arithmetic wants a number, or the arithmetic divides by zero.
+        """
+        return "".join([piece if isinstance(piece, str) else piece(groups) for piece in self._pieces])
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Replacement:
+    """Reads a replacement.
+
+    Raises:
+        RuleError: a brace is not closed, or what stands in braces is neither a name nor
+            integer arithmetic.
+    """
+    return Replacement(text)
+
+
+def quote(text: str) -> str:
+    """`text` as a replacement that gives exactly `text`."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _read(text: str, used: set[str]) -> list[str | Piece]:
+    pieces: list[str | Piece] = []
+    plain: list[str] = []
+    at = 0
+    while at < len(text):
+        if text[at : at + 2] in ("{{", "}}"):
+            plain.append(text[at])
+            at += 2
+        elif text[at] == "{":
+            end = text.find("}", at)
+            if end < 0:
+                raise RuleError(f"the replacement {text!r} has a '{{' that is never closed; double it to mean a brace")
+            if plain:
+                pieces.append("".join(plain))
+                plain.clear()
+            pieces.append(_inside(text[at + 1 : end], text, used))
+            at = end + 1
+        else:
+            plain.append(text[at])
+            at += 1
+    if plain:
+        pieces.append("".join(plain))
+    return pieces
+
+
+def _inside(expression: str, text: str, used: set[str]) -> Piece:
+    if _NAME.fullmatch(expression):
+        used.add(expression)
+        return _copied(expression)
+    number = _Reader(expression, text, used).whole()
+    return lambda groups: str(number(groups))
+
+
+def _copied(name: str) -> Piece:
+    def piece(groups: Groups) -> str:
+        value = groups.get(name)
+        if value is None:
+            raise RuleError(f"the group {name!r} captured nothing, so the replacement cannot use it")
+        return value
+
+    return piece
+
+
+class _Reader:
+    """Recursive descent over one `{...}`; builds closures, so nothing is parsed per key."""
+
+    def __init__(self, expression: str, text: str, used: set[str]) -> None:
+        self._tokens: list[str] = []
+        self._at = 0
+        self._depth = 0
+        self._used = used
+        self._wrong = (
+            f"{{{expression}}} in the replacement {text!r} is neither a captured name nor integer arithmetic "
+            "(+ - * // % and parentheses)"
+        )
+        end = 0
+        while end < len(expression):
+            token = _TOKEN.match(expression, end)
+            if token is None:
+                if expression[end:].strip():
+                    raise RuleError(self._wrong)
+                break
+            self._tokens.append(token.group(1))
+            end = token.end()
+
+    def whole(self) -> Number:
+        number = self._sum()
+        if self._at < len(self._tokens):
+            raise RuleError(self._wrong)
+        return number
+
+    def _next(self, *wanted: str) -> str:
+        if self._at < len(self._tokens) and (not wanted or self._tokens[self._at] in wanted):
+            self._at += 1
+            return self._tokens[self._at - 1]
+        return ""
+
+    def _sum(self) -> Number:
+        left = self._product()
+        while sign := self._next("+", "-"):
+            left = _two(sign, left, self._product())
+        return left
+
+    def _product(self) -> Number:
+        left = self._unary()
+        while sign := self._next("*", "//", "%"):
+            left = _two(sign, left, self._unary())
+        return left
+
+    def _unary(self) -> Number:
+        self._depth += 1
+        token = self._next()
+        if not token or self._depth > _DEEPEST:
+            raise RuleError(self._wrong)
+        number = self._value(token)
+        self._depth -= 1
+        return number
+
+    def _value(self, token: str) -> Number:
+        if token == "-":
+            inner = self._unary()
+            return lambda groups: -inner(groups)
+        if token == "(":
+            inner = self._sum()
+            if not self._next(")"):
+                raise RuleError(self._wrong)
+            return inner
+        if token.isdigit():
+            constant = int(token)
+            return lambda groups: constant
+        if _NAME.fullmatch(token):
+            self._used.add(token)
+            return _captured(token)
+        raise RuleError(self._wrong)
+
+
+def _captured(name: str) -> Number:
+    def number(groups: Groups) -> int:
+        value = groups.get(name)
+        if value is None or not (value.isascii() and value.isdigit()):
+            raise RuleError(f"the replacement calculates with {name!r}, which captured {value!r} and not a number")
+        if len(value) > 18:
+            raise RuleError(f"the replacement calculates with {name!r}, whose number {value[:20]}... is too long")
+        return int(value)
+
+    return number
+
+
+def _two(sign: str, left: Number, right: Number) -> Number:
+    if sign == "+":
+        return lambda groups: left(groups) + right(groups)
+    if sign == "-":
+        return lambda groups: left(groups) - right(groups)
+    if sign == "*":
+        return lambda groups: left(groups) * right(groups)
+
+    def divide(groups: Groups) -> int:
+        divisor = right(groups)
+        if divisor == 0:
+            raise RuleError("the replacement divides by zero")
+        return left(groups) // divisor if sign == "//" else left(groups) % divisor
+
+    return divide

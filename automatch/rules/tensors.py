@@ -1,0 +1,198 @@
+"""A state_dict under new keys, with what its rules do to the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from automatch.errors import RuleError
+from automatch.ops import Chunk, Concat, Op, Permute, Reshape, Stack, Transpose, Unstack
+from automatch.spec import Shape
+
+JOINING = ("concat", "stack")
+CUTTING = ("chunk", "unstack")
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """What one rule does to tensors; the fields are those of `Rule`."""
+
+    op: str = "rename"
+    dim: int | None = None
+    perm: tuple[int, ...] | None = None
+    sizes: tuple[int, ...] | None = None
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a rule says of one checkpoint key.
+
+    Attributes:
+        rule: number of the rule in its list, from 1.
+        targets: the model keys: one, or several for the pieces of a chunk.
+        law: what happens to the tensor.
+        part: for concat: (k, n), the key is member k (from 0) of n.
+        order: for stack: the number that orders the members.
+        member: for unstack: the model key of member i, where their number is that of the tensor.
+    """
+
+    rule: int
+    targets: tuple[str, ...]
+    law: Law
+    part: tuple[int, int] | None = None
+    order: int | None = None
+    member: Callable[[int], str] | None = None
+
+    @property
+    def joins(self) -> bool:
+        """Whether other keys go into the same tensor."""
+        return self.part is not None or self.order is not None
+
+
+def apply_moves(state_dict: Mapping[str, Any], move: Callable[[str], Move | None]) -> dict[str, Any]:
+    """The tensors under their new keys, in the order of the checkpoint.
+
+    Args:
+        state_dict: tensors (torch or numpy) under checkpoint keys; it is not changed.
+        move: what the rules say of a key; None for a key that stays.
+
+    Raises:
+        RuleError: two keys would become the same key, a group lacks a member, or an operation
+            does not fit a tensor.
+    """
+    out: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    groups: dict[str, list[tuple[str, Move]]] = {}
+    for key in state_dict:
+        found = move(key)
+        if found is not None and found.joins:
+            target = found.targets[0]
+            groups.setdefault(target, []).append((key, found))
+            if len(groups[target]) == 1:
+                _place(target, None, key, out, sources)
+        else:
+            for target, tensor in _alone(state_dict[key], key, found):
+                _place(target, tensor, key, out, sources)
+    for target, members in groups.items():
+        out[target] = _joined(target, members, state_dict)
+    return out
+
+
+def group_fault(members: list[tuple[str, Move]]) -> str:
+    """Why these keys do not make one whole tensor, as part of a sentence; "" where they do.
+
+    The members of a concat are complete when each of its n parts is there once; those of a
+    stack when their numbers follow each other from the smallest without a gap; for both at
+    once every part holds the same numbers.
+    """
+    if len({m.law for _, m in members}) > 1:
+        return "rules with different operations give it"
+    seen: dict[tuple[int | None, int | None], str] = {}
+    for key, m in members:
+        place = (m.part[0] if m.part else None, m.order)
+        if place in seen:
+            return f"{seen[place]!r} and {key!r} claim the same place in it"
+        seen[place] = key
+    counts = {m.part[1] if m.part else 1 for _, m in members}
+    orders = sorted({m.order for _, m in members if m.order is not None})
+    if len(counts) > 1 or (orders and orders != list(range(orders[0], orders[0] + len(orders)))):
+        return (
+            "the numbers of its members have gaps" if len(counts) == 1 else "its rules name different numbers of parts"
+        )
+    count = counts.pop()
+    if len(seen) != count * max(1, len(orders)):
+        have = ", ".join(sorted(repr(key) for key in seen.values())[:4])
+        return f"it is made of {count * max(1, len(orders))} tensors, and only {len(seen)} are there ({have})"
+    return ""
+
+
+def _place(target: str, tensor: Any, key: str, out: dict[str, Any], sources: dict[str, str]) -> None:
+    if target in sources:
+        raise RuleError(
+            f"{sources[target]!r} and {key!r} would both become {target!r}; give one of them a rule of its own"
+        )
+    sources[target] = key
+    out[target] = tensor
+
+
+def _alone(tensor: Any, key: str, move: Move | None) -> list[tuple[str, Any]]:
+    """The model keys and tensors that one key gives by itself."""
+    if move is None:
+        return [(key, tensor)]
+    if move.law.op == "rename":
+        return [(target, tensor) for target in move.targets]
+    tensors = [tensor]
+    try:
+        for op in _steps(move.law, len(move.targets)):
+            tensors = list(op.forward(tensors))
+    except RuleError as error:
+        raise RuleError(f"rule {move.rule}, key {key!r}: {error}") from None
+    targets = move.targets if move.member is None else tuple(move.member(i) for i in range(len(tensors)))
+    if len(tensors) != len(targets):
+        raise RuleError(
+            f"rule {move.rule}: {key!r} gives {len(tensors)} tensors, and the rule names {len(targets)} keys"
+        )
+    return list(zip(targets, tensors, strict=True))
+
+
+def _joined(target: str, members: list[tuple[str, Move]], state_dict: Mapping[str, Any]) -> Any:
+    """The one tensor that several keys make together."""
+    fault = group_fault(members)
+    if fault:
+        raise RuleError(f"{target!r} cannot be made: {fault}")
+    rows: dict[int, list[tuple[int, Any]]] = {}
+    for key, m in members:
+        rows.setdefault(m.part[0] if m.part else 0, []).append((m.order or 0, state_dict[key]))
+    grid = [[tensor for _, tensor in sorted(row, key=lambda item: item[0])] for _, row in sorted(rows.items())]
+    law = members[0][1].law
+    words = law.op.split("+")
+    if "stack" in words and ("concat" not in words or words.index("stack") < words.index("concat")):
+        pass  # a row is one part with all its members: it is stacked first
+    else:
+        grid = [list(column) for column in zip(*grid, strict=True)]  # a row is one member with all its parts
+    try:
+        return _run(_steps(law, 1), grid)
+    except RuleError as error:
+        raise RuleError(f"{target!r} cannot be made: {error}") from None
+
+
+def _run(steps: list[Op], grid: list[list[Any]]) -> Any:
+    """Runs operations on rows of tensors: the first joining one folds each row, the second the rows."""
+    for op in steps:
+        if isinstance(op, Stack | Concat):
+            grid = [[op.forward(row)[0] for row in grid]] if len(grid) > 1 else [list(op.forward(grid[0]))]
+        else:
+            grid = [list(op.forward(row)) for row in grid]
+    if [len(row) for row in grid] != [1]:
+        raise RuleError("its rules do not say how all of its members are joined")
+    return grid[0][0]
+
+
+def _steps(law: Law, pieces: int) -> list[Op]:
+    """The operations of a rule in the order in which they run.
+
+    Where a rule both stacks and concatenates, the stack makes dimension 0 and `dim` is that
+    of the concat.
+    """
+    words = law.op.split("+")
+    dim = law.dim or 0
+    steps: list[Op] = []
+    for word in words:
+        if word in ("stack", "unstack"):
+            where = 0 if len(set(words) & {"concat", "chunk"}) else dim
+            steps.append(Stack(where) if word == "stack" else Unstack(where))
+        elif word == "concat":
+            steps.append(Concat(dim))
+        elif word == "chunk":
+            steps.append(Chunk(pieces, dim, law.sizes))
+        elif word == "transpose":
+            steps.append(Transpose(law.perm))
+        elif word == "permute":
+            steps.append(Permute(law.perm))
+        elif word == "reshape":
+            steps.append(Reshape(law.shape))
+        elif word != "rename":
+            raise RuleError(f"{word!r} is not an operation that rules know")
+    return steps
