@@ -160,6 +160,7 @@ def _insert_lists(root: Node) -> None:
         node = stack.pop()
         if node.children and all(c.label.isdigit() for c in node.children):
             node.is_list = True
+            node.children.sort(key=lambda c: int(c.label))
         else:
             stems: dict[str, list[Node]] = {}
             for child in node.children:
@@ -178,6 +179,7 @@ def _insert_lists(root: Node) -> None:
                     member.parent = virtual
                     member.label = member.label[len(stem) :]
                     virtual.children.append(member)
+                virtual.children.sort(key=lambda c: int(c.label))
         stack.extend(c for c in node.children if c.children)
 
 

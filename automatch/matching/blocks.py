@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from automatch.describing.tree import Node, Tree, descend
 from automatch.matching.lap import assign
@@ -78,44 +78,38 @@ class Solver:
         out: list[Found] = []
         used_a: set[int] = set()
         used_b: set[int] = set()
-        homes_a: dict[int, int] = {}
-        homes_b: dict[int, int] = {}
-        for number, (x, y) in enumerate(blocks, 1):
+        for x, y in blocks:
             for i, j, evidence in self.solve(x, y):
                 i, j = i + x.start - a.start, j + y.start - b.start
                 out.append((i, j, evidence))
                 used_a.add(i)
                 used_b.add(j)
-            for side, node, homes in ((self.source, x, homes_a), (self.target, y, homes_b)):
-                for leaf in side.tree.order[node.start : node.end]:
-                    homes[side.leaves[leaf].place] = number
-        out += self._rest(a, b, used_a, used_b, homes_a, homes_b)
+        out += self._rest(a, b, out, used_a, used_b)
         return out
 
-    def _rest(
-        self, a: Node, b: Node, used_a: set[int], used_b: set[int], homes_a: dict[int, int], homes_b: dict[int, int]
-    ) -> list[Found]:
+    def _rest(self, a: Node, b: Node, done: list[Found], used_a: set[int], used_b: set[int]) -> list[Found]:
         """Single modules that no pair of blocks took."""
         left = [i for i in range(a.end - a.start) if i not in used_a]
         right = [j for j in range(b.end - b.start) if j not in used_b]
         if not left or not right:
             return []
         sides = []
-        for side, node, rest, homes in (
-            (self.source, a, left, homes_a), (self.target, b, right, homes_b),
-        ):  # fmt: skip
+        for side, node, rest in ((self.source, a, left), (self.target, b, right)):
             leaves = [side.leaves[side.tree.order[node.start + i]] for i in rest]
-            depth = _depth(node, leaves)
-            sides.append(units_of(leaves, depth, self.names, homes))
+            sides.append(units_of(leaves, _depth(node, leaves), self.names))
         at_a = {id(self.source.leaves[self.source.tree.order[a.start + i]]): i for i in left}
         at_b = {id(self.target.leaves[self.target.tree.order[b.start + j]]): j for j in right}
+        context = self.context
+        if done:
+            coherence = _Coherence(self.source.tree, self.target.tree, a, b, done, at_a, at_b)
+            context = replace(context, coherent=coherence)
         out: list[Found] = []
-        for pair in assign_units(sides[0], sides[1], self.context):
+        top_a, top_b = len(a.tokens()), len(b.tokens())
+        for pair in assign_units(sides[0], sides[1], context):
             if not plausible(pair.evidence):
                 continue
             out.append((at_a[id(pair.source)], at_b[id(pair.target)], pair.evidence))
             mine, theirs = pair.source.path, pair.target.path
-            top_a, top_b = len(a.tokens()), len(b.tokens())
             self._learn(mine[top_a : role_of(mine)[0]], theirs[top_b : role_of(theirs)[0]])
         return out
 
@@ -225,10 +219,13 @@ class Solver:
         return [(left[i], right[j]) for i, j in enumerate(assign(matrix)) if j >= 0]
 
 
+def _is_block(node: Node | None) -> bool:
+    """Does a node hold several modules (a whole block can have moved elsewhere)?"""
+    return node is not None and sum(bool(child.children) for child in node.children) >= 2
+
+
 def plausible(evidence: Evidence) -> bool:
     """May a pair be believed at all? What merely fits and is left over is no evidence."""
-    if not evidence.home and (evidence.name < 0.6 or evidence.rivals):
-        return False
     if evidence.name < -0.2:
         return False
     if evidence.intact and evidence.order >= 0.6:
@@ -329,3 +326,49 @@ class _Taken:
 
     def free(self, node: Node) -> bool:
         return b"\1" not in self._marks[node.start - self._start : node.end - self._start]
+
+
+class _Coherence:
+    """Do two left-over leaves lie in modules that belong together?
+
+    The nearest module around each that holds matched leaves is looked at: some of the matches
+    must lead from the one into the other. Lists are no such modules, and whole blocks are free:
+    they may have been regrouped.
+    """
+
+    def __init__(
+        self, source: Tree, target: Tree, a: Node, b: Node, done: Sequence[Found], at_a: dict[int, int], at_b: dict[int, int]
+    ) -> None:
+        self._trees, self._tops, self._at = (source, target), (a, b), (at_a, at_b)
+        self._partner = [-1] * (a.end - a.start)
+        self._used = (bytearray(a.end - a.start), bytearray(b.end - b.start))
+        for i, j, _ in done:
+            self._partner[i] = j
+            self._used[0][i] = self._used[1][j] = 1
+        self._around: tuple[dict[int, tuple[int, int] | None], dict[int, tuple[int, int] | None]] = ({}, {})
+
+    def _home(self, which: int, leaf: Leaf) -> tuple[int, int] | None:
+        """Span of the nearest module with matched leaves; None where that is a list or the whole scope."""
+        at = self._at[which][id(leaf)]
+        cache = self._around[which]
+        if at not in cache:
+            top, tree = self._tops[which], self._trees[which]
+            node: Node | None = tree.node_of[tree.order[top.start + at]]
+            span: tuple[int, int] | None = None
+            untouched = node
+            while node is not None and node is not top:
+                lo, hi = node.start - top.start, node.end - top.start
+                if 1 in self._used[which][lo:hi]:
+                    span = None if node.is_list or _is_block(untouched) else (lo, hi)
+                    break
+                untouched = node
+                node = node.parent
+            cache[at] = span
+        return cache[at]
+
+    def __call__(self, mine: Leaf, theirs: Leaf) -> bool:
+        home_a, home_b = self._home(0, mine), self._home(1, theirs)
+        if home_a is None or home_b is None:
+            return True
+        lo, hi = home_b
+        return any(lo <= self._partner[i] < hi for i in range(*home_a))

@@ -11,7 +11,7 @@ from automatch.matching.assignment import Assignment, Match
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.layout import merge_heads, unify_layout
-from automatch.matching.leaves import Leaf, leaves_of
+from automatch.matching.leaves import Leaf, leaves_of, to_squeeze
 from automatch.matching.names import Names
 from automatch.matching.units import Evidence
 from automatch.spec import StateDictSpec
@@ -28,11 +28,12 @@ def match(
     forbid: Sequence[tuple[str, str]] = (),
 ) -> Assignment:
     """Find which checkpoint keys serve which model keys."""
-    source, target = leaves_of(checkpoint), leaves_of(model)
-    unify_layout(source, target)
+    squeezed = to_squeeze(checkpoint, model)
+    source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
     merge_heads(source, target)
-    unify_layout(target, source)
     merge_heads(target, source)
+    unify_layout(source, target)
+    unify_layout(target, source)
     source, target = fold_stacks(source, target), fold_stacks(target, source)
     source, target = fold_parts(source, target), fold_parts(target, source)
     shapes, structs = Interner(), Interner()
@@ -67,5 +68,7 @@ def _matches(mine: Leaf, theirs: Leaf, evidence: Evidence) -> list[Match]:
     ops = list(mine.ops)
     for op in theirs.ops:
         ops.append({"concat": "chunk", "stack": "unstack"}.get(op, op))
+    if not ops and mine.raw != theirs.raw:
+        ops.append("reshape")
     op = "+".join(dict.fromkeys(ops)) or "rename"
     return [Match(theirs.keys, mine.keys, op, 0.9, False, (), "")]

@@ -103,7 +103,7 @@ def _fold(leaves: list[Leaf], others: list[Leaf], parts: tuple[str, ...]) -> lis
             first = min(members, key=lambda m: m.place)
             gone.update((id(m), None) for m in members)
             gone[id(first)] = Leaf(
-                tuple("".join(parts) if "{}" in token else token for token in name),
+                tuple(token.replace("{}", "".join(parts)) for token in name),
                 joined,
                 tuple(k for m in members for k in m.keys),
                 first.place,
@@ -136,12 +136,12 @@ def _agreed_dim(
 
 def fold_stacks(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     """Fold tensors that differ in one index into a virtual stack where the other side has it stacked."""
+    mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
-    deep = {shape[1:] for shape in theirs if len(shape) >= 2}
     counts = {shape[0] for shape in theirs if len(shape) >= 2}
     by_template: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
-        if not leaf.integer:
+        if leaf.shape and mine[leaf.shape] > theirs[leaf.shape]:
             by_template[(template(leaf.path), leaf.shape)].append(leaf)
     gone: dict[int, Leaf | None] = {}
     for (name, shape), members in by_template.items():
@@ -152,7 +152,7 @@ def fold_stacks(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
             if count < 2 or count not in counts or any(len(s) != count for s in stacks):
                 continue
             joined = (count, *shape)
-            if not (theirs[joined] or _half_known(joined, theirs, deep)):
+            if theirs[joined] <= mine[joined] and not _half_known(joined, mine, theirs):
                 continue
             for stack in stacks:
                 gone.update((id(m), None) for m in stack)
@@ -166,11 +166,11 @@ def fold_stacks(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
 
 
-def _half_known(joined: Shape, theirs: Counter[Shape], deep: set[Shape]) -> bool:
+def _half_known(joined: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
     """Is the stack one half of a known fused stack (gate and up side by side)?"""
     for dim in range(1, len(joined)):
         doubled = (*joined[:dim], 2 * joined[dim], *joined[dim + 1 :])
-        if doubled[1:] in deep and theirs[doubled]:
+        if theirs[doubled] > mine[doubled]:
             return True
     return False
 

@@ -8,9 +8,11 @@ and holds for all of them. TensorFlow, Keras and flax call such tensors `kernel`
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.leaves import Leaf, template
 from automatch.spec import Shape
 
@@ -25,7 +27,12 @@ Kind = tuple[str, bool]
 
 
 def _kind(leaf: Leaf) -> Kind:
-    return leaf.path[-1], any(token.isdigit() for token in leaf.path)
+    """What a tensor is called, in a block or outside; a bare parameter goes by the last of its words."""
+    last = leaf.path[-1]
+    if last not in ROLES:
+        words = words_of(last)
+        last = "projection" if words and words[-1] in ("proj", "projection") else last
+    return last, any(token.isdigit() for token in leaf.path)
 
 
 def _permuted(shape: Shape, perm: tuple[int, ...]) -> Shape:
@@ -101,7 +108,7 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
     known: dict[Shape, Shape | None] = {}
     for leaf in leaves:
         shape = leaf.shape
-        if len(shape) not in (2, 3) or shape in theirs or leaf.ops:
+        if not 2 <= len(shape) <= 4 or shape in theirs or leaf.ops:
             continue
         if shape not in known:
             known[shape] = _merged(shape, theirs, sizes)
@@ -112,8 +119,9 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
 
 
 def _merged(shape: Shape, theirs: set[Shape], sizes: set[int]) -> Shape | None:
+    rank = len(shape)
     options = [
-        (*shape[:i], shape[i] * shape[i + 1], *shape[i + 2 :]) for i in range(len(shape) - 1)
+        (*shape[:i], math.prod(shape[i:j]), *shape[j:]) for i in range(rank - 1) for j in range(i + 2, rank + 1)
     ]
     if len(shape) == 2 and shape[::-1] in theirs:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ class Leaf:
         shape: comparable shape: in the layout of the other side, without dimensions of size 1.
         keys: the state_dict keys behind it, in the order in which they are joined.
         place: its position in state_dict order.
+        raw: shape as stored (of the first key).
         integer: counters and other integer scalars; they follow their module.
         ops: what was assumed to get from the tensors to `shape`, in order.
         dim: where `ops` joins, the dimension.
@@ -32,6 +34,7 @@ class Leaf:
     ops: tuple[str, ...] = ()
     dim: int | None = None
     perm: tuple[int, ...] | None = None
+    raw: Shape = ()
 
 
 def squeeze(shape: Shape) -> Shape:
@@ -44,12 +47,35 @@ def is_counter(shape: Shape, dtype: str) -> bool:
     return not shape and (dtype.startswith(("int", "uint")) or dtype == "bool")
 
 
-def leaves_of(spec: StateDictSpec) -> list[Leaf]:
-    """One leaf per key, in state_dict order."""
+def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> list[Leaf]:
+    """One leaf per key, in state_dict order; the shapes in `squeezed` lose their dimensions of size 1."""
     return [
-        Leaf(split_key(t.key), squeeze(t.shape), (t.key,), i, is_counter(t.shape, t.dtype))
+        Leaf(
+            split_key(t.key), squeeze(t.shape) if t.shape in squeezed else t.shape, (t.key,), i, is_counter(t.shape, t.dtype),
+            raw=t.shape,
+        )
         for i, t in enumerate(spec.tensors)
-    ]
+    ]  # fmt: skip
+
+
+def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
+    """Shapes that one side writes with dimensions of size 1 and the other without.
+
+    Only where one side has too many of the one and the other too many of the other: a LoRA matrix
+    of rank 1, [d, 1], is no vector.
+    """
+    counts = (Counter(t.shape for t in a.tensors), Counter(t.shape for t in b.tensors))
+    out: set[Shape] = set()
+    for mine, theirs in (counts, counts[::-1]):
+        for shape in mine:
+            if 1 not in shape or mine[shape] <= theirs[shape]:
+                continue
+            bare = squeeze(shape)
+            forms = [s for s in theirs if squeeze(s) == bare and s != shape]
+            if any(theirs[s] > mine[s] for s in forms):
+                out.add(shape)
+                out.update(s for s in forms if 1 in s)
+    return frozenset(out)
 
 
 def template(path: Sequence[str]) -> tuple[str, ...]:

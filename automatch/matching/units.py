@@ -22,7 +22,7 @@ _CANON = {
     "var": "running_var", "original0": "weight_g", "original1": "weight_v",
 }  # fmt: skip
 
-NAMES, ORDER, ORDINAL, LEARNT, FIT, HOME = 2.0, 0.7, 0.3, 1.5, 1.0, -1.5
+NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT = 2.0, 0.7, 0.3, 1.5, 1.0, 0.5
 """What each signal weighs in the score of a pair."""
 
 
@@ -34,7 +34,6 @@ class Unit:
     words: tuple[Word, ...]
     leaves: dict[str, Leaf] = field(default_factory=dict)
     place: int = 0
-    home: int = 0
     rank: int = 0
     peers: int = 1
 
@@ -65,7 +64,6 @@ class Evidence:
         intact: nothing is left over in the scope on either side.
         learnt: sister blocks decided the same way.
         exact: shapes are equal as stored.
-        home: both come from the same pair of blocks.
         trust_names: how well names explain the undisputed modules of the scope.
         trust_order: how well order does.
         level: how the pair was found ("unit", "name", "tied", "pin").
@@ -83,7 +81,6 @@ class Evidence:
     intact: bool = True
     learnt: float = 0.0
     exact: bool = True
-    home: bool = True
     trust_names: float = 1.0
     trust_order: float = 1.0
     level: str = "unit"
@@ -98,6 +95,7 @@ class Context:
         names: compares words.
         order_trust: in [0, 1]; small where one side is sorted by name.
         names_trust: in [0, 1]; 0 switches names off (`by="topology"`).
+        coherent: says whether two left-over leaves lie in modules that belong together.
         learnt: (path of a checkpoint module in its block, path of a model module) -> support.
         forbidden: says whether two leaves must not be put together.
     """
@@ -107,6 +105,7 @@ class Context:
     names_trust: float
     learnt: Callable[[tuple[str, ...], tuple[str, ...]], float]
     forbidden: Callable[[Leaf, Leaf], bool] | None = None
+    coherent: Callable[[Leaf, Leaf], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ def role_of(path: Sequence[str]) -> tuple[int, str]:
     return len(path), "*"
 
 
-def units_of(leaves: Sequence[Leaf], top: int, names: Names, homes: Mapping[int, int]) -> list[Unit]:
+def units_of(leaves: Sequence[Leaf], top: int, names: Names) -> list[Unit]:
     """Gather leaves into modules; `top` tokens of the path belong to the scope and are left out."""
     units: dict[tuple[str, ...], Unit] = {}
     for leaf in leaves:
@@ -138,7 +137,7 @@ def units_of(leaves: Sequence[Leaf], top: int, names: Names, homes: Mapping[int,
             if unit is not None:
                 module = leaf.path
             shown = module[top:] or module[-1:]
-            unit = units[module] = Unit(shown, names.path_words(shown), place=leaf.place, home=homes.get(leaf.place, 0))
+            unit = units[module] = Unit(shown, names.path_words(shown), place=leaf.place)
         unit.leaves[role] = leaf
         unit.place = min(unit.place, leaf.place)
     found = sorted(units.values(), key=lambda u: u.place)
@@ -171,11 +170,18 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
         pair = (mine, other) if mine is bare_a else (other, mine)
         if ctx.forbidden is None or not ctx.forbidden(*pair):
             pairs.append(pair)
+    if ctx.coherent is not None and not all(ctx.coherent(m, t) for m, t in pairs):
+        return [], 0.0
     solid = sum(not m.integer for m, _ in pairs)
     size = max(sum(not x.integer for x in a.leaves.values()), sum(not x.integer for x in b.leaves.values()))
     if not solid:
         return (pairs, 0.5) if pairs and not size else ([], 0.0)
     return pairs, solid / size
+
+
+def _exact(a: Leaf, b: Leaf) -> bool:
+    """Do the shapes agree as they are stored, no dimension of size 1 added or dropped?"""
+    return bool(a.ops or b.ops) or a.raw == b.raw
 
 
 def common_subsequence(a: Sequence[Shape | None], b: Sequence[Shape | None]) -> list[tuple[int, int]]:
@@ -211,6 +217,7 @@ class _Table:
     name: dict[tuple[int, int], float]
     order: dict[tuple[int, int], float]
     learnt: dict[tuple[int, int], float]
+    exact: dict[tuple[int, int], float]
     trust_names: float
     trust_order: float
     sequence: float
@@ -221,10 +228,10 @@ class _Table:
         ordinal = 0.0
         if a.peers > 1 and b.peers > 1:
             ordinal = ORDINAL if a.rank == b.rank else -ORDINAL
-        home = 0.0 if a.home == b.home else HOME
         return (
             FIT * fit + self.trust_names * (NAMES * self.name[i, j] + ordinal)
-            + ORDER * self.trust_order * self.order[i, j] + LEARNT * self.learnt[i, j] + home
+            + ORDER * self.trust_order * self.order[i, j] + LEARNT * self.learnt[i, j]
+            + EXACT * self.exact[i, j]
         )  # fmt: skip
 
 
@@ -249,8 +256,9 @@ def _tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> _Table:
     sequence = len(aligned) / max(1, min(len(source), len(target)))
     order = _order(source, target, fits, aligned)
     learnt = {(i, j): ctx.learnt(source[i].path, target[j].path) for i, j in fits}
+    exact = {k: sum(_exact(m, t) for m, t in pairs) / len(pairs) for k, (pairs, _) in fits.items()}
     trust_names, trust_order = _trust(source, target, fits, name, ctx)
-    return _Table(source, target, fits, name, order, learnt, trust_names, trust_order, sequence)
+    return _Table(source, target, fits, name, order, learnt, exact, trust_names, trust_order, sequence)
 
 
 def _order(
@@ -389,7 +397,7 @@ def _explain(table: _Table, chosen: Mapping[int, int], intact: bool) -> list[Pai
         a, b = table.source[i], table.target[j]
         evidence = Evidence(
             fit, table.name[i, j], table.order[i, j], margins[0], margins[1], margins[2], rivals, table.sequence, intact,
-            table.learnt[i, j], True, a.home == b.home, table.trust_names, table.trust_order, "unit", free,
+            table.learnt[i, j], table.exact[i, j] == 1.0, table.trust_names, table.trust_order, "unit", free,
         )  # fmt: skip
         out += [Pair(m, t, evidence) for m, t in pairs]
     return out
