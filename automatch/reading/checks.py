@@ -16,7 +16,7 @@ from automatch.spec import Shape
 LARGEST = 2**63
 
 
-def parse_json(text: str | bytes, where: str, pairs_hook: type[tuple[Any, ...]] | None = None) -> Any:  # noqa: ANN401
+def parse_json(text: str | bytes, where: str, pairs_hook: type[tuple[Any, ...]] | None = None) -> Any:
     """Parses JSON that nobody vouches for.
 
     Args:
@@ -53,7 +53,9 @@ def check_names(names: Sequence[object], where: str, limits: Limits) -> None:
         odd = next(name for name in names if type(name) is not str)
         raise InputError(f"{where}: key {shown(odd)} is not a string; every key of a state_dict is one")
     if len(names) > limits.tensors:
-        raise UnsafeInputError(f"{where}: {len(names)} keys are more than the limit of {limits.tensors} (limit tensors)")
+        raise UnsafeInputError(
+            f"{where}: {len(names)} keys are more than the limit of {limits.tensors} (limit tensors)"
+        )
     texts: Sequence[str] = names  # type: ignore[assignment]  # checked above
     if len(set(texts)) != len(texts):
         raise InputError(f"{where}: key {shown(_first_twice(texts))} is there twice")

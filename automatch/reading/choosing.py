@@ -95,7 +95,9 @@ def _at(candidates: tuple[Candidate, ...], where: str, at: str) -> Candidate:
 
 
 def _paths(candidates: tuple[Candidate, ...] | list[Candidate]) -> str:
-    return listed([f"`{escaped(c.path)}` ({len(c.tensors)} tensors)" if c.path else "the top level (--at '')" for c in candidates])
+    return listed(
+        [f"`{escaped(c.path)}` ({len(c.tensors)} tensors)" if c.path else "the top level (--at '')" for c in candidates]
+    )
 
 
 def _is_optimizer(candidate: Candidate) -> bool:

@@ -116,7 +116,7 @@ def build(factory: Factory) -> tuple[Any, str]:
             pass
         try:
             return target(*factory.args, **dict(factory.kwargs)), "cpu"
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's code: anything may come
+        except (Exception, SystemExit) as error:  # it is the user's code: anything may come
             raise InputError(f"{factory.text}: the factory raised {_one_line(error)}") from error
 
 
@@ -147,10 +147,10 @@ def _package_root(file: Path) -> tuple[Path, str]:
     return folder, ".".join(names)
 
 
-def _find(factory: Factory) -> Any:  # noqa: ANN401
+def _find(factory: Factory) -> Any:
     try:
         module = _import_file(factory) if factory.place.endswith(".py") else importlib.import_module(factory.place)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # it is the user's code: anything may come
+    except (Exception, SystemExit) as error:  # it is the user's code: anything may come
         raise InputError(f"{factory.text}: importing {factory.place} raised {_one_line(error)}") from error
     target: Any = module
     for part in factory.name.split("."):

@@ -73,7 +73,7 @@ def _kind(value: object) -> Kind:
     return Kind.OTHER
 
 
-def _entries(value: Any) -> Iterable[tuple[Any, Any]]:  # noqa: ANN401
+def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
     """Keys and values of a container; positions count as keys of a list."""
     if isinstance(value, Mapping):
         return value.items()

@@ -18,7 +18,7 @@ from automatch.spec import StateDictSpec
 def read_checkpoint(
     source: object, *, at: str | None = None, like: StateDictSpec | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> StateDictSpec:
-    """Describes a checkpoint: keys, shapes and dtypes in state_dict order.
+    r"""Describes a checkpoint: keys, shapes and dtypes in state_dict order.
 
     Args:
         source: a path; a `Mapping[str, Tensor]`, nested or not; a live `nn.Module`; or a `StateDictSpec`,

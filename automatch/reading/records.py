@@ -5,18 +5,28 @@ Plain slotted classes, since a checkpoint asks for a hundred thousand of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from automatch.spec import Shape
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Global:
-    """A name that a pickle wants imported; it never is."""
+    """A name that a pickle wants imported; it never is.
+
+    Attributes:
+        module: where the pickle would import it from.
+        name: what it would take from there.
+        describe: turns the arguments of a call into a record, for the few names whose meaning is known.
+        harmless: whether reports need not mention it.
+    """
 
     module: str
     name: str
+    describe: Callable[[tuple[Any, ...]], object] | None = None
+    harmless: bool = False
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
@@ -35,13 +45,13 @@ class Call:
     """
 
     function: object
-    args: object = ()
+    args: tuple[Any, ...] = ()
     state: object = None
     items: dict[Any, Any] = field(default_factory=dict)
     members: list[Any] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return str(self.function)
+        return str(self.function) if isinstance(self.function, Global) else f"a {type(self.function).__name__}"
 
 
 @dataclass(slots=True, eq=False)
@@ -49,14 +59,14 @@ class StorageRecord:
     """A storage that a tensor is a view of.
 
     Attributes:
-        key: name of its record in the file.
-        dtype: torch's word for the type of its elements; None for an untyped one.
-        itemsize: bytes of one element.
+        key: tells it from the other storages of the file.
+        dtype: torch's word for the type of its elements; "uint8" for an untyped one.
+        itemsize: bytes of one element; 0 where several elements share a byte.
         numel: how many elements it says it has.
     """
 
     key: str
-    dtype: str | None
+    dtype: str
     itemsize: int
     numel: int
 
@@ -74,3 +84,8 @@ class TensorRecord:
     shape: Shape
     dtype: str
     storage: object = None
+
+
+@dataclass(slots=True, eq=False)
+class ArrayRecord(TensorRecord):
+    """A NumPy array; its shape and dtype come with the BUILD after the call that makes it."""

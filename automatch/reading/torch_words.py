@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from automatch.reading.records import TensorRecord
 from automatch.spec import Shape, TensorSpec
 
 
@@ -23,21 +24,23 @@ def is_module(value: object) -> bool:
     )
 
 
-def shape_of(tensor: Any) -> Shape:  # noqa: ANN401
+def shape_of(tensor: Any) -> Shape:
     """Its sizes as plain integers."""
     return tuple(map(int, tensor.shape))
 
 
-def dtype_of(tensor: Any) -> str:  # noqa: ANN401
+def dtype_of(tensor: Any) -> str:
     """Its dtype in torch's word, without the `torch.`."""
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def storage_of(tensor: Any) -> object:  # noqa: ANN401
+def storage_of(tensor: Any) -> object:
     """A value that is equal for two tensors exactly if they show the same elements of the same storage.
 
     Identity decides where nothing is stored (meta, fake and wrapped tensors).
     """
+    if isinstance(tensor, TensorRecord):
+        return id(tensor) if tensor.storage is None else tensor.storage
     plain = type(tensor).__name__ in ("Tensor", "Parameter", "Buffer") and type(tensor).__module__.startswith("torch")
     if not plain or tensor.device.type == "meta" or str(tensor.layout) != "torch.strided" or not tensor.numel():
         return id(tensor)

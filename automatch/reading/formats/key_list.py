@@ -65,7 +65,9 @@ def _inflate(data: bytes, file: File, context: Context) -> bytes:
     except zlib.error as error:
         raise InputError(f"{file.path}: damaged gzip file ({error}); fetch it again") from None
     if inflater.unconsumed_tail:
-        raise UnsafeInputError(f"{file.path}: unpacks to more than {context.limits.json_bytes} bytes (limit json_bytes)")
+        raise UnsafeInputError(
+            f"{file.path}: unpacks to more than {context.limits.json_bytes} bytes (limit json_bytes)"
+        )
     if not inflater.eof:
         raise InputError(f"{file.path}: gzip file ends too early; fetch it again")
     if text.lstrip()[:1] != b"{":

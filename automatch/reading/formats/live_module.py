@@ -10,7 +10,7 @@ from automatch.reading.torch_words import dtype_of, is_module, is_tensor, shape_
 from automatch.spec import TensorSpec
 
 
-def read(module: Any, context: Context) -> Found:  # noqa: ANN401
+def read(module: Any, context: Context) -> Found:
     """Describes the state_dict of a module: kinds and ties included, in registration order.
 
     Raises:

@@ -181,7 +181,9 @@ def _check_tiling(names: Sequence[str], spans: Sequence[tuple[int, int]], data_b
             f"it is truncated, fetch it again"
         )
     if position < data_bytes:
-        raise UnsafeInputError(f"{where}: {data_bytes - position} bytes follow the last tensor; another file hides there")
+        raise UnsafeInputError(
+            f"{where}: {data_bytes - position} bytes follow the last tensor; another file hides there"
+        )
 
 
 FORMAT = FileFormat("safetensors", accepts, read)
