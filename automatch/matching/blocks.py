@@ -21,6 +21,9 @@ from automatch.matching.units import Context, Evidence, assign_units, role_of, u
 SIMILAR = 0.5
 """Blocks that share less than this (Dice) are not compared."""
 
+CLOSE = 0.75
+"""Blocks that are not items of corresponding lists must share at least this."""
+
 _MANY = 96
 
 
@@ -136,8 +139,8 @@ class Solver:
 
     def _pair_blocks(self, a: Node, b: Node, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
         """Blocks below two nodes, largest common part first."""
-        mine = _by_kind([n for n in (*self.source.tree.below(top_a),) if n.count >= 2])
-        theirs = _by_kind([n for n in (*self.target.tree.below(top_b),) if n.count >= 2])
+        mine = _by_kind([n for n in self.source.tree.below(top_a) if n.count >= 2 and not _is_module(n)])
+        theirs = _by_kind([n for n in self.target.tree.below(top_b) if n.count >= 2 and not _is_module(n)])
         if a.count != b.count or a.signature != b.signature:  # one side may be a part of the other
             mine.setdefault(top_a.struct, []).append(top_a)
             theirs.setdefault(top_b.struct, []).append(top_b)
@@ -184,7 +187,7 @@ class Solver:
                 if x is top_a and y is top_b:
                     continue
                 dice = self._similar(x, y)
-                if dice >= SIMILAR:
+                if dice >= CLOSE:
                     shared = dice * (key_a[1] + key_b[1]) / 2
                     scored.append((shared * dice**4, x.start, y.start, structs, others))
         scored.sort(key=lambda item: (-item[0], item[1], item[2]))
@@ -219,6 +222,11 @@ class Solver:
         return [(left[i], right[j]) for i, j in enumerate(assign(matrix)) if j >= 0]
 
 
+def _is_module(node: Node) -> bool:
+    """Is a node one module (weight, bias, statistics), perhaps inside wrappers?"""
+    return not any(child.children for child in descend(node).children)
+
+
 def _is_block(node: Node | None) -> bool:
     """Does a node hold several modules (a whole block can have moved elsewhere)?"""
     return node is not None and sum(bool(child.children) for child in node.children) >= 2
@@ -228,9 +236,11 @@ def plausible(evidence: Evidence) -> bool:
     """May a pair be believed at all? What merely fits and is left over is no evidence."""
     if evidence.name < -0.2:
         return False
-    if evidence.intact and evidence.order >= 0.6:
+    if evidence.intact:
         return True
-    return evidence.name >= 0.35 or evidence.learnt >= 0.5 or (evidence.order >= 0.6 and evidence.fit >= 0.5)
+    if evidence.name >= 0.3 or evidence.learnt >= 0.5:
+        return True
+    return evidence.order >= 0.6 and evidence.fit >= 0.5
 
 
 def _depth(node: Node, leaves: Sequence[Leaf]) -> int:

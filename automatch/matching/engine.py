@@ -9,6 +9,7 @@ from automatch.describing.lexicon import lexicon
 from automatch.describing.tree import Interner, Tree
 from automatch.matching.assignment import Assignment, Match
 from automatch.matching.blocks import Side, Solver
+from automatch.matching.confidence import judge
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.layout import merge_heads, unify_layout
 from automatch.matching.leaves import Leaf, leaves_of, to_squeeze
@@ -71,4 +72,5 @@ def _matches(mine: Leaf, theirs: Leaf, evidence: Evidence) -> list[Match]:
     if not ops and mine.raw != theirs.raw:
         ops.append("reshape")
     op = "+".join(dict.fromkeys(ops)) or "rename"
-    return [Match(theirs.keys, mine.keys, op, 0.9, False, (), "")]
+    confidence, ambiguous, reason = judge(evidence)
+    return [Match(theirs.keys, mine.keys, op, confidence, ambiguous, (), reason, mine.dim or theirs.dim, mine.perm)]

@@ -46,7 +46,7 @@ def _is_kernel(leaf: Leaf) -> bool:
 def _families(leaves: Iterable[Leaf]) -> dict[tuple[tuple[str, ...], Shape], list[Leaf]]:
     out: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
-        if len(leaf.shape) >= 2 and not leaf.ops:
+        if len(leaf.shape) >= 2:
             out[(template(leaf.path), leaf.shape)].append(leaf)
     return out
 
@@ -101,35 +101,36 @@ def _tail(path: tuple[str, ...]) -> tuple[str, ...]:
 def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
     """Merge [d, heads, size] into [d, heads * size] where only the merged shape is known (in place).
 
-    Known means: the other side has it, or it is the size of this side's other vectors.
+    Known means that the other side has more tensors of it than this side. A bias [heads, size]
+    follows the weight of its module.
     """
-    theirs = {leaf.shape for leaf in others}
-    sizes = {d for leaf in others for d in leaf.shape}
+    mine = Counter(leaf.shape for leaf in leaves)
+    theirs = Counter(leaf.shape for leaf in others)
     known: dict[Shape, Shape | None] = {}
+    modules: set[tuple[str, ...]] = set()
     for leaf in leaves:
-        shape = leaf.shape
-        if not 2 <= len(shape) <= 4 or shape in theirs or leaf.ops:
+        if not 3 <= len(leaf.shape) <= 4 or leaf.shape in theirs:
             continue
-        if shape not in known:
-            known[shape] = _merged(shape, theirs, sizes)
-        merged = known[shape]
+        if leaf.shape not in known:
+            known[leaf.shape] = _merged(leaf.shape, mine, theirs)
+        merged = known[leaf.shape]
         if merged is not None:
+            modules.add(leaf.path[:-1])
             leaf.shape = merged
+            leaf.ops += ("reshape",)
+    for leaf in leaves:
+        if len(leaf.shape) == 2 and leaf.path[-1] == "bias" and leaf.path[:-1] in modules:
+            leaf.shape = (math.prod(leaf.shape),)
             leaf.ops += ("reshape",)
 
 
-def _merged(shape: Shape, theirs: set[Shape], sizes: set[int]) -> Shape | None:
+def _merged(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> Shape | None:
     rank = len(shape)
-    options = [
-        (*shape[:i], math.prod(shape[i:j]), *shape[j:]) for i in range(rank - 1) for j in range(i + 2, rank + 1)
-    ]
-    if len(shape) == 2 and shape[::-1] in theirs:
+    if any(theirs[_permuted(shape, perm)] for perm in _PERMS.get(rank, ())):
         return None
-    for option in options:
-        if option in theirs or option[::-1] in theirs:
-            return option
-    if len(shape) == 3:
-        for option in options:
-            if all(d in sizes for d in option) and len(set(option)) == 1:
+    for i in range(rank - 1):
+        for j in range(i + 2, rank + 1):
+            option = (*shape[:i], math.prod(shape[i:j]), *shape[j:])
+            if len(option) >= 2 and any(theirs[form] > mine[form] for form in (option, option[::-1])):
                 return option
     return None

@@ -1,0 +1,68 @@
+"""From evidence to a confidence, a flag and words.
+
+A decision list: the first line that applies says how sure the pair is. The figures are the
+shares of pairs of that kind that were right on the public corpus with and without knocked-out
+families (`benchmarks/calibration.py` prints the table).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from automatch.matching.units import Evidence
+
+
+class Judgement(NamedTuple):
+    """How sure a pair is, whether a person must look at it, and why."""
+
+    confidence: float
+    ambiguous: bool
+    reason: str
+
+
+def judge(e: Evidence) -> Judgement:
+    """Judge one pair by its evidence."""
+    if e.level == "pin":
+        return Judgement(1.0, False, "pinned by you")
+    if e.rivals == 0:
+        return _alone(e)
+    return _among_rivals(e)
+
+
+def _alone(e: Evidence) -> Judgement:
+    words = "only module of this shape here"
+    if e.name >= 0.5:
+        return Judgement(0.99, False, f"{words}; names agree")
+    if e.intact:
+        return Judgement(0.98, False, f"{words}; nothing is left over around it")
+    if e.learnt >= 0.5:
+        return Judgement(0.96, False, f"{words}; as in the other blocks")
+    if e.name >= 0.3 and e.order >= 0.6:
+        return Judgement(0.95, False, f"{words}; names and place agree")
+    if e.order >= 0.6 and e.name >= 0.0 and e.sequence >= 0.9:
+        return Judgement(0.8, False, f"{words}; in the same place of the order")
+    return Judgement(0.4, True, f"{words}, but names do not agree and something is missing around it")
+
+
+def _among_rivals(e: Evidence) -> Judgement:
+    names = e.name_margin * e.trust_names
+    order = e.order_margin * e.trust_order
+    if names >= 0.3 and e.name >= 0.3:
+        if order <= -0.6 and names < 0.6:
+            return Judgement(0.85, False, "names decide between modules of one shape, against their order")
+        return Judgement(0.99, False, "names decide between modules of one shape")
+    if e.learnt >= 0.5 and e.margin >= 1.0:
+        return Judgement(0.95, False, "as in the other blocks")
+    if names >= 0.08 and order > -0.2:
+        return Judgement(0.95, False, "names and order decide between modules of one shape")
+    if e.free and e.margin < 0.7:
+        return Judgement(0.4, True, "an unmatched tensor of the same shape would fit as well")
+    if names > -0.08 and order >= 0.4:
+        if e.sequence >= 0.99:
+            return Judgement(0.92, False, "same place in the same sequence of shapes; names do not tell")
+        if e.sequence >= 0.8 and e.intact:
+            return Judgement(0.8, False, "order decides between modules of one shape; names do not tell")
+        return Judgement(0.45, True, "order alone decides, and the order differs elsewhere")
+    if names <= -0.08 and order >= 0.4:
+        return Judgement(0.4, True, "names and order contradict each other")
+    return Judgement(0.4, True, "nothing tells modules of one shape apart")
