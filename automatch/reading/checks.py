@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 from math import prod
 from typing import Any, NoReturn
 
 from automatch.errors import InputError, UnsafeInputError
 from automatch.reading.limits import Limits
 from automatch.reading.source import shown
-from automatch.spec import Shape
+from automatch.spec import Shape, TensorSpec
 
 LARGEST = 2**63
 
@@ -85,24 +85,18 @@ def check_shapes(names: Sequence[str], shapes: Sequence[Shape], where: str, limi
     Raises:
         UnsafeInputError: names the first key whose shape cannot be true.
     """
-    different = set(shapes)
-    if set(map(type, chain.from_iterable(shapes))) <= {int} and all(map(_plausible, different)):
-        if max(map(len, different), default=0) <= limits.rank:
-            return
+    whole = set(map(type, chain.from_iterable(shapes))) <= {int}
+    if whole and all(_plausible(shape, limits.rank) for shape in set(shapes)):
+        return
     for name, shape in zip(names, shapes, strict=True):
-        if set(map(type, shape)) - {int} or not _plausible(shape) or len(shape) > limits.rank:
+        if set(map(type, shape)) - {int} or not _plausible(shape, limits.rank):
             raise UnsafeInputError(f"{where}: key {shown(name)} has shape {shown(list(shape))}, which cannot be true")
 
 
-def _plausible(shape: Shape) -> bool:
-    return not shape or (min(shape) >= 0 and prod(d for d in shape if d) < LARGEST)
+def _plausible(shape: Shape, rank: int) -> bool:
+    return not shape or (len(shape) <= rank and min(shape) >= 0 and prod(d for d in shape if d) < LARGEST)
 
 
-def numel(shape: Shape) -> int:
-    """How many elements a tensor of that shape has."""
-    return prod(shape)
-
-
-def first_unknown(words: Iterable[object], known: Collection[str]) -> object | None:
-    """The first word that is not among the known ones, or None."""
-    return next((word for word in words if not isinstance(word, str) or word not in known), None)
+def make_specs(names: Sequence[str], shapes: Sequence[Shape], dtypes: Sequence[str]) -> tuple[TensorSpec, ...]:
+    """One `TensorSpec` for each row of three columns that were checked before."""
+    return tuple(map(TensorSpec._make, zip(names, shapes, dtypes, repeat(None), repeat(None))))

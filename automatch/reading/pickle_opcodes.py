@@ -121,6 +121,17 @@ def _float_line(m: Machine) -> None:
     m.stack.append(float(_line(m)))
 
 
+def _binunicode(m: Machine) -> None:
+    begin = m.pos + 4
+    if begin > m.end:
+        raise ValueError("it ends too early")
+    stop = begin + UINT4.unpack_from(m.data, begin - 4)[0]
+    if stop > m.end:
+        raise ValueError("a text is longer than what is left")
+    m.stack.append(str(m.data[begin:stop], "utf-8", "surrogatepass"))
+    m.pos = stop
+
+
 def _string_line(m: Machine) -> None:
     line = _line(m).strip()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
@@ -267,18 +278,30 @@ def _check_repeated(keys: list[Any], values: list[Any], old: dict[Any, Any]) -> 
 # --- memo -------------------------------------------------------------------------------------
 
 
-def _put(form: Struct) -> Handler:
-    def handler(m: Machine) -> None:
-        m.memo[_number(m, form)] = m.stack[-1]
+def _binput(m: Machine) -> None:
+    if m.pos >= m.end:
+        raise ValueError("it ends too early")
+    m.memo[m.data[m.pos]] = m.stack[-1]
+    m.pos += 1
 
-    return handler
+
+def _binget(m: Machine) -> None:
+    if m.pos >= m.end:
+        raise ValueError("it ends too early")
+    m.stack.append(m.memo[m.data[m.pos]])
+    m.pos += 1
 
 
-def _get(form: Struct) -> Handler:
-    def handler(m: Machine) -> None:
-        m.stack.append(m.memo[_number(m, form)])
+def _long_binput(m: Machine) -> None:
+    pos = m.pos
+    if pos + 4 > m.end:
+        raise ValueError("it ends too early")
+    m.memo[UINT4.unpack_from(m.data, pos)[0]] = m.stack[-1]
+    m.pos = pos + 4
 
-    return handler
+
+def _long_binget(m: Machine) -> None:
+    m.stack.append(m.memo[_number(m, UINT4)])
 
 
 def _put_line(m: Machine) -> None:
@@ -405,7 +428,7 @@ _OF_CODE: dict[bytes, Handler] = {
     b"T": _push_bytes(UINT4, _old_text),
     b"V": _unicode_line,
     b"\x8c": _push_bytes(UINT1, _text),
-    b"X": _push_bytes(UINT4, _text),
+    b"X": _binunicode,
     b"\x8d": _push_bytes(UINT8, _text),
     b"C": _push_bytes(UINT1, bytes),
     b"B": _push_bytes(UINT4, bytes),
@@ -432,11 +455,11 @@ _OF_CODE: dict[bytes, Handler] = {
     b"s": _set_item,
     b"u": _set_items,
     b"p": _put_line,
-    b"q": _put(UINT1),
-    b"r": _put(UINT4),
+    b"q": _binput,
+    b"r": _long_binput,
     b"g": _get_line,
-    b"h": _get(UINT1),
-    b"j": _get(UINT4),
+    b"h": _binget,
+    b"j": _long_binget,
     b"\x94": _memoize,
     b"c": _global,
     b"\x93": _stack_global,

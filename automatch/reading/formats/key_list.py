@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from automatch.errors import InputError, UnsafeInputError
-from automatch.reading.checks import check_names, check_shapes, parse_json
+from automatch.reading.checks import check_names, check_shapes, make_specs, parse_json
 from automatch.reading.source import Candidate, Context, File, FileFormat, Found, shown
 from automatch.spec import StateDictSpec, TensorSpec
 
@@ -46,7 +46,7 @@ def read(file: File, context: Context) -> Found:
     tensors = _tensors(rows, where, context)
     if "buffers" in fields or "tied" in fields:
         tensors = _with_roles(tensors, fields, where)
-    return Found("key list", (Candidate((), tuple(tensors)),), empty="lists no keys")
+    return Found("key list", (Candidate((), tensors),), empty="lists no keys")
 
 
 def _text(file: File, context: Context) -> bytes:
@@ -75,29 +75,25 @@ def _inflate(data: bytes, file: File, context: Context) -> bytes:
     return text
 
 
-def _tensors(rows: list[Any], where: str, context: Context) -> list[TensorSpec]:
-    try:
-        tensors = [TensorSpec(name, tuple(shape), dtype) for name, shape, dtype in rows]
-    except (TypeError, ValueError):
-        tensors = []
-    if len(tensors) != len(rows) or any(type(row[1]) is not list for row in rows):
+def _tensors(rows: list[Any], where: str, context: Context) -> tuple[TensorSpec, ...]:
+    if set(map(type, rows)) - {list} or set(map(len, rows)) - {3} or set(map(type, map(itemgetter(1), rows))) - {list}:
         odd = next(row for row in rows if not _is_row(row))
         raise InputError(f'{where}: entry {shown(odd)} is not of the form [name, [shape], "dtype"]')
-    names = list(map(itemgetter(0), tensors))
+    names, dtypes = list(map(itemgetter(0), rows)), list(map(itemgetter(2), rows))
+    shapes = list(map(tuple, map(itemgetter(1), rows)))
     check_names(names, where, context.limits)
-    check_shapes(names, list(map(itemgetter(1), tensors)), where, context.limits)
-    dtypes = list(map(itemgetter(2), tensors))
+    check_shapes(names, shapes, where, context.limits)
     if set(map(type, dtypes)) - {str} or not all(map(str.isidentifier, set(dtypes))):
         odd = next(d for d in dtypes if not isinstance(d, str) or not d.isidentifier())
         raise InputError(f'{where}: {shown(odd)} is no dtype; write torch\'s word for it, such as "float32"')
-    return tensors
+    return make_specs(names, shapes, dtypes)
 
 
 def _is_row(row: object) -> bool:
     return isinstance(row, list) and len(row) == 3 and isinstance(row[1], list)
 
 
-def _with_roles(tensors: list[TensorSpec], fields: dict[str, Any], where: str) -> list[TensorSpec]:
+def _with_roles(tensors: tuple[TensorSpec, ...], fields: dict[str, Any], where: str) -> tuple[TensorSpec, ...]:
     buffers, tied = fields.get("buffers"), dict(fields.get("tied") or ())
     if buffers is not None and (not isinstance(buffers, list) or set(map(type, buffers)) - {str}):
         raise InputError(f'{where}: "buffers" must be a list of keys')
@@ -106,12 +102,12 @@ def _with_roles(tensors: list[TensorSpec], fields: dict[str, Any], where: str) -
         if key not in known:
             raise InputError(f'{where}: {shown(key)} is named in "buffers" or "tied" but not in "keys"')
     as_buffer = set(buffers or ())
-    return [
+    return tuple(
         t._replace(
             kind=None if buffers is None else "buffer" if t.key in as_buffer else "parameter", tied=tied.get(t.key)
         )
         for t in tensors
-    ]
+    )
 
 
 def write_key_list(spec: StateDictSpec) -> str:

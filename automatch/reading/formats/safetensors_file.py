@@ -7,14 +7,15 @@ the format's README asks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from math import prod
 from operator import itemgetter
 from typing import Any
 
 from automatch.errors import InputError, UnsafeInputError
-from automatch.reading.checks import check_names, check_shapes, parse_json
+from automatch.reading.checks import check_names, check_shapes, make_specs, parse_json
 from automatch.reading.source import Candidate, Context, File, FileFormat, Found, shown
-from automatch.spec import TensorSpec
+from automatch.spec import Shape
 
 BLANKS = b" \t\r\n"
 
@@ -44,6 +45,7 @@ DTYPES: dict[str, tuple[str, int]] = {
     "F4": ("float4_e2m1fn_x2", 4),
 }
 FIELDS = ("dtype", "shape", "data_offsets")
+Span = tuple[int, int]
 
 
 def accepts(file: File) -> bool:
@@ -75,8 +77,8 @@ def read(file: File, context: Context) -> Found:
     notes += _check_sizes(names, dtypes, shapes, spans, where)
     _check_tiling(names, spans, data_bytes, where)
     words = {dtype: DTYPES[dtype][0] if dtype in DTYPES else dtype.lower() for dtype in set(dtypes)}
-    tensors = [TensorSpec(*row) for row in zip(names, shapes, map(words.__getitem__, dtypes), strict=True)]
-    return Found("safetensors, header only", (Candidate((), tuple(tensors)),), tuple(notes))
+    tensors = make_specs(names, shapes, list(map(words.__getitem__, dtypes)))
+    return Found("safetensors, header only", (Candidate((), tensors),), tuple(notes))
 
 
 def _header(file: File, context: Context) -> tuple[bytes, int]:
@@ -112,29 +114,42 @@ def _check_metadata(values: list[object], where: str) -> None:
             raise InputError(f"{where}: __metadata__ in the safetensors header has a field twice")
 
 
-def _columns(
-    entries: Sequence[tuple[str, Any]], where: str
-) -> tuple[list[str], list[tuple[int, ...]], list[tuple[int, int]]]:
-    """Dtypes, shapes and data offsets of all tensors, each entry checked to have exactly these fields."""
-    dtypes: list[str] = []
-    shapes: list[tuple[int, ...]] = []
-    spans: list[tuple[int, int]] = []
-    for name, fields in entries:
-        try:
-            (a, dtype), (b, shape), (c, (begin, end)) = fields
-            if (a, b, c) != FIELDS:
-                entry = dict(fields)
-                dtype, shape, (begin, end) = map(entry.__getitem__, FIELDS)
-                if len(entry) != 3:
-                    raise KeyError
-        except (TypeError, ValueError, KeyError):
-            raise InputError(_bad_entry(name, where)) from None
-        if type(dtype) is not str or type(shape) is not list or type(begin) is not int or type(end) is not int:
-            raise InputError(_bad_entry(name, where))
-        dtypes.append(dtype)
-        shapes.append(tuple(shape))
-        spans.append((begin, end))
-    return dtypes, shapes, spans
+def _columns(entries: Sequence[tuple[str, Any]], where: str) -> tuple[list[str], list[Shape], list[Span]]:
+    """Dtypes, shapes and data offsets of all tensors, each entry checked to have exactly these fields.
+
+    Whole columns are taken apart at once; an entry in another order or with a fault is looked at on its own.
+    """
+    described = list(map(itemgetter(1), entries))
+    if set(map(type, described)) != {tuple} or set(map(len, described)) != {3}:
+        described = [_in_order(name, fields, where) for name, fields in entries]
+    columns = list(zip(*described, strict=True)) or [(), (), ()]
+    if [set(map(itemgetter(0), column)) for column in columns] != [{field} for field in FIELDS]:
+        described = [_in_order(name, fields, where) for name, fields in entries]
+        columns = list(zip(*described, strict=True)) or [(), (), ()]
+    dtypes, shapes, offsets = (list(map(itemgetter(1), column)) for column in columns)
+    if set(map(type, dtypes)) - {str} or set(map(type, shapes)) - {list} or not _are_spans(offsets):
+        odd = next(i for i, row in enumerate(zip(dtypes, shapes, offsets, strict=True)) if not _is_sound(*row))
+        raise InputError(_bad_entry(entries[odd][0], where))
+    return dtypes, list(map(tuple, shapes)), list(map(tuple, offsets))
+
+
+def _in_order(name: str, fields: object, where: str) -> tuple[tuple[str, Any], ...]:
+    entry = dict(fields) if isinstance(fields, tuple) else {}
+    if len(entry) != 3 or not isinstance(fields, tuple) or len(fields) != 3 or any(f not in entry for f in FIELDS):
+        raise InputError(_bad_entry(name, where))
+    return tuple((field, entry[field]) for field in FIELDS)
+
+
+def _are_spans(offsets: Sequence[Any]) -> bool:
+    return (
+        not set(map(type, offsets)) - {list}
+        and not set(map(len, offsets)) - {2}
+        and not set(map(type, chain.from_iterable(offsets))) - {int}
+    )
+
+
+def _is_sound(dtype: object, shape: object, offsets: object) -> bool:
+    return isinstance(dtype, str) and isinstance(shape, list) and _are_spans([offsets])
 
 
 def _bad_entry(name: str, where: str) -> str:
@@ -145,29 +160,24 @@ def _bad_entry(name: str, where: str) -> str:
 
 
 def _check_sizes(
-    names: Sequence[str],
-    dtypes: Sequence[str],
-    shapes: Sequence[tuple[int, ...]],
-    spans: Sequence[tuple[int, int]],
-    where: str,
+    names: Sequence[str], dtypes: Sequence[str], shapes: Sequence[Shape], spans: Sequence[Span], where: str
 ) -> list[str]:
     """Refuses a tensor whose bytes are not what shape and dtype ask for; returns notes on unknown dtypes."""
-    sizes = {
-        (dtype, shape): prod(shape) * DTYPES[dtype][1]
-        for dtype, shape in set(zip(dtypes, shapes, strict=True))
-        if dtype in DTYPES
-    }
-    for name, dtype, shape, (begin, end) in zip(names, dtypes, shapes, spans, strict=True):
-        bits = sizes.get((dtype, shape))
-        if bits is not None and bits != (end - begin) * 8:
+    kinds = list(zip(dtypes, shapes, strict=True))
+    bits = {(dtype, shape): prod(shape) * DTYPES[dtype][1] for dtype, shape in set(kinds) if dtype in DTYPES}
+    if [end - begin << 3 for begin, end in spans] == list(map(bits.get, kinds)):
+        return []
+    for name, kind, (begin, end) in zip(names, kinds, spans, strict=True):
+        if kind in bits and bits[kind] != (end - begin) * 8:
             raise UnsafeInputError(
-                f"{where}: {shown(name)} is {dtype} of shape {list(shape)}, but its data has {end - begin} bytes"
+                f"{where}: {shown(name)} is {kind[0]} of shape {shown(list(kind[1]))}, but its data has "
+                f"{end - begin} bytes"
             )
     unknown = [dtype for dtype in dict.fromkeys(dtypes) if dtype not in DTYPES]
     return [f"unknown dtype {shown(dtype)}: its sizes could not be checked" for dtype in unknown]
 
 
-def _check_tiling(names: Sequence[str], spans: Sequence[tuple[int, int]], data_bytes: int, where: str) -> None:
+def _check_tiling(names: Sequence[str], spans: Sequence[Span], data_bytes: int, where: str) -> None:
     """Refuses tensors that overlap, leave a gap, or do not end exactly where the file ends."""
     position = 0
     for (begin, end), name in sorted(zip(spans, names, strict=True)):
