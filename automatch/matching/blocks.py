@@ -141,10 +141,11 @@ class Solver:
         """Blocks below two nodes, largest common part first."""
         mine = _by_kind([n for n in self.source.tree.below(top_a) if n.count >= 2 and not _is_module(n)])
         theirs = _by_kind([n for n in self.target.tree.below(top_b) if n.count >= 2 and not _is_module(n)])
-        if a.count != b.count or a.signature != b.signature:  # one side may be a part of the other
+        whole = self._similar(top_a, top_b)
+        if whole < 1.0:  # one side may be a part of the other
             mine.setdefault(top_a.struct, []).append(top_a)
             theirs.setdefault(top_b.struct, []).append(top_b)
-        queue = self._candidates(mine, theirs, top_a, top_b)
+        queue = self._candidates(mine, theirs, top_a, top_b, whole)
         taken_a, taken_b = _Taken(top_a), _Taken(top_b)
         out: list[tuple[Node, Node]] = []
         for s_kind, t_kind in queue:
@@ -161,7 +162,7 @@ class Solver:
         return out
 
     def _candidates(
-        self, mine: dict[int, list[Node]], theirs: dict[int, list[Node]], top_a: Node, top_b: Node
+        self, mine: dict[int, list[Node]], theirs: dict[int, list[Node]], top_a: Node, top_b: Node, whole: float
     ) -> list[tuple[list[int], list[int]]]:
         """Pairs of kinds of blocks (structs) to try, best first; kinds of equal shapes go together."""
         classes: list[dict[tuple[int, int], list[int]]] = []
@@ -187,6 +188,8 @@ class Solver:
                 if x is top_a and y is top_b:
                     continue
                 dice = self._similar(x, y)
+                if (x is top_a or y is top_b) and dice <= whole:
+                    continue
                 if dice >= CLOSE:
                     shared = dice * (key_a[1] + key_b[1]) / 2
                     scored.append((shared * dice**4, x.start, y.start, structs, others))
@@ -234,7 +237,7 @@ def _is_block(node: Node | None) -> bool:
 
 def plausible(evidence: Evidence) -> bool:
     """May a pair be believed at all? What merely fits and is left over is no evidence."""
-    if evidence.name < -0.2:
+    if evidence.name * evidence.trust_names < -0.15:
         return False
     if evidence.intact:
         return True
