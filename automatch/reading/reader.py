@@ -16,6 +16,8 @@ from automatch.reading.source import Context, Found, listed, open_file
 from automatch.reading.unreadable import refusal
 from automatch.spec import StateDictSpec
 
+DEEPEST_PART = 2  # a folder, its index, a shard
+
 
 def read_checkpoint(
     source: object, *, at: str | None = None, like: StateDictSpec | None = None, limits: Limits = DEFAULT_LIMITS
@@ -38,19 +40,21 @@ def read_checkpoint(
     """
     if isinstance(source, StateDictSpec):
         return source
-    context = Context(limits, lambda path: read_checkpoint(path, limits=limits))
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         if isinstance(name, bytes):
             name = os.fsdecode(name)
-        found = _read_file(Path(name), context)
+        found = _read_file(Path(name), limits)
     else:
         name = "state_dict" if isinstance(source, Mapping) else type(source).__name__
-        found = _read_object(source, context)
+        found = _read_object(source, limits)
     return _described(found, name, at, like)
 
 
-def _read_file(path: Path, context: Context) -> Found:
+def _read_file(path: Path, limits: Limits, level: int = 0) -> Found:
+    if level > DEEPEST_PART:
+        raise InputError(f"{path}: an index that leads to itself")
+    context = Context(limits, lambda part: _read_file(part, limits, level + 1))
     file = open_file(path)
     for format_ in FILE_FORMATS:
         if format_.accepts(file):
@@ -71,7 +75,8 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read_object(source: object, context: Context) -> Found:
+def _read_object(source: object, limits: Limits) -> Found:
+    context = Context(limits, lambda part: _read_file(part, limits))
     for format_ in OBJECT_FORMATS:
         if format_.accepts(source):
             return format_.read(source, context)

@@ -11,7 +11,7 @@ from typing import Any
 
 from automatch.errors import InputError
 from automatch.reading.limits import Limits
-from automatch.spec import StateDictSpec, TensorSpec
+from automatch.spec import TensorSpec
 
 HEAD_BYTES = 65_536
 
@@ -81,7 +81,7 @@ class Context:
     """
 
     limits: Limits
-    read_part: Callable[[Path], StateDictSpec]
+    read_part: Callable[[Path], Found]
 
 
 @dataclass(frozen=True)

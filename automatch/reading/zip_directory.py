@@ -201,11 +201,26 @@ def read_member(data: mmap, member: Member, where: str, largest: int, limits: Li
     if member.method == DEFLATED:
         if member.size > member.stored * limits.inflate_ratio:
             raise UnsafeInputError(f"{what} grows more than {limits.inflate_ratio} times (limit inflate_ratio)")
-        try:
-            contents = zlib.decompressobj(wbits=-15).decompress(contents, member.size + 1)
-        except zlib.error as error:
-            raise InputError(f"{what} is damaged ({error}); save or fetch the file again") from None
+        contents = _inflate(contents, member.size + 1, what)
     if len(contents) != member.size:
         raise UnsafeInputError(f"{what} has {len(contents)} bytes and says {member.size}")
     wrong = member.crc and zlib.crc32(contents) != member.crc
     return contents, (f"the checksum of {member.name} is wrong: the file may be damaged",) if wrong else ()
+
+
+def read_start(data: mmap, member: Member, where: str, count: int) -> bytes:
+    """Up to `count` bytes from the beginning of a member, whatever its size.
+
+    Raises:
+        InputError: its compressed form is damaged.
+    """
+    stored = data[member.begin : member.begin + min(member.stored, count)]
+    what = f"{where}: zip member {shown(member.name)}"
+    return _inflate(stored, count, what) if member.method == DEFLATED else stored
+
+
+def _inflate(contents: bytes, most: int, what: str) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=-15).decompress(contents, most)
+    except zlib.error as error:
+        raise InputError(f"{what} is damaged ({error}); save or fetch the file again") from None
