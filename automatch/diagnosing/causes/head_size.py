@@ -1,0 +1,71 @@
+"""Another number of classes, or another output layer: the head differs, the rest fits."""
+
+from __future__ import annotations
+
+from automatch.diagnosing.evidence import Evidence, Finding
+from automatch.diagnosing.naming import count, is_buffer, is_head, is_table, share, templates
+from automatch.diagnosing.shapes import is_first_size_only
+
+_WAY_OUT = "build the model with {} outputs, load, then replace the head; or leave {} out of the state_dict and train a new head"
+
+
+def check(evidence: Evidence) -> Finding | None:
+    """Whether only output layers differ."""
+    if evidence.mismatched:
+        return _by_shapes(evidence)
+    if evidence.half_read and share(evidence.half_read, is_head) == 1.0:
+        return Finding(
+            "num-classes/head",
+            0.5,
+            f"`{evidence.half_read[0]}`, an output layer, has another shape; the text is cut before it says which",
+            "run `automatch diagnose CHECKPOINT MODEL` to see both shapes",
+        )
+    return _by_names(evidence)
+
+
+def _by_shapes(evidence: Evidence) -> Finding | None:
+    sized = [m for m in evidence.mismatched if is_first_size_only(m)]
+    part = len(sized) / len(evidence.mismatched)
+    if part < 0.6:
+        return None
+    named = share([m.key for m in sized], lambda k: is_head(k) and not is_table(k))
+    kinds = len(templates(m.key.rpartition(".")[0] for m in sized))
+    if named >= 0.5:
+        score = 0.86 * part
+    elif kinds <= 2 and part == 1.0:
+        one_pair = len({(m.checkpoint_shape[0], m.model_shape[0]) for m in sized}) == 1
+        score = 0.66 if not evidence.truncated or (one_pair and len(sized) > 2) else 0.38
+    else:
+        return None
+    others = [k for k in (*evidence.missing_keys, *evidence.unexpected_keys) if not is_buffer(k) and not is_head(k)]
+    if len(others) > 3 * len(sized):
+        score *= 0.6
+    first = sized[0]
+    a, b = first.checkpoint_shape[0], first.model_shape[0]
+    return Finding(
+        "num-classes/head",
+        score,
+        f"{a} outputs in the checkpoint against {b} in the model: {count(len(sized), 'tensor')} of the head (`{first.key}`) "
+        f"{'differs' if len(sized) == 1 else 'differ'}{'' if others or evidence.truncated else ', the rest fits'}",
+        _WAY_OUT.format(a, "this tensor" if len(sized) == 1 else "these tensors"),
+    )
+
+
+def _by_names(evidence: Evidence) -> Finding | None:
+    missing = [k for k in evidence.missing_keys if not is_buffer(k)]
+    unexpected = [k for k in evidence.unexpected_keys if not is_buffer(k)]
+    both = (*missing, *unexpected)
+    if not both:
+        return None
+    if share(both, is_head) >= 0.9:
+        score = 0.8 if len(both) <= 30 else 0.6
+    elif missing and 0 < len(unexpected) <= 8 and share(unexpected, is_head) >= 0.6:
+        score = 0.5  # a pretrained backbone, without its own head, in a larger model
+    else:
+        return None
+    return Finding(
+        "num-classes/head",
+        score,
+        f"the output layers differ: {count(len(missing), 'key')} missing, {count(len(unexpected), 'key')} unexpected (`{both[0]}`)",
+        "load everything but these keys and train the new output layer: its weights are not in the file",
+    )

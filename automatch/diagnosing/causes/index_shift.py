@@ -1,0 +1,68 @@
+"""The same modules under shifted numbers: a layer was put in or taken out in front, or counting begins at one."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+from automatch.diagnosing.evidence import Evidence, Finding
+from automatch.diagnosing.naming import is_counter, template
+
+_NUMBERS = re.compile(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])")
+
+
+def check(evidence: Evidence) -> Finding | None:
+    """Whether both lists have the same templates and their numbers differ by one constant."""
+    by_pairs = _by_pairs(evidence)
+    if by_pairs or evidence.truncated:
+        return by_pairs
+    missing, unexpected = _indices(evidence.missing_keys), _indices(evidence.unexpected_keys)
+    if not missing or set(missing) != set(unexpected):
+        return None
+    shifts = {
+        _shift(a, b) for name in missing for a, b in zip(sorted(unexpected[name]), sorted(missing[name]), strict=False)
+    }
+    if any(len(missing[name]) != len(unexpected[name]) for name in missing) or len(shifts) != 1:
+        return None
+    shift = next(iter(shifts))
+    if shift is None or all(k[:1].isdigit() for k in evidence.listed):
+        return None  # bare numbers of nn.Sequential: another network looks the same
+    return Finding(
+        "index-shift",
+        0.72,
+        f"the same {len(missing)} kinds of keys stand under other numbers on the two sides: {len(evidence.missing_keys)} missing, "
+        f"{len(evidence.unexpected_keys)} unexpected",
+        "run `automatch diagnose CHECKPOINT MODEL`: numbers that both sides have are not listed here, so the shift cannot be told from names alone",
+    )
+
+
+def _by_pairs(evidence: Evidence) -> Finding | None:
+    """Read the shift off the pairs that matching found."""
+    shifts = [_shift(_numbers(a), _numbers(b)) for a, b in evidence.renamed if template(a) == template(b)]
+    if not shifts or len(shifts) < 0.9 * len(evidence.renamed) or len(set(shifts)) != 1 or shifts[0] is None:
+        return None
+    _, distance = shifts[0]
+    return Finding(
+        "index-shift",
+        0.88,
+        f"{len(shifts)} keys stand {abs(distance)} place{'s' if abs(distance) > 1 else ''} {'further' if distance > 0 else 'earlier'} in the model",
+        "rename with the rules below; the numbers of both sides overlap, so equal names do not belong together",
+    )
+
+
+def _indices(keys: tuple[str, ...]) -> dict[str, set[tuple[int, ...]]]:
+    found: dict[str, set[tuple[int, ...]]] = defaultdict(set)
+    for key in keys:
+        if not is_counter(key):
+            found[template(key)].add(_numbers(key))
+    return found
+
+
+def _numbers(key: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in _NUMBERS.findall(key))
+
+
+def _shift(source: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, int] | None:
+    """Position and size of the one difference between two index tuples."""
+    different = [(i, b - a) for i, (a, b) in enumerate(zip(source, target, strict=True)) if a != b]
+    return different[0] if len(different) == 1 else None

@@ -1,0 +1,40 @@
+"""Adapter weights (LoRA and its kin): a small file that belongs beside a base model."""
+
+from __future__ import annotations
+
+import re
+
+from automatch.diagnosing.evidence import Evidence, Finding
+from automatch.diagnosing.naming import share
+
+_MARK = re.compile(
+    r"(?:^|.*[._])(?:lora_\w+|lora[AB]?\d?|\w*_lora|lora|hada_w\d_\w|lokr_w\d\w*|loha_\w+|base_layer|modules_to_save|original_module|ia3_l|"
+    r"prompt_encoder|prompt_embeddings|lora_magnitude_vector|adapters?|adapter_\w+|dora_scale|oft_\w+)(?:\..*|$)"
+)
+
+
+def check(evidence: Evidence) -> Finding | None:
+    """Whether the keys are those of an adapter, on either side."""
+    keys = evidence.listed
+    if not keys:
+        return None
+    marked = share(keys, _MARK.match)
+    wrapped = share(keys, lambda k: k.startswith("base_model.model."))
+    if marked < 0.2 and wrapped < 0.8:
+        return None
+    score = 0.93 if marked >= 0.5 else 0.86 if marked >= 0.2 else 0.56
+    in_checkpoint = share(evidence.unexpected_keys, _MARK.match) > share(evidence.missing_keys, _MARK.match)
+    number = sum(bool(_MARK.match(k)) for k in keys)
+    if evidence.mismatched and number and share([m.key for m in evidence.mismatched], _MARK.match) >= 0.5:
+        sentence = f"the adapter was trained for another base model or rank: {number} adapter tensors have other shapes"
+        advice = "attach the adapter to the base model named in its adapter_config.json, with the same rank"
+    elif in_checkpoint:
+        sentence = f"a LoRA adapter or a model with one attached, not the bare model: {number} adapter keys"
+        advice = "load the base model, then the adapter with the library that trained it (`PeftModel.from_pretrained`), and merge it if a bare model is wanted"
+    elif number:
+        sentence = f"the model has an adapter attached that the checkpoint has not: {number} adapter keys are missing"
+        advice = "load the base weights before the adapter is attached, then load the adapter's own file"
+    else:
+        sentence = f"keys begin with `base_model.model.`, as peft wraps a model: {len(keys)} keys"
+        advice = "load with the library that saved it (`PeftModel.from_pretrained`), or into the wrapped base model"
+    return Finding("lora/peft", score, sentence, advice)

@@ -1,0 +1,35 @@
+"""Only buffers and bookkeeping differ: recomputed, counted, or kept for training alone."""
+
+from __future__ import annotations
+
+from automatch.diagnosing.evidence import Evidence, Finding
+from automatch.diagnosing.naming import count, is_buffer, is_statistic, template
+
+
+def check(evidence: Evidence) -> Finding | None:
+    """Whether the listed keys are buffers that a model can do without."""
+    keys = (*evidence.missing_keys, *evidence.unexpected_keys)
+    # statistics of a normalisation count as buffers only where its weights are not concerned
+    only_statistics = all(is_buffer(k) or is_statistic(k) for k in keys)
+    buffers = [k for k in keys if is_buffer(k) or (only_statistics and is_statistic(k))]
+    if not buffers:
+        return None
+    part = len(buffers) / len(keys)
+    if part < 0.5:
+        return None
+    score = 0.92 if part == 1.0 else 0.45 + 0.3 * part
+    if evidence.mismatched:
+        score -= 0.3
+    names = list(dict.fromkeys(template(k).rsplit(".", 1)[-1] for k in buffers))
+    unexpected = sum(k in set(evidence.unexpected_keys) for k in buffers)
+    sentence = (
+        f"{'only buffers and bookkeeping differ' if part == 1.0 else 'mostly buffers differ'}: {count(len(buffers), 'key')} "
+        f"({', '.join(names[:3])}), {unexpected} in the checkpoint only, {len(buffers) - unexpected} in the model only"
+    )
+    if unexpected == len(buffers):
+        advice = f"delete these keys from the state_dict before loading: `for key in list(state_dict): if key.endswith({names[0]!r}): del state_dict[key]`"
+    elif unexpected == 0:
+        advice = "keep the model's own values for them: `state_dict = {**model.state_dict(), **state_dict}` after checking that nothing else is missing"
+    else:
+        advice = "delete the unexpected ones and keep the model's own values for the missing ones"
+    return Finding("missing-buffers", score, sentence, advice)

@@ -1,0 +1,39 @@
+"""A script cut as many characters from every key as a prefix has, and the keys had no prefix.
+
+`k[7:]` takes `module.` away, and makes `ock1.weight` of `conv_block1.weight`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from automatch.diagnosing.evidence import Evidence, Finding
+from automatch.diagnosing.naming import is_counter
+
+_PREFIXES = {7: "module.", 10: "_orig_mod.", 6: "model.", 4: "net.", 13: "encoder.model", 9: "backbone.", 8: "encoder."}
+_LONGEST = 30
+
+
+def check(evidence: Evidence) -> Finding | None:
+    """Whether every unexpected key is a missing one without its first characters, always equally many."""
+    unexpected = [k for k in evidence.unexpected_keys if not is_counter(k)]
+    if len(unexpected) < 2:
+        return None
+    tails = {(k[cut:], cut) for k in evidence.missing_keys for cut in range(1, min(_LONGEST, len(k)))}
+    cuts = Counter(cut for k in unexpected for cut in range(1, _LONGEST) if (k, cut) in tails)
+    if not cuts:
+        return None
+    cut, hits = cuts.most_common(1)[0]
+    whole_words = sum(k[cut - 1 : cut] == "." for k in evidence.missing_keys if len(k) > cut)
+    if hits < 0.7 * len(unexpected) or whole_words > 0.3 * len(evidence.missing_keys):
+        return None
+    prefix = _PREFIXES.get(cut)
+    cause = "prefix-module" if cut in (7, 0) else "prefix-compile" if cut == 10 else "prefix-wrapper"
+    named = f", as long as `{prefix}`" if prefix else ""
+    return Finding(
+        cause,
+        0.93,
+        f"{hits} of {len(unexpected)} unexpected keys are missing ones without their first {cut} characters{named}: "
+        "a script strips a prefix that these keys never had",
+        f"take the line that cuts {cut} characters (`k[{cut}:]`) out of the loading script, or let it cut only keys that begin with the prefix",
+    )

@@ -1,0 +1,69 @@
+"""One side is quantised: scales, zero points and packed weights beside or instead of the weights."""
+
+from __future__ import annotations
+
+import re
+from math import prod
+
+from automatch.diagnosing.evidence import Evidence, Finding
+from automatch.matching.assignment import Mismatch
+
+_MARK = re.compile(
+    r"(?:^|.*[._])(?:absmax|nested_absmax|quant_map|nested_quant_map|quant_state(?:\..+)?|bitsandbytes__\w+|SCB|weight_format|qweight|qzeros|g_idx"
+    r"|q_perm|q_scale\w*|q_groups|q_group_map|q_invperm|qscales?|scales|scales_and_zeros|weight_scale(?:_inv|_2)?|weight_scales|input_scale(?:_2)?|output_scale"
+    r"|k_scale|v_scale|q_scale|zero_points?|weight_zero_point|input_zero_point|zeros|_packed_params(?:\..+)?|weight_packed|weight_shape"
+    r"|weight_fake_quant\..+|activation_post_process(?:\..+)?|\w*fake_quant\w*(?:\..+)?|\w*_quantizer\.?.*|_amax|weight_quantizer|act_quant\w*"
+    r"|quant_scale|int_weight|qtype|weight_q|quantization_\w+|qconfig|fake_quant_enabled|observer_enabled|eps_quant|min_val|max_val)$"
+)
+_SCALE = re.compile(r"(?P<module>.*\.)scale$")
+
+
+def check(evidence: Evidence) -> Finding | None:
+    """Whether keys or shapes are those of quantised tensors."""
+    for keys, side, other in (
+        (evidence.unexpected_keys, "checkpoint", "model"),
+        (evidence.missing_keys, "model", "checkpoint"),
+    ):
+        marks = [k for k in keys if is_mark(k, keys)]
+        if marks and len(marks) >= 0.2 * len(keys):
+            score = 0.95 if len(marks) >= 0.4 * len(keys) else 0.7
+            return _finding(
+                score, f"the {side} is quantised, the {other} is not: {len(marks)} keys such as `{marks[0]}`", side
+            )
+    packed = [m for m in evidence.mismatched if _is_packed(m)]
+    if packed and len(packed) > 0.5 * len(evidence.mismatched):
+        first = packed[0]
+        side = "checkpoint" if prod(first.checkpoint_shape) < prod(first.model_shape) else "model"
+        sentence = (
+            f"the {side} holds packed weights: `{first.key}` is {list(first.checkpoint_shape)} in the checkpoint and "
+            f"{list(first.model_shape)} in the model"
+        )
+        return _finding(0.92, sentence, side)
+    if "quantized" in evidence.hints:
+        return _finding(0.75, "a quantised tensor met one that is not", "checkpoint")
+    if "copy-failed" in evidence.hints and "meta" not in evidence.hints and not evidence.mismatched:
+        sentence = "torch could not copy tensors whose shapes are equal: one side's are of a type that cannot be copied, as quantised ones are"
+        return _finding(0.62, sentence, "checkpoint")
+    return None
+
+
+def is_mark(key: str, keys: tuple[str, ...]) -> bool:
+    """Whether a key belongs to a quantised weight; a plain `scale` does if a zero point lies beside it."""
+    scale = _SCALE.match(key)
+    return bool(_MARK.match(key)) or bool(scale and f"{scale['module']}zero_point" in keys)
+
+
+def _is_packed(mismatch: Mismatch) -> bool:
+    """Packed to a column, as bitsandbytes does: [n, 1] for two values a byte."""
+    small, large = sorted((mismatch.checkpoint_shape, mismatch.model_shape), key=prod)
+    return len(small) == 2 and 1 in small and prod(small) > 64 and prod(large) % prod(small) == 0 and 1 not in large
+
+
+def _finding(score: float, sentence: str, side: str) -> Finding:
+    if side == "checkpoint":
+        advice = "load it through the library and the settings that quantised it, or take the unquantised file; no renaming makes these weights usable"
+    else:
+        advice = (
+            "load the full-precision weights before the model is quantised, or take the file that was saved quantised"
+        )
+    return Finding("quantized", score, sentence, advice)

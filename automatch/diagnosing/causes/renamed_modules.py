@@ -1,0 +1,67 @@
+"""The same modules under other names."""
+
+from __future__ import annotations
+
+import re
+
+from automatch.diagnosing.evidence import Evidence, Finding
+from automatch.diagnosing.naming import is_counter, share
+from automatch.diagnosing.renaming import agreement, cures, exchange, exchange_rules
+
+_OLD_LEAF = re.compile(r".*\b(?:LayerNorm|layer_norm|norm\w*|ln\w*)\.(?:gamma|beta)$", re.I)
+
+
+def check(evidence: Evidence) -> Finding | None:
+    """Whether exchanging words joins the lists one to one."""
+    if evidence.assignment is not None:
+        return _by_pairs(evidence)
+    wanted = [k for k in evidence.unexpected_keys if not is_counter(k)]
+    needed = [k for k in evidence.missing_keys if not is_counter(k)]
+    if wanted and needed:
+        pairs, used = exchange(evidence)
+        found = _by_names(evidence, pairs, used, len(wanted))
+        if found:
+            return found
+    if share(evidence.missing_keys, _OLD_LEAF.match) > 0.8 or share(evidence.unexpected_keys, _OLD_LEAF.match) > 0.8:
+        return Finding(
+            "renamed-modules",
+            0.75,
+            f"{len(evidence.listed)} norm parameters are called gamma and beta on one side; the other side calls them weight and bias",
+            "rename gamma to weight and beta to bias (or back) in the checkpoint's keys",
+        )
+    return None
+
+
+def _by_names(
+    evidence: Evidence, pairs: tuple[tuple[str, str], ...], used: tuple[tuple[str, str], ...], wanted: int
+) -> Finding | None:
+    part = agreement(evidence, pairs)
+    whole = part == 1.0
+    if len(pairs) < (2 if whole else 4) or part < 0.95:
+        return None
+    if len(used) > max(1, len(pairs) // 2):
+        return None  # nearly as many exchanges as keys: chance
+    rules = exchange_rules(pairs, used)
+    words = ", ".join(f"`{a}` => `{b}`" for a, b in used[:3])
+    return Finding(
+        "renamed-modules",
+        0.84 if whole else 0.3 + 0.4 * part,
+        f"{len(pairs)} of {wanted} unexpected keys become missing ones by exchanging words: {words}",
+        "rename the checkpoint's keys; `automatch diagnose CHECKPOINT MODEL` proves it with the shapes",
+        rules if cures(rules, evidence) else (),
+    )
+
+
+def _by_pairs(evidence: Evidence) -> Finding | None:
+    if not evidence.renamed or evidence.assignment is None:
+        return None
+    total = len(evidence.assignment.matches)
+    part = len(evidence.renamed) / max(len(evidence.unexpected_keys), 1)
+    if part < 0.5:
+        return None
+    return Finding(
+        "renamed-modules",
+        0.45 + 0.35 * min(part, 1.0),
+        f"{len(evidence.renamed)} of {total} matched keys have another name in the model",
+        "rename the checkpoint's keys by the rules",
+    )

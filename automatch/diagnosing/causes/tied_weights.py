@@ -1,0 +1,36 @@
+"""A tensor kept once because two modules share it: an output layer tied to the embedding."""
+
+from __future__ import annotations
+
+import re
+
+from automatch.diagnosing.evidence import Evidence, Finding
+from automatch.diagnosing.naming import is_buffer
+
+_TIED = re.compile(
+    r"(?:^|.*\.)(?:lm_head\.weight|output\.weight|lm_head\.decoder\.(?:weight|bias)|predictions\.decoder\.(?:weight|bias)|predictions\.bias|lm_head\.bias"
+    r"|embed_tokens\.weight|shared\.weight|decoder\.weight|decoder\.bias|generator\.weight|output_projection\.weight|embed_out\.weight"
+    r"|wte\.weight|tok_embeddings\.weight|lm_loss\.weight|proj_out\.weight|out_embed\.weight|word_embeddings\.weight|embeddings\.word_embeddings\.weight)$"
+)
+
+
+def check(evidence: Evidence) -> Finding | None:
+    """Whether only tensors that models usually share are missing (or left over)."""
+    if evidence.mismatched:
+        return None
+    for keys, others in (
+        (evidence.missing_keys, evidence.unexpected_keys),
+        (evidence.unexpected_keys, evidence.missing_keys),
+    ):
+        tied = [k for k in keys if _TIED.match(k)]
+        rest = [k for k in keys if not _TIED.match(k)]
+        if not tied or any(not is_buffer(k) for k in (*rest, *others)) or len(tied) > 6:
+            continue
+        score = 0.9 if len(tied) >= len(rest) else 0.5
+        sentence = (
+            f"`{tied[0]}`{' and others like it' if len(tied) > 1 else ''} {'are' if len(tied) > 1 else 'is'} usually tied to the embedding and kept once: "
+            f"{len(tied)} of {len(keys)} keys"
+        )
+        advice = "tie the weights again after loading (`model.tie_weights()`), or copy the embedding under that key; nothing is lost"
+        return Finding("tied-weights", score, sentence, advice)
+    return None

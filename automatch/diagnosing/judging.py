@@ -1,0 +1,12 @@
+"""Asks every cause and puts the likeliest first."""
+
+from __future__ import annotations
+
+from automatch.diagnosing.causes import CAUSES
+from automatch.diagnosing.evidence import Evidence, Finding
+
+
+def findings(evidence: Evidence) -> tuple[Finding, ...]:
+    """All causes that the evidence speaks for, the best first; empty where nothing is wrong."""
+    found = [finding for check in CAUSES if (finding := check(evidence)) is not None]
+    return tuple(sorted(found, key=lambda finding: -finding.score))

@@ -1,0 +1,95 @@
+"""Words about keys that several causes need: tokens, templates, well-known buffers and heads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+_NUMBER = re.compile(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])")
+_BUFFER = re.compile(
+    r"(?:^|.*[._])(?:"
+    # counters and versions
+    r"num_batches_tracked|num_updates|n_averaged|num_batches|steps?|count|initted|version|_?extra_state|total_ops|total_params"
+    # positions and masks
+    r"|position_ids|token_type_ids|pos_idx|causal_mask|attn_mask|bias_mask|masked_bias|mask|tril|triu|relative_position_index"
+    r"|relative_coords\w*|rel_pos_index|attention_bias_idxs|_float_tensor|embed_positions\.weights"
+    # rotary and other tables that are computed
+    r"|inv_freq|freqs|freqs_cis|freqs_cos|freqs_sin|cos_cached|sin_cached|cos|sin|pe|cache"
+    # signal processing and image statistics
+    r"|mel_basis|mel_fb|fb|hann_window|window|filterbank|pixel_mean|pixel_std|mean|std|resample_filter|noise_const|noise_\d+"
+    # grids of detectors
+    r"|anchors|anchor_grid|anchor_points|stride|strides|grid|grids|priors"
+    # schedules of diffusion models
+    r"|betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus_alphas_cumprod|posterior_\w+|lvlb_weights|logvar|decay|scale_factor"
+    # vector quantisation, entropy coding
+    r"|cluster_size|embed_avg|_quantized_cdf|_cdf_length|_offset|_medians"
+    # losses
+    r"|class_weights?|pos_weight|loss_weights?|temp_key|dummy\w*|device_indicator"
+    r")$|.*(?:^|\.)(?:attn|attention|self_attn)\.(?:bias|mask)$|(?:.*\.)?blur\w*\.kernel$"
+)
+_LOSS = re.compile(r"(?:^|.*\.)\w*(?:criterion|criteria|loss|lossfn|perceptual|lpips|metrics?|accuracy)\w*\..+$")
+_HEAD_MODULES = re.compile(
+    r"fcs?\d{0,4}|fc_\w+|\w*_fc|\w*classifier\d?|classif\w*|cls|cls_\w+|\w*_cls|\w*heads?|logits?|\w*_logits|\w*predictor|predictions?|score"
+    r"|\w*_score|last_linear|last_layer|final\w*|output|output_layer|out|outc|outconv|out_conv|conv_out|conv_last|last_conv|output_conv|qa_outputs|seq_relationship|pooler|class_embed|class_labels_\w+"
+    r"|bbox_pred|bbox_embed|conv_cls|conv_reg|conv_seg|aux_classifier|ctc\w*|proj_out"
+)
+_FIRST_HEADS = re.compile(r"\w*heads?|\w*classifier|cls|score|qa_outputs|fc|linear|logits|roi_heads|predictor")
+_TABLES = re.compile(
+    r"(?:.*[._])?(?:\w*embed\w*|\w*emb\d?|wte|wpe|lm_head|shared|vocab\w*|symbols?\w*|tok_\w+|final_logits_bias|codebook"
+    r"|relative_position_bias\w*|rel_pos\w*|pos|\w*pos_?emb\w*|position\w*|decoder_pos\w*|char\w*|speaker\w*|emb_\w+|decoder|output_projection)"
+    r"(?:\.(?:weight|bias|\d+|\d+\.weight|proj|pe|weights))?",
+    re.I,
+)
+
+
+def tokens(key: str) -> list[str]:
+    """The words of a key: `layers.0.weight` has three."""
+    return key.split(".")
+
+
+def template(key: str) -> str:
+    """The key with its numbers abstracted: `layers.0.weight` gives `layers.{}.weight`."""
+    return _NUMBER.sub("{}", key)
+
+
+def templates(keys: Iterable[str]) -> tuple[str, ...]:
+    """The different templates of the keys, in order."""
+    return tuple(dict.fromkeys(template(k) for k in keys))
+
+
+def share(keys: Sequence[str], test: Callable[[str], object]) -> float:
+    """Share of the keys that pass the test; 0 for no keys."""
+    return sum(bool(test(k)) for k in keys) / len(keys) if keys else 0.0
+
+
+def is_counter(key: str) -> bool:
+    """BatchNorm's num_batches_tracked: torch may list it on one side only."""
+    return key.endswith("num_batches_tracked")
+
+
+def is_buffer(key: str) -> bool:
+    """A buffer that is recomputed, counted or kept for training only, judged by its name."""
+    return bool(_BUFFER.match(key) or _LOSS.match(key))
+
+
+def is_statistic(key: str) -> bool:
+    """A running mean or variance; only a buffer, but one that the model needs."""
+    return key.endswith(("running_mean", "running_var"))
+
+
+def is_head(key: str) -> bool:
+    """Part of an output layer, judged by the words of its name."""
+    words = [w for w in tokens(key) if not w.isdigit()]
+    if words[-1:] and words[-1] in ("weight", "bias"):
+        words.pop()
+    return bool(words) and bool(_FIRST_HEADS.fullmatch(words[0]) or any(_HEAD_MODULES.fullmatch(w) for w in words[-2:]))
+
+
+def is_table(key: str) -> bool:
+    """A table of a vocabulary or of positions, or what is tied to one, judged by its name."""
+    return bool(_TABLES.fullmatch(key))
+
+
+def count(number: int, noun: str) -> str:
+    """`1 key`, `2 keys`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,91 @@
+"""In what two architectures differ, told from keys and shapes alone."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+
+from automatch.diagnosing.evidence import Evidence
+from automatch.diagnosing.naming import is_buffer, tokens
+
+_BLOCK_PART = re.compile(r"(?:^|.*\.)(?P<list>[A-Za-z]\w*\.\d+)\.(?P<kind>conv|bn)3\.\w+$")
+
+
+def differences(evidence: Evidence) -> tuple[str, ...]:
+    """Sentences such as "12 layers in `encoder.layer` against 24", the telling ones first.
+
+    Args:
+        evidence: with all keys of both sides where they are known, else with the lists.
+
+    Returns:
+        At most three; empty where nothing can be told.
+    """
+    return tuple([*_bottlenecks(evidence), *_depths(evidence), *_widths(evidence)][:3])
+
+
+def _bottlenecks(evidence: Evidence) -> list[str]:
+    """A residual network's block has two convolutions or three; names and nothing else show it."""
+    file_has = any(_BLOCK_PART.match(k) for k in evidence.unexpected_keys)
+    model_has = any(_BLOCK_PART.match(k) for k in evidence.missing_keys)
+    if file_has == model_has:
+        return []
+    return [
+        f"the {'checkpoint' if file_has else 'model'} has bottleneck blocks (a third convolution), the other side has not"
+    ]
+
+
+def _depths(evidence: Evidence) -> list[str]:
+    """Lists of modules whose length differs, where all keys of both sides are known."""
+    if evidence.checkpoint is None or evidence.model is None:
+        return _depths_by_lists(evidence)
+    file, model = _lengths(evidence.checkpoint.keys), _lengths(evidence.model.keys)
+    different = [name for name in model if name in file and file[name] != model[name]]
+    return [f"{file[n]} modules in `{n}` against {model[n]}" for n in different[:2]]
+
+
+def _depths_by_lists(evidence: Evidence) -> list[str]:
+    """One list names whole modules of a numbered list that the other never names."""
+    for keys, others, words in (
+        (evidence.missing_keys, evidence.unexpected_keys, "the model has more modules in `{}`: {}"),
+        (evidence.unexpected_keys, evidence.missing_keys, "the checkpoint has more modules in `{}`: {}"),
+    ):
+        found: dict[str, set[int]] = defaultdict(set)
+        for key in keys:
+            if not is_buffer(key):
+                for name, number in _numbered(key):
+                    found[name].add(number)
+        for name, numbers in found.items():
+            first, last = min(numbers), max(numbers)
+            if first > 0 and len(numbers) == last - first + 1 and not any(k.startswith(name + ".") for k in others):
+                span = str(first) if first == last else f"{first} to {last}"
+                return [words.format(name, f"number {span}")]
+    return []
+
+
+def _lengths(keys: tuple[str, ...]) -> dict[str, int]:
+    numbers: dict[str, set[int]] = defaultdict(set)
+    for key in keys:
+        for name, number in _numbered(key):
+            numbers[name].add(number)
+    return {name: len(found) for name, found in numbers.items()}
+
+
+def _numbered(key: str) -> list[tuple[str, int]]:
+    parts = tokens(key)
+    return [(".".join(parts[:i]), int(p)) for i, p in enumerate(parts) if p.isdigit() and len(p) < 6 and i]
+
+
+def _widths(evidence: Evidence) -> list[str]:
+    """The commonest pair of sizes that differ."""
+    pairs = Counter(
+        (a, b)
+        for m in evidence.mismatched
+        if len(m.checkpoint_shape) == len(m.model_shape)
+        for a, b in zip(m.checkpoint_shape, m.model_shape, strict=True)
+        if a != b
+    )
+    told = [f"size {a} in {n} places against {b}" for (a, b), n in pairs.most_common(1)]
+    ranks = next((m for m in evidence.mismatched if len(m.checkpoint_shape) != len(m.model_shape)), None)
+    if ranks:
+        told.insert(0, f"`{ranks.key}` is {list(ranks.checkpoint_shape)} against {list(ranks.model_shape)}")
+    return told

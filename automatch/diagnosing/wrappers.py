@@ -1,0 +1,88 @@
+"""Whether one side carries the words of a wrapper that the other side lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from automatch.diagnosing.evidence import Evidence
+from automatch.diagnosing.naming import is_counter, share, tokens
+from automatch.diagnosing.renaming import RulePair, cures, without, words_removed, wrapper_rules
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """What was found about a wrapper.
+
+    Attributes:
+        in_checkpoint: the checkpoint carries it, else the model.
+        how_many: "all 12 keys carry" or the like.
+        score: how sure, in [0, 1].
+        rules: what takes it out of, or puts it into, the checkpoint's keys.
+    """
+
+    in_checkpoint: bool
+    how_many: str
+    score: float
+    rules: tuple[RulePair, ...]
+
+
+def unwrapped(evidence: Evidence, words: tuple[str, ...], must: str | None = None) -> Unwrapped | None:
+    """Look for wrapper words on one side only.
+
+    Args:
+        evidence: the lists.
+        words: the words that the wrapper puts into keys.
+        must: one of `words` that has to occur for the others to count.
+    """
+    wanted = frozenset(words)
+
+    def wrapped(key: str) -> bool:
+        parts = tokens(key)[:-1]
+        return not wanted.isdisjoint(parts) and (must is None or must in parts)
+
+    unexpected = share(evidence.unexpected_keys, wrapped)
+    missing = share(evidence.missing_keys, wrapped)
+    if max(unexpected, missing) < 0.6 or min(unexpected, missing) > 0.3:
+        return _from_pairs(evidence, wanted, must)
+    in_checkpoint = unexpected > missing
+    own = evidence.unexpected_keys if in_checkpoint else evidence.missing_keys
+    others = set(evidence.missing_keys if in_checkpoint else evidence.unexpected_keys)
+    carriers = [k for k in own if wrapped(k)]
+    hits = sum(without(k, wanted) in others for k in carriers if not is_counter(k))
+    needed = sum(not is_counter(k) for k in carriers)
+    if others and hits:
+        score = 0.9 + 0.08 * hits / max(needed, 1)
+    elif not others:
+        score = 0.85 if evidence.truncated else 0.55
+    else:
+        score = 0.85 if evidence.truncated else 0.5
+    rules = wrapper_rules(words, carriers) if in_checkpoint else _wrapping(carriers, others, wanted)
+    how_many = f"{'all' if len(carriers) == len(own) else len(carriers)} {'of ' if len(carriers) < len(own) else ''}{len(own)} "
+    how_many += f"{'unexpected' if in_checkpoint else 'missing'} keys carry"
+    return Unwrapped(in_checkpoint, how_many, score, rules if cures(rules, evidence) else ())
+
+
+def _wrapping(carriers: list[str], others: set[str], words: frozenset[str]) -> tuple[RulePair, ...]:
+    """The rule that wraps bare keys, where the wrapper stands in front."""
+    front = [t for t in tokens(carriers[0]) if t in words]
+    lead = ".".join(front)
+    if not front or any(not k.startswith(lead + ".") for k in carriers):
+        return ()
+    firsts = sorted({tokens(k)[0] for k in others})
+    some = rf"(?:{'|'.join(firsts)})(?:\..+)?" if 0 < len(firsts) <= 8 else ".+"
+    escaped = lead.replace(".", r"\.")
+    return ((rf"(?!{escaped}\.)(?P<rest>{some})", f"{lead}.{{rest}}"),)
+
+
+def _from_pairs(evidence: Evidence, words: frozenset[str], must: str | None) -> Unwrapped | None:
+    """Look at the pairs that matching found, where lists by name say too little."""
+    if not evidence.renamed:
+        return None
+    for in_checkpoint in (True, False):
+        removed = [words_removed(a, b) if in_checkpoint else words_removed(b, a) for a, b in evidence.renamed]
+        hits = [r for r in removed if r and words.issuperset(r) and (must is None or must in r)]
+        if len(hits) > 0.9 * len(removed):
+            carriers = [a if in_checkpoint else b for a, b in evidence.renamed]
+            rules = wrapper_rules(sorted(words), carriers) if in_checkpoint else ()
+            return Unwrapped(in_checkpoint, f"{len(hits)} of {len(removed)} renamed keys carry", 0.9, rules)
+    return None
