@@ -1,0 +1,1 @@
+"""Rules on real tensors: the strict-load proof, a loaded model, a rewritten file. Nothing is left half done."""

@@ -1,0 +1,1 @@
+"""Rules as something to paste elsewhere; a dialect sees rules only."""

@@ -1,0 +1,7 @@
+"""All languages that rules can be written in. One more is one file and one name in the tuple."""
+
+from automatch.exporting.dialects import python_code
+
+DIALECTS = (python_code,)
+
+__all__ = ["DIALECTS"]

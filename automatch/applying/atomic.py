@@ -1,0 +1,74 @@
+"""Writing a file beside its place and renaming it into place: the name is the old file or the whole new one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from automatch.errors import InputError
+
+
+@contextmanager
+def written_beside(target: Path) -> Iterator[Path]:
+    """Gives the path of an empty file in the folder of `target`, which becomes `target` when the block ends well.
+
+    Whatever is raised in the block (an interrupt too), the new file is removed and `target` is as it was.
+
+    Args:
+        target: the file to write; an older one is replaced.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        # Created here and by nobody else: another run that writes the same name must not share the file.
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield part
+            with part.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        other = error.filename not in (None, str(part)) and str(error.filename)
+        raise InputError(
+            f"{other or target}: {error.strerror or error}; {target} was not written and nothing was left behind"
+        ) from error
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the new name last over a power cut, where the system lets a folder be opened."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Writes a text file beside its place and renames it into place.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with written_beside(target) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def refuse_same_file(source: Path, target: Path) -> None:
+    """Refuses to write over the input, by whatever name.
+
+    Raises:
+        InputError: both paths are one file, or the target is not a plain file.
+    """
+    if target.is_dir() or (target.exists() and not target.is_file()):
+        raise InputError(f"{target}: not a file that can be written; give the name of a new file")
+    if target.exists() and target.samefile(source):
+        raise InputError(f"{target}: is the input itself; give the output another name")

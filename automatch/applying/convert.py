@@ -1,0 +1,136 @@
+"""Rewriting a checkpoint file under new keys; every check is made before the first byte is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from automatch.applying.atomic import refuse_same_file, written_beside
+from automatch.applying.plan import Plan, Writer
+from automatch.applying.proof import meta_tensors
+from automatch.applying.writers import WRITERS
+from automatch.errors import InputError, RuleError
+from automatch.reading import read_checkpoint
+from automatch.rules.rule import RuleSet
+from automatch.spec import StateDictSpec
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written.
+
+    Attributes:
+        target: the new file.
+        format: its kind.
+        renamed: how many keys the rules took.
+        stayed: keys that no rule took.
+        unused: numbers (from 1) of rules that took no key.
+    """
+
+    target: Path
+    format: str
+    renamed: int
+    stayed: tuple[str, ...]
+    unused: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """One sentence."""
+        total = self.renamed + len(self.stayed)
+        text = f"{self.target}: {self.renamed} of {total} keys went by the rules, the others kept their names"
+        if self.unused:
+            text += f"; no key for rule {', '.join(map(str, self.unused))}"
+        return text
+
+
+def read_rules(source: Path) -> tuple[RuleSet, str | None]:
+    """Read a rules file: the JSON of `diagnose --format json`, or its list of rules alone.
+
+    Returns:
+        The rules, and where the state_dict stood in the checkpoint that they were made for (None if not told).
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+        raise InputError(f"{source}: cannot be read ({reason}); give the JSON that diagnose printed") from None
+    try:
+        rules = RuleSet.from_json(text)
+    except RuleError as error:
+        raise RuleError(f"{source}: {error}") from None
+    document = json.loads(text)
+    side = document.get("checkpoint") if isinstance(document, Mapping) else None
+    at = side.get("at") if isinstance(side, Mapping) else None
+    return rules, at if isinstance(at, str) else None
+
+
+def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None) -> Converted:
+    """Write `source` under the keys that the rules give to `target`, in the same format.
+
+    Tensors that are only renamed keep their bytes; safetensors metadata and the other entries of a torch checkpoint are
+    kept. `target` appears whole or not at all.
+
+    Args:
+        rules: what renames; keys that no rule takes stay.
+        source: a safetensors file or a file of `torch.save`.
+        target: the new file; an older one is replaced, `source` itself is refused.
+        at: dotted path to the state_dict inside a nested checkpoint; None to have it found.
+
+    Raises:
+        InputError: a file cannot be used, two keys would become one, or no rule takes any key.
+    """
+    spec = read_checkpoint(source, at=at)
+    refuse_same_file(source, target)
+    writer = _writer(source, target, spec)
+    moves = {key: rules.move(key) for key in spec.keys}
+    hit = {move.rule for move in moves.values() if move is not None}
+    if not hit:
+        raise InputError(f"{source}: no rule takes any of its {len(spec)} keys; are these the rules for this file?")
+    plan = _plan(rules, spec, source)
+    with written_beside(target) as part:
+        writer.write(source, part, plan)
+    return Converted(
+        target,
+        writer.name,
+        renamed=sum(move is not None for move in moves.values()),
+        stayed=tuple(key for key, move in moves.items() if move is None),
+        unused=tuple(number for number in range(1, len(rules) + 1) if number not in hit),
+    )
+
+
+def _writer(source: Path, target: Path, spec: StateDictSpec) -> Writer:
+    """The writer for the source's format; an output name that promises another format is refused.
+
+    Raises:
+        InputError: the source is more than one file, holds no tensors, or the output name does not fit.
+    """
+    writer = None if source.is_dir() else next((w for w in WRITERS if w.accepts(source)), None)
+    if writer is None:
+        raise InputError(
+            f"{source}: read as {spec.origin}; only a single safetensors file or a file of torch.save can be rewritten"
+        )
+    other = next((w for w in WRITERS if w is not writer and target.suffix in w.suffixes), None)
+    if other is not None:
+        fitting = " or ".join(writer.suffixes)
+        raise InputError(f"{target}: the format stays that of the input ({writer.name}); end the name in {fitting}")
+    return writer
+
+
+def _plan(rules: RuleSet, spec: StateDictSpec, source: Path) -> Plan:
+    """What becomes of every tensor.
+
+    Raises:
+        RuleError: two keys would become the same key, or a tensor cannot be made.
+    """
+    only_names = all(rule.op == "rename" for rule in rules) and not rules.tied
+    try:
+        # Run once without values: whatever would go wrong goes wrong here.
+        rules.apply(dict.fromkeys(spec.keys) if only_names else meta_tensors(spec))
+    except RuleError as error:
+        raise RuleError(f"{source}: {error}") from None
+    renamed = {key: rules.rename(key) for key in spec.keys} if only_names else None
+    return Plan(spec.keys, renamed, rules.apply, spec.at)

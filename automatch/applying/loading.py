@@ -1,0 +1,154 @@
+"""Putting what is proven into a model; a model that is refused is left untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from automatch.applying.proof import first_sentence, meta_copy, meta_tensors
+from automatch.applying.tensors import load_tensors
+from automatch.diagnosing.comparison import Comparison, is_doubtful
+from automatch.errors import NotProvenError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+# Below this share of the keys of both sides, what fits is chance: even unrelated networks share small shapes.
+NEXT_TO_NOTHING = 0.2
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was loaded and what was left.
+
+    Attributes:
+        diagnosis: what was found before.
+        loaded_keys: model keys that have the checkpoint's values now.
+        left_keys: model keys that are as they were.
+        unused_keys: checkpoint keys that went nowhere.
+    """
+
+    diagnosis: Comparison
+    loaded_keys: tuple[str, ...]
+    left_keys: tuple[str, ...]
+    unused_keys: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One sentence."""
+        text = f"loaded {len(self.loaded_keys)} of {len(self.diagnosis.model)} model keys"
+        if self.left_keys:
+            text += f"; left as they were: {_some(self.left_keys)}"
+        if self.unused_keys:
+            text += f"; not used: {_some(self.unused_keys)}"
+        return text
+
+
+def load_complete(module: Module, source: object, comparison: Comparison) -> Loaded:
+    """Load a checkpoint of which every key is accounted for.
+
+    Raises:
+        NotProvenError: something is ambiguous, missing, unexpected or not proven.
+        InputError: the values cannot be read.
+    """
+    if not comparison.complete:
+        raise NotProvenError(
+            f"{comparison.verdict.rstrip('.')}; nothing was loaded: {_faults(comparison)}; "
+            f"print(error.diagnosis) shows them, pin=[...] decides, strict=False loads what is certain",
+            comparison,
+        )
+    return _load(module, source, comparison)
+
+
+def load_certain(module: Module, source: object, comparison: Comparison) -> Loaded:
+    """Load the matches that are certain and leave all else as it was.
+
+    Raises:
+        NotProvenError: nothing or next to nothing is certain, or the rules are not proven.
+        InputError: the values cannot be read.
+    """
+    sure = [match for match in comparison.matches if not is_doubtful(match)]
+    targets = sum(len(match.model_keys) for match in sure)
+    sources = len({key for match in sure for key in match.checkpoint_keys})
+    share = max(targets / max(1, len(comparison.model)), sources / max(1, len(comparison.checkpoint)))
+    if share < NEXT_TO_NOTHING:
+        raise NotProvenError(
+            f"{comparison.verdict.rstrip('.')}; nothing was loaded: only {targets} of {len(comparison.model)} "
+            f"model keys have a certain counterpart",
+            comparison,
+        )
+    if not comparison.proof.ok:
+        raise NotProvenError(f"nothing was loaded: {_faults(comparison)}", comparison)
+    return _load(module, source, comparison)
+
+
+def _load(module: Module, source: object, comparison: Comparison) -> Loaded:
+    """Load all certain matches, first into a copy without memory, then for good."""
+    sure = [match for match in comparison.matches if not is_doubtful(match)]
+    used = {key for match in sure for key in match.checkpoint_keys}
+    wanted = {key for match in sure for key in match.model_keys}
+
+    def renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        moved = comparison.rules.apply({key: tensor for key, tensor in tensors.items() if key in used})
+        return {key: tensor for key, tensor in moved.items() if key in wanted}
+
+    _rehearse(module, renamed(meta_tensors(comparison.checkpoint)), comparison)
+    tensors = renamed(load_tensors(source, comparison.checkpoint))
+    on_meta = any(tensor.is_meta for tensor in module.state_dict().values())
+    if on_meta:
+        tensors = _with_ties(tensors, comparison)
+    module.load_state_dict(tensors, strict=False, assign=on_meta)
+    return Loaded(
+        comparison,
+        tuple(key for key in comparison.model.keys if key in tensors),
+        tuple(key for key in comparison.model.keys if key not in tensors),
+        tuple(key for key in comparison.checkpoint.keys if key not in used),
+    )
+
+
+def _rehearse(module: Module, tensors: dict[str, Tensor], comparison: Comparison) -> None:
+    """Load into a copy without memory, so that nothing can go wrong half-way through the real one.
+
+    Raises:
+        NotProvenError: torch refuses, or has no place for a key.
+    """
+    twin = meta_copy(module)
+    if twin is None:
+        return
+    try:
+        surplus = twin.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
+    except RuntimeError as error:
+        raise NotProvenError(f"nothing was loaded: torch refuses it: {first_sentence(error)}", comparison) from None
+    if surplus:
+        raise NotProvenError(f"nothing was loaded: the model has no place for {_some(surplus)}", comparison)
+
+
+def _with_ties(tensors: dict[str, Tensor], comparison: Comparison) -> dict[str, Tensor]:
+    """Gives keys that share a tensor in the model the same tensor; assigning would part them otherwise."""
+    served = {t.tied or t.key: tensors[t.key] for t in comparison.model.tensors if t.key in tensors}
+    shared = {t.key: served[t.tied or t.key] for t in comparison.model.tensors if (t.tied or t.key) in served}
+    return {**shared, **tensors}
+
+
+def _faults(comparison: Comparison) -> str:
+    """What stands in the way, counted."""
+    harmless = comparison.assignment.harmless
+    counts = {
+        "ambiguous": sum(len(match.model_keys) for match in comparison.doubtful),
+        "of another size": len(comparison.mismatched_keys),
+        "missing": sum(key not in harmless for key in comparison.missing_keys),
+        "unexpected": sum(key not in harmless for key in comparison.unexpected_keys),
+        "not reproduced by the rules": len(comparison.proof.wrong) + len(comparison.proof.collisions),
+        "out of reach of any rule": len(comparison.proof.unsaid),
+    }
+    texts = [f"{count} {'key' if count == 1 else 'keys'} {what}" for what, count in counts.items() if count]
+    if comparison.strict_load is not None and comparison.strict_load.passed is False:
+        texts.append(comparison.strict_load.message)
+    return ", ".join(texts) or "nothing matches"
+
+
+def _some(keys: Sequence[str]) -> str:
+    """The first few keys of a list."""
+    more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
+    return ", ".join(map(repr, keys[:4])) + more

@@ -1,0 +1,92 @@
+"""The last proof: the renamed keys go into a copy of the module that has no memory, with torch's own strict load."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from automatch.diagnosing.comparison import StrictLoad
+from automatch.errors import RuleError
+from automatch.matching.assignment import Assignment
+from automatch.rules.rule import RuleSet
+from automatch.spec import StateDictSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+CALL = "load_state_dict(strict=True, assign=True)"
+
+
+def prove(module: object, checkpoint: StateDictSpec, assignment: Assignment, rules: RuleSet) -> StrictLoad:
+    """Load tensors of the checkpoint's shapes, renamed by the rules, into a copy of the module on the meta device.
+
+    Args:
+        module: the model, an `nn.Module`; neither it nor its memory is touched.
+        checkpoint: keys and shapes of the file.
+        assignment: says which absent and surplus keys do no harm.
+        rules: what renames.
+
+    Returns:
+        Whether torch raised nothing; `passed` is None where keys that matter are left over, or the module cannot be
+        copied.
+    """
+    left = [key for key in (*assignment.missing_keys, *assignment.unexpected_keys) if key not in assignment.harmless]
+    if left:
+        return StrictLoad(None, f"{CALL} was not tried: {len(left)} keys are left over")
+    twin = meta_copy(module)
+    if twin is None:
+        return StrictLoad(None, f"{CALL} was not tried: {type(module).__name__} cannot be copied")
+    own = twin.state_dict()
+    kept = tuple(key for key in assignment.missing_keys if key in own)
+    surplus = set(assignment.unexpected_keys)
+    try:
+        renamed = rules.apply({key: tensor for key, tensor in meta_tensors(checkpoint).items() if key not in surplus})
+        twin.load_state_dict({**renamed, **{key: own[key] for key in kept}}, strict=True, assign=True)
+    except (RuleError, RuntimeError, KeyError, ValueError, AssertionError) as error:
+        return StrictLoad(False, f"{CALL} failed on a copy of the model: {first_sentence(error)}", kept)
+    also = f"; {len(kept)} harmless keys kept the model's own value" if kept else ""
+    return StrictLoad(True, f"proven by {CALL} on a copy of the model on the meta device{also}", kept)
+
+
+def first_sentence(error: Exception) -> str:
+    """The beginning of an error text on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def meta_copy(module: object) -> Module | None:
+    """A copy of the module whose tensors have shapes but no memory, or None where it cannot be copied."""
+    import torch
+
+    memo: dict[int, object] = {}
+    if not isinstance(module, torch.nn.Module):
+        return None
+    try:
+        for part in module.modules():
+            # Plain attributes too: a module may keep tensors that are neither parameters nor buffers.
+            for tensor in (*part._parameters.values(), *part._buffers.values(), *vars(part).values()):
+                if isinstance(tensor, torch.Tensor) and id(tensor) not in memo:
+                    memo[id(tensor)] = _without_memory(tensor)
+        return copy.deepcopy(module, memo)
+    except (RuntimeError, TypeError, NotImplementedError, AttributeError, ValueError):
+        return None
+
+
+def meta_tensors(spec: StateDictSpec) -> dict[str, Tensor]:
+    """A tensor without memory for each key; a dtype that this torch does not know stands as bytes."""
+    import torch
+
+    return {
+        t.key: torch.empty(t.shape, dtype=getattr(torch, t.dtype, torch.uint8), device="meta") for t in spec.tensors
+    }
+
+
+def _without_memory(tensor: Tensor) -> Tensor:
+    """The tensor's twin on the meta device, a parameter if it is one."""
+    import torch
+
+    twin = torch.empty_like(tensor, device="meta", requires_grad=False)
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(twin, requires_grad=tensor.requires_grad)
+    return twin

@@ -1,0 +1,62 @@
+"""The values of a checkpoint that was described before, loaded safely."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automatch.applying.torch_document import at_path, load_document, locate
+from automatch.applying.writers import safetensors_file
+from automatch.errors import InputError
+from automatch.spec import StateDictSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def load_tensors(source: object, spec: StateDictSpec) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, on the CPU if they come from a file.
+
+    safetensors are opened by their library; torch files by `torch.load(weights_only=True)`, mapped where they can be.
+
+    Args:
+        source: what `read_checkpoint` was given.
+        spec: what it answered.
+
+    Returns:
+        A tensor for each key of `spec`, in its order.
+
+    Raises:
+        InputError: the source holds keys but no values, or its values are not those that were described.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        found = _from_file(Path(source), spec)
+    elif isinstance(source, Mapping):
+        found = at_path(source, locate(source, spec.at, spec.name))
+    elif callable(state_dict := getattr(source, "state_dict", None)):
+        found = state_dict()
+    else:
+        raise InputError(f"{spec.name}: holds keys and shapes but no values; give the checkpoint itself")
+    return {t.key: _checked(found, t.key, t.shape, spec.name) for t in spec.tensors}
+
+
+def _from_file(path: Path, spec: StateDictSpec) -> Mapping[str, Any]:
+    """The tensors of one file."""
+    if safetensors_file.accepts(path):
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as opened:
+            return {key: opened.get_tensor(key) for key in spec.keys}
+    document = load_document(path)
+    state_dict: Mapping[str, Any] = at_path(document, locate(document, spec.at, str(path)))
+    return state_dict
+
+
+def _checked(found: Mapping[str, Any], key: str, shape: tuple[int, ...], name: str) -> Any:
+    """The value of a key, which must be there with the shape that was described."""
+    tensor = found.get(key)
+    if tensor is None or tuple(tensor.shape) != shape:
+        raise InputError(f"{name}: {key!r} is not what its description says; has the file changed meanwhile?")
+    return tensor

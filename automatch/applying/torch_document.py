@@ -1,0 +1,58 @@
+"""What torch saved, loaded by its own safe loader, and the dict inside it that holds the tensors."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from automatch.errors import InputError
+from automatch.reading import split_at
+
+ZIP_START = b"PK\x03\x04"
+
+
+def load_document(path: Path) -> Any:
+    """Load a `.pt`, `.pth`, `.bin` or `.ckpt` file with `weights_only=True`; a zip is mapped, not read.
+
+    Call it only for a file that the reading stage accepted: mapping checks no record sizes.
+
+    Raises:
+        InputError: the safe loader refuses it, because it names a class or is damaged.
+    """
+    import torch
+
+    with path.open("rb") as stream:
+        mapped = stream.read(4) == ZIP_START
+    try:
+        return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: torch's safe loader (weights_only=True) refuses it: {reason}; where you trust the file, save its "
+            f"state_dict alone (safetensors, or torch.save(checkpoint['state_dict'], ...)) and use that"
+        ) from None
+
+
+def locate(document: Any, at: str, where: str) -> tuple[Any, ...]:
+    """The keys or positions that lead to the dict at the dotted path of a `StateDictSpec`; () for the top.
+
+    Raises:
+        InputError: nothing stands there.
+    """
+    path: list[Any] = []
+    for text in split_at(at):
+        steps = range(len(document)) if isinstance(document, (list, tuple)) else list(document)
+        step = next((step for step in steps if str(step) == text), None)
+        if step is None:
+            raise InputError(f"{where}: nothing stands at {at!r}; leave out --at to see which dicts there are")
+        path.append(step)
+        document = document[step]
+    return tuple(path)
+
+
+def at_path(document: Any, path: tuple[Any, ...]) -> Any:
+    """What stands at the end of a path from `locate`."""
+    for key in path:
+        document = document[key]
+    return document

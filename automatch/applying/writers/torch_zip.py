@@ -1,0 +1,64 @@
+"""torch's own format: loaded safely and mapped, renamed in place, saved again; every other entry is kept.
+
+The `_metadata` that `nn.Module.state_dict` hangs on its dict is left out: it speaks of modules by their old names.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from automatch.applying.plan import Plan, Writer
+from automatch.applying.torch_document import ZIP_START, at_path, load_document, locate
+from automatch.errors import InputError
+
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+
+
+def accepts(source: Path) -> bool:
+    """Whether the file starts as those of `torch.save` do: a zip archive, or in the legacy format a pickle."""
+    with source.open("rb") as stream:
+        return stream.read(4).startswith((ZIP_START, b"\x80"))
+
+
+def write(source: Path, part: Path, plan: Plan) -> None:
+    """Write the source with the plan's keys to `part`.
+
+    Args:
+        source: a checkpoint that the reading stage accepted.
+        part: an empty file.
+        plan: what becomes of each tensor.
+
+    Raises:
+        InputError: torch's safe loader refuses the source, or its state_dict lies in something that cannot be changed.
+        OSError: a file cannot be read or written.
+    """
+    import torch
+
+    document = load_document(source)
+    path = locate(document, plan.at, str(source))
+    changed = _changed(at_path(document, path), plan, str(source))
+    if path:
+        parent = at_path(document, path[:-1])
+        if isinstance(parent, tuple):
+            raise InputError(f"{source}: the state_dict at {plan.at!r} lies in a tuple, which cannot be changed")
+        parent[path[-1]] = changed
+    else:
+        document = changed
+    torch.save(document, part)
+
+
+def _changed(state_dict: dict[Any, Any], plan: Plan, where: str) -> dict[Any, Any]:
+    """The state_dict under new keys; its entries that are no tensors follow as they are."""
+    pairs = list(plan.apply({key: state_dict[key] for key in plan.keys}).items())
+    meant = set(plan.keys)
+    pairs += [(key, value) for key, value in state_dict.items() if key not in meant]
+    changed = OrderedDict(pairs) if isinstance(state_dict, OrderedDict) else dict(pairs)
+    if len(changed) != len(pairs):
+        taken = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+        raise InputError(f"{where}: the rules call a tensor {taken!r}, but another entry has that key; mend the rules")
+    return changed
+
+
+WRITER = Writer("torch", SUFFIXES, accepts, write)

@@ -1,0 +1,284 @@
+"""The command line: arguments in, one call of the pipeline, text and an exit code out. The only file that prints.
+
+Exit codes: 0 it fits, as it is or completely by the rules; 1 something is left; 2 it could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automatch.errors import AutomatchError, InputError
+
+if TYPE_CHECKING:
+    from automatch.reporting.style import Style
+
+INTERRUPTED = 130
+DESCRIPTION = "Finds out why a PyTorch state_dict does not fit, and the regex rules that make it fit."
+EXAMPLES = """\
+examples:
+  automatch checkpoint.pth torchvision.models:densenet121          what is wrong, and the rules
+  automatch diagnose old.safetensors model.py:build --format json -o rules.json
+  automatch apply rules.json old.safetensors new.safetensors       the file under its new names
+  automatch explain < error.txt                                    from torch's error text alone
+
+A checkpoint is a file of torch.save, a safetensors file, a sharded index, a folder, or a *.keys.json (see keys).
+A model is any of these, or package.module:factory or path/file.py:factory; a factory's code is run.
+
+exit codes: 0 fits as it is or completely by the rules; 1 something is left; 2 could not run
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; those of the process if None.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        arguments = _parser().parse_args(_with_command(sys.argv[1:] if argv is None else argv))
+        run: Callable[[argparse.Namespace], int] = arguments.run
+        code = run(arguments)
+        sys.stdout.flush()
+    except AutomatchError as error:
+        print(f"automatch: {_one_line(error)}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing more to say, and Python must not try to at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("automatch: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _with_command(argv: Sequence[str]) -> list[str]:
+    """The arguments, with `diagnose` before those that name no command."""
+    first = argv[0] if argv else "--help"
+    if first in COMMANDS or first in ("-h", "--help", "--version"):
+        return [first, *argv[1:]]
+    return ["diagnose", *argv]
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    from automatch import __version__
+
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("automatch", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=f"automatch {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (run, add_arguments, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        add_arguments(command)
+        command.set_defaults(run=run)
+    return parser
+
+
+def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what you have: a file, an index, a folder")
+    parser.add_argument("model", metavar="MODEL", help="what you want: package.module:factory, file.py:factory, a file")
+    parser.add_argument(
+        "--by",
+        choices=("all", "name", "topology"),
+        default="all",
+        help="evidence: names alone, shapes and order alone, or all there is (default)",
+    )
+    pair = "KEY=KEY"
+    parser.add_argument(
+        "--pin",
+        metavar=pair,
+        action="append",
+        default=[],
+        type=_pair,
+        help="a pair you are sure of, CHECKPOINT_KEY=MODEL_KEY, regexes allowed; may be repeated",
+    )
+    parser.add_argument(
+        "--forbid",
+        metavar=pair,
+        action="append",
+        default=[],
+        type=_pair,
+        help="a pair that must not be; may be repeated",
+    )
+    parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
+    parser.add_argument(
+        "--model-args",
+        metavar="ARG",
+        action="extend",
+        nargs="+",
+        default=[],
+        help="arguments for the factory: value or name=value",
+    )
+    parser.add_argument(
+        "--format", choices=("table", "json", "markdown", "python"), default="table", help="default: table"
+    )
+    parser.add_argument("--full", action="store_true", help="every key on its own line")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors; the exit code tells")
+    _output_argument(parser)
+
+
+def _apply_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rules", metavar="RULES", help="the JSON of diagnose, or its list of rules alone")
+    parser.add_argument("source", metavar="IN", help="a safetensors file or a file of torch.save")
+    parser.add_argument("target", metavar="OUT", help="the new file, in the same format")
+    parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _keys_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="FILE", help="a checkpoint or a model, as for diagnose")
+    parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
+    _output_argument(parser)
+
+
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the error text; - or nothing for stdin")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    """The demonstration takes none."""
+
+
+def _output_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write there instead of printing")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """A pin: everything before the first `=` that is not part of a regex group such as `(?=`, and the rest."""
+    left, sign, right = text.partition("=")
+    while sign and left.endswith(("(?", "(?<")):
+        more, sign, right = right.partition("=")
+        left = f"{left}={more}"
+    if not left or not right:
+        raise argparse.ArgumentTypeError(f"{text!a} is not of the form CHECKPOINT_KEY=MODEL_KEY")
+    return left, right
+
+
+def _diagnose(arguments: argparse.Namespace) -> int:
+    from automatch.pipeline import diagnose
+
+    diagnosis = diagnose(
+        arguments.checkpoint,
+        arguments.model,
+        by=arguments.by,
+        pin=arguments.pin,
+        forbid=arguments.forbid,
+        at=arguments.at,
+        model_args=arguments.model_args,
+    )
+    if arguments.format == "python":
+        text = diagnosis.to_python()
+    else:
+        from automatch.reporting.formats import FORMATS
+
+        renderer = next(form for form in FORMATS if arguments.format == form.NAME)
+        text = renderer.render(diagnosis, _style(arguments))
+    if arguments.output is not None or not arguments.quiet:
+        _put(text, arguments.output)
+    return diagnosis.exit_code
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    from automatch.pipeline import convert
+
+    converted = convert(arguments.rules, arguments.source, arguments.target, at=arguments.at)
+    if not arguments.quiet:
+        print(_shown(str(converted)))
+    return 0
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    from automatch.pipeline import read_keys
+    from automatch.reading import write_key_list
+
+    _put(write_key_list(read_keys(arguments.source, at=arguments.at)), arguments.output)
+    return 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    import json
+
+    from automatch.explaining import explain
+
+    explanation = explain(_text_of(arguments.file))
+    print(json.dumps(explanation.to_dict(), indent=2) if arguments.format == "json" else _shown(str(explanation)))
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from automatch.demo import tell
+    from automatch.reporting.style import Style
+
+    return 0 if tell(print, Style(colour=_has_colour())) else 1
+
+
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None], str]] = {
+    "diagnose": (_diagnose, _diagnose_arguments, "compare a checkpoint with a model: what fits, what is left, rules"),
+    "apply": (_apply, _apply_arguments, "rename the keys of a checkpoint file by rules"),
+    "keys": (_keys, _keys_arguments, "print keys, shapes and dtypes, small enough for a bug report"),
+    "explain": (_explain, _explain_arguments, "say what happened from torch's own error text"),
+    "demo": (_demo, _demo_arguments, "tell the whole story on an old DenseNet checkpoint made here"),
+}
+
+
+def _style(arguments: argparse.Namespace) -> Style:
+    """How the report is drawn: colour and width are those of the terminal, if there is one."""
+    import shutil
+
+    from automatch.reporting.style import Style
+
+    here = arguments.output is None and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if here else None
+    return Style(full=arguments.full, colour=here and _has_colour(), width=width)
+
+
+def _has_colour() -> bool:
+    """Whether stdout shows colours and the user wants them (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _put(text: str, output: Path | None) -> None:
+    """Print the text, or write it to a file that appears whole or not at all."""
+    text = text if text.endswith("\n") else f"{text}\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        from automatch.applying.atomic import write_text
+
+        write_text(output, text)
+
+
+def _text_of(name: str) -> str:
+    """The text of a file, or of stdin; bytes that are no text become question marks.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if name == "-":
+        return sys.stdin.buffer.read().decode("utf-8", "replace")
+    try:
+        return Path(name).read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror}); give the file with the error text") from None
+
+
+def _one_line(error: AutomatchError) -> str:
+    """The sentence of an error on one line that a terminal can show."""
+    return _shown(" ".join(str(error).split()))
+
+
+def _shown(text: str) -> str:
+    """Text line by line, without characters that a terminal would obey."""
+    from automatch.reporting.printable import printable
+
+    return "\n".join(map(printable, text.split("\n")))

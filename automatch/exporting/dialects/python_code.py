@@ -1,0 +1,230 @@
+"""Python: one function that does what the rules do, with `re` alone (and torch, where tensors are joined)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from automatch.errors import RuleError
+from automatch.rules.members import alternatives
+from automatch.rules.rule import Rule, RuleSet
+
+NAME = "python"
+JOINING = ("concat", "stack")
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+")
+PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[^{}]+")
+
+HEAD = '''"""Gives a checkpoint the keys of the model. Written by automatch as a proposal: read it before use."""
+
+import re
+{imports}
+
+def convert(state_dict):
+    """Return the state_dict under the model's keys; keys that no rule takes stay as they are."""
+    rules = [
+{rules}
+    ]
+'''
+
+RENAME = """    converted = {}
+    for key, tensor in state_dict.items():
+        for pattern, new in rules:
+            if match := re.fullmatch(pattern, key):
+                key = new(match)
+                break
+        if key in converted:
+            raise ValueError(f"two keys become {key!r}")
+        converted[key] = tensor
+"""
+
+# Each rule: pattern, new keys, place in a joined tensor (or None), steps (whether one joins, what it does to a row).
+CHANGE = """
+    def run(steps, grid):
+        for joins, step in steps:
+            if joins and len(grid) > 1:
+                grid = [[step(row)[0] for row in grid]]
+            else:
+                grid = [step(row) for row in grid]
+        return grid[0]
+
+    converted, sources, groups = {}, {}, {}
+    for key, tensor in state_dict.items():
+        for pattern, new, place, steps in rules:
+            if match := re.fullmatch(pattern, key):
+                break
+        else:
+            match, new, place, steps = None, lambda m, n: [key], None, []
+        if place is None:
+            results = run(steps, [[tensor]])
+            pairs = list(zip(new(match, len(results)), results, strict=True))
+        else:
+            (target,) = new(match, 1)
+            first = target not in groups
+            members, _ = groups.setdefault(target, ({}, steps))
+            if members.setdefault(place(match), tensor) is not tensor:
+                raise ValueError(f"{key!r} takes a place in {target!r} that is taken")
+            pairs = [(target, None)] if first else []
+        for target, result in pairs:
+            if target in sources:
+                raise ValueError(f"{sources[target]!r} and {key!r} both become {target!r}")
+            sources[target] = key
+            converted[target] = result
+    for target, (members, (parts, stacked_first, steps)) in groups.items():
+        orders = sorted({order for _, order in members})
+        if sorted(members) != [(p, o) for p in range(parts) for o in range(orders[0], orders[-1] + 1)]:
+            raise ValueError(f"not every tensor of {target!r} is there")
+        grid = [[members[p, o] for o in orders] for p in range(parts)]
+        (converted[target],) = run(steps, grid if stacked_first else list(map(list, zip(*grid))))
+"""
+
+TIED = """    for served, other in {ties}:  # tied in the model
+        if served in converted:
+            converted.setdefault(other, converted[served])
+"""
+
+TAIL = """    return converted
+"""
+
+
+def render(rules: RuleSet) -> str:
+    """The source text of a module with one function, `convert(state_dict)`.
+
+    Args:
+        rules: what it shall do.
+
+    Raises:
+        RuleError: a rule has an operation that cannot be run without the model.
+    """
+    only_names = all(rule.op == "rename" for rule in rules)
+    joins = any(word in JOINING for rule in rules for word in rule.op.split("+"))
+    lines = [line for rule in rules for line in _rule(rule, only_names)]
+    text = HEAD.format(imports="\nimport torch\n" if joins else "", rules="\n".join(lines))
+    text = text.replace("    rules = [\n\n    ]\n", "    rules = []\n")
+    text += RENAME if only_names else CHANGE
+    if rules.tied:
+        ties = "".join(f"        ({_literal(a)}, {_literal(b)}),\n" for a, b in rules.tied)
+        text += TIED.format(ties=f"(\n{ties}    )")
+    return text + TAIL
+
+
+def _rule(rule: Rule, only_names: bool) -> Iterator[str]:
+    """The lines of one entry of the list `rules`."""
+    hits = f", {rule.hits} {'key' if rule.hits == 1 else 'keys'}" if rule.hits else ""
+    note = f" ({ascii(rule.note)[1:-1]})" if rule.note else ""
+    yield f"        # {rule.op}{hits}{note}"
+    texts = (rule.replacement,) if isinstance(rule.replacement, str) else rule.replacement
+    if only_names:
+        yield f"        ({_pattern(rule.pattern)}, lambda m: {_new(texts[0])}),"
+        return
+    if rule.by is not None and "unstack" in rule.op.split("+"):
+        names = f"[{_new(texts[0], rule.by)} for i in range(n)]"
+    else:
+        names = f"[{', '.join(map(_new, texts))}]"
+    yield "        ("
+    yield f"            {_pattern(rule.pattern)},"
+    yield f"            lambda m, n: {names},"
+    yield f"            {_place(rule)},"
+    yield f"            {_steps(rule, len(texts))},"
+    yield "        ),"
+
+
+def _place(rule: Rule) -> str:
+    """Source of a function from a match to (part, order), or None where the rule joins nothing."""
+    if not set(rule.op.split("+")) & set(JOINING):
+        return "None"
+    part = "0"
+    if isinstance(rule.part, str):
+        part = f"{list(alternatives(rule.pattern, rule.part))!a}.index(m['{rule.part}'])"
+    elif rule.part is not None:
+        part = str(rule.part[0])
+    return f"lambda m: ({part}, {_number(rule.by) if rule.by else '0'})"
+
+
+def _steps(rule: Rule, pieces: int) -> str:
+    """Source of the steps; for a joined tensor with the number of parts, and whether a row is one part."""
+    words = rule.op.split("+")
+    steps = f"[{', '.join(_step(word, rule, words, pieces) for word in words if word != 'rename')}]"
+    if not set(words) & set(JOINING):
+        return steps
+    parts = 1
+    if isinstance(rule.part, str):
+        parts = len(alternatives(rule.pattern, rule.part))
+    elif rule.part is not None:
+        parts = rule.part[1]
+    stacked_first = "stack" in words and ("concat" not in words or words.index("stack") < words.index("concat"))
+    return f"({parts}, {stacked_first}, {steps})"
+
+
+def _step(word: str, rule: Rule, words: list[str], pieces: int) -> str:
+    """Source of one step: whether it joins, and a function from a row of tensors to a row of tensors."""
+    dim = rule.dim or 0
+    alone = 0 if set(words) & {"concat", "chunk"} else dim  # beside a concat or chunk, the stack has dimension 0
+    if word == "concat":
+        return f"(True, lambda row: [torch.cat(row, {dim})])"
+    if word == "stack":
+        return f"(True, lambda row: [torch.stack(row, {alone})])"
+    if word == "unstack":
+        return f"(False, lambda row: [part for t in row for part in t.unbind({alone})])"
+    if word == "chunk":
+        sizes = rule.sizes or (1,) * pieces
+        cut = f"t.split([t.shape[{dim}] // {sum(sizes)} * size for size in {sizes}], {dim})"
+        return f"(False, lambda row: [part for t in row for part in {cut}])"
+    if word == "transpose" and rule.perm is None:
+        return "(False, lambda row: [t.transpose(-1, -2) for t in row])"
+    if word in ("transpose", "permute") and rule.perm is not None:
+        return f"(False, lambda row: [t.permute({rule.perm}) for t in row])"
+    if word == "reshape" and rule.shape is not None:
+        shape = ", ".join(f"t.shape[{i}]" if size == 0 else str(size) for i, size in enumerate(rule.shape))
+        return f"(False, lambda row: [t.reshape([{shape}]) for t in row])"
+    raise RuleError(f"{word} of {rule.pattern!r} cannot be written as Python: names and shapes do not say how it goes")
+
+
+def _new(replacement: str, counter: str | None = None) -> str:
+    """Source of the new key: a text, or an f-string on the match `m` (and the number `i` for the name `counter`)."""
+    pieces = PIECE.findall(replacement)
+    captured = any(len(piece) > 2 and piece[0] == "{" for piece in pieces)
+    if not captured:
+        return _literal(replacement.replace("{{", "{").replace("}}", "}"))
+    text = ""
+    for piece in pieces:
+        if len(piece) > 2 and piece[0] == "{":
+            text += "{" + _expression(piece[1:-1], counter) + "}"
+        else:
+            text += piece if piece in ("{{", "}}") else _escaped(piece)
+    return f'f"{text}"'
+
+
+def _expression(inside: str, counter: str | None) -> str:
+    """Source of what stands in braces: a captured text, or arithmetic on captured numbers."""
+    if inside == counter:
+        return "i"
+    if WORD.fullmatch(inside) and not inside.isdigit():
+        return f"m['{inside}']"
+
+    def word(found: re.Match[str]) -> str:
+        text = found[0]
+        return str(int(text)) if text.isdigit() else "i" if text == counter else _number(text)
+
+    return WORD.sub(word, inside)
+
+
+def _number(group: str) -> str:
+    """Source of a captured number."""
+    return f"int(m['{group}'])"
+
+
+def _pattern(pattern: str) -> str:
+    """The pattern as a raw string where it can be one."""
+    plain = pattern.isascii() and pattern.isprintable() and '"' not in pattern
+    ends_well = (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 0
+    return f'r"{pattern}"' if plain and ends_well else _literal(pattern)
+
+
+def _literal(text: str) -> str:
+    """A string literal in double quotes, plain ASCII."""
+    return f'"{_escaped(text)}"'
+
+
+def _escaped(text: str) -> str:
+    """The inside of a string literal in double quotes."""
+    return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')

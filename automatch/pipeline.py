@@ -1,0 +1,148 @@
+"""The flow: each function calls the stages, one a line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from automatch.applying.convert import Converted, read_rules
+from automatch.applying.convert import convert as rewrite
+from automatch.applying.loading import Loaded, load_certain, load_complete
+from automatch.applying.proof import prove
+from automatch.diagnosing.verdict import verdict
+from automatch.errors import InputError
+from automatch.matching import match
+from automatch.reading import read_checkpoint, read_model
+from automatch.reporting.diagnosis import Diagnosis
+from automatch.rules.induce import induce
+from automatch.rules.replay import replay
+from automatch.rules.rule import RuleSet
+from automatch.spec import StateDictSpec
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+By = Literal["all", "name", "topology"]
+Pairs = Sequence[tuple[str, str]]
+
+
+def diagnose(
+    checkpoint: object,
+    model: object,
+    *,
+    by: By = "all",
+    pin: Pairs = (),
+    forbid: Pairs = (),
+    at: str | None = None,
+    model_args: Sequence[str] = (),
+) -> Diagnosis:
+    """Find out which checkpoint keys serve which model keys, and the rules that rename them.
+
+    Args:
+        checkpoint: a path (safetensors, torch, sharded index, folder, key list), a `Mapping[str, Tensor]` or a module.
+        model: an `nn.Module`, `"package.module:factory"`, `"path/file.py:factory"`, or anything a checkpoint can be.
+        by: the evidence: "name" (equal names), "topology" (shapes and order), "all" (both, and more).
+        pin: pairs (checkpoint key or regex, model key or replacement) that are decided; the rest follows from them.
+        forbid: pairs that must not be.
+        at: dotted path to the state_dict inside a nested checkpoint; None to take the best fitting dict.
+        model_args: arguments for the factory, `value` or `name=value`.
+
+    Returns:
+        A `Diagnosis`; `print` shows it.
+
+    Raises:
+        InputError: a source, a pin or an argument cannot be used.
+    """
+    wanted = read_model(model, args=model_args)
+    given = read_checkpoint(checkpoint, at=at, like=wanted.spec)
+    assignment = match(given, wanted.spec, by=by, pin=pin, forbid=forbid)
+    rules = induce(assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
+    proof = replay(rules, assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
+    strict_load = prove(wanted.module, given, assignment, rules) if wanted.module is not None and proof.ok else None
+    sentence = verdict(given, wanted.spec, assignment, rules)
+    sources = _called(checkpoint, "CHECKPOINT"), _called(model, "MODEL")
+    return Diagnosis(given, wanted.spec, assignment, rules, proof, sentence, strict_load, sources)
+
+
+def load(
+    model: Module,
+    checkpoint: object,
+    *,
+    strict: bool = True,
+    by: By = "all",
+    pin: Pairs = (),
+    forbid: Pairs = (),
+    at: str | None = None,
+) -> Loaded:
+    """Diagnose, prove, then load the checkpoint into the model.
+
+    Args:
+        model: the module to fill; it is untouched where anything is raised.
+        checkpoint: as for `diagnose`, but with values.
+        strict: whether every key must be accounted for. If not, what is certain is loaded, the rest is left as it was.
+        by: as for `diagnose`.
+        pin: as for `diagnose`.
+        forbid: as for `diagnose`.
+        at: as for `diagnose`.
+
+    Returns:
+        What was loaded and what was left.
+
+    Raises:
+        NotProvenError: strict and not certain, or nothing or next to nothing fits; carries the diagnosis.
+        InputError: a source or a pin cannot be used.
+    """
+    if not callable(getattr(model, "load_state_dict", None)):
+        raise InputError(f"load fills an nn.Module, not a {type(model).__name__}; for files use automatch.convert")
+    diagnosis = diagnose(checkpoint, model, by=by, pin=pin, forbid=forbid, at=at)
+    return (load_complete if strict else load_certain)(model, checkpoint, diagnosis)
+
+
+def convert(
+    rules: RuleSet | str | os.PathLike[str],
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    at: str | None = None,
+) -> Converted:
+    """Write a checkpoint file under the keys that rules give, in the same format; `target` appears whole or not at all.
+
+    Args:
+        rules: a `RuleSet`, or the path of a rules file: the JSON of `diagnose --format json`, or its list of rules.
+        source: a safetensors file or a file of `torch.save`.
+        target: the new file.
+        at: dotted path to the state_dict inside a nested checkpoint; None to take the one the rules were made for.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: a file cannot be used, two keys would become one, or no rule takes any key.
+    """
+    if isinstance(rules, RuleSet):
+        return rewrite(rules, Path(source), Path(target), at)
+    read, made_for = read_rules(Path(rules))
+    return rewrite(read, Path(source), Path(target), made_for or None if at is None else at)
+
+
+def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()) -> StateDictSpec:
+    """The keys, shapes and dtypes of a checkpoint or a model; no tensor data is read.
+
+    Args:
+        source: as for `diagnose`, either side.
+        at: dotted path to the state_dict inside a nested checkpoint.
+        args: arguments for a model factory.
+
+    Raises:
+        InputError: the source cannot be used.
+    """
+    if at is None:
+        return read_model(source, args=args).spec
+    return read_checkpoint(source, at=at)
+
+
+def _called(source: object, otherwise: str) -> str:
+    """What a command line would call a source."""
+    return os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else otherwise

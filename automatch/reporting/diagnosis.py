@@ -1,0 +1,34 @@
+"""A comparison that can show itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from automatch.diagnosing.comparison import Comparison
+from automatch.exporting.dialects import python_code
+from automatch.reporting.formats import markdown, table
+from automatch.reporting.style import Style
+
+
+@dataclass(frozen=True)
+class Diagnosis(Comparison):
+    """What `automatch.diagnose` answers; `print` shows what the command line shows."""
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self, full: bool = False) -> str:
+        """The report as plain text; `full` gives every key a line of its own."""
+        return table.render(self, Style(full=full))
+
+    def to_markdown(self, full: bool = False) -> str:
+        """The report as Markdown for an issue or a pull request."""
+        return markdown.render(self, Style(full=full))
+
+    def to_python(self) -> str:
+        """A function `convert(state_dict)` that does what the rules do and needs no automatch."""
+        return python_code.render(self.rules)
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return self.to_markdown()

@@ -1,0 +1,135 @@
+"""The printed function does what `RuleSet.apply` does, without automatch."""
+
+import ast
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automatch.errors import RuleError
+from automatch.exporting.dialects import python_code
+from automatch.rules.replacement import quote
+from automatch.rules.rule import Rule, RuleSet
+
+
+def convert(rules: RuleSet):
+    source = python_code.render(rules)
+    assert source.isascii()
+    imports = {name.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for name in node.names}
+    assert imports <= {"re", "torch"}
+    names: dict = {}
+    exec(source, names)
+    return names["convert"]
+
+
+def tensors(*shapes: tuple[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {key: torch.rand(shape, generator=generator) for key, shape in shapes}
+
+
+def assert_same(rules: RuleSet, state_dict: dict[str, torch.Tensor]) -> None:
+    ours, theirs = rules.apply(state_dict), convert(rules)(state_dict)
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+LAYERS = r"layers\.(?P<i>\d+)\."
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        RuleSet(),
+        RuleSet((Rule(r"module\.(?P<rest>.+)", "{rest}"),)),
+        RuleSet((Rule(LAYERS + r"(?P<rest>.+)", "blocks.{i+1}.{(2*i+1)//3}.{i%2}.{rest}"),)),
+        RuleSet((Rule(LAYERS + "w", "{{{i}}}\"'\\{i*007}"), Rule(".*", "never.{{}}", note="a\nb"))),
+        RuleSet((Rule(LAYERS + "w", "a.{i}"),), (("a.0", "tied"), ("gone", "nowhere"))),
+    ],
+    ids=["none", "prefix", "arithmetic", "odd characters", "tied"],
+)
+def test_names(rules) -> None:
+    keys = ["layers.0.w", "layers.1.w", "layers.12.w"]
+    if not any(rule.pattern == ".*" for rule in rules):
+        keys += ["module.fc.weight", "other"]
+    assert_same(rules, tensors(*((key, (2,)) for key in keys)))
+
+
+QKV = LAYERS + r"(?P<part>q|k|v)\.w"
+EXPERTS = LAYERS + r"experts\.(?P<e>\d+)\.(?P<part>gate|up)"
+
+
+@pytest.mark.parametrize(
+    ("rule", "shapes"),
+    [
+        (Rule(LAYERS + "w", "l.{i}", op="transpose"), {"layers.0.w": (2, 3), "layers.1.w": (4, 3)}),
+        (Rule(LAYERS + "w", "l.{i}", op="permute", perm=(3, 2, 0, 1)), {"layers.0.w": (2, 3, 4, 5)}),
+        (Rule(LAYERS + "w", "l.{i}", op="reshape", shape=(0, -1)), {"layers.0.w": (2, 3, 1, 1)}),
+        (Rule(LAYERS + "w", ("l.{i}.q", "l.{i}.k"), op="chunk", dim=0), {"layers.0.w": (6, 2), "x": (1,)}),
+        (Rule(LAYERS + "w", ("q", "k", "v"), op="chunk", dim=1, sizes=(4, 1, 1)), {"layers.0.w": (2, 12)}),
+        (Rule(LAYERS + "w", "l.{i}.{e+1}", op="unstack", by="e", dim=0), {"layers.0.w": (3, 2)}),
+        (Rule(LAYERS + "w", ("a.{i}", "b.{i}"), op="unstack", dim=1), {"layers.0.w": (3, 2)}),
+        (
+            Rule(QKV, "l.{i}.qkv", op="concat", part="part", dim=0),
+            {f"layers.{i}.{p}.w": (n, 3) for i in range(2) for p, n in (("v", 1), ("q", 4), ("k", 2))},
+        ),
+        (
+            Rule(LAYERS + r"(?P<e>\d+)", "l.{i}", op="stack", by="e", dim=0),
+            {f"layers.0.{e}": (2, 3) for e in range(11, -1, -1)},
+        ),
+        (
+            Rule(EXPERTS, "l.{i}.gate_up", op="stack+concat", by="e", part="part", dim=1),
+            {f"layers.{i}.experts.{e}.{p}": (2, 3) for i in range(2) for e in range(3) for p in ("up", "gate")},
+        ),
+        (
+            Rule(EXPERTS, "l.{i}.gate_up", op="concat+stack", by="e", part="part", dim=0),
+            {f"layers.{i}.experts.{e}.{p}": (2, 3) for i in range(2) for e in range(3) for p in ("up", "gate")},
+        ),
+        (
+            Rule(QKV, "l.{i}.qkv", op="transpose+concat", part="part", dim=0),
+            {f"layers.0.{p}.w": (3, 2) for p in "qkv"},
+        ),
+    ],
+    ids=lambda value: value.op if isinstance(value, Rule) else "",
+)
+def test_operations(rule, shapes) -> None:
+    assert_same(RuleSet((rule,)), tensors(*shapes.items()))
+
+
+def test_parts_of_a_concat_with_a_rule_each() -> None:
+    rules = RuleSet(
+        tuple(Rule(rf"{name}\.w", "qkv.w", op="concat", part=(i, 3), dim=0) for i, name in enumerate("qkv"))
+    )
+    assert_same(rules, tensors(("v.w", (2, 2)), ("q.w", (3, 2)), ("rest", (1,)), ("k.w", (1, 2))))
+
+
+def test_a_missing_part_is_an_error_and_not_a_shorter_tensor() -> None:
+    rules = RuleSet((Rule(QKV, "l.{i}.qkv", op="concat", part="part", dim=0),))
+    with pytest.raises(ValueError, match=r"l\.0\.qkv"):
+        convert(rules)(tensors(("layers.0.q.w", (2, 2)), ("layers.0.v.w", (2, 2))))
+
+
+def test_two_tensors_never_take_one_place() -> None:
+    rules = RuleSet((Rule(r"x?(?P<part>q|k|v)", "qkv", op="concat", part="part", dim=0),))
+    with pytest.raises(ValueError, match="taken"):
+        convert(rules)(tensors(*((key, (2,)) for key in ("q", "k", "v", "xq"))))
+
+
+@pytest.mark.parametrize("op", ["rename", "transpose"])
+def test_two_keys_never_become_one(op) -> None:
+    rules = RuleSet((Rule(r"a\.(?P<rest>.+)", "{rest}", op=op),))
+    with pytest.raises(ValueError, match="w"):
+        convert(rules)(tensors(("a.w", (2, 2)), ("w", (2, 2))))
+
+
+def test_what_names_do_not_show_is_not_written() -> None:
+    with pytest.raises(RuleError, match="cannot be written"):
+        python_code.render(RuleSet((Rule("a", "b", op="permute"),)))
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_any_text_survives(key, target) -> None:
+    import re
+
+    rules = RuleSet((Rule(re.escape(key), quote(target)),))
+    assert convert(rules)({key: 1}) == {target: 1}
