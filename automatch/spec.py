@@ -42,6 +42,7 @@ class StateDictSpec:
         origin: how it was read, e.g. "safetensors, header only".
         at: dotted path to the state_dict inside a nested checkpoint, "" at its top.
         notes: sentences the reader wants the user to see.
+        files: paths of the files that it was read from: one, or the shards; empty for objects.
     """
 
     name: str
@@ -49,6 +50,7 @@ class StateDictSpec:
     origin: str = ""
     at: str = ""
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automatch.applying.torch_document import at_path, load_document, locate
-from automatch.applying.writers import safetensors_file
+from automatch.applying.writers import safetensors_file, torch_zip
 from automatch.errors import InputError
 from automatch.spec import StateDictSpec
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def load_tensors(source: object, spec: StateDictSpec) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, on the CPU if they come from a file.
+    """The tensors of a checkpoint, on the CPU if they come from files.
 
     safetensors are opened by their library; torch files by `torch.load(weights_only=True)`, mapped where they can be.
 
@@ -31,8 +30,8 @@ def load_tensors(source: object, spec: StateDictSpec) -> dict[str, Tensor]:
     Raises:
         InputError: the source holds keys but no values, or its values are not those that were described.
     """
-    if isinstance(source, (str, os.PathLike)):
-        found = _from_file(Path(source), spec)
+    if spec.files:
+        found: Mapping[str, Any] = _from_files(spec)
     elif isinstance(source, Mapping):
         found = at_path(source, locate(source, spec.at, spec.name))
     elif callable(state_dict := getattr(source, "state_dict", None)):
@@ -42,16 +41,21 @@ def load_tensors(source: object, spec: StateDictSpec) -> dict[str, Tensor]:
     return {t.key: _checked(found, t.key, t.shape, spec.name) for t in spec.tensors}
 
 
-def _from_file(path: Path, spec: StateDictSpec) -> Mapping[str, Any]:
-    """The tensors of one file."""
-    if safetensors_file.accepts(path):
-        from safetensors import safe_open
+def _from_files(spec: StateDictSpec) -> dict[str, Any]:
+    """The tensors of one file, or of all shards."""
+    found: dict[str, Any] = {}
+    for path in map(Path, spec.files):
+        if safetensors_file.accepts(path):
+            from safetensors import safe_open
 
-        with safe_open(path, framework="pt") as opened:
-            return {key: opened.get_tensor(key) for key in spec.keys}
-    document = load_document(path)
-    state_dict: Mapping[str, Any] = at_path(document, locate(document, spec.at, str(path)))
-    return state_dict
+            with safe_open(path, framework="pt") as opened:
+                found.update((key, opened.get_tensor(key)) for key in opened.keys())  # noqa: SIM118 - it is no dict
+        elif torch_zip.accepts(path):
+            document = load_document(path)
+            found.update(at_path(document, locate(document, spec.at, str(path))))
+        else:
+            raise InputError(f"{path}: read as {spec.origin}, which holds no values to load; give the checkpoint itself")
+    return found
 
 
 def _checked(found: Mapping[str, Any], key: str, shape: tuple[int, ...], name: str) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from automatch.errors import InputError, UnsafeInputError
@@ -59,7 +60,8 @@ def _read_file(path: Path, limits: Limits, level: int = 0) -> Found:
     for format_ in FILE_FORMATS:
         if format_.accepts(file):
             with _no_garbage_collection():
-                return format_.read(file, context)
+                found = format_.read(file, context)
+            return found if found.files else replace(found, files=(str(path),))
     raise InputError(refusal(file))
 
 
@@ -104,5 +106,5 @@ def _described(found: Found, name: str, at: str | None, like: StateDictSpec | No
     if chosen.dropped:
         notes += (f"not tensors, left out: {listed(chosen.dropped)}",)
     return StateDictSpec(
-        name, chosen.tensors, found.origin, escaped(chosen.path), (*found.notes, *notes, *chosen.notes)
+        name, chosen.tensors, found.origin, escaped(chosen.path), (*found.notes, *notes, *chosen.notes), found.files
     )

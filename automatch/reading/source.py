@@ -62,6 +62,7 @@ class Found:
         notes: sentences for the user, whichever candidate is chosen.
         empty: why there is no candidate, as the end of a sentence ("holds only ...").
         opaque: names of calls that a pickle asks for and nobody made.
+        files: paths of the files that hold it, where that is not just the one that was read.
     """
 
     origin: str
@@ -69,6 +70,7 @@ class Found:
     notes: tuple[str, ...] = ()
     empty: str = "holds no tensors"
     opaque: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ def read(file: File, context: Context) -> Found:
         tensors += chosen.tensors
     notes += _compare(weight_map, home, where)
     plural = "s" if len(shards) != 1 else ""
-    return Found(f"index and {len(shards)} shard{plural}, headers only", (Candidate((), tuple(tensors)),), tuple(notes))
+    origin = f"index and {len(shards)} shard{plural}, headers only"
+    files = tuple(str(file.path.parent / shard) for shard in shards)
+    return Found(origin, (Candidate((), tuple(tensors)),), tuple(notes), files=files)
 
 
 def _weight_map(file: File, context: Context) -> dict[str, str]:
