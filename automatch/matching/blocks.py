@@ -96,10 +96,16 @@ class Solver:
         right = [j for j in range(b.end - b.start) if j not in used_b]
         if not left or not right:
             return []
-        sides = []
-        for side, node, rest in ((self.source, a, left), (self.target, b, right)):
-            leaves = [side.leaves[side.tree.order[node.start + i]] for i in rest]
-            sides.append(units_of(leaves, _depth(node, leaves), self.names))
+        rests = [
+            [side.leaves[side.tree.order[node.start + i]] for i in rest]
+            for side, node, rest in ((self.source, a, left), (self.target, b, right))
+        ]
+        opaque = [sum(role_of(leaf.path)[1] == "*" for leaf in leaves) >= 0.8 * len(leaves) for leaves in rests]
+        apart = opaque[0] != opaque[1]  # param_0, param_1: no names of roles, so one tensor is one module
+        sides = [
+            units_of(leaves, _depth(node, leaves), self.names, apart)
+            for node, leaves in ((a, rests[0]), (b, rests[1]))
+        ]
         at_a = {id(self.source.leaves[self.source.tree.order[a.start + i]]): i for i in left}
         at_b = {id(self.target.leaves[self.target.tree.order[b.start + j]]): j for j in right}
         context = self.context

@@ -24,6 +24,10 @@ def judge(e: Evidence) -> Judgement:
     """Judge one pair by its evidence."""
     if e.level == "pin":
         return Judgement(1.0, False, "pinned by you")
+    if e.level == "tied":
+        return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
+    if e.level == "doubtful":
+        return Judgement(0.3, True, "too little of the two networks fits")
     if e.rivals == 0:
         return _alone(e)
     return _among_rivals(e)

@@ -8,8 +8,8 @@ for a family (all layers) at once, by its weights; the biases follow.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from automatch.describing.tokens import words_of
 from automatch.matching.leaves import Leaf, template
@@ -70,68 +70,164 @@ def _groups(leaves: list[Leaf], parts: tuple[str, ...]) -> dict[Hole, dict[str, 
     return {k: v for k, v in groups.items() if len(v) == len(parts) and k not in spoilt}
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to join a group: its members in order, and the dimension."""
+
+    members: tuple[Leaf, ...]
+    dim: int
+
+
 def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
-    """Fold q, k, v (k, v; gate, up) into virtual leaves where the other side has them fused.
+    """Fold q, k, v (k, v; gate, up; q, k, v and an mlp) into virtual leaves where the other side has them fused.
 
     Returns the leaves with each folded group replaced by one leaf at the place of its first member.
     """
     for parts in PARTS:
-        leaves = _fold(leaves, others, parts)
+        groups = _groups(leaves, parts)
+        if not groups:
+            continue
+        mine = Counter(leaf.shape for leaf in leaves)
+        theirs = Counter(leaf.shape for leaf in others)
+        families: dict[Hole, list[Hole]] = defaultdict(list)
+        for name in groups:
+            families[template(name[:-1])].append(name)
+        gone: dict[int, Leaf | None] = {}
+        blocks: _Blocks | None = None
+        for names in families.values():
+            if not _worth_a_look([groups[n] for n in names], parts, mine, theirs):
+                continue
+            blocks = blocks or _Blocks(leaves, others)
+            for members, dim, path in _decide(names, groups, parts, mine, theirs, blocks):
+                _join(members, dim, path, gone)
+        leaves = [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
     return leaves
 
 
-def _fold(leaves: list[Leaf], others: list[Leaf], parts: tuple[str, ...]) -> list[Leaf]:
-    groups = _groups(leaves, parts)
-    if not groups:
-        return leaves
-    mine = Counter(leaf.shape for leaf in leaves)
-    theirs = Counter(leaf.shape for leaf in others)
-    families: dict[Hole, list[Hole]] = defaultdict(list)
-    for name in groups:
-        families[template(name[:-1])].append(name)
-    gone: dict[int, Leaf | None] = {}
-    for names in families.values():
-        dim = _agreed_dim([groups[n] for n in names], parts, mine, theirs)
-        if dim is None:
-            continue
-        for name in names:
-            members = [groups[name][p] for p in parts]
-            axis = dim if len(members[0].shape) > 1 else 0
-            joined = _joined([m.shape for m in members], axis)
-            if joined is None:
-                continue
-            first = min(members, key=lambda m: m.place)
-            gone.update((id(m), None) for m in members)
-            gone[id(first)] = Leaf(
-                tuple(token.replace("{}", "".join(parts)) for token in name),
-                joined,
-                tuple(k for m in members for k in m.keys),
-                first.place,
-                ops=(*members[0].ops, "concat"),
-                dim=axis,
-                perm=members[0].perm,
-            )
-    return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
-
-
-def _agreed_dim(
+def _worth_a_look(
     groups: list[dict[str, Leaf]], parts: tuple[str, ...], mine: Counter[Shape], theirs: Counter[Shape]
-) -> int | None:
-    """The dimension along which the groups of a family are fused on the other side, or None."""
-    weights = [g for g in groups if len(g[parts[0]].shape) > 1] or groups
-    rank = len(weights[0][parts[0]].shape)
-    for dim in range(rank):
-        fits = 0
-        for group in weights:
-            shapes = [group[p].shape for p in parts]
-            joined = _joined(shapes, dim)
-            if joined is None or theirs[joined] <= mine[joined]:
+) -> bool:
+    """Does the other side lack members' shapes that this side has?"""
+    return any(mine[g[p].shape] > theirs[g[p].shape] for g in groups for p in parts)
+
+
+def _decide(
+    names: list[Hole],
+    groups: dict[Hole, dict[str, Leaf]],
+    parts: tuple[str, ...],
+    mine: Counter[Shape],
+    theirs: Counter[Shape],
+    blocks: _Blocks,
+) -> Iterator[tuple[tuple[Leaf, ...], int, Hole]]:
+    """The groups of one family that are to be joined, with how: weights first, biases the same way."""
+    weights = [n for n in names if len(groups[n][parts[0]].shape) > 1] or names
+    gains: Counter[tuple[int, Hole]] = Counter()
+    for name in _sample(weights):
+        for way, relative in _ways(groups[name], parts, mine, theirs, blocks):
+            gains[way.dim, relative] += round(1000 * blocks.gain(way.members, way.dim))
+    best = max(gains.items(), key=lambda item: (item[1], -len(item[0][1])), default=None)
+    if best is None or best[1] <= 0:
+        return
+    dim, relative = best[0]
+    for name in names:
+        members = tuple(groups[name][p] for p in parts)
+        if relative:
+            extra = blocks.neighbour(members[0], relative)
+            if extra is None:
                 continue
-            if any(mine[s] > theirs[s] for s in shapes):
-                fits += 1
-        if fits >= 0.3 * len(weights) and fits:
-            return dim
-    return None
+            members = (*members, extra)
+        word = "".join(parts) + ("_mlp" if relative else "")
+        path = tuple(token.replace("{}", word) for token in name)
+        yield members, dim if len(members[0].shape) > 1 else 0, path
+
+
+def _sample(names: list[Hole]) -> list[Hole]:
+    return names if len(names) <= 3 else [names[0], names[len(names) // 2], names[-1]]
+
+
+def _ways(
+    group: dict[str, Leaf], parts: tuple[str, ...], mine: Counter[Shape], theirs: Counter[Shape], blocks: _Blocks
+) -> Iterator[tuple[_Way, Hole]]:
+    members = tuple(group[p] for p in parts)
+    for dim in range(len(members[0].shape)):
+        joined = _joined([m.shape for m in members], dim)
+        if joined is not None and theirs[joined] > mine[joined]:
+            yield _Way(members, dim), ()
+    if parts != PARTS[0]:
+        return
+    for relative, leaf in blocks.neighbours(members[0]):
+        if leaf in members or leaf.shape == members[0].shape:
+            continue
+        joined = _joined([m.shape for m in (*members, leaf)], 0)
+        if joined is not None and theirs[joined] > mine[joined]:
+            yield _Way((*members, leaf), 0), relative
+
+
+def _join(members: tuple[Leaf, ...], dim: int, path: Hole, gone: dict[int, Leaf | None]) -> None:
+    joined = _joined([m.shape for m in members], dim)
+    if joined is None or any(id(m) in gone for m in members):
+        return
+    first = min(members, key=lambda m: m.place)
+    gone.update((id(m), None) for m in members)
+    gone[id(first)] = Leaf(
+        path, joined, tuple(k for m in members for k in m.keys), first.place, ops=(*members[0].ops, "concat"), dim=dim,
+        perm=members[0].perm,
+    )  # fmt: skip
+
+
+def _block(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The path of the innermost numbered block around a leaf; () outside of blocks."""
+    last = max((i for i, token in enumerate(path[:-2]) if token.isdigit()), default=-1)
+    return path[: last + 1]
+
+
+class _Blocks:
+    """The blocks of both sides as multisets of shapes: does a fold make a block look like one of theirs?"""
+
+    def __init__(self, leaves: list[Leaf], others: list[Leaf]) -> None:
+        self._mine: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
+        for leaf in leaves:
+            self._mine[_block(leaf.path)].append(leaf)
+        bags: dict[tuple[str, ...], Counter[Shape]] = defaultdict(Counter)
+        for leaf in others:
+            for i, token in enumerate(leaf.path):
+                if token.isdigit():
+                    bags[leaf.path[: i + 1]][leaf.shape] += 1
+            bags[()][leaf.shape] += 1
+        unique = {frozenset(bag.items()): bag for bag in bags.values()}
+        self._theirs = [(bag, sum(bag.values())) for bag in unique.values()]
+
+    def neighbours(self, leaf: Leaf) -> list[tuple[Hole, Leaf]]:
+        """The other leaves of the block that play the same role in their modules, by relative path."""
+        prefix = _block(leaf.path)
+        return [
+            (other.path[len(prefix) : -1], other)
+            for other in self._mine[prefix]
+            if prefix and other is not leaf and other.path[-1] == leaf.path[-1] and len(other.shape) == len(leaf.shape)
+        ]
+
+    def neighbour(self, leaf: Leaf, relative: Hole) -> Leaf | None:
+        """The neighbour at a relative path."""
+        return next((other for path, other in self.neighbours(leaf) if path == relative), None)
+
+    def gain(self, members: Sequence[Leaf], dim: int) -> float:
+        """How much more the block looks like one of the other side's blocks with the members joined (Dice)."""
+        joined = _joined([m.shape for m in members], dim)
+        prefix = _block(members[0].path)
+        bag: Counter[Shape] = Counter(leaf.shape for leaf in self._mine[prefix])
+        before = self._best(bag)
+        bag.subtract(m.shape for m in members)
+        assert joined is not None
+        bag[joined] += 1
+        return self._best(+bag) - before
+
+    def _best(self, bag: Counter[Shape]) -> float:
+        size = sum(bag.values())
+        best = 0.0
+        for other, count in self._theirs:
+            shared = sum(min(n, other[s]) for s, n in bag.items() if s in other)
+            best = max(best, 2.0 * shared / (size + count))
+        return best
 
 
 def fold_stacks(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:

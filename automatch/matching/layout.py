@@ -126,8 +126,8 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
 
 def _merged(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> Shape | None:
     rank = len(shape)
-    if any(theirs[_permuted(shape, perm)] for perm in _PERMS.get(rank, ())):
-        return None
+    if any(len(other) == rank and sorted(other) == sorted(shape) for other in theirs):
+        return None  # a transposed kernel, not merged heads
     for i in range(rank - 1):
         for j in range(i + 2, rank + 1):
             option = (*shape[:i], math.prod(shape[i:j]), *shape[j:])

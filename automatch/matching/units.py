@@ -42,7 +42,7 @@ class Unit:
     def main(self) -> Shape | None:
         """The shape that stands for the module in the order of shapes."""
         for role in ("weight", "weight_v", "*"):
-            if role in self.leaves:
+            if role in self.leaves and not self.leaves[role].integer:
                 return self.leaves[role].shape
         for leaf in self.leaves.values():
             if not leaf.integer:
@@ -127,11 +127,14 @@ def role_of(path: Sequence[str]) -> tuple[int, str]:
     return len(path), "*"
 
 
-def units_of(leaves: Sequence[Leaf], top: int, names: Names) -> list[Unit]:
-    """Gather leaves into modules; `top` tokens of the path belong to the scope and are left out."""
+def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False) -> list[Unit]:
+    """Gather leaves into modules; `top` tokens of the path belong to the scope and are left out.
+
+    `apart`: every leaf is a module of its own (one of the sides has no names of roles).
+    """
     units: dict[tuple[str, ...], Unit] = {}
     for leaf in leaves:
-        length, role = role_of(leaf.path)
+        length, role = (len(leaf.path), "*") if apart else role_of(leaf.path)
         length = max(length, min(top, len(leaf.path)))
         module = leaf.path[:length]
         unit = units.get(module)
@@ -177,7 +180,7 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
     solid = sum(not m.integer for m, _ in pairs)
     size = max(sum(not x.integer for x in a.leaves.values()), sum(not x.integer for x in b.leaves.values()))
     if not solid:
-        return (pairs, 0.5) if pairs and not size else ([], 0.0)
+        return (pairs, 1.0) if pairs and not size else ([], 0.0)
     return pairs, solid / size
 
 

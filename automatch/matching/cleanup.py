@@ -1,0 +1,138 @@
+"""What a checkpoint holds beside the model: optimizer slots, and second copies of whole networks."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from automatch.describing.tokens import words_of
+from automatch.describing.tree import Interner, Node, Tree
+from automatch.matching.leaves import Leaf
+
+_SECOND = frozenset("ema teacher momentum target k key shadow averaged swa old prev previous frozen slow mean".split())
+_FIRST = frozenset("student online q query main current fast raw base learner".split())
+
+COPY_LEAVES = 8
+COPY_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """The leaves worth matching.
+
+    Attributes:
+        leaves: what is left.
+        dropped: key -> why it was left out.
+        notes: sentences about what was left out.
+        undecided: nothing told which of several copies is meant.
+    """
+
+    leaves: list[Leaf]
+    dropped: dict[str, str]
+    notes: tuple[str, ...] = ()
+    undecided: bool = False
+
+
+def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
+    """Leave out optimizer slots: keys that are another key and a suffix which many keys share.
+
+    `layer/kernel/adam_m` beside `layer/kernel`. Suffixes that the other side knows are no slots.
+    """
+    paths = {leaf.path for leaf in leaves}
+    known = {leaf.path[-1] for leaf in others}
+    suffixes = Counter(leaf.path[-1] for leaf in leaves if len(leaf.path) > 1 and leaf.path[:-1] in paths)
+    slots = {s for s, n in suffixes.items() if s not in known and n >= 2}
+    if not slots:
+        return Cleaned(leaves, {})
+    dropped = {
+        key: "an optimizer's slot of the tensor beside it"
+        for leaf in leaves if leaf.path[-1] in slots and leaf.path[:-1] in paths for key in leaf.keys
+    }  # fmt: skip
+    kept = [leaf for leaf in leaves if leaf.keys[0] not in dropped]
+    note = f"{len(dropped)} optimizer slots ({', '.join(sorted(slots)[:4])}) are left out"
+    return Cleaned(kept, dropped, (note,))
+
+
+def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
+    """Keep one of several copies of a whole network (student and teacher, raw and EMA weights).
+
+    A copy is a sibling subtree that shares at least four fifths of its shapes with another one,
+    while the other side has no such pair. The name decides: as on the other side, else by the
+    field's words for the first (student, online, q) and the second (teacher, ema, k).
+    """
+    shapes, structs = Interner(), Interner()
+    tree = Tree([leaf.path for leaf in leaves], [-1 if x.integer else shapes(x.shape) for x in leaves], structs)
+    theirs = Tree([leaf.path for leaf in others], [-1 if x.integer else shapes(x.shape) for x in others], structs)
+    expected = sum(1 for leaf in others if not leaf.integer)
+    words = {w for leaf in others for token in leaf.path[:3] for w in words_of(token)}
+    gone: set[int] = set()
+    notes: list[str] = []
+    undecided = False
+    for group in _twins(tree):
+        size = group[0].count
+        if size < 0.5 * expected or len(_twins_of_size(theirs, size)) >= 2:
+            continue
+        keep, sure = _choose(group, words)
+        undecided |= not sure
+        for node in group:
+            if node is not keep:
+                gone.update(tree.order[node.start : node.end])
+                notes.append(
+                    f"a second copy under {'.'.join(node.tokens())} is left out, {'.'.join(keep.tokens())} is used"
+                )
+    if not gone:
+        return Cleaned(leaves, {})
+    dropped = {key: "belongs to a second copy of the network" for i in sorted(gone) for key in leaves[i].keys}
+    return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, tuple(notes), undecided)
+
+
+def _twins(tree: Tree) -> list[list[Node]]:
+    """Groups of sibling subtrees that are copies of each other; the outermost only."""
+    out: list[list[Node]] = []
+    stack = [tree.root]
+    while stack:
+        node = stack.pop()
+        candidates = [c for c in node.children if c.count >= COPY_LEAVES and not c.label.isdigit()]
+        found: list[Node] = []
+        if not node.is_list:
+            for i, a in enumerate(candidates):
+                group = [a] + [b for b in candidates[i + 1 :] if _share(tree, a, b) >= COPY_SHARE]
+                if len(group) > 1:
+                    out.append(group)
+                    found = group
+                    break
+        if not found:
+            stack.extend(c for c in node.children if c.children)
+    return out
+
+
+def _twins_of_size(tree: Tree, size: int) -> list[Node]:
+    return [n for group in _twins(tree) for n in group if 0.5 * size <= n.count <= 2 * size]
+
+
+def _share(tree: Tree, a: Node, b: Node) -> float:
+    if min(a.count, b.count) * 2 < max(a.count, b.count):
+        return 0.0
+    left, right = _relative(tree, a), _relative(tree, b)
+    return sum((left & right).values()) / max(1, min(a.count, b.count))
+
+
+def _relative(tree: Tree, node: Node) -> Counter[tuple[tuple[str, ...], int]]:
+    """Relative paths with shapes below a node."""
+    out: Counter[tuple[tuple[str, ...], int]] = Counter()
+    for leaf in tree.order[node.start : node.end]:
+        out[tuple(tree.node_of[leaf].tokens(node)), tree.shapes[leaf]] += 1
+    return out
+
+
+def _choose(group: list[Node], words: set[str]) -> tuple[Node, bool]:
+    """The copy to use, and whether its name decides that."""
+    named: dict[int, set[str]] = {i: {w for t in node.tokens() for w in words_of(t)} for i, node in enumerate(group)}
+    common = set.intersection(*named.values())
+    score: dict[int, int] = defaultdict(int)
+    for i, own in named.items():
+        special = own - common
+        score[i] += 2 * len(special & words) + len(special & _FIRST) - len(special & _SECOND)
+    ranked = sorted(score, key=lambda i: (-score[i], i))
+    return group[ranked[0]], score[ranked[0]] > score[ranked[1]]

@@ -1,0 +1,180 @@
+"""After matching: tied weights, half-matched containers, pairs of other shapes, unrelated networks."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from automatch.matching.assignment import Mismatch
+from automatch.matching.leaves import Leaf
+from automatch.matching.names import Names, contrast
+from automatch.matching.units import Evidence, role_of
+
+Found = tuple[Leaf, Leaf, Evidence]
+
+_TIED_SERVED = frozenset({"embedding", "token", "head", "shared", "decoder"})
+_TIED_MODEL = frozenset({"head", "embedding", "token", "decoder"})
+
+
+def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
+    """Model keys that share their tensor with another key: a head tied to the embedding, a shared embedding.
+
+    Only where the checkpoint holds one tensor of that shape and both ends are called like
+    embeddings or heads. A file cannot show whether a head is tied or missing, so such a pair is
+    always flagged.
+    """
+    served = {id(t) for _, t, _ in found}
+    counts: dict[tuple[int, ...], list[Leaf]] = defaultdict(list)
+    for leaf in source:
+        counts[leaf.raw].append(leaf)
+    partner = {id(s): t for s, t, _ in found}
+    out: list[Found] = []
+    tied_modules: dict[tuple[str, ...], Leaf] = {}
+    for leaf in target:
+        if id(leaf) in served or len(leaf.raw) != 2 or leaf.ops or len(counts[leaf.raw]) != 1:
+            continue
+        other = counts[leaf.raw][0]
+        if id(other) not in partner or other.ops:
+            continue
+        if _concepts(leaf, names) & _TIED_MODEL and _concepts(partner[id(other)], names) & _TIED_SERVED:
+            out.append((other, leaf, Evidence(level="tied")))
+            tied_modules[leaf.path[:-1]] = other
+    vocabulary = {leaf.raw[0] for _, leaf, _ in out}
+    for leaf in target:
+        if id(leaf) in served or leaf.path[:-1] not in tied_modules or len(leaf.raw) != 1:
+            continue
+        if leaf.raw[0] in vocabulary and len(counts[leaf.raw]) == 1 and id(counts[leaf.raw][0]) in partner:
+            out.append((counts[leaf.raw][0], leaf, Evidence(level="tied")))
+    return out
+
+
+def _concepts(leaf: Leaf, names: Names) -> frozenset[str]:
+    length, _ = role_of(leaf.path)
+    return frozenset(c for w in names.path_words(leaf.path[max(0, length - 2) : length]) for c in w.concepts)
+
+
+def drop_half_matched(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
+    """Take back pairs in containers of other names that otherwise do not fit each other.
+
+    `lm_head.dense` fits `classifier.dense`, but the rest of the two heads does not: two
+    different heads, not one renamed.
+    """
+    free = (_unserved(source, {id(s) for s, _, _ in found}), _unserved(target, {id(t) for _, t, _ in found}))
+    if not free[0] or not free[1]:
+        return found
+    pairs: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = defaultdict(int)
+    homes: list[tuple[tuple[str, ...], tuple[str, ...]] | None] = []
+    sizes: tuple[dict[tuple[str, ...], int], dict[tuple[str, ...], int]] = (defaultdict(int), defaultdict(int))
+    for size, leaves in zip(sizes, (source, target), strict=True):
+        for leaf in leaves:
+            for depth in range(1, len(leaf.path)):
+                size[leaf.path[:depth]] += 1
+    for s, t, _ in found:
+        home_a, home_b = _half(s, free[0]), _half(t, free[1])
+        home = (home_a, home_b) if home_a and home_b and home_a[-1] != home_b[-1] else None
+        homes.append(home)
+        if home:
+            pairs[home] += 1
+    return [
+        item
+        for item, home in zip(found, homes, strict=True)
+        if home is None or pairs[home] > 0.5 * min(sizes[0][home[0]], sizes[1][home[1]])
+    ]
+
+
+def _unserved(leaves: Sequence[Leaf], served: set[int]) -> dict[tuple[str, ...], int]:
+    out: dict[tuple[str, ...], int] = defaultdict(int)
+    for leaf in leaves:
+        if id(leaf) not in served:
+            for depth in range(1, len(leaf.path)):
+                out[leaf.path[:depth]] += 1
+    return out
+
+
+def _half(leaf: Leaf, free: dict[tuple[str, ...], int]) -> tuple[str, ...] | None:
+    """The smallest container above the leaf's module that holds unserved leaves, if it is a small one."""
+    length, _ = role_of(leaf.path)
+    if any(token.isdigit() for token in leaf.path):
+        return None  # in a repeated block the other blocks bear witness
+    for depth in range(length - 1, 0, -1):
+        if free.get(leaf.path[:depth]):
+            return leaf.path[:depth]
+    return None
+
+
+def mismatches(
+    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names
+) -> list[tuple[Leaf, Leaf]]:
+    """Left-over leaves that belong together by name or place but differ in shape."""
+    used = {id(s) for s, _, _ in found}
+    served = {id(t) for _, t, _ in found}
+    left = [s for s in source if id(s) not in used]
+    right = [t for t in target if id(t) not in served]
+    if not left or not right or len(left) * len(right) > 400_000:
+        return _same_names(left, right)
+    out = _same_names(left, right)
+    taken = {id(s) for s, _ in out} | {id(t) for _, t in out}
+    by_role: dict[tuple[str, int], list[Leaf]] = defaultdict(list)
+    for leaf in left:
+        if id(leaf) not in taken:
+            by_role[role_of(leaf.path)[1], len(leaf.raw)].append(leaf)
+    modules = {(role_path(s), role_path(t)) for s, t, _ in found}
+    for t in right:
+        if id(t) in taken:
+            continue
+        options = [s for s in by_role[role_of(t.path)[1], len(t.raw)] if id(s) not in taken]
+        if not options:
+            continue
+        words = [[names.path_words(role_path(s)) for s in options], [names.path_words(role_path(t))]]
+        weights = contrast(words[0], words[1])
+        scored = [
+            (names.compare(w, words[1][0], weights) + ((role_path(s), role_path(t)) in modules), -i)
+            for i, (s, w) in enumerate(zip(options, words[0], strict=True))
+        ]
+        best = max(scored)
+        if best[0] >= 0.75:
+            out.append((options[-best[1]], t))
+            taken.add(id(options[-best[1]]))
+    return out
+
+
+def role_path(leaf: Leaf) -> tuple[str, ...]:
+    """The path of the module of a leaf."""
+    return leaf.path[: role_of(leaf.path)[0]]
+
+
+def _same_names(left: Sequence[Leaf], right: Sequence[Leaf]) -> list[tuple[Leaf, Leaf]]:
+    by_path = {leaf.path: leaf for leaf in left}
+    return [(by_path[t.path], t) for t in right if t.path in by_path]
+
+
+def to_mismatch(pair: tuple[Leaf, Leaf]) -> Mismatch:
+    """The report's form of a pair from `mismatches`."""
+    s, t = pair
+    return Mismatch(t.keys[0], s.keys[0], s.raw, t.raw)
+
+
+def kinship(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> float:
+    """How far two networks are of one build, in [0, 1]: by numbers of elements and of keys matched.
+
+    The better side counts (one may be a part of the other); names agreeing adds up to half.
+    """
+    if not found:
+        return 0.0
+    best = 0.0
+    for side, index in ((source, 0), (target, 1)):
+        keys = sum(1 for leaf in side if not leaf.integer)
+        total = sum(math.prod(leaf.shape) for leaf in side if not leaf.integer)
+        mine = {id(item[index]): item[index] for item in found if not item[index].integer}  # type: ignore[misc]
+        done = sum(math.prod(leaf.shape) for leaf in mine.values())  # type: ignore[attr-defined]
+        if keys and total:
+            best = max(best, math.sqrt(len(mine) / keys * done / total))
+    alike = sum(max(0.0, e.name) for _, _, e in found) / len(found)
+    return min(1.0, best + 0.5 * alike)
+
+
+def flagged(evidence: Evidence) -> Evidence:
+    """The same evidence, to be flagged whatever it says."""
+    return replace(evidence, level="doubtful")
