@@ -1,15 +1,38 @@
-"""From matches to rules."""
+"""From matches to rules: the shortest ordered list that reproduces the assignment.
+
+Multi-example synthesis in the manner of FlashFill (Gulwani, POPL 2011) and BlinkFill (Singh,
+VLDB 2016): all inputs and all outputs are known, so a rule is judged by every key at once. The
+way is
+
+    demands     what each key must become, keys that stay or belong nowhere included
+    cells       demands with the same words and the same arithmetic
+    alignment   what a cell replaces and what it carries over; equal skeletons make a group
+    candidates  rules for a group, from the most general to the most exact
+    cover       the shortest list that is right on a sample of keys (minimum description length)
+
+and then every key is replayed; keys that go wrong join the sample (counterexample-guided, as
+in Solar-Lezama's sketching), so the work grows with the number of families, not of keys.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from automatch.matching.assignment import Match, Mismatch
-from automatch.rules.replacement import quote
+from automatch.rules.alignment import Aligned, Skeleton, align
+from automatch.rules.candidates import Group
+from automatch.rules.cells import Cell, cells_of
+from automatch.rules.cover import Cover, Probe, literal_candidate
+from automatch.rules.demands import RENAME, Demand, Demands, demands_of, plain
 from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.tokens import BY, template
 
-_NUMBER = re.compile(r"[0-9]+")
+_Item = TypeVar("_Item")
+_PER_CELL = 6
+_ROUNDS = 4
+_COUNTEREXAMPLES = 64
 
 
 def induce(
@@ -21,40 +44,128 @@ def induce(
     """An ordered list of anchored rules that reproduces the assignment on every checkpoint key.
 
     Args:
-        matches: the whole assignment.
+        matches: the whole assignment, the ambiguous ones included.
         checkpoint_keys: all keys of the checkpoint, in order.
         model_keys: all keys of the model, in order.
         mismatched: pairs that belong together but differ in shape; rules may rename them too.
+
+    Returns:
+        Rules with their hits. `replay` proves them; what no ordered list can say (a checkpoint
+        key that serves two model keys by different operations) it names.
     """
-    wanted: dict[str, list[str]] = {}
-    for match in matches:
-        if match.op == "rename" and len(match.checkpoint_keys) == len(match.model_keys) == 1:
-            wanted.setdefault(match.checkpoint_keys[0], []).append(match.model_keys[0])
-    target = {key: key if key in own else own[0] for key, own in wanted.items()}
-    served = {key for match in matches for key in match.model_keys}
+    demands = demands_of(matches, checkpoint_keys, model_keys, mismatched)
+    cells = cells_of(demand for demand in demands.wanted if plain(demand.source) and all(map(_plain, demand.goals)))
+    groups = _groups([align(cell, number) for number, cell in enumerate(cells)])
+    probes = _sample(cells, demands)
+    rules: list[Rule] = []
+    for _ in range(_ROUNDS):
+        rules = Cover(list(probes.values()), demands).rules(groups)
+        wrong = _wrong(rules, demands, checkpoint_keys)
+        if not wrong:
+            break
+        numbers = _numbers(cells)
+        for probe in wrong[:_COUNTEREXAMPLES]:
+            probes[probe.key] = replace(probe, cell=numbers.get(probe.key, -1))
+    else:
+        rules = _patched(rules, demands, checkpoint_keys)
+    return RuleSet(tuple(_counted(rules, checkpoint_keys)), demands.tied)
+
+
+def _plain(goal: str) -> bool:
+    return plain(goal.replace(BY, ""))
+
+
+def _groups(aligned: Sequence[Aligned]) -> list[Group]:
+    by_skeleton: dict[Skeleton, list[Aligned]] = {}
+    for one in aligned:
+        by_skeleton.setdefault(one.skeleton, []).append(one)
+    return [Group(members) for members in by_skeleton.values()]
+
+
+def _sample(cells: Sequence[Cell], demands: Demands) -> dict[str, Probe]:
+    """A few keys of every cell and of every family that belongs nowhere."""
+    probes: dict[str, Probe] = {}
+    for number, cell in enumerate(cells):
+        for example in _some(cell.examples):
+            for key in _some(example.demand.keys):
+                probes[key] = Probe(key, example.demand, number)
+    families: dict[str, list[str]] = {}
+    for key in demands.free:
+        families.setdefault(template(key), []).append(key)
+    for number, keys in enumerate(families.values(), len(cells)):
+        for key in _some(keys):
+            probes[key] = Probe(key, None, number)
+    for demand in demands.wanted:
+        if not plain(demand.source) or not all(map(_plain, demand.goals)):
+            for key in demand.keys:
+                probes[key] = Probe(key, demand, -1 - len(probes))
+    return probes
+
+
+def _some(items: Sequence[_Item]) -> Sequence[_Item]:
+    if len(items) <= _PER_CELL:
+        return items
+    last = len(items) - 1
+    return [items[last * i // (_PER_CELL - 1)] for i in range(_PER_CELL)]
+
+
+def _numbers(cells: Sequence[Cell]) -> dict[str, int]:
+    return {key: n for n, cell in enumerate(cells) for example in cell.examples for key in example.demand.keys}
+
+
+def _wrong(rules: Sequence[Rule], demands: Demands, checkpoint_keys: Sequence[str]) -> list[Probe]:
+    """Keys that do not become what they must, or that come in the way of another one."""
+    ruleset = RuleSet(tuple(rules))
+    wanted = {key: demand for demand in demands.wanted for key in demand.keys}
+    landed: dict[str, str] = {}
+    wrong: list[Probe] = []
     for key in checkpoint_keys:
-        if key not in wanted and key in served:
-            target[key] = f"unexpected.{key}"
-    families: dict[tuple[str, str], list[str]] = {}
-    for key, goal in target.items():
-        if key != goal:
-            families.setdefault((_NUMBER.sub("#", key), _NUMBER.sub("#", goal)), []).append(key)
-    general, literal = [], []
-    for (source, _), keys in families.items():
-        numbers = [_NUMBER.findall(key) for key in keys]
-        rest = [key for key in target if _NUMBER.sub("#", key) == source]
-        if len(rest) == len(keys) and all(n == _NUMBER.findall(target[k]) for n, k in zip(numbers, keys, strict=True)):
-            general.append(_template(keys[0], target[keys[0]], len(keys)))
+        demand = wanted.get(key)
+        move = ruleset.move(key)
+        if demand is not None:
+            goals = demand.goals
+            if move is None:
+                right = demand.channel == RENAME and goals == (key,)
+            else:
+                targets = move.targets if move.member is None else tuple(g.replace(BY, "0") for g in goals)
+                right = targets == goals if move.member is None else move.targets == targets
+                right = right and move.law == demand.channel.law
+            if not right:
+                wrong.append(Probe(key, demand, -1))
         else:
-            literal += [Rule(re.escape(key), quote(target[key]), hits=1, note="literal") for key in keys]
-    ties = [(target[key], other) for key, own in wanted.items() for other in own if other != target[key]]
-    return RuleSet((*literal, *general), tuple(ties))
+            target = key if move is None else move.targets[0]
+            stay = Demand((key,), key, (key,))
+            if (
+                move is not None
+                and (move.law.op != "rename" or target in demands.taboo - {key})
+                and ((key, target) not in demands.excused)
+            ):
+                wrong.append(Probe(key, stay, -1))
+            elif target in landed:
+                wrong.append(Probe(key, stay, -1))
+                other = landed[target]
+                wrong.append(Probe(other, Demand((other,), other, (other,)), -1))
+            landed[target] = key
+    return wrong
 
 
-def _template(key: str, target: str, hits: int) -> Rule:
-    pattern = [re.escape(text) for text in _NUMBER.split(key)]
-    replacement = [quote(text) for text in _NUMBER.split(target)]
-    for i in range(1, len(pattern)):
-        pattern[i] = rf"(?P<n{i}>\d+)" + pattern[i]
-        replacement[i] = f"{{n{i}}}" + replacement[i]
-    return Rule("".join(pattern), "".join(replacement), hits=hits)
+def _patched(rules: list[Rule], demands: Demands, checkpoint_keys: Sequence[str]) -> list[Rule]:
+    """Literal rules in front for what still goes wrong."""
+    for _ in range(_ROUNDS):
+        wrong = _wrong(rules, demands, checkpoint_keys)
+        if not wrong:
+            break
+        own = dict.fromkeys(literal_candidate(probe.demand).rule for probe in wrong if probe.demand is not None)
+        rules = [*own, *rules]
+    return rules
+
+
+def _counted(rules: Sequence[Rule], checkpoint_keys: Sequence[str]) -> list[Rule]:
+    """The rules with the number of keys that each takes."""
+    hits = [0] * len(rules)
+    ruleset = RuleSet(tuple(rules))
+    for key in checkpoint_keys:
+        move = ruleset.move(key)
+        if move is not None:
+            hits[move.rule - 1] += 1
+    return [replace(rule, hits=count) for rule, count in zip(rules, hits, strict=True)]

@@ -12,7 +12,7 @@ from automatch.errors import RuleError
 from automatch.rules.lookup import Lookup, compiled
 from automatch.rules.members import alternatives
 from automatch.rules.replacement import parse
-from automatch.rules.tensors import CUTTING, Law, Move, apply_moves
+from automatch.rules.tensors import CUTTING, PLAIN, Law, Move, apply_moves
 from automatch.spec import Shape
 
 _WORDS = ("rename", "transpose", "permute", "reshape", "concat", "chunk", "stack", "unstack")
@@ -191,7 +191,7 @@ class RuleSet:
         number, match = found
         rule, groups = self.rules[number], match.groupdict()
         if isinstance(rule.replacement, str) and rule.op == "rename":
-            return Move(number + 1, (parse(rule.replacement).expand(groups),), _RENAME)
+            return Move(number + 1, (parse(rule.replacement).expand(groups),), PLAIN)
         return _move(rule, number + 1, groups)
 
     def rename(self, key: str) -> str:
@@ -255,9 +255,6 @@ class RuleSet:
         read = cls.from_list(rules)
         matches = data.get("matches") if isinstance(data, dict) else None
         return read if not isinstance(matches, list) else cls(read.rules, tuple(_ties(matches, read)))
-
-
-_RENAME = Law()
 
 
 def _move(rule: Rule, number: int, groups: Mapping[str, str | None]) -> Move:

@@ -25,6 +25,9 @@ class Law:
     shape: Shape | None = None
 
 
+PLAIN = Law()
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """What a rule says of one checkpoint key.

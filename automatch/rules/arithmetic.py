@@ -1,0 +1,181 @@
+"""Finding the arithmetic that turns the numbers of one key into those of another.
+
+Laws are tried from the plainest to the oddest; the first that holds for every example is
+taken. Numbers are compared as text, so `007` is never taken for 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+Row = tuple[tuple[str, ...], str]
+"""Numbers of the source, and the one number of the target, as they are written."""
+
+_LARGEST_DIVISOR = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """`factor * ((a*x + b*y + shift) // divisor or % divisor) + offset`, or one plain case of it.
+
+    Attributes:
+        kind: "const", "copy", "linear", "floor" or "modulo".
+        slots: which numbers of the source it uses.
+        factors: of the slots, inside.
+        shift: added inside, before a division.
+        divisor: of floor and modulo.
+        factor: outside.
+        offset: added outside.
+        text: of a constant.
+    """
+
+    kind: str
+    slots: tuple[int, ...] = ()
+    factors: tuple[int, ...] = ()
+    shift: int = 0
+    divisor: int = 1
+    factor: int = 1
+    offset: int = 0
+    text: str = ""
+
+    @property
+    def cost(self) -> float:
+        """How odd it is: 0 for a copy."""
+        plain = {"const": 0.4, "copy": 0.0, "linear": 1.0, "floor": 2.0, "modulo": 2.0}[self.kind]
+        odd = sum(1 for f in self.factors if f != 1) + (self.factor != 1) + (self.shift != 0) + len(self.slots)
+        return plain + (0.3 * odd if self.kind not in ("const", "copy") else 0.0)
+
+    def value(self, numbers: Sequence[str]) -> str:
+        """The number that the law gives, as text."""
+        if self.kind == "const":
+            return self.text
+        if self.kind == "copy":
+            return numbers[self.slots[0]]
+        inside = sum(f * int(numbers[s]) for f, s in zip(self.factors, self.slots, strict=True)) + self.shift
+        if self.kind == "floor":
+            inside //= self.divisor
+        elif self.kind == "modulo":
+            inside %= self.divisor
+        return str(self.factor * inside + self.offset)
+
+    def holds(self, rows: Sequence[Row]) -> bool:
+        """Whether it gives every row's target."""
+        return all(self.value(source) == target for source, target in rows)
+
+    def text_with(self, names: Sequence[str]) -> str:
+        """As a replacement writes it, without the braces.
+
+        Args:
+            names: the group name of every slot.
+        """
+        if self.kind == "copy":
+            return names[self.slots[0]]
+        inside = _sum([(f, names[s]) for f, s in zip(self.factors, self.slots, strict=True)], self.shift)
+        if self.kind == "linear":
+            return _sum(
+                [(f, names[s]) for f, s in zip(self.factors, self.slots, strict=True)], self.shift + self.offset
+            )
+        if any(sign in inside for sign in "+-*"):
+            inside = f"({inside})"
+        inside += f"{'//' if self.kind == 'floor' else '%'}{self.divisor}"
+        if self.factor != 1:
+            inside = f"{inside}*{self.factor}"
+        return inside + (f"{self.offset:+d}" if self.offset else "")
+
+
+def fit(rows: Sequence[Row], slots: Sequence[int], near: int | None = None) -> Law | None:
+    """The plainest law that holds for all rows.
+
+    Args:
+        rows: examples; a target number must be written without leading zeros unless it is
+            copied or constant.
+        slots: numbers of the source that may be used.
+        near: the slot whose neighbourhood is that of the target; preferred for a copy.
+
+    Returns:
+        None where no law of the kinds above holds.
+    """
+    targets = {target for _, target in rows}
+    copies = [s for s in slots if all(source[s] == target for source, target in rows)]
+    if near is not None and near in copies:
+        return Law("copy", (near,))
+    if len(targets) == 1:
+        return Law("const", text=rows[0][1])
+    if copies:
+        return Law("copy", (copies[-1],))
+    if any(not t.isdigit() or (t[0] == "0" and t != "0") for t in targets):
+        return None
+    sample = _distinct(rows)
+    for law in _guesses(sample, list(slots)):
+        if law.holds(sample):
+            return law
+    return None
+
+
+def _guesses(rows: list[Row], slots: list[int]) -> Iterator[Law]:
+    """Laws worth testing, the plainest first."""
+    first, last = rows[0], rows[-1]
+    for s in slots:
+        a, b = int(first[0][s]), int(first[1])
+        yield Law("linear", (s,), (1,), b - a)
+        yield Law("linear", (s,), (-1,), b + a)
+    for s in slots:
+        other = next((row for row in rows if row[0][s] != first[0][s]), last)
+        run, rise = int(other[0][s]) - int(first[0][s]), int(other[1]) - int(first[1])
+        if run and rise % run == 0 and abs(rise // run) > 1:
+            yield Law("linear", (s,), (rise // run,), int(first[1]) - rise // run * int(first[0][s]))
+    yield from _divisions(rows, slots)
+    for s, t in combinations(slots, 2):
+        yield from _planes(rows, s, t)
+
+
+def _divisions(rows: list[Row], slots: list[int]) -> Iterator[Law]:
+    values = sorted({int(target) for _, target in rows})
+    step = values[1] - values[0] if len(values) > 1 else 1
+    for s in slots:
+        top = max(int(source[s]) for source, _ in rows)
+        first = rows[0]
+        for divisor in range(2, min(_LARGEST_DIVISOR, top + 1) + 1):
+            for shift in _near_zero(divisor):
+                inside = int(first[0][s]) + shift
+                for factor in (1, -1) if step == 1 else (step,):
+                    yield Law("floor", (s,), (1,), shift, divisor, factor, int(first[1]) - factor * (inside // divisor))
+                yield Law("modulo", (s,), (1,), shift, divisor, 1, int(first[1]) - inside % divisor)
+
+
+def _planes(rows: list[Row], s: int, t: int) -> Iterator[Law]:
+    """a*x + b*y + c through three rows (the place in a flattened stage)."""
+    first = rows[0]
+    one = next((r for r in rows if r[0][t] == first[0][t] and r[0][s] != first[0][s]), None)
+    two = next((r for r in rows if r[0][s] == first[0][s] and r[0][t] != first[0][t]), None)
+    if one is None or two is None:
+        return
+    run, rise = int(one[0][s]) - int(first[0][s]), int(one[1]) - int(first[1])
+    run2, rise2 = int(two[0][t]) - int(first[0][t]), int(two[1]) - int(first[1])
+    if rise % run == 0 and rise2 % run2 == 0 and rise and rise2:
+        a, b = rise // run, rise2 // run2
+        yield Law("linear", (s, t), (a, b), int(first[1]) - a * int(first[0][s]) - b * int(first[0][t]))
+
+
+def _near_zero(divisor: int) -> list[int]:
+    """Shifts that give different laws, small ones first: 0, 1, -1, 2, -2..."""
+    out = [0]
+    for step in range(1, divisor):
+        out += [step, -step]
+    return out
+
+
+def _distinct(rows: Sequence[Row]) -> list[Row]:
+    return list(dict.fromkeys(rows))
+
+
+def _sum(terms: list[tuple[int, str]], constant: int) -> str:
+    text = ""
+    for factor, name in sorted(terms, key=lambda term: term[0] < 0):
+        sign = "-" if factor < 0 else "+" if text else ""
+        text += f"{sign}{name}" if abs(factor) == 1 else f"{sign}{abs(factor)}*{name}"
+    if not text.startswith("-"):
+        return text + (f"{constant:+d}" if constant else "")
+    return f"{constant}{text}"

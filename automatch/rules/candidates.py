@@ -1,0 +1,230 @@
+"""Rules that could serve cells of one skeleton, from the most general to the most exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from automatch.rules.alignment import Aligned, Skeleton
+from automatch.rules.arithmetic import Law
+from automatch.rules.demands import Channel
+from automatch.rules.holes import Hole, literal, only, options
+from automatch.rules.linear import linear
+from automatch.rules.replacement import quote
+from automatch.rules.rule import Rule
+from automatch.rules.tokens import BY, PART, Tokens
+
+_NUMBERS = "ijklmnopqrstuvwxyz"
+_TEXTS = "abcdfghABCDFGHIJKLMNOPQRSTUVWXYZ"
+BASE_COST = 6.0
+_CALCULATION = 0.5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rule that may be right.
+
+    Attributes:
+        rule: the rule.
+        channel: the operation of the keys that it is meant for.
+        cost: how long it reads, `BASE_COST` for being a rule included.
+    """
+
+    rule: Rule
+    channel: Channel
+    cost: float
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How each element of a skeleton is described; one point of the search.
+
+    Attributes:
+        holes: the options of every element, `None` for literal ones.
+        chosen: which option of every element is in use.
+        pinned: numbers that are restricted to the values seen: (element, place among its numbers).
+    """
+
+    holes: tuple[tuple[Hole, ...], ...]
+    chosen: tuple[int, ...]
+    pinned: frozenset[tuple[int, int]] = frozenset()
+
+
+class Group:
+    """Cells of one skeleton, and the rules that serve them."""
+
+    def __init__(self, members: Sequence[Aligned]) -> None:
+        self.members = tuple(members)
+        self.skeleton: Skeleton = members[0].skeleton
+
+    def shape(self, pinned: frozenset[tuple[int, int]] = frozenset()) -> Shape:
+        """The cheapest description with these numbers restricted to the values seen."""
+        holes = tuple(tuple(self._options(at, pinned)) for at in range(len(self.skeleton.elements)))
+        chosen = tuple(min(range(len(own)), key=lambda i: own[i].cost) if own else 0 for own in holes)
+        return Shape(holes, chosen, pinned)
+
+    def extremes(self) -> list[Shape]:
+        """Where a search begins: the cheapest, the most general and the most exact description."""
+        start = self.shape()
+        last = replace(start, chosen=tuple(max(0, len(own) - 1) for own in start.holes))
+        exact = replace(start, chosen=tuple(0 for _ in start.holes))
+        return [start, last, exact]
+
+    def stricter(self, shape: Shape) -> Iterator[Shape]:
+        """Descriptions that accept less, by one step."""
+        for at, own in enumerate(shape.holes):
+            for option in range(shape.chosen[at]):
+                chosen = (*shape.chosen[:at], option, *shape.chosen[at + 1 :])
+                if option == shape.chosen[at] - 1 or option == 0 or own[option].cost < own[option + 1].cost + 0.5:
+                    yield replace(shape, chosen=chosen)
+        for place in self._free_numbers(shape.pinned):
+            pinned = self.shape(shape.pinned | {place})
+            at = place[0]
+            kept = tuple(
+                pinned.chosen[i] if i == at else min(choice, max(0, len(pinned.holes[i]) - 1))
+                for i, choice in enumerate(shape.chosen)
+            )
+            yield replace(pinned, chosen=kept)
+
+    def candidate(self, shape: Shape) -> Candidate | None:
+        """The rule of a description; None where it would not be linear to match."""
+        used = {i for piece in self.skeleton.pieces for item in piece for i in _used(item)}
+        names = self._names(shape, used)
+        pattern: list[str] = []
+        cost = BASE_COST
+        texts: dict[int, str] = {}
+        for at, element in enumerate(self.skeleton.elements):
+            name = names.get(at)
+            if element == PART:
+                parts = self.skeleton.channel.part or ()
+                pattern.append(f"(?P<{name}>{'|'.join(literal(str(part)) for part in parts)})")
+            elif element == BY:
+                pattern.append(rf"(?P<{name}>\d+)")
+            elif not shape.holes[at]:
+                pattern.append(literal(element))
+                cost += 0.05 * len(element)
+            else:
+                hole = shape.holes[at][shape.chosen[at]]
+                inside = f"(?P<{name}>{hole.inside})" if name and hole.inside else _grouped(hole.inside)
+                pattern.append(literal(hole.before) + inside + literal(hole.after))
+                texts[at] = quote(hole.before) + (f"{{{name}}}" if hole.inside else "") + quote(hole.after)
+                cost += hole.cost
+        text = "".join(pattern)
+        if not linear(text):
+            return None
+        cost += sum(
+            _CALCULATION + item.cost for piece in self.skeleton.pieces for item in piece if isinstance(item, Law)
+        )
+        return Candidate(self._rule(text, texts, names), self.skeleton.channel, cost)
+
+    def _rule(self, pattern: str, texts: dict[int, str], names: dict[int, str]) -> Rule:
+        channel = self.skeleton.channel
+        elements = self.skeleton.elements
+        by = next((names[at] for at, element in enumerate(elements) if element == BY), "e") if channel.by else None
+        whole = [names.get(at, "") for at in range(len(elements))]
+        goals = []
+        for piece in self.skeleton.pieces:
+            out = []
+            for item in piece:
+                if isinstance(item, int):
+                    out.append(texts[item])
+                elif isinstance(item, Law):
+                    out.append(f"{{{item.text_with(whole)}}}")
+                else:
+                    out.append(quote(item).replace(BY, f"{{{by}}}"))
+            goals.append("".join(out))
+        part: str | tuple[int, int] | None = None
+        if channel.part is not None:
+            named = next((names[at] for at, element in enumerate(elements) if element == PART), None)
+            part = named if named is not None else (int(channel.part[0]), int(channel.part[1]))
+        law = channel.law
+        return Rule(
+            pattern,
+            goals[0] if len(goals) == 1 else tuple(goals),
+            law.op,
+            part=part,
+            by=by,
+            dim=law.dim,
+            perm=law.perm,
+            sizes=law.sizes,
+            shape=law.shape,
+        )
+
+    def _names(self, shape: Shape, used: set[int]) -> dict[int, str]:
+        names: dict[int, str] = {}
+        numbers, words = iter(_NUMBERS), iter(_TEXTS)
+        for at, element in enumerate(self.skeleton.elements):
+            if element == PART:
+                names[at] = "part"
+            elif element == BY:
+                names[at] = "e"
+            elif at in used and shape.holes[at]:
+                hole = shape.holes[at][shape.chosen[at]]
+                if not hole.inside:
+                    continue
+                number = element == "#" or hole.inside == r"\d+"
+                rest = hole.inside == ".+" and at == len(self.skeleton.elements) - 1 and not hole.after
+                names[at] = "rest" if rest else next(numbers if number else words, f"g{at}")
+        return names
+
+    def _options(self, at: int, pinned: frozenset[tuple[int, int]]) -> list[Hole]:
+        element = self.skeleton.elements[at]
+        if element not in ("", "#"):
+            return []
+        contents = self._contents(at, pinned)
+        if element == "#":
+            values = [content[0] for content in contents]
+            if values == ["#"]:
+                return [Hole("", r"\d+", "", 0.2)]
+            return [Hole("", only(values), "", 0.3 + 0.25 * len(values))]
+        return options(contents, at == 0, at == len(self.skeleton.elements) - 1)
+
+    def _contents(self, at: int, pinned: frozenset[tuple[int, int]]) -> list[Tokens]:
+        """Texts of an element in all cells, `#` for numbers that are not pinned."""
+        contents: dict[Tokens, None] = {}
+        for member in self.members:
+            start, end = member.spans[at]
+            span = member.cell.source[start:end]
+            first = member.cell.source[:start].count("#")
+            places = [i for i, token in enumerate(span) if token == "#"]
+            held = [(i, first + n) for n, i in enumerate(places) if (at, n) in pinned]
+            if not held:
+                contents[span] = None
+                continue
+            for example in member.cell.examples:
+                row = list(span)
+                for i, slot in held:
+                    row[i] = example.source[slot]
+                contents[tuple(row)] = None
+        return list(contents)
+
+    def _free_numbers(self, pinned: frozenset[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Numbers that could be restricted: those with few values."""
+        out = []
+        for at, element in enumerate(self.skeleton.elements):
+            if element not in ("", "#"):
+                continue
+            most = max(m.cell.source[slice(*m.spans[at])].count("#") for m in self.members)
+            for n in range(most):
+                if (at, n) not in pinned and len(self._values(at, n)) <= 12:
+                    out.append((at, n))
+        return out
+
+    def _values(self, at: int, n: int) -> set[str]:
+        values: set[str] = set()
+        for member in self.members:
+            start, end = member.spans[at]
+            slot = member.cell.source[:start].count("#") + n
+            if n < member.cell.source[start:end].count("#"):
+                values.update(example.source[slot] for example in member.cell.examples)
+        return values
+
+
+def _used(item: str | int | Law) -> tuple[int, ...]:
+    if isinstance(item, int):
+        return (item,)
+    return item.slots if isinstance(item, Law) else ()
+
+
+def _grouped(inside: str) -> str:
+    return f"(?:{inside})" if "|" in inside and not inside.startswith("(?:") else inside

@@ -1,0 +1,209 @@
+"""Demands that one rule with arithmetic could serve: same words, same law for every number.
+
+The arithmetic of a number belongs to the path before it, not to the leaf after it:
+`input_blocks.4.0.skip_connection` is too rare to show that its block is `(4-1)//3`, but the
+other keys under `input_blocks` show it. So laws are fitted on the rows of all keys that share
+the path, and only where that fails on those of one family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from automatch.rules.arithmetic import Law, Row, fit
+from automatch.rules.demands import Channel, Demand
+from automatch.rules.tokens import Tokens, numbers, template, tokens
+
+_ROWS = 48
+_CLASSES = 24
+Numbers = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One demand, as the numbers of its source and of its goals.
+
+    Attributes:
+        demand: the demand.
+        source: numbers of the source, in order.
+        target: numbers of all goals, in order.
+    """
+
+    demand: Demand
+    source: Numbers
+    target: Numbers
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Examples with the same words in source and goals and the same law for every number.
+
+    Attributes:
+        channel: their operation.
+        source: tokens of the source, `#` for numbers.
+        goals: tokens of every goal, `#` for numbers.
+        laws: one for every number of the goals, in order.
+        examples: the examples, in checkpoint order.
+    """
+
+    channel: Channel
+    source: Tokens
+    goals: tuple[Tokens, ...]
+    laws: tuple[Law, ...]
+    examples: tuple[Example, ...]
+
+
+def cells_of(demands: Iterable[Demand]) -> list[Cell]:
+    """Sorts demands into cells, in the order of their first demand."""
+    families: dict[tuple[Channel, str, tuple[str, ...]], list[Example]] = {}
+    for demand in demands:
+        key = (demand.channel, template(demand.source), tuple(map(template, demand.goals)))
+        target = tuple(n for goal in demand.goals for n in numbers(goal))
+        families.setdefault(key, []).append(Example(demand, numbers(demand.source), target))
+    paths = _Paths()
+    for (_, source, goals), examples in families.items():
+        paths.add(source, goals, examples)
+    cells = []
+    for (channel, source, goals), examples in families.items():
+        laws = paths.laws(source, goals, examples)
+        for part, own in [(examples, laws)] if None not in laws else _split(examples, laws):
+            complete = tuple(law for law in own if law is not None)
+            cells.append(Cell(channel, _tokens(source), tuple(map(_tokens, goals)), complete, tuple(part)))
+    return cells
+
+
+def _tokens(text: str) -> Tokens:
+    return tokens(text)
+
+
+class _Paths:
+    """Numbers of all families, filed under the path before them."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], dict[Row, None]] = {}
+        self._fits: dict[tuple[str, str, int | None], Law | None] = {}
+
+    def add(self, source: str, goals: tuple[str, ...], examples: Sequence[Example]) -> None:
+        heads, slot = _heads(source), 0
+        some = _some(examples)
+        for goal in goals:
+            for before in _heads(goal)[1:]:
+                for used, head in enumerate(heads):
+                    rows = self._rows.setdefault((head, before), {})
+                    for example in some:
+                        rows[(example.source[:used], example.target[slot])] = None
+                slot += 1
+
+    def laws(self, source: str, goals: tuple[str, ...], examples: Sequence[Example]) -> list[Law | None]:
+        """A law for every number of the goals; None where no law holds."""
+        heads, some = _heads(source), _some(examples)
+        out: list[Law | None] = []
+        for goal in goals:
+            for before in _heads(goal)[1:]:
+                near = _near(heads, before)
+                slot = len(out)
+                own = [(example.source, example.target[slot]) for example in some]
+                found = [
+                    law
+                    for used, head in enumerate(heads)
+                    if (law := self._fit(head, before, used, near)) is not None and law.holds(own)
+                ]
+                law = min(found, key=lambda law: law.cost, default=None) or fit(own, _order(len(heads) - 1, near), near)
+                out.append(law)
+        return out
+
+    def _fit(self, head: str, before: str, used: int, near: int | None) -> Law | None:
+        near = near if near is not None and near < used else None
+        if (head, before, near) not in self._fits:
+            rows = list(self._rows[(head, before)])
+            self._fits[(head, before, near)] = fit(rows, _order(used, near), near)
+        return self._fits[(head, before, near)]
+
+
+def _order(count: int, near: int | None) -> list[int]:
+    """Slots in the order in which they are tried: the nearest first, then from the last to the first."""
+    slots = list(range(count - 1, -1, -1))
+    return slots if near is None or near >= count else [near, *(s for s in slots if s != near)]
+
+
+def _heads(text: str) -> list[str]:
+    """What stands before the first number, the second, ..., beginning with nothing."""
+    pieces = text.split("#")
+    return ["", *("#".join(pieces[:i]) for i in range(1, len(pieces)))]
+
+
+def _near(heads: list[str], before: str) -> int | None:
+    """The last slot of the source that has the same word before it as a slot of the goal."""
+    word = _last_word(before)
+    return next((slot for slot in range(len(heads) - 2, -1, -1) if word and _last_word(heads[slot + 1]) == word), None)
+
+
+def _last_word(text: str) -> str:
+    return next((token for token in reversed(tokens(text)[-3:]) if token.isalpha()), "")
+
+
+def _some(examples: Sequence[Example]) -> Sequence[Example]:
+    """Enough of them to fit a law: both ends and some between."""
+    if len(examples) <= _ROWS:
+        return examples
+    third = _ROWS // 3
+    step = max(1, (len(examples) - 2 * third) // third)
+    return [*examples[:third], *examples[third:-third:step], *examples[-third:]]
+
+
+def _split(examples: list[Example], laws: list[Law | None]) -> list[tuple[list[Example], list[Law | None]]]:
+    """Parts of a family of which each has laws; as few and as plain as can be found.
+
+    A part holds the examples that agree in a number of the source (values whose examples have
+    a law together are put together) or in a number of the goal.
+    """
+    best: tuple[float, list[tuple[list[Example], list[Law | None]]]] | None = None
+    for side, count in (("source", len(examples[0].source)), ("target", len(examples[0].target))):
+        for slot in range(count):
+            values: dict[str, list[Example]] = {}
+            for example in examples:
+                values.setdefault((example.source if side == "source" else example.target)[slot], []).append(example)
+            if len(values) < 2 or len(values) > _CLASSES:
+                continue
+            parts = _merged(list(values.values()), laws, join=side == "source")
+            if parts is None:
+                continue
+            cost = sum(3.0 + sum(law.cost for law in own if law is not None) for _, own in parts)
+            if best is None or cost < best[0]:
+                best = (cost, parts)
+    if best is not None:
+        return best[1]
+    return [([example], _fitted([example], laws) or []) for example in examples]
+
+
+def _merged(
+    groups: list[list[Example]], laws: list[Law | None], join: bool
+) -> list[tuple[list[Example], list[Law | None]]] | None:
+    parts: list[tuple[list[Example], list[Law | None]]] = []
+    for group in groups:
+        for i, (part, _) in enumerate(parts if join else []):
+            together = _fitted(part + group, laws)
+            if together is not None:
+                parts[i] = (part + group, together)
+                break
+        else:
+            own = _fitted(group, laws)
+            if own is None:
+                return None
+            parts.append((group, own))
+    return parts
+
+
+def _fitted(examples: list[Example], laws: list[Law | None]) -> list[Law | None] | None:
+    """The laws with the open ones found on these examples alone; None where one has none."""
+    some = _some(examples)
+    out: list[Law | None] = []
+    for slot, law in enumerate(laws):
+        if law is None:
+            count = len(some[0].source)
+            law = fit([(e.source, e.target[slot]) for e in some], _order(count, None))
+            if law is None or law.kind in ("floor", "modulo"):
+                return None
+        out.append(law)
+    return out

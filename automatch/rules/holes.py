@@ -1,0 +1,216 @@
+r"""What a rule lets stand where it carries text over: from the exact texts to anything.
+
+Every option is linear to match: literal tokens, `\d+`, alternations of literals, `[^.]+`
+between literals, and at most one `.+` in a pattern (a second one only at its end, where it
+cannot fail).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from automatch.rules.tokens import Tokens, is_number
+
+_MEMBERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """One way to describe the texts of a run.
+
+    Attributes:
+        before: literal text that all of them begin with, to stand outside the group.
+        inside: pattern of the rest; "" where nothing is left.
+        after: literal text that all of them end with, to stand outside the group.
+        cost: how long it reads.
+        wild: whether it holds a `.+`.
+    """
+
+    before: str
+    inside: str
+    after: str
+    cost: float
+    wild: bool = False
+
+
+def literal(text: str) -> str:
+    """A text as a pattern for exactly this text, escaped as little as possible."""
+    return re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text).replace("\n", r"\n").replace("\0", r"\0")
+
+
+def options(contents: Sequence[Tokens], first: bool, last: bool) -> list[Hole]:
+    """Ways to describe these texts, from the most exact to the most general.
+
+    Args:
+        contents: tokens of every text, `#` for numbers; no two alike.
+        first: the run begins the key, so nothing needs to hold it on the left.
+        last: the run ends the key.
+    """
+    before, after = _common(contents)
+    cut = [content[len(before) : len(content) - len(after)] for content in contents]
+    outside = ("".join(before), "".join(after))
+    if all(not content for content in cut):
+        return [Hole(outside[0], "", outside[1], 0.08 * (len(before) + len(after)))]
+    if len(cut) == 1 and cut[0] == ("#",):
+        return [Hole(*_around(outside, r"\d+"), 0.3)]
+    found: list[Hole] = []
+    for make in (_exact, _product, _segments, _edges2, _edges, _anything):
+        made = make(cut, first and not before, last and not after)
+        if made is not None:
+            inside, cost = made
+            hole = Hole(*_around(outside, inside), cost + 0.08 * (len(before) + len(after)), ".+" in inside)
+            if all(hole.inside != other.inside for other in found):
+                found.append(hole)
+    return found
+
+
+def _around(outside: tuple[str, str], inside: str) -> tuple[str, str, str]:
+    return outside[0], inside, outside[1]
+
+
+def _common(contents: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
+    """Separators that all texts begin with, and end with; whole texts where all are the same without numbers."""
+    if len(contents) == 1 and "#" not in contents[0]:
+        return contents[0], ()
+    before: list[str] = []
+    after: list[str] = []
+    short = min(len(content) for content in contents) - 1
+    while len(before) < short and _separator(contents[0][len(before)]) and _same(contents, len(before)):
+        before.append(contents[0][len(before)])
+    while (
+        len(after) < short - len(before)
+        and _separator(contents[0][-1 - len(after)])
+        and _same(contents, -1 - len(after))
+    ):
+        after.insert(0, contents[0][-1 - len(after)])
+    return tuple(before), tuple(after)
+
+
+def _same(contents: Sequence[Tokens], at: int) -> bool:
+    return len({content[at] for content in contents}) == 1
+
+
+def _separator(token: str) -> bool:
+    return not token[0].isalnum() and token != "#"
+
+
+def _one(token: str) -> str:
+    return r"\d+" if token == "#" else literal(token)
+
+
+def _text(content: Tokens) -> str:
+    return "".join(map(_one, content))
+
+
+def _cost(content: Tokens) -> float:
+    return 0.08 * len(content)
+
+
+def _choice(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"(?:{'|'.join(texts)})"
+
+
+def _exact(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
+    """All texts, with what they share at both ends taken out of the alternation."""
+    if len(contents) > 4 * _MEMBERS:
+        return None
+    return _factored(contents), 0.35 * (len(contents) - 1) + sum(map(_cost, contents))
+
+
+def _factored(contents: list[Tokens]) -> str:
+    """An alternation of token sequences, nested where they branch."""
+    if len(contents) == 1:
+        return _text(contents[0])
+    short = min(map(len, contents))
+    start = 0
+    while start < short and _same(contents, start):
+        start += 1
+    end = 0
+    while end < short - start and _same(contents, -1 - end):
+        end += 1
+    head, tail = contents[0][:start], contents[0][len(contents[0]) - end :]
+    middles = [content[start : len(content) - end] for content in contents]
+    groups: dict[str, list[Tokens]] = {}
+    for middle in middles:
+        groups.setdefault(middle[0] if middle else "", []).append(middle)
+    branches = [_factored(group) if len(group) > 1 and key else _text(group[0]) for key, group in groups.items()]
+    branches.sort(key=lambda branch: not branch)
+    return _text(head) + _choice(branches) + _text(tail)
+
+
+def _product(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
+    """Texts of one length: place by place, whatever stands there in any of them."""
+    if len({len(content) for content in contents}) > 1:
+        return None
+    out, cost = [], 0.0
+    for column in zip(*contents, strict=True):
+        members = list(dict.fromkeys(column))
+        if len(members) > _MEMBERS or ("#" in members and len(members) > 1):
+            return None
+        out.append(_choice([_one(member) for member in members]))
+        cost += 0.08 if len(members) == 1 else 0.2 * len(members)
+    return "".join(out), cost
+
+
+def _segments(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
+    """Texts with the same number of dots: segment by segment, a name where they differ."""
+    rows = [_split(content) for content in contents]
+    if len({len(row) for row in rows}) > 1:
+        return None
+    out, cost = [], 0.0
+    for column in zip(*rows, strict=True):
+        members = list(dict.fromkeys(column))
+        if len(members) == 1:
+            out.append(_text(members[0]))
+            cost += _cost(members[0])
+        elif any(not member for member in members):
+            return None
+        elif all(len(member) == 1 and is_number(member[0]) for member in members):
+            out.append(only([member[0] for member in members]))
+            cost += 0.2 * len(members)
+        else:
+            out.append("[^.]+")
+            cost += 0.6
+    return r"\.".join(out), cost
+
+
+def _split(content: Tokens) -> list[Tokens]:
+    rows: list[list[str]] = [[]]
+    for token in content:
+        if token == ".":
+            rows.append([])
+        else:
+            rows[-1].append(token)
+    return [tuple(row) for row in rows]
+
+
+def _edges(contents: list[Tokens], first: bool, last: bool, width: int = 1) -> tuple[str, float] | None:
+    """Anything, held by the tokens next to what the rule replaces."""
+    left, right = (0 if first else width), (0 if last else width)
+    if min(map(len, contents)) <= left + right:
+        return None
+    inner = [content[left : len(content) - right] for content in contents]
+    wild = ".+" if any("." in content for content in inner) else "[^.]+"
+    heads = list(dict.fromkeys(content[:left] for content in contents))
+    tails = list(dict.fromkeys(content[len(content) - right :] for content in contents))
+    if len(heads) > _MEMBERS or len(tails) > _MEMBERS:
+        return None
+    cost = (1.2 if wild == ".+" else 0.6) + sum(0.2 * len(ends) for ends in (heads, tails) if ends[0])
+    return _factored(heads) + wild + _factored(tails), cost
+
+
+def _edges2(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
+    return _edges(contents, first, last, 3)
+
+
+def _anything(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
+    if all(content == ("#",) for content in contents):
+        return r"\d+", 0.3
+    return (".+", 1.2) if any("." in content for content in contents) else ("[^.]+", 0.6)
+
+
+def only(values: Sequence[str]) -> str:
+    """A pattern for some numbers."""
+    return _choice(sorted(dict.fromkeys(values), key=lambda value: (len(value), value)))
