@@ -61,7 +61,7 @@ class StorageRecord:
     Attributes:
         key: tells it from the other storages of the file.
         dtype: torch's word for the type of its elements; "uint8" for an untyped one.
-        itemsize: bytes of one element; 0 where several elements share a byte.
+        itemsize: bytes of one element.
         numel: how many elements it says it has.
     """
 

@@ -14,7 +14,7 @@ from automatch.reading.records import ArrayRecord, Call, Global, StorageRecord, 
 Args = tuple[Any, ...]
 LARGEST = 2**63
 
-# bytes of one element; 0 where several share a byte
+# bytes of one element of a storage
 ITEMSIZE: dict[str, int] = {
     **dict.fromkeys(("bool", "uint8", "int8", "quint8", "qint8"), 1),
     **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
@@ -23,9 +23,11 @@ ITEMSIZE: dict[str, int] = {
     **dict.fromkeys(("float32", "int32", "uint32", "qint32", "complex32"), 4),
     **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
     "complex128": 16,
-    **dict.fromkeys(("quint4x2", "quint2x4", "bits4x2", "bits2x4", "bits1x8"), 0),
-    **dict.fromkeys((f"{sign}{bits}" for sign in ("int", "uint") for bits in range(1, 8)), 0),
+    **dict.fromkeys(("quint4x2", "quint2x4", "bits4x2", "bits2x4", "bits1x8"), 1),
+    **dict.fromkeys((f"{sign}{bits}" for sign in ("int", "uint") for bits in range(1, 8)), 1),
 }
+# how many elements of a tensor share one element of its storage
+PACKED = {"quint4x2": 2, "quint2x4": 4}
 DTYPE_ALIASES = {"half": "float16", "float": "float32", "double": "float64", "long": "int64", "int": "int32"}
 STORAGES: dict[str, str] = {
     "DoubleStorage": "float64",
@@ -59,8 +61,6 @@ HARMLESS = frozenset(
         "torch.nn.parameter.Parameter",
         "torch.serialization._get_layout",
         "_codecs.encode",
-        "builtins.set",
-        "builtins.frozenset",
         "builtins.bytearray",
         "builtins.complex",
         "builtins.slice",
@@ -127,12 +127,11 @@ def _view(storage: object, offset: Any, size: Any, stride: Any, dtype: str | Non
             raise ValueError("a tensor has a size or stride that is no whole number >= 0")
         last += (d - 1) * s
         empty = empty or d == 0
-    itemsize = storage.itemsize
     if dtype is None:
-        dtype = storage.dtype
-    elif dtype != storage.dtype:
+        dtype, itemsize = storage.dtype, storage.itemsize
+    else:
         itemsize = ITEMSIZE[dtype]
-    if itemsize and not empty and (last + 1) * itemsize > storage.numel * storage.itemsize:
+    if not empty and (last // PACKED.get(dtype, 1) + 1) * itemsize > storage.numel * storage.itemsize:
         raise ValueError(f"a tensor of shape {list(size)} reaches beyond its storage")
     return TensorRecord(size, dtype, None if empty else (storage.key, offset, size, stride, dtype))
 
@@ -211,6 +210,13 @@ def _size(args: Args) -> tuple[Any, ...]:
     return tuple(args[0]) if args else ()
 
 
+def _members(kind: str, args: Args) -> Call:
+    values = args[0] if args else []
+    if not isinstance(values, (list, tuple)):
+        raise ValueError(f"a {kind} is made from something else than a list")
+    return Call(Global("builtins", kind, harmless=True), members=list(values))
+
+
 def _reconstructor(args: Args) -> Call:
     return Call(args[0], args[1:])
 
@@ -255,6 +261,8 @@ DESCRIBE: dict[str, Callable[[Args], object]] = {
     "collections.defaultdict": lambda _: {},
     "collections.Counter": _dict,
     "builtins.dict": _dict,
+    "builtins.set": lambda args: _members("set", args),
+    "builtins.frozenset": lambda args: _members("frozenset", args),
     "builtins.list": lambda args: list(args[0]) if args else [],
     "copyreg._reconstructor": _reconstructor,
     "numpy.core.multiarray._reconstruct": lambda _: ArrayRecord((), "object"),

@@ -49,8 +49,12 @@ Span = tuple[int, int]
 
 
 def accepts(file: File) -> bool:
-    """Whether a JSON object begins behind the 8 bytes of the length, whatever that length says."""
-    return file.head[8:72].lstrip(BLANKS)[:1] == b"{" and file.head[:1] not in (b"{", b"<")
+    """Whether a JSON object begins behind the 8 bytes of the length, whatever that length says.
+
+    Eight printable characters are no length but the beginning of a text.
+    """
+    length, header = file.head[:8], file.head[8:72]
+    return header.lstrip(BLANKS)[:1] == b"{" and not all(32 <= byte < 127 or byte in BLANKS for byte in length)
 
 
 def read(file: File, context: Context) -> Found:

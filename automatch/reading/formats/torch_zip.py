@@ -104,7 +104,7 @@ class _Storages:
         member = self._members.get(f"{self._root}data/{key}")
         if member is None:
             raise ValueError(f"storage {key[:40]!r} has no record in the archive")
-        if record.itemsize and member.size != record.numel * record.itemsize:
+        if member.size != record.numel * record.itemsize:
             raise ValueError(
                 f"storage {key[:40]!r} should have {record.numel * record.itemsize} bytes, its record has {member.size}"
             )
