@@ -54,7 +54,7 @@ def induce(
         key that serves two model keys by different operations) it names.
     """
     demands = demands_of(matches, checkpoint_keys, model_keys, mismatched)
-    cells = cells_of(demand for demand in demands.wanted if plain(demand.source) and all(map(_plain, demand.goals)))
+    cells = cells_of(demand for demand in demands.wanted if _readable(demand))
     groups = _groups([align(cell, number) for number, cell in enumerate(cells)])
     probes = _sample(cells, demands)
     rules: list[Rule] = []
@@ -71,8 +71,9 @@ def induce(
     return RuleSet(tuple(_counted(rules, checkpoint_keys)), demands.tied)
 
 
-def _plain(goal: str) -> bool:
-    return plain(goal.replace(BY, ""))
+def _readable(demand: Demand) -> bool:
+    """Whether keys and goals hold no reserved characters (the marks of the demand itself apart)."""
+    return all(map(plain, demand.keys)) and all(plain(goal.replace(BY, "")) for goal in demand.goals)
 
 
 def _groups(aligned: Sequence[Aligned]) -> list[Group]:
@@ -96,7 +97,7 @@ def _sample(cells: Sequence[Cell], demands: Demands) -> dict[str, Probe]:
         for key in _some(keys):
             probes[key] = Probe(key, None, number)
     for demand in demands.wanted:
-        if not plain(demand.source) or not all(map(_plain, demand.goals)):
+        if not _readable(demand):
             for key in demand.keys:
                 probes[key] = Probe(key, demand, -1 - len(probes))
     return probes
