@@ -84,6 +84,9 @@ def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None) -
         InputError: a file cannot be used, two keys would become one, or no rule takes any key.
     """
     spec = read_checkpoint(source, at=at)
+    if len(spec.files) != 1:
+        raise InputError(f"{source}: {len(spec.files)} files; only a single file can be rewritten, do it shard by shard")
+    source = Path(spec.files[0])
     refuse_same_file(source, target)
     writer = _writer(source, target, spec)
     moves = {key: rules.move(key) for key in spec.keys}
@@ -106,12 +109,12 @@ def _writer(source: Path, target: Path, spec: StateDictSpec) -> Writer:
     """The writer for the source's format; an output name that promises another format is refused.
 
     Raises:
-        InputError: the source is more than one file, holds no tensors, or the output name does not fit.
+        InputError: the source is of a kind that nobody writes, or the output name does not fit.
     """
-    writer = None if source.is_dir() else next((w for w in WRITERS if w.accepts(source)), None)
+    writer = next((w for w in WRITERS if w.accepts(source)), None)
     if writer is None:
         raise InputError(
-            f"{source}: read as {spec.origin}; only a single safetensors file or a file of torch.save can be rewritten"
+            f"{source}: read as {spec.origin}; only a safetensors file or a file of torch.save can be rewritten"
         )
     other = next((w for w in WRITERS if w is not writer and target.suffix in w.suffixes), None)
     if other is not None:

@@ -54,7 +54,7 @@ def _from_files(spec: StateDictSpec) -> dict[str, Any]:
             document = load_document(path)
             found.update(at_path(document, locate(document, spec.at, str(path))))
         else:
-            raise InputError(f"{path}: read as {spec.origin}, which holds no values to load; give the checkpoint itself")
+            raise InputError(f"{path}: read as {spec.origin}, which gives no values; give the checkpoint itself")
     return found
 
 

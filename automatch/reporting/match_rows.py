@@ -172,7 +172,9 @@ def _evidence(members: Sequence[Match]) -> str:
 def _alternatives(members: Sequence[Match], full: bool) -> str:
     """Alternatives of the first member, and that the others have as many."""
     keys = [printable(key) for key in members[0].alternatives]
+    if not keys:
+        return "nothing else, but the evidence is weak"
     shown = keys if full else keys[:3]
     more = [f"{len(keys) - len(shown)} more"] if len(keys) > len(shown) else []
-    text = ", ".join([*shown, *more]) or "nothing, but the evidence is weak"
-    return text if len(members) == 1 else f"{text} (first row of {len(members)})"
+    text = ", ".join([*shown, *more])
+    return text if len(members) == 1 else f"{text} (for the first of {len(members)})"
