@@ -243,7 +243,7 @@ def _is_block(node: Node | None) -> bool:
 
 def plausible(evidence: Evidence) -> bool:
     """May a pair be believed at all? What merely fits and is left over is no evidence."""
-    if evidence.name * evidence.trust_names < -0.15:
+    if evidence.name < -0.1 and evidence.contradiction:
         return False
     if evidence.intact:
         return True
@@ -350,44 +350,74 @@ class _Taken:
 class _Coherence:
     """Do two left-over leaves lie in modules that belong together?
 
-    The nearest module around each that holds matched leaves is looked at: some of the matches
-    must lead from the one into the other. Lists are no such modules, and whole blocks are free:
-    they may have been regrouped.
+    The nearest module around a leaf that holds matched leaves is its home. The partners of those
+    leaves span a region on the other side, and there the leaf's own partner must be. Lists and
+    the whole scope are no homes, and whole blocks are free: they may have been regrouped.
     """
 
     def __init__(
         self, source: Tree, target: Tree, a: Node, b: Node, done: Sequence[Found], at_a: dict[int, int], at_b: dict[int, int]
     ) -> None:
         self._trees, self._tops, self._at = (source, target), (a, b), (at_a, at_b)
-        self._partner = [-1] * (a.end - a.start)
-        self._used = (bytearray(a.end - a.start), bytearray(b.end - b.start))
+        self._partners = ([-1] * (a.end - a.start), [-1] * (b.end - b.start))
         for i, j, _ in done:
-            self._partner[i] = j
-            self._used[0][i] = self._used[1][j] = 1
-        self._around: tuple[dict[int, tuple[int, int] | None], dict[int, tuple[int, int] | None]] = ({}, {})
-
-    def _home(self, which: int, leaf: Leaf) -> tuple[int, int] | None:
-        """Span of the nearest module with matched leaves; None where that is a list or the whole scope."""
-        at = self._at[which][id(leaf)]
-        cache = self._around[which]
-        if at not in cache:
-            top, tree = self._tops[which], self._trees[which]
-            node: Node | None = tree.node_of[tree.order[top.start + at]]
-            span: tuple[int, int] | None = None
-            untouched = node
-            while node is not None and node is not top:
-                lo, hi = node.start - top.start, node.end - top.start
-                if 1 in self._used[which][lo:hi]:
-                    span = None if node.is_list or _is_block(untouched) else (lo, hi)
-                    break
-                untouched = node
-                node = node.parent
-            cache[at] = span
-        return cache[at]
+            self._partners[0][i] = j
+            self._partners[1][j] = i
+        self._regions: tuple[dict[int, tuple[int, int] | None], dict[int, tuple[int, int] | None]] = ({}, {})
 
     def __call__(self, mine: Leaf, theirs: Leaf) -> bool:
-        home_a, home_b = self._home(0, mine), self._home(1, theirs)
-        if home_a is None or home_b is None:
-            return True
-        lo, hi = home_b
-        return any(lo <= self._partner[i] < hi for i in range(*home_a))
+        at = (self._at[0][id(mine)], self._at[1][id(theirs)])
+        for which in (0, 1):
+            region = self._region(which, at[which])
+            if region is not None and not region[0] <= at[1 - which] < region[1]:
+                return False
+        return True
+
+    def _region(self, which: int, at: int) -> tuple[int, int] | None:
+        cache = self._regions[which]
+        if at not in cache:
+            cache[at] = self._find(which, at)
+        return cache[at]
+
+    def _find(self, which: int, at: int) -> tuple[int, int] | None:
+        top, tree = self._tops[which], self._trees[which]
+        node: Node | None = tree.node_of[tree.order[top.start + at]]
+        untouched = node
+        while node is not None and node is not top:
+            low, high = node.start - top.start, node.end - top.start
+            partners = [p for p in self._partners[which][low:high] if p >= 0]
+            if partners:
+                if node.is_list or _is_block(untouched):
+                    return None
+                if _is_module(node):
+                    return self._span(1 - which, partners, 0)
+                parts = sum(
+                    any(p >= 0 for p in self._partners[which][c.start - top.start : c.end - top.start]) for c in node.children
+                )  # fmt: skip
+                return self._span(1 - which, partners, 1 if parts > 1 else 2)
+            untouched, node = node, node.parent
+        return None
+
+    def _span(self, which: int, partners: Sequence[int], up: int) -> tuple[int, int]:
+        """The smallest node of a side around the partners.
+
+        `up` 0: the module itself. 1: the container they share. 2: the container above the one
+        part that they are (only one part of the home has been matched, so the home is larger).
+        """
+        top, tree = self._tops[which], self._trees[which]
+        low, high = min(partners) + top.start, max(partners) + top.start
+        node = tree.node_of[tree.order[low]]
+        while node is not top and node.parent is not None and not (node.children and node.end > high):
+            node = node.parent
+        if up == 2 and node is not top and node.parent is not None and not _is_module(node):
+            node = node.parent
+        if up:
+            node = _container(node, top)
+        return node.start - top.start, node.end - top.start
+
+
+def _container(node: Node, top: Node) -> Node:
+    """Up past modules, lists and wrappers to a node that holds different parts."""
+    while node is not top and node.parent is not None and (node.is_list or len(node.children) < 2 or _is_module(node)):
+        node = node.parent
+    return node

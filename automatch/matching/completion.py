@@ -14,7 +14,7 @@ from automatch.matching.units import Evidence, role_of
 
 Found = tuple[Leaf, Leaf, Evidence]
 
-_TIED_SERVED = frozenset({"embedding", "token", "head", "shared", "decoder"})
+_TIED_SERVED = frozenset({"embedding", "token", "shared"})
 _TIED_MODEL = frozenset({"head", "embedding", "token", "decoder"})
 
 
@@ -38,7 +38,7 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         other = counts[leaf.raw][0]
         if id(other) not in partner or other.ops:
             continue
-        if _concepts(leaf, names) & _TIED_MODEL and _concepts(partner[id(other)], names) & _TIED_SERVED:
+        if _concepts(leaf, names) & _TIED_MODEL and _concepts(other, names) & _TIED_SERVED:
             out.append((other, leaf, Evidence(level="tied")))
             tied_modules[leaf.path[:-1]] = other
     vocabulary = {leaf.raw[0] for _, leaf, _ in out}

@@ -89,9 +89,10 @@ class Names:
                 total += weight
                 gained += weight * max(self.alike(word, other) for other in theirs)
         score = gained / total if total else 0.0
-        return max(-1.0, score - self._contradiction(a, b))
+        return max(-1.0, score - self.contradiction(a, b))
 
-    def _contradiction(self, a: Sequence[Word], b: Sequence[Word]) -> float:
+    def contradiction(self, a: Sequence[Word], b: Sequence[Word]) -> float:
+        """How much two paths name things that exclude each other (0: not at all)."""
         exclusive = self.lexicon.exclusive
         if not exclusive:
             return 0.0

@@ -68,6 +68,7 @@ class Evidence:
         exact: shapes are equal as stored.
         trust_names: how well names explain the undisputed modules of the scope.
         trust_order: how well order does.
+        contradiction: the names speak of things that exclude each other.
         level: how the pair was found ("unit", "name", "tied", "pin").
         free: how many unmatched tensors of the scope would fit one of the two.
     """
@@ -85,6 +86,7 @@ class Evidence:
     exact: bool = True
     trust_names: float = 1.0
     trust_order: float = 1.0
+    contradiction: bool = False
     level: str = "unit"
     free: int = 0
 
@@ -226,6 +228,11 @@ class _Table:
     trust_names: float
     trust_order: float
     sequence: float
+    names: Names
+
+    def against(self, i: int, j: int) -> bool:
+        """Do the two names exclude each other?"""
+        return self.names.contradiction(self.source[i].words, self.target[j].words) > 0
 
     def score(self, i: int, j: int) -> float:
         fit = self.fits[i, j][1]
@@ -263,7 +270,7 @@ def _tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> _Table:
     learnt = {(i, j): ctx.learnt(source[i].path, target[j].path) for i, j in fits}
     exact = {k: sum(_exact(m, t) for m, t in pairs) / len(pairs) for k, (pairs, _) in fits.items()}
     trust_names, trust_order = _trust(source, target, fits, name, ctx)
-    return _Table(source, target, fits, name, order, learnt, exact, trust_names, trust_order, sequence)
+    return _Table(source, target, fits, name, order, learnt, exact, trust_names, trust_order, sequence, ctx.names)
 
 
 def _order(
@@ -429,7 +436,7 @@ def _explain(table: _Table, chosen: Mapping[int, int], intact: bool) -> list[Pai
         a, b = table.source[i], table.target[j]
         evidence = Evidence(
             fit, table.name[i, j], table.order[i, j], margins[0], margins[1], margins[2], rivals, table.sequence, intact,
-            table.learnt[i, j], table.exact[i, j] == 1.0, table.trust_names, table.trust_order, "unit", free,
+            table.learnt[i, j], table.exact[i, j] == 1.0, table.trust_names, table.trust_order, table.against(i, j), "unit", free,
         )  # fmt: skip
         out += [Pair(m, t, evidence) for m, t in pairs]
     return out
