@@ -162,9 +162,13 @@ def _range(confidences: Iterable[float]) -> str:
 
 
 def _evidence(members: Sequence[Match]) -> str:
-    """The reasons of the members; those that differ in numbers only are said once, with the first one's numbers."""
-    reasons = {NUMBERS.sub("", match.reason): match.reason for match in reversed(members) if match.reason}
-    first, *others = list(reasons.values())[::-1] or [""]
+    """The reasons of the members; those that differ in numbers only are said once, with N for the numbers."""
+    reasons: dict[str, str] = {}
+    for match in members:
+        general = NUMBERS.sub("N", match.reason)
+        if match.reason and reasons.setdefault(general, match.reason) != match.reason:
+            reasons[general] = general
+    first, *others = list(reasons.values()) or [""]
     text = " / ".join([first, *others[:1]])
     return printable(text if len(others) < 2 else f"{text} / {len(others) - 1} more")
 

@@ -91,11 +91,18 @@ def _changed(before: Components, middles: list[Components], after: Components, s
 
 
 def _joined(sides: Sequence[Components], sign: str) -> str:
-    """Keys side by side, the middle ones left out where there are many."""
-    texts = [".".join(side) for side in sides]
+    """Keys side by side, what they share written once, the middle ones left out where there are many."""
+    if len(sides) == 1:
+        return ".".join(sides[0])
+    head = _shared(sides)
+    tail = _shared([side[head:][::-1] for side in sides])
+    texts = [".".join(side[head : len(side) - tail]) for side in sides]
     if len(texts) > MOST_TERMS:
         texts = [texts[0], f"{len(texts) - 2} more", texts[-1]]
-    return sign.join(texts)
+    terms = sign.join(texts)
+    if not head and not tail:
+        return terms
+    return ".".join((*sides[0][:head], "{" + terms + "}", *sides[0][len(sides[0]) - tail :]))
 
 
 def _shared(sides: Sequence[Components]) -> int:

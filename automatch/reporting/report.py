@@ -11,6 +11,7 @@ from automatch.reporting.printable import printable
 from automatch.reporting.rule_lines import rule_lines
 from automatch.spec import StateDictSpec
 
+LEGEND = "{1..2;1..3}: one range for each value of the number before it"
 # Sections are cut to this many rows unless the full report is asked for.
 MOST_ROWS = 40
 
@@ -50,6 +51,7 @@ def report(comparison: Comparison, full: bool = False) -> tuple[Section, ...]:
     sections = (
         Section(lines=(_verdict(comparison),), tone="good" if comparison.complete else "bad"),
         _sides(comparison),
+        _notes(comparison),
         _matches(comparison, layout),
         _ambiguous(comparison, layout),
         _mismatched(comparison, layout),
@@ -71,14 +73,19 @@ def _sides(comparison: Comparison) -> Section:
 
     def row(side: str, spec: StateDictSpec) -> tuple[str, ...]:
         place = f"{spec.origin}, at {spec.at}" if spec.at else spec.origin
-        return side, printable(spec.name), f"{len(spec)} keys", printable(place)
+        return side, printable(spec.name), _count(len(spec)), printable(place)
 
-    notes = (*comparison.checkpoint.notes, *comparison.model.notes, *comparison.assignment.notes)
     rows = (
         row("checkpoint (what the file has)", comparison.checkpoint),
         row("model (what the code wants)", comparison.model),
     )
-    return Section(columns=("side", "name", "holds", "read as"), rows=rows, lines=tuple(map(printable, notes)))
+    return Section(columns=("side", "name", "holds", "read as"), rows=rows)
+
+
+def _notes(comparison: Comparison) -> Section:
+    """What the readers and the matching want the user to know."""
+    notes = (*comparison.checkpoint.notes, *comparison.model.notes, *comparison.assignment.notes)
+    return Section("notes", lines=tuple(map(printable, notes)))
 
 
 def _matches(comparison: Comparison, layout: Layout) -> Section:
@@ -87,7 +94,9 @@ def _matches(comparison: Comparison, layout: Layout) -> Section:
     served = sum(len(match.model_keys) for match in sure)
     title = f"matches: {served} of {len(comparison.model)} model keys are served"
     columns = ("keys", "op", "confidence", "checkpoint => model", "evidence")
-    return Section(title, columns if sure else (), match_rows(sure, layout), tone="good" if sure else "bad")
+    rows = match_rows(sure, layout)
+    legend = (LEGEND,) if not layout.full and any(";" in row[3] for row in rows) else ()
+    return Section(title, columns if sure else (), rows, legend, tone="good" if sure else "bad")
 
 
 def _ambiguous(comparison: Comparison, layout: Layout) -> Section:

@@ -96,6 +96,8 @@ def test_shared_weights_go_to_many() -> None:
 def test_joined_tensors_stand_side_by_side() -> None:
     items = [(*(f"l.{i}.{part}.w" for part in "qkv"), f"l.{i}.qkv.w") for i in range(4)]
     assert texts(items, sources=3) == ["l.{0..3}.{q + k + v => qkv}.w"]
+    moved = [(*(f"l.{i}.a.{part}.w" for part in "qkv"), f"b.{i}.qkv.w") for i in range(4)]
+    assert texts(moved, sources=3) == ["{l.{0..3}.a.{q + k + v} => b.{0..3}.qkv}.w"]
 
 
 def test_a_prefix_that_goes() -> None:
