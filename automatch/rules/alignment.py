@@ -7,13 +7,15 @@ differ only in what they carry over; one rule can serve them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from automatch.rules.arithmetic import Law
 from automatch.rules.cells import Cell
 from automatch.rules.demands import Channel
-from automatch.rules.tokens import BY, PART, Tokens, is_word
+from automatch.rules.tokens import BY, PART, Tokens, is_word, tokens
+
+_MOST_SPLITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,40 @@ def align(cell: Cell, number: int) -> Aligned:
             if one is not None and goal_copies[i] is None and one.kind != "const":
                 calculated.update(slots[s] for s in one.slots)
     return _skeleton(cell, number, slots, copies, pieces_laws, calculated)
+
+
+def loosened(skeleton: Skeleton) -> Skeleton:
+    """A skeleton without the literal texts that the source loses."""
+    return replace(skeleton, elements=tuple(e if e in ("", "#", PART, BY) else "?" for e in skeleton.elements))
+
+
+def split_words(aligned: Aligned) -> list[Aligned]:
+    """The cell read anew with a lost word cut where part of it comes back in a goal.
+
+    `query` becomes `to_q`, `wq` becomes `q_proj`: with `q` read as a token of its own, the
+    words for queries, keys and values have one skeleton.
+    """
+    cell, lost = aligned.cell, []
+    for element, (start, end) in zip(aligned.skeleton.elements, aligned.spans, strict=True):
+        if element not in ("", "#", PART, BY):
+            lost += [at for at in range(start, end) if is_word(cell.source[at]) and len(cell.source[at]) > 1]
+    gained = {
+        token for piece in aligned.skeleton.pieces for item in piece if isinstance(item, str) for token in tokens(item)
+    }
+    out = []
+    for at in lost:
+        word = cell.source[at]
+        for part in gained:
+            if part == word:
+                continue
+            if word.startswith(part):
+                cut = (part, word[len(part) :])
+            elif word.endswith(part):
+                cut = (word[: -len(part)], part)
+            else:
+                continue
+            out.append(align(replace(cell, source=(*cell.source[:at], *cut, *cell.source[at + 1 :])), aligned.number))
+    return out[:_MOST_SPLITS]
 
 
 def _slots(source: Tokens) -> list[int]:

@@ -6,7 +6,7 @@ taken. Numbers are compared as text, so `007` is never taken for 7.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -47,7 +47,7 @@ class Law:
         odd = sum(1 for f in self.factors if f != 1) + (self.factor != 1) + (self.shift != 0) + len(self.slots)
         return plain + (0.3 * odd if self.kind not in ("const", "copy") else 0.0)
 
-    def value(self, numbers: Sequence[str]) -> str:
+    def value(self, numbers: Mapping[int, str] | Sequence[str]) -> str:
         """The number that the law gives, as text."""
         if self.kind == "const":
             return self.text

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from automatch.rules.alignment import Aligned, Skeleton
 from automatch.rules.arithmetic import Law
 from automatch.rules.demands import Channel
-from automatch.rules.holes import Hole, literal, only, options
+from automatch.rules.holes import Hole, bare, literal, only, options
 from automatch.rules.linear import linear
 from automatch.rules.replacement import quote
 from automatch.rules.rule import Rule
@@ -51,11 +51,17 @@ class Shape:
 
 
 class Group:
-    """Cells of one skeleton, and the rules that serve them."""
+    """Cells of one skeleton, and the rules that serve them.
+
+    The literal texts that the source loses may differ from cell to cell; they become an
+    alternation.
+    """
 
     def __init__(self, members: Sequence[Aligned]) -> None:
         self.members = tuple(members)
         self.skeleton: Skeleton = members[0].skeleton
+        count = len(self.skeleton.elements)
+        self._lost = [list(dict.fromkeys(m.skeleton.elements[at] for m in members)) for at in range(count)]
 
     def shape(self, pinned: frozenset[tuple[int, int]] = frozenset()) -> Shape:
         """The cheapest description with these numbers restricted to the values seen."""
@@ -88,7 +94,7 @@ class Group:
 
     def candidate(self, shape: Shape) -> Candidate | None:
         """The rule of a description; None where it would not be linear to match."""
-        used = {i for piece in self.skeleton.pieces for item in piece for i in _used(item)}
+        used = {i for piece in self.skeleton.pieces for item in piece for i in _used(item)} - self._fixed(shape)
         names = self._names(shape, used)
         pattern: list[str] = []
         cost = BASE_COST
@@ -101,13 +107,14 @@ class Group:
             elif element == BY:
                 pattern.append(rf"(?P<{name}>\d+)")
             elif not shape.holes[at]:
-                pattern.append(literal(element))
-                cost += 0.05 * len(element)
+                pattern.append(_grouped("|".join(map(literal, self._lost[at]))))
+                cost += sum(0.05 * len(text) for text in self._lost[at]) + 0.2 * (len(self._lost[at]) - 1)
             else:
                 hole = shape.holes[at][shape.chosen[at]]
-                inside = f"(?P<{name}>{hole.inside})" if name and hole.inside else _grouped(hole.inside)
+                inside = f"(?P<{name}>{bare(hole.inside)})" if name and hole.inside else _grouped(hole.inside)
                 pattern.append(literal(hole.before) + inside + literal(hole.after))
-                texts[at] = quote(hole.before) + (f"{{{name}}}" if hole.inside else "") + quote(hole.after)
+                inner = f"{{{name}}}" if name and hole.inside else hole.inside
+                texts[at] = quote(hole.before) + inner + quote(hole.after)
                 cost += hole.cost
         text = "".join(pattern)
         if not linear(text):
@@ -129,7 +136,9 @@ class Group:
                 if isinstance(item, int):
                     out.append(texts[item])
                 elif isinstance(item, Law):
-                    out.append(f"{{{item.text_with(whole)}}}")
+                    fixed = [texts[slot] for slot in item.slots if slot not in names]
+                    known = {slot: texts[slot] for slot in item.slots}
+                    out.append(item.value(known) if fixed else f"{{{item.text_with(whole)}}}")
                 else:
                     out.append(quote(item).replace(BY, f"{{{by}}}"))
             goals.append("".join(out))
@@ -166,6 +175,16 @@ class Group:
                 rest = hole.inside == ".+" and at == len(self.skeleton.elements) - 1 and not hole.after
                 names[at] = "rest" if rest else next(numbers if number else words, f"g{at}")
         return names
+
+    def _fixed(self, shape: Shape) -> set[int]:
+        """Numbers that have one value only, so that the pattern needs no group for them."""
+        fixed = {
+            at
+            for at, element in enumerate(self.skeleton.elements)
+            if element == "#" and shape.holes[at][shape.chosen[at]].inside.isdigit()
+        }
+        laws = [item for piece in self.skeleton.pieces for item in piece if isinstance(item, Law)]
+        return {at for at in fixed if all(fixed.issuperset(law.slots) for law in laws if at in law.slots)}
 
     def _options(self, at: int, pinned: frozenset[tuple[int, int]]) -> list[Hole]:
         element = self.skeleton.elements[at]

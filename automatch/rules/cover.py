@@ -60,24 +60,34 @@ class Cover:
 
     def rules(self, groups: Sequence[Group]) -> list[Rule]:
         """The rules, in the order in which they are asked."""
-        bad = self._bad_at_first()
+        bad, taken = self._bad_at_first(), 0
         pool = [scored for group in groups for scored in self._explore(group)]
         chosen: list[_Scored] = []
         while bad:
-            best, gain = None, 0.0
-            for scored in pool:
-                after = bad & ~scored.right | scored.wrong
-                if after.bit_count() >= bad.bit_count() and self._weight(after) >= self._weight(bad):
-                    continue
-                own = self._weight(bad) - self._weight(after) - scored.candidate.cost
-                if best is None or own > gain:
-                    best, gain = scored, own
-            if best is None or gain < -BASE_COST:
-                best = self._literal(bad)
-            chosen.insert(0, best)
-            bad = bad & ~best.right | best.wrong
+            best, after, front = self._best(pool, bad, taken)
+            if best is None:
+                best, front = self._literal(bad), True
+                after = bad & ~best.right
+            chosen.insert(0 if front else len(chosen), best)
+            bad, taken = after, taken | best.right | best.wrong
             pool += self._around(groups, bad)
         return [scored.candidate.rule for scored in self._pruned(chosen)]
+
+    def _best(self, pool: Sequence[_Scored], bad: int, taken: int) -> tuple[_Scored | None, int, bool]:
+        """The rule that gains most, what is wrong after it, and whether it goes to the front or the end."""
+        best: tuple[_Scored | None, int, bool] = (None, bad, True)
+        gain, weight = -BASE_COST, self._weight(bad)
+        for scored in pool:
+            if not scored.right & bad:
+                continue
+            for front in (False, True):
+                reach = -1 if front else ~taken
+                after = bad & ~(scored.right & reach) | scored.wrong & reach
+                left = self._weight(after)
+                own = weight - left - scored.candidate.cost
+                if left < weight and own > gain:
+                    best, gain = (scored, after, front), own
+        return best
 
     def _bad_at_first(self) -> int:
         bad = 0

@@ -25,14 +25,12 @@ class Hole:
         inside: pattern of the rest; "" where nothing is left.
         after: literal text that all of them end with, to stand outside the group.
         cost: how long it reads.
-        wild: whether it holds a `.+`.
     """
 
     before: str
     inside: str
     after: str
     cost: float
-    wild: bool = False
 
 
 def literal(text: str) -> str:
@@ -56,13 +54,16 @@ def options(contents: Sequence[Tokens], first: bool, last: bool) -> list[Hole]:
     if len(cut) == 1 and cut[0] == ("#",):
         return [Hole(*_around(outside, r"\d+"), 0.3)]
     found: list[Hole] = []
-    for make in (_exact, _product, _segments, _edges2, _edges, _anything):
+    for make in (_exact, _product, _segments, _edges2, _edges, _ends, _head, _tail, _anything):
         made = make(cut, first and not before, last and not after)
         if made is not None:
             inside, cost = made
-            hole = Hole(*_around(outside, inside), cost + 0.08 * (len(before) + len(after)), ".+" in inside)
-            if all(hole.inside != other.inside for other in found):
-                found.append(hole)
+            cost += 0.08 * (len(before) + len(after))
+            same = next((i for i, other in enumerate(found) if other.inside == inside), None)
+            if same is None:
+                found.append(Hole(*_around(outside, inside), cost))
+            elif cost < found[same].cost:
+                found[same] = Hole(*_around(outside, inside), cost)
     return found
 
 
@@ -205,12 +206,55 @@ def _edges2(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float
     return _edges(contents, first, last, 3)
 
 
+def _head(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
+    """A few beginnings up to the first separator, then anything."""
+    return _some_segments(contents, head=True, tail=False) if first else None
+
+
+def _tail(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
+    """Anything, then a few endings from the last separator."""
+    return _some_segments(contents, head=False, tail=True) if last else None
+
+
+def _ends(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
+    """A few beginnings, anything, a few endings."""
+    return _some_segments(contents, head=True, tail=True) if first and last else None
+
+
+def _some_segments(contents: list[Tokens], head: bool, tail: bool) -> tuple[str, float] | None:
+    rows = [_split(content) for content in contents]
+    if min(map(len, rows)) <= head + tail:
+        return None
+    heads = list(dict.fromkeys(row[0] for row in rows)) if head else []
+    tails = list(dict.fromkeys(row[-1] for row in rows)) if tail else []
+    if max(len(heads), len(tails)) > _MEMBERS or () in heads + tails:
+        return None
+    inside = (_factored(heads) + r"\." if head else "") + ".+" + (r"\." + _factored(tails) if tail else "")
+    return inside, 1.2 + sum(0.2 + 0.2 * len(ends) for ends in (heads, tails) if ends)
+
+
 def _anything(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
-    if all(content == ("#",) for content in contents):
-        return r"\d+", 0.3
+    if all(len(content) == 1 and is_number(content[0]) for content in contents):
+        return None
     return (".+", 1.2) if any("." in content for content in contents) else ("[^.]+", 0.6)
 
 
 def only(values: Sequence[str]) -> str:
     """A pattern for some numbers."""
     return _choice(sorted(dict.fromkeys(values), key=lambda value: (len(value), value)))
+
+
+def bare(inside: str) -> str:
+    """A pattern without the `(?:...)` around all of it, for a place that has parentheses of its own."""
+    if not inside.startswith("(?:") or not inside.endswith(")"):
+        return inside
+    depth, at = 0, 0
+    while at < len(inside):
+        if inside[at] == "\\":
+            at += 1
+        elif inside[at] in "()":
+            depth += 1 if inside[at] == "(" else -1
+            if depth == 0 and at < len(inside) - 1:
+                return inside
+        at += 1
+    return inside[3:-1]

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from automatch.matching.assignment import Match, Mismatch
-from automatch.rules.alignment import Aligned, Skeleton, align
+from automatch.rules.alignment import Aligned, Skeleton, align, loosened, split_words
 from automatch.rules.candidates import Group
 from automatch.rules.cells import Cell, cells_of
 from automatch.rules.cover import Cover, Probe, literal_candidate
@@ -77,10 +77,17 @@ def _readable(demand: Demand) -> bool:
 
 
 def _groups(aligned: Sequence[Aligned]) -> list[Group]:
-    by_skeleton: dict[Skeleton, list[Aligned]] = {}
+    """Cells that one rule may serve: of one skeleton, or of skeletons that differ in what is lost."""
+    strict: dict[Skeleton, list[Aligned]] = {}
+    loose: dict[Skeleton, list[Aligned]] = {}
     for one in aligned:
-        by_skeleton.setdefault(one.skeleton, []).append(one)
-    return [Group(members) for members in by_skeleton.values()]
+        strict.setdefault(one.skeleton, []).append(one)
+        loose.setdefault(loosened(one.skeleton), []).append(one)
+        for other in split_words(one):
+            loose.setdefault(loosened(other.skeleton), []).append(other)
+    skeletons = {one.number: one.skeleton for one in aligned}
+    unions = [own for own in loose.values() if len({skeletons[one.number] for one in own}) > 1]
+    return [Group(members) for members in (*strict.values(), *unions)]
 
 
 def _sample(cells: Sequence[Cell], demands: Demands) -> dict[str, Probe]:
