@@ -8,10 +8,10 @@ from functools import lru_cache
 _INNER_INDEX = re.compile(r"[_-](\d+)[_-]")
 _WORDS = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 _STEM_INDEX = re.compile(r"(.*?[^\d])(\d+)$")
-_ROLE_TAIL = re.compile(r"(.+)_(weight|bias)$")
+_ROLE_TAIL = re.compile(r"(.+)_(weights?|bias)$")
 
 ROLES = frozenset(
-    "weight bias running_mean running_var num_batches_tracked kernel gamma beta scale moving_mean moving_variance "
+    "weight weights bias running_mean running_var num_batches_tracked kernel gamma beta scale moving_mean moving_variance "
     "mean var w b g offset weight_g weight_v original0 original1 weight_orig weight_u lora_A lora_B "
     "qweight qzeros scales".split()
 )

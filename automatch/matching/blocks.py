@@ -111,7 +111,7 @@ class Solver:
         context = self.context
         if done:
             coherence = _Coherence(self.source.tree, self.target.tree, a, b, done, at_a, at_b)
-            context = replace(context, coherent=coherence)
+            context = replace(context, astray=coherence)
         out: list[Found] = []
         top_a, top_b = len(a.tokens()), len(b.tokens())
         for pair in assign_units(sides[0], sides[1], context):
@@ -220,11 +220,13 @@ class Solver:
             for j in range(len(right)):
                 name = self.names.compare(words[0][i], words[1][j], weights)
                 place = 1.0 - abs(i / len(left) - j / len(right)) if len(left) == len(right) else 0.5
-                number = 0.35 if paths[0][i][-1:] == paths[1][j][-1:] and left[i].label.isdigit() else 0.0
+                number = 0.0
+                if left[i].label == right[j].label:
+                    number = (0.35 if len(left) != len(right) else 0.0) if left[i].label.isdigit() else 0.3
                 local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
                 similar = self._similar(left[i], right[j])
                 row.append(
-                    2.0 + self.context.names_trust * name * 1.2 + place * 0.6 + (number if len(left) != len(right) else 0.0)
+                    2.0 + self.context.names_trust * name * 1.2 + place * 0.6 + number
                     + local + similar
                 )  # fmt: skip
             matrix.append(row)
@@ -245,6 +247,8 @@ def plausible(evidence: Evidence) -> bool:
     """May a pair be believed at all? What merely fits and is left over is no evidence."""
     if evidence.name < -0.1 and evidence.contradiction:
         return False
+    if evidence.astray:
+        return evidence.name >= 0.5 and not evidence.free
     if evidence.intact:
         return True
     if evidence.name >= 0.3 or evidence.learnt >= 0.5:
@@ -363,23 +367,25 @@ class _Coherence:
         for i, j, _ in done:
             self._partners[0][i] = j
             self._partners[1][j] = i
-        self._regions: tuple[dict[int, tuple[int, int] | None], dict[int, tuple[int, int] | None]] = ({}, {})
+        self._regions: tuple[dict[int, tuple[int, int, int] | None], dict[int, tuple[int, int, int] | None]] = ({}, {})
 
-    def __call__(self, mine: Leaf, theirs: Leaf) -> bool:
+    def __call__(self, mine: Leaf, theirs: Leaf) -> int:
+        """0: they do; 1: their containers do not; 2: their very modules have other partners."""
         at = (self._at[0][id(mine)], self._at[1][id(theirs)])
+        worst = 0
         for which in (0, 1):
             region = self._region(which, at[which])
             if region is not None and not region[0] <= at[1 - which] < region[1]:
-                return False
-        return True
+                worst = max(worst, region[2])
+        return worst
 
-    def _region(self, which: int, at: int) -> tuple[int, int] | None:
+    def _region(self, which: int, at: int) -> tuple[int, int, int] | None:
         cache = self._regions[which]
         if at not in cache:
             cache[at] = self._find(which, at)
         return cache[at]
 
-    def _find(self, which: int, at: int) -> tuple[int, int] | None:
+    def _find(self, which: int, at: int) -> tuple[int, int, int] | None:
         top, tree = self._tops[which], self._trees[which]
         node: Node | None = tree.node_of[tree.order[top.start + at]]
         untouched = node
@@ -398,7 +404,7 @@ class _Coherence:
             untouched, node = node, node.parent
         return None
 
-    def _span(self, which: int, partners: Sequence[int], up: int) -> tuple[int, int]:
+    def _span(self, which: int, partners: Sequence[int], up: int) -> tuple[int, int, int]:
         """The smallest node of a side around the partners.
 
         `up` 0: the module itself. 1: the container they share. 2: the container above the one
@@ -413,7 +419,7 @@ class _Coherence:
             node = node.parent
         if up:
             node = _container(node, top)
-        return node.start - top.start, node.end - top.start
+        return node.start - top.start, node.end - top.start, 1 if up else 2
 
 
 def _container(node: Node, top: Node) -> Node:

@@ -17,12 +17,12 @@ from automatch.matching.names import Names, Word, contrast
 from automatch.spec import Shape
 
 _CANON = {
-    "kernel": "weight", "gamma": "weight", "w": "weight", "g": "weight", "scale": "weight", "beta": "bias", "b": "bias",
+    "kernel": "weight", "weights": "weight", "gamma": "weight", "w": "weight", "g": "weight", "scale": "weight", "beta": "bias", "b": "bias",
     "offset": "bias", "moving_mean": "running_mean", "mean": "running_mean", "moving_variance": "running_var",
     "var": "running_var", "original0": "weight_g", "original1": "weight_v",
 }  # fmt: skip
 
-NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT = 2.0, 0.7, 0.3, 1.5, 1.0, 0.5
+NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 0.3, 1.5, 1.0, 0.5, -1.0
 """What each signal weighs in the score of a pair."""
 
 _ANCHORS = 60
@@ -69,6 +69,7 @@ class Evidence:
         trust_names: how well names explain the undisputed modules of the scope.
         trust_order: how well order does.
         contradiction: the names speak of things that exclude each other.
+        astray: the two lie in containers that do not belong together.
         level: how the pair was found ("unit", "name", "tied", "pin").
         free: how many unmatched tensors of the scope would fit one of the two.
     """
@@ -87,6 +88,7 @@ class Evidence:
     trust_names: float = 1.0
     trust_order: float = 1.0
     contradiction: bool = False
+    astray: bool = False
     level: str = "unit"
     free: int = 0
 
@@ -99,7 +101,8 @@ class Context:
         names: compares words.
         order_trust: in [0, 1]; small where one side is sorted by name.
         names_trust: in [0, 1]; 0 switches names off (`by="topology"`).
-        coherent: says whether two left-over leaves lie in modules that belong together.
+        astray: 0 where two left-over leaves lie in modules that belong together, 1 where they lie in
+            other containers, 2 where they are parts of other modules.
         learnt: (path of a checkpoint module in its block, path of a model module) -> support.
         forbidden: says whether two leaves must not be put together.
     """
@@ -109,7 +112,7 @@ class Context:
     names_trust: float
     learnt: Callable[[tuple[str, ...], tuple[str, ...]], float]
     forbidden: Callable[[Leaf, Leaf], bool] | None = None
-    coherent: Callable[[Leaf, Leaf], bool] | None = None
+    astray: Callable[[Leaf, Leaf], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,7 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
         pair = (mine, other) if mine is bare_a else (other, mine)
         if ctx.forbidden is None or not ctx.forbidden(*pair):
             pairs.append(pair)
-    if ctx.coherent is not None and not all(ctx.coherent(m, t) for m, t in pairs):
+    if ctx.astray is not None and any(ctx.astray(m, t) == 2 for m, t in pairs):
         return [], 0.0
     solid = sum(not m.integer for m, _ in pairs)
     size = max(sum(not x.integer for x in a.leaves.values()), sum(not x.integer for x in b.leaves.values()))
@@ -229,6 +232,7 @@ class _Table:
     trust_order: float
     sequence: float
     names: Names
+    astray: frozenset[tuple[int, int]]
 
     def against(self, i: int, j: int) -> bool:
         """Do the two names exclude each other?"""
@@ -243,7 +247,7 @@ class _Table:
         return (
             FIT * fit + self.trust_names * (NAMES * self.name[i, j] + ordinal)
             + ORDER * self.trust_order * self.order[i, j] + LEARNT * self.learnt[i, j]
-            + EXACT * self.exact[i, j]
+            + EXACT * self.exact[i, j] + (ASTRAY if (i, j) in self.astray else 0.0)
         )  # fmt: skip
 
 
@@ -269,8 +273,11 @@ def _tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> _Table:
     order = _order(source, target, fits, aligned)
     learnt = {(i, j): ctx.learnt(source[i].path, target[j].path) for i, j in fits}
     exact = {k: sum(_exact(m, t) for m, t in pairs) / len(pairs) for k, (pairs, _) in fits.items()}
+    astray = frozenset(
+        key for key, (pairs, _) in fits.items() if ctx.astray is not None and any(ctx.astray(m, t) for m, t in pairs)
+    )
     trust_names, trust_order = _trust(source, target, fits, name, ctx)
-    return _Table(source, target, fits, name, order, learnt, exact, trust_names, trust_order, sequence, ctx.names)
+    return _Table(source, target, fits, name, order, learnt, exact, trust_names, trust_order, sequence, ctx.names, astray)
 
 
 def _order(
@@ -436,7 +443,8 @@ def _explain(table: _Table, chosen: Mapping[int, int], intact: bool) -> list[Pai
         a, b = table.source[i], table.target[j]
         evidence = Evidence(
             fit, table.name[i, j], table.order[i, j], margins[0], margins[1], margins[2], rivals, table.sequence, intact,
-            table.learnt[i, j], table.exact[i, j] == 1.0, table.trust_names, table.trust_order, table.against(i, j), "unit", free,
+            table.learnt[i, j], table.exact[i, j] == 1.0, table.trust_names, table.trust_order, table.against(i, j), (i, j) in table.astray,
+            "unit", free,
         )  # fmt: skip
         out += [Pair(m, t, evidence) for m, t in pairs]
     return out
