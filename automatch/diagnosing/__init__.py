@@ -1,0 +1,1 @@
+"""Both specs, the assignment and the rules: what happened, why, and the verdict."""

@@ -42,6 +42,7 @@ HINTS = {
     "container-wanted": "a script looked for a dict inside the file that is not there",
     "fsdp": "an assertion of FullyShardedDataParallel",
     "running-stats": "an InstanceNorm got statistics that it does not track",
+    "all-matched": "the loader said that every key was matched",
     "warning": "a loader warned and went on; the keys it names were left as initialised",
 }
 """What a text can say beside its lists."""

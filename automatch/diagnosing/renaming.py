@@ -14,15 +14,13 @@ from dataclasses import dataclass
 
 from automatch.diagnosing.evidence import Evidence
 from automatch.diagnosing.naming import is_counter, tokens
-from automatch.rules.replacement import parse, quote
+from automatch.rules.replacement import quote
+from automatch.rules.rule import Rule, RuleSet
 
 RulePair = tuple[str, str]
 _LONGEST_RUN = 4
-_MOST_KEYS = 3000
+MOST_KEYS = 3000
 _MOST_RULES = 30
-_LEAVES = frozenset(
-    ["weight", "bias", "running_mean", "running_var", "num_batches_tracked", "weight_g", "weight_v", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "in_proj_weight", "in_proj_bias", "original0", "original1"]
-)
 
 
 @dataclass(frozen=True)
@@ -45,44 +43,40 @@ class Renaming:
 
 
 def replay(rules: Sequence[RulePair], keys: Iterable[str]) -> dict[str, str]:
-    """Rename keys by rules as a rule set does: the first that matches the whole key wins.
+    """Rename keys by rules.
 
     Args:
-        rules: (pattern, replacement) pairs.
+        rules: (pattern, replacement) pairs, in order.
         keys: checkpoint keys.
 
     Returns:
-        New key by old key, for the keys that a rule matches.
+        New key by old key, for the keys that a rule takes.
     """
-    compiled = [(re.compile(pattern), parse(replacement)) for pattern, replacement in rules]
-    renamed: dict[str, str] = {}
-    for key in keys:
-        for pattern, replacement in compiled:
-            match = pattern.fullmatch(key)
-            if match:
-                renamed[key] = replacement.expand(match.groupdict())
-                break
-    return renamed
+    ruleset = RuleSet(tuple(Rule(pattern, replacement) for pattern, replacement in rules))
+    moves = ((key, ruleset.move(key)) for key in keys)
+    return {key: move.targets[0] for key, move in moves if move is not None}
 
 
 def cures(rules: Sequence[RulePair], evidence: Evidence) -> bool:
-    """Whether the rules send every unexpected key to a missing key, no two to the same.
+    """Whether the rules do good and no harm on the listed keys.
 
-    num_batches_tracked may stand in one list only (a file without `_metadata` never misses it). In a
-    text that was cut, a target may be beyond the cut: there one hit is asked for, and no collision.
+    Every key that they take goes to a missing key, no two to the same; and either every unexpected key
+    is taken or every missing key is served. num_batches_tracked may stand in one list only (a file without
+    `_metadata` never misses it). Where the missing keys were cut, a target may lie beyond the cut: there one
+    hit is asked for.
     """
     if not rules:
         return False
     renamed = replay(rules, evidence.unexpected_keys)
     missing = set(evidence.missing_keys)
-    if len(set(renamed.values())) < len(renamed):
+    targets = set(renamed.values())
+    if len(targets) < len(renamed) or not targets & missing:
         return False
-    if not any(target in missing for target in renamed.values()):
+    astray = [k for k, target in renamed.items() if target not in missing and not is_counter(k)]
+    if astray and evidence.missing_whole:
         return False
-    wanted = [k for k in evidence.unexpected_keys if not is_counter(k)]
-    if any(k not in renamed for k in wanted):
-        return False
-    return not evidence.missing_whole or all(renamed[k] in missing for k in wanted)
+    all_taken = all(k in renamed for k in evidence.unexpected_keys if not is_counter(k))
+    return all_taken or (evidence.missing_whole and all(k in targets for k in missing if not is_counter(k)))
 
 
 def without(key: str, words: frozenset[str]) -> str:
@@ -92,8 +86,8 @@ def without(key: str, words: frozenset[str]) -> str:
 
 def affix(evidence: Evidence) -> Renaming | None:
     """The one run of words that, taken out of or put into the unexpected keys, serves most missing keys."""
-    unexpected = [k for k in evidence.unexpected_keys if not is_counter(k)][:_MOST_KEYS]
-    missing = [k for k in evidence.missing_keys if not is_counter(k)][:_MOST_KEYS]
+    unexpected = [k for k in evidence.unexpected_keys if not is_counter(k)][:MOST_KEYS]
+    missing = [k for k in evidence.missing_keys if not is_counter(k)][:MOST_KEYS]
     taken = _votes(unexpected, set(missing))
     put = _votes(missing, set(unexpected))
     best_taken = taken.most_common(1)
@@ -107,69 +101,6 @@ def affix(evidence: Evidence) -> Renaming | None:
     (run, leading), _ = best_put[0]
     pairs = tuple((u, m) for m in missing for u in _cut(m, run, leading, set(unexpected)))
     return Renaming("", run, leading, pairs, _adding(run, leading, pairs))
-
-
-def exchange(evidence: Evidence) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
-    """Exchange runs of words so that unexpected keys become missing ones, the commonest exchange first.
-
-    Returns:
-        The pairs (unexpected, missing) it joins, and the exchanges (from, to) it took.
-    """
-    unexpected = [k for k in evidence.unexpected_keys if not is_counter(k)][:_MOST_KEYS]
-    missing = [k for k in evidence.missing_keys if not is_counter(k)][:_MOST_KEYS]
-    index: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for m in missing:
-        for head, run, tail in _runs(m, 3):
-            index.setdefault((head, tail), []).append((run, m))
-    options: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for u in unexpected:
-        for head, run, tail in _runs(u, 3):
-            for other, m in index.get((head, tail), ())[:50]:
-                if _is_exchange(run, other):
-                    options.setdefault((run, other), []).append((u, m))
-    pairs: dict[str, str] = {}
-    taken: set[str] = set()
-    used: list[tuple[str, str]] = []
-    for words, candidates in sorted(options.items(), key=lambda item: (-len(item[1]), len(item[0][0]), item[0])):
-        fresh = [(u, m) for u, m in candidates if u not in pairs and m not in taken]
-        if len({u for u, _ in fresh}) < len(fresh) or not fresh:
-            continue
-        pairs.update(fresh)
-        taken.update(m for _, m in fresh)
-        used.append(words)
-    return tuple(pairs.items()), tuple(used)
-
-
-def agreement(evidence: Evidence, pairs: Sequence[tuple[str, str]]) -> float:
-    """How much of both lists the pairs explain, in [0, 1].
-
-    A list that was cut is judged up to its last key that has a counterpart: both lists are in the
-    order of their state_dict, so what stands before the cut should have found one.
-    """
-    sources, targets = {u for u, _ in pairs}, {m for _, m in pairs}
-    shares = []
-    for keys, served, other_whole in (
-        (evidence.unexpected_keys, sources, evidence.missing_whole),
-        (evidence.missing_keys, targets, evidence.unexpected_whole),
-    ):
-        wanted = [k for k in keys if not is_counter(k)][:_MOST_KEYS]
-        if not other_whole:
-            last = max((i for i, k in enumerate(wanted) if k in served), default=-1)
-            wanted = wanted[: last + 1]
-        shares.append(sum(k in served for k in wanted) / len(wanted) if wanted else 0.0)
-    return min(shares)
-
-
-def exchange_rules(pairs: Sequence[tuple[str, str]], used: Sequence[tuple[str, str]]) -> tuple[RulePair, ...]:
-    """The exchanges as rules if these do exactly what the pairs say, else one rule a template, else none."""
-    short = tuple(
-        (rf"(?P<head>(?:.+\.)?){re.escape(a)}(?P<tail>(?:\..+)?)", f"{{head}}{quote(b)}{{tail}}") for a, b in used
-    )
-    wanted = dict(pairs)
-    if replay(short, wanted) == wanted:
-        return short
-    by_template = tuple(dict.fromkeys(_template_rule(u, m) for u, m in pairs))
-    return by_template if len(by_template) <= _MOST_RULES and replay(by_template, wanted) == wanted else ()
 
 
 def change(source: str, target: str) -> tuple[str, str, bool]:
@@ -226,8 +157,8 @@ def _places(key: str, words: frozenset[str]) -> tuple[bool, ...]:
     return tuple(gaps)
 
 
-def _runs(key: str, longest: int) -> Iterable[tuple[str, str, str]]:
-    """Every way to cut a run of words out of a key: what is before, the run, what is behind."""
+def runs(key: str, longest: int) -> Iterable[tuple[str, str, str]]:
+    """Every way to cut a run of at most `longest` words out of a key: what is before, the run, what is behind."""
     parts = tokens(key)
     for start in range(len(parts)):
         for end in range(start + 1, min(len(parts), start + longest) + 1):
@@ -238,14 +169,14 @@ def _runs(key: str, longest: int) -> Iterable[tuple[str, str, str]]:
 def _votes(keys: Sequence[str], others: set[str]) -> Counter[tuple[str, bool]]:
     votes: Counter[tuple[str, bool]] = Counter()
     for key in keys:
-        runs = {(run, not head) for head, run, tail in _runs(key, _LONGEST_RUN) if tail and _join(head, tail) in others}
-        votes.update(sorted(runs))
+        found = {(run, not head) for head, run, tail in runs(key, _LONGEST_RUN) if tail and _join(head, tail) in others}
+        votes.update(sorted(found))
     return Counter({run: n for run, n in votes.items() if not run[0].replace(".", "").isdigit()})
 
 
 def _cut(key: str, run: str, leading: bool, others: set[str]) -> list[str]:
     found = [
-        _join(head, tail) for head, r, tail in _runs(key, _LONGEST_RUN) if r == run and tail and leading is (not head)
+        _join(head, tail) for head, r, tail in runs(key, _LONGEST_RUN) if r == run and tail and leading is (not head)
     ]
     return [k for k in found if k in others][:1]
 
@@ -277,21 +208,11 @@ def _adding(run: str, leading: bool, pairs: Sequence[tuple[str, str]]) -> tuple[
     if len(heads) == 1:
         head = next(iter(heads))
         return ((rf"{re.escape(head)}\.(?!{word}\.)(?P<rest>.+)", f"{quote(head)}.{quote(run)}.{{rest}}"),)
-    by_template = tuple(dict.fromkeys(_template_rule(u, m) for u, m in pairs))
+    by_template = tuple(dict.fromkeys(template_rule(u, m) for u, m in pairs))
     return by_template if len(by_template) <= _MOST_RULES else ()
 
 
-def _is_exchange(run: str, other: str) -> bool:
-    """Whether exchanging these words can be a renaming: not a number for a number, not a weight for a bias."""
-    if run == other or (run.replace(".", "").isdigit() and other.replace(".", "").isdigit()):
-        return False
-    first, second = run.split("."), other.split(".")
-    if first[0] == second[0] or first[-1] == second[-1]:
-        return False
-    return not (first[-1] in _LEAVES and second[-1] in _LEAVES)
-
-
-def _template_rule(source: str, target: str) -> RulePair:
+def template_rule(source: str, target: str) -> RulePair:
     """A rule for one pair in which every number that both keys share in order is captured."""
     pattern, replacement = [], []
     numbers: list[str] = []

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 
 from automatch.diagnosing.evidence import Evidence
-from automatch.diagnosing.naming import is_buffer, tokens
+from automatch.diagnosing.naming import is_buffer, template, tokens
 
 _BLOCK_PART = re.compile(r"(?:^|.*\.)(?P<list>[A-Za-z]\w*\.\d+)\.(?P<kind>conv|bn)3\.\w+$")
 
@@ -30,7 +30,8 @@ def _bottlenecks(evidence: Evidence) -> list[str]:
     if file_has == model_has:
         return []
     return [
-        f"the {'checkpoint' if file_has else 'model'} has bottleneck blocks (a third convolution), the other side has not"
+        f"the {'checkpoint' if file_has else 'model'} has bottleneck blocks (a third convolution), the other side "
+        f"has not"
     ]
 
 
@@ -39,15 +40,25 @@ def _depths(evidence: Evidence) -> list[str]:
     if evidence.checkpoint is None or evidence.model is None:
         return _depths_by_lists(evidence)
     file, model = _lengths(evidence.checkpoint.keys), _lengths(evidence.model.keys)
-    different = [name for name in model if name in file and file[name] != model[name]]
-    return [f"{file[n]} modules in `{n}` against {model[n]}" for n in different[:2]]
+    names = _called(evidence)
+    different = [(names.get(n, n), n) for n in model if file.get(names.get(n, n), model[n]) != model[n]]
+    return [f"{file[a]} modules in `{a}` against {model[b]}{f' in `{b}`' if a != b else ''}" for a, b in different[:2]]
+
+
+def _called(evidence: Evidence) -> dict[str, str]:
+    """What the checkpoint calls a numbered list of the model, by most of the pairs that matching found."""
+    votes: dict[str, Counter[str]] = defaultdict(Counter)
+    for source, target in evidence.renamed:
+        for (a, _), (b, _) in zip(_numbered(source), _numbered(target), strict=False):
+            votes[template(b)][template(a)] += 1
+    return {name: found.most_common(1)[0][0] for name, found in votes.items()}
 
 
 def _depths_by_lists(evidence: Evidence) -> list[str]:
     """One list names whole modules of a numbered list that the other never names."""
     for keys, others, words in (
-        (evidence.missing_keys, evidence.unexpected_keys, "the model has more modules in `{}`: {}"),
-        (evidence.unexpected_keys, evidence.missing_keys, "the checkpoint has more modules in `{}`: {}"),
+        (evidence.missing_keys, evidence.unexpected_keys, "no module {} of `{}`, which the model has"),
+        (evidence.unexpected_keys, evidence.missing_keys, "module {} of `{}` that the model has not"),
     ):
         found: dict[str, set[int]] = defaultdict(set)
         for key in keys:
@@ -58,16 +69,21 @@ def _depths_by_lists(evidence: Evidence) -> list[str]:
             first, last = min(numbers), max(numbers)
             if first > 0 and len(numbers) == last - first + 1 and not any(k.startswith(name + ".") for k in others):
                 span = str(first) if first == last else f"{first} to {last}"
-                return [words.format(name, f"number {span}")]
+                return [words.format(span, name)]
     return []
 
 
 def _lengths(keys: tuple[str, ...]) -> dict[str, int]:
+    """Length of each numbered list of modules; lists inside lists are taken together, the longest counts."""
     numbers: dict[str, set[int]] = defaultdict(set)
     for key in keys:
         for name, number in _numbered(key):
             numbers[name].add(number)
-    return {name: len(found) for name, found in numbers.items()}
+    lengths: dict[str, int] = {}
+    for name, found in numbers.items():
+        kind = template(name)
+        lengths[kind] = max(lengths.get(kind, 0), len(found))
+    return lengths
 
 
 def _numbered(key: str) -> list[tuple[str, int]]:
@@ -87,5 +103,5 @@ def _widths(evidence: Evidence) -> list[str]:
     told = [f"size {a} in {n} places against {b}" for (a, b), n in pairs.most_common(1)]
     ranks = next((m for m in evidence.mismatched if len(m.checkpoint_shape) != len(m.model_shape)), None)
     if ranks:
-        told.insert(0, f"`{ranks.key}` is {list(ranks.checkpoint_shape)} against {list(ranks.model_shape)}")
+        told.insert(0, f"`{ranks.key}` as {list(ranks.checkpoint_shape)} against {list(ranks.model_shape)}")
     return told

@@ -57,8 +57,7 @@ def unwrapped(evidence: Evidence, words: tuple[str, ...], must: str | None = Non
     else:
         score = 0.85 if evidence.truncated else 0.5
     rules = wrapper_rules(words, carriers) if in_checkpoint else _wrapping(carriers, others, wanted)
-    how_many = f"{'all' if len(carriers) == len(own) else len(carriers)} {'of ' if len(carriers) < len(own) else ''}{len(own)} "
-    how_many += f"{'unexpected' if in_checkpoint else 'missing'} keys carry"
+    how_many = _how_many(evidence, carriers, own, in_checkpoint)
     return Unwrapped(in_checkpoint, how_many, score, rules if cures(rules, evidence) else ())
 
 
@@ -84,5 +83,15 @@ def _from_pairs(evidence: Evidence, words: frozenset[str], must: str | None) -> 
         if len(hits) > 0.9 * len(removed):
             carriers = [a if in_checkpoint else b for a, b in evidence.renamed]
             rules = wrapper_rules(sorted(words), carriers) if in_checkpoint else ()
-            return Unwrapped(in_checkpoint, f"{len(hits)} of {len(removed)} renamed keys carry", 0.9, rules)
+            return Unwrapped(in_checkpoint, _how_many(evidence, carriers, (), in_checkpoint), 0.9, rules)
     return None
+
+
+def _how_many(evidence: Evidence, carriers: list[str], listed: tuple[str, ...], in_checkpoint: bool) -> str:
+    """How many keys of a side carry the words, where all are known; else how many of the listed ones."""
+    side = evidence.checkpoint if in_checkpoint else evidence.model
+    if side is not None:
+        return "every key carries" if len(carriers) == len(side) else f"{len(carriers)} of {len(side)} keys carry"
+    if len(carriers) < len(listed):
+        return f"{len(carriers)} of {len(listed)} {'unexpected' if in_checkpoint else 'missing'} keys carry"
+    return f"all {len(listed)} {'unexpected' if in_checkpoint else 'missing'} keys carry"

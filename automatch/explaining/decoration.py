@@ -13,14 +13,14 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]|(?<!\w)\[[0-9]{1,2}(?:;[0-9]{1,
 _TAG = re.compile(r"</?(?:code|pre|br|p|b|i|em|strong|span|div|blockquote|details|summary)\b[^<>]{0,80}>", re.I)
 _QUOTES = str.maketrans(
     {
-        **dict.fromkeys("“”„‟″＂«»〝〞", '"'),
-        **dict.fromkeys("‘’‚‛′", "'"),
-        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\xad", ""),
-        **dict.fromkeys("\xa0\u2007\u202f", " "),
-        **dict.fromkeys("│┃║╎▏▕┆┊", "|"),
-        "…": "...",
-        "，": ",",
-        "：": ":",
+        **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\uff02\u00ab\u00bb\u301d\u301e", '"'),  # typographic doubles
+        **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032", "'"),  # typographic singles
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\xad", ""),  # of no width
+        **dict.fromkeys("\xa0\u2007\u202f", " "),  # blanks that do not break
+        **dict.fromkeys("\u2502\u2503\u2551\u254e\u258f\u2595\u2506\u250a", "|"),  # sides of a box
+        "\u2026": "...",
+        "\uff0c": ",",
+        "\uff1a": ":",
         "\r": "\n",
     }
 )

@@ -19,7 +19,9 @@ def check(evidence: Evidence) -> Finding | None:
     return Finding(
         "other",
         0.62,
-        f"the {has} has {'a bias' if len(biases) == 1 else 'biases'} that the {lacks} lacks ({count(len(biases), 'key')} such as `{biases[0]}`), "
+        f"the {has} has {'a bias' if len(biases) == 1 else 'biases'} that the {lacks} lacks "
+        f"({count(len(biases), 'key')} such as `{biases[0]}`), "
         "their weights fit: one side folded its batch norm into them or was built with bias=False",
-        "build the model with the same bias setting as when it was saved; a missing bias that a norm follows may be filled with zeros on purpose",
+        "build the model with the same bias setting as when it was saved; a missing bias that a norm follows may be "
+        "filled with zeros on purpose",
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import tokens
 
-_FUSED = frozenset(
-    ["qkv", "qkv_proj", "in_proj", "in_proj_weight", "in_proj_bias", "c_attn", "query_key_value", "Wqkv", "wqkv", "W_pack", "qkv_linear", "to_qkv", "kv", "to_kv", "kv_proj", "gate_up_proj", "gate_and_up_proj", "w12", "w13", "W1W3", "attn_qkv", "linear_qkv", "linear_fc1", "proj_qkv", "qkv_projection", "in_linear", "c_kv", "fused_qkv"]
+_FUSED = re.compile(
+    r"qkv|qkv_proj|in_proj|in_proj_weight|in_proj_bias|c_attn|query_key_value|Wqkv|wqkv|W_pack|qkv_linear"
+    r"|to_qkv|kv|to_kv|kv_proj|gate_up_proj|gate_and_up_proj|w12|w13|W1W3|attn_qkv|linear_qkv|linear_fc1"
+    r"|proj_qkv|qkv_projection|in_linear|c_kv|fused_qkv"
 )
-_SPLIT = frozenset(
-    ["q", "k", "v", "q_proj", "k_proj", "v_proj", "query", "key", "value", "to_q", "to_k", "to_v", "wq", "wk", "wv", "linear_q", "linear_k", "linear_v", "q_lin", "k_lin", "v_lin", "query_proj", "key_proj", "value_proj", "gate_proj", "up_proj", "w1", "w3", "w2", "q_linear", "k_linear", "v_linear", "proj_q", "proj_k", "proj_v", "W_q", "W_k", "W_v", "Wq", "Wk", "Wv"]
+_SPLIT = re.compile(
+    r"q|k|v|q_proj|k_proj|v_proj|query|key|value|to_q|to_k|to_v|wq|wk|wv|linear_q|linear_k|linear_v|q_lin|k_lin"
+    r"|v_lin|query_proj|key_proj|value_proj|gate_proj|up_proj|w1|w3|w2|q_linear|k_linear|v_linear|proj_q|proj_k"
+    r"|proj_v|W_q|W_k|W_v|Wq|Wk|Wv"
 )
 
 
@@ -25,11 +31,23 @@ def check(evidence: Evidence) -> Finding | None:
     part = (fused_unexpected + split_missing if joined >= cut else split_unexpected + fused_missing) / keys
     score = 0.85 if part > 0.6 else 0.6 if part > 0.2 else 0.35
     if joined >= cut:
-        sentence = f"the checkpoint keeps {fused_unexpected} fused tensors (query, key and value in one), the model wants {split_missing} separate ones"
-        advice = "cut each fused tensor along its first dimension; `automatch diagnose CHECKPOINT MODEL` needs the shapes to say where"
+        sentence = (
+            f"the checkpoint keeps {fused_unexpected} fused tensors (query, key and value in one), the model "
+            f"wants {split_missing} separate ones"
+        )
+        advice = (
+            "cut each fused tensor along its first dimension; `automatch diagnose CHECKPOINT MODEL` needs the "
+            "shapes to say where"
+        )
     else:
-        sentence = f"the checkpoint keeps {split_unexpected} separate tensors (query, key, value), the model wants {fused_missing} fused ones"
-        advice = "join them along the first dimension in the order query, key, value; `automatch diagnose CHECKPOINT MODEL` needs the shapes to prove it"
+        sentence = (
+            f"the checkpoint keeps {split_unexpected} separate tensors (query, key, value), the model wants "
+            f"{fused_missing} fused ones"
+        )
+        advice = (
+            "join them along the first dimension in the order query, key, value; `automatch diagnose "
+            "CHECKPOINT MODEL` needs the shapes to prove it"
+        )
     return Finding("fused/split tensors", score, sentence, advice)
 
 
@@ -44,8 +62,10 @@ def _one_list(evidence: Evidence, fused_unexpected: int, fused_missing: int) -> 
     return Finding(
         "fused/split tensors",
         0.6,
-        f"the {has} has {number} fused tensors (query, key and value in one) that the {lacks} lacks; the rest of their blocks is not listed",
-        "look for the separate tensors on the other side: `automatch diagnose CHECKPOINT MODEL` shows both with their shapes",
+        f"the {has} has {number} fused tensors (query, key and value in one) that the {lacks} lacks; the rest of "
+        f"their blocks is not listed",
+        "look for the separate tensors on the other side: `automatch diagnose CHECKPOINT MODEL` shows both with "
+        "their shapes",
     )
 
 
@@ -53,6 +73,6 @@ def _count(keys: tuple[str, ...]) -> tuple[int, int]:
     fused = split = 0
     for key in keys:
         words = tokens(key)[-2:]
-        fused += any(w in _FUSED for w in words)
-        split += any(w in _SPLIT for w in words)
+        fused += any(bool(_FUSED.fullmatch(w)) for w in words)
+        split += any(bool(_SPLIT.fullmatch(w)) for w in words)
     return fused, split

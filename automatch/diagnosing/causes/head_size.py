@@ -6,7 +6,10 @@ from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import count, is_buffer, is_head, is_table, share, templates
 from automatch.diagnosing.shapes import is_first_size_only
 
-_WAY_OUT = "build the model with {} outputs, load, then replace the head; or leave {} out of the state_dict and train a new head"
+_WAY_OUT = (
+    "build the model with {} outputs, load, then replace the head; or leave {} out of the state_dict and "
+    "train a new head"
+)
 
 
 def check(evidence: Evidence) -> Finding | None:
@@ -37,16 +40,18 @@ def _by_shapes(evidence: Evidence) -> Finding | None:
         score = 0.66 if not evidence.truncated or (one_pair and len(sized) > 2) else 0.38
     else:
         return None
-    others = [k for k in (*evidence.missing_keys, *evidence.unexpected_keys) if not is_buffer(k) and not is_head(k)]
-    if len(others) > 3 * len(sized):
+    listed = [k for k in (*evidence.missing_keys, *evidence.unexpected_keys) if not is_buffer(k)]
+    if sum(not is_head(k) for k in listed) > 3 * len(sized):
         score *= 0.6
     first = sized[0]
     a, b = first.checkpoint_shape[0], first.model_shape[0]
+    rest = "" if listed or evidence.truncated or part < 1.0 else ", the rest fits"
     return Finding(
         "num-classes/head",
         score,
-        f"{a} outputs in the checkpoint against {b} in the model: {count(len(sized), 'tensor')} of the head (`{first.key}`) "
-        f"{'differs' if len(sized) == 1 else 'differ'}{'' if others or evidence.truncated else ', the rest fits'}",
+        f"{a} outputs in the checkpoint against {b} in the model: the head (`{first.key}`, "
+        f"{count(len(sized), 'tensor')}) "
+        f"differs{rest}",
         _WAY_OUT.format(a, "this tensor" if len(sized) == 1 else "these tensors"),
     )
 
@@ -63,9 +68,10 @@ def _by_names(evidence: Evidence) -> Finding | None:
         score = 0.5  # a pretrained backbone, without its own head, in a larger model
     else:
         return None
+    counts = ((len(missing), "missing"), (len(unexpected), "unexpected"))
     return Finding(
         "num-classes/head",
         score,
-        f"the output layers differ: {count(len(missing), 'key')} missing, {count(len(unexpected), 'key')} unexpected (`{both[0]}`)",
+        f"the output layers differ: {', '.join(f'{n} {word}' for n, word in counts if n)} such as `{both[0]}`",
         "load everything but these keys and train the new output layer: its weights are not in the file",
     )

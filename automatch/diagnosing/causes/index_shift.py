@@ -30,23 +30,29 @@ def check(evidence: Evidence) -> Finding | None:
     return Finding(
         "index-shift",
         0.72,
-        f"the same {len(missing)} kinds of keys stand under other numbers on the two sides: {len(evidence.missing_keys)} missing, "
+        f"the same {len(missing)} kinds of keys stand under other numbers on the two sides: "
+        f"{len(evidence.missing_keys)} missing, "
         f"{len(evidence.unexpected_keys)} unexpected",
-        "run `automatch diagnose CHECKPOINT MODEL`: numbers that both sides have are not listed here, so the shift cannot be told from names alone",
+        "run `automatch diagnose CHECKPOINT MODEL`: numbers that both sides have are not listed here, so the shift "
+        "cannot be told from names alone",
     )
 
 
 def _by_pairs(evidence: Evidence) -> Finding | None:
     """Read the shift off the pairs that matching found."""
-    shifts = [_shift(_numbers(a), _numbers(b)) for a, b in evidence.renamed if template(a) == template(b)]
-    if not shifts or len(shifts) < 0.9 * len(evidence.renamed) or len(set(shifts)) != 1 or shifts[0] is None:
+    pairs = [(_numbers(a), _numbers(b)) for a, b in evidence.renamed if template(a) == template(b)]
+    if not pairs or len(pairs) < 0.9 * len(evidence.renamed):
         return None
-    _, distance = shifts[0]
+    shifts = {_shift(a, b) for a, b in pairs}
+    how = "under other numbers"
+    if len(shifts) == 1 and (shift := next(iter(shifts))):
+        distance = shift[1]
+        how = f"{abs(distance)} place{'s' if abs(distance) > 1 else ''} {'further' if distance > 0 else 'earlier'}"
     return Finding(
         "index-shift",
         0.88,
-        f"{len(shifts)} keys stand {abs(distance)} place{'s' if abs(distance) > 1 else ''} {'further' if distance > 0 else 'earlier'} in the model",
-        "rename with the rules below; the numbers of both sides overlap, so equal names do not belong together",
+        f"{len(pairs)} keys stand {how} in the model",
+        "rename by the rules; where the numbers of both sides overlap, equal names do not belong together",
     )
 
 

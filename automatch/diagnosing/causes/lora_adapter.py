@@ -8,7 +8,8 @@ from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import share
 
 _MARK = re.compile(
-    r"(?:^|.*[._])(?:lora_\w+|lora[AB]?\d?|\w*_lora|lora|hada_w\d_\w|lokr_w\d\w*|loha_\w+|base_layer|modules_to_save|original_module|ia3_l|"
+    r"(?:^|.*[._])(?:lora_\w+|lora[AB]?\d?|\w*_lora|lora|hada_w\d_\w|lokr_w\d\w*|loha_\w+|base_layer"
+    r"|modules_to_save|original_module|ia3_l|"
     r"prompt_encoder|prompt_embeddings|lora_magnitude_vector|adapters?|adapter_\w+|dora_scale|oft_\w+)(?:\..*|$)"
 )
 
@@ -30,7 +31,10 @@ def check(evidence: Evidence) -> Finding | None:
         advice = "attach the adapter to the base model named in its adapter_config.json, with the same rank"
     elif in_checkpoint:
         sentence = f"a LoRA adapter or a model with one attached, not the bare model: {number} adapter keys"
-        advice = "load the base model, then the adapter with the library that trained it (`PeftModel.from_pretrained`), and merge it if a bare model is wanted"
+        advice = (
+            "load the base model, then the adapter with the library that trained it "
+            "(`PeftModel.from_pretrained`), and merge it if a bare model is wanted"
+        )
     elif number:
         sentence = f"the model has an adapter attached that the checkpoint has not: {number} adapter keys are missing"
         advice = "load the base weights before the adapter is attached, then load the adapter's own file"

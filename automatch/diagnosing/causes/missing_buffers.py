@@ -20,16 +20,30 @@ def check(evidence: Evidence) -> Finding | None:
     score = 0.92 if part == 1.0 else 0.45 + 0.3 * part
     if evidence.mismatched:
         score -= 0.3
-    names = list(dict.fromkeys(template(k).rsplit(".", 1)[-1] for k in buffers))
+    names = list(dict.fromkeys(_called(k) for k in buffers))
     unexpected = sum(k in set(evidence.unexpected_keys) for k in buffers)
-    sentence = (
-        f"{'only buffers and bookkeeping differ' if part == 1.0 else 'mostly buffers differ'}: {count(len(buffers), 'key')} "
-        f"({', '.join(names[:3])}), {unexpected} in the checkpoint only, {len(buffers) - unexpected} in the model only"
-    )
+    missing = len(buffers) - unexpected
+    where = [
+        f"{count(n, 'key')} in the {side} only" for n, side in ((unexpected, "checkpoint"), (missing, "model")) if n
+    ]
+    what = "only buffers and bookkeeping differ" if part == 1.0 else "mostly buffers and bookkeeping differ"
+    sentence = f"{what}: {', '.join(where)} ({', '.join(names[:3])})"
     if unexpected == len(buffers):
-        advice = f"delete these keys from the state_dict before loading: `for key in list(state_dict): if key.endswith({names[0]!r}): del state_dict[key]`"
+        advice = (
+            f"delete these keys from the state_dict before loading: `for key in list(state_dict): if "
+            f"key.endswith({names[0]!r}): del state_dict[key]`"
+        )
     elif unexpected == 0:
-        advice = "keep the model's own values for them: `state_dict = {**model.state_dict(), **state_dict}` after checking that nothing else is missing"
+        advice = (
+            "keep the model's own values for them: `state_dict = {**model.state_dict(), **state_dict}` after "
+            "checking that nothing else is missing"
+        )
     else:
         advice = "delete the unexpected ones and keep the model's own values for the missing ones"
     return Finding("missing-buffers", score, sentence, advice)
+
+
+def _called(key: str) -> str:
+    """The last word of the key, or all of it where that says little."""
+    leaf = key.rpartition(".")[2]
+    return template(key) if leaf in ("weight", "bias", "mean", "std") else leaf

@@ -35,5 +35,6 @@ def check(evidence: Evidence) -> Finding | None:
         0.93,
         f"{hits} of {len(unexpected)} unexpected keys are missing ones without their first {cut} characters{named}: "
         "a script strips a prefix that these keys never had",
-        f"take the line that cuts {cut} characters (`k[{cut}:]`) out of the loading script, or let it cut only keys that begin with the prefix",
+        f"take the line that cuts {cut} characters (`k[{cut}:]`) out of the loading script, or let it cut only keys "
+        f"that begin with the prefix",
     )

@@ -15,7 +15,10 @@ def check(evidence: Evidence) -> Finding | None:
         return None
     if found.in_checkpoint:
         sentence = f"saved from a compiled model: {found.how_many} `_orig_mod.`, the model has none"
-        advice = "take `_orig_mod.` out of the checkpoint's keys (the rule does it), or save `model._orig_mod.state_dict()` next time"
+        advice = (
+            "take `_orig_mod.` out of the checkpoint's keys (the rule does it), or save "
+            "`model._orig_mod.state_dict()` next time"
+        )
     else:
         sentence = f"the model is compiled, the checkpoint is not: {found.how_many} `_orig_mod.`"
         advice = "load before torch.compile, or into `model._orig_mod`; the rule does the same to the keys"

@@ -14,10 +14,13 @@ def check(evidence: Evidence) -> Finding | None:
     if found is None:
         return None
     if found.in_checkpoint:
-        sentence = f"saved from DataParallel or DDP: {found.how_many} `module.`, the model has none"
-        advice = "take `module.` out of the checkpoint's keys (the rule does it), or save `model.module.state_dict()` next time"
+        sentence = f"saved from DataParallel: {found.how_many} `module.`, the model has none"
+        advice = (
+            "take `module.` out of the checkpoint's keys (the rule does it), or save "
+            "`model.module.state_dict()` next time"
+        )
     else:
-        sentence = f"the model is wrapped in DataParallel or DDP, the checkpoint is not: {found.how_many} `module.`"
+        sentence = f"the model is wrapped in DataParallel, the checkpoint is not: {found.how_many} `module.`"
         advice = (
             "load into `model.module` instead of `model`, or load before wrapping; the rule does the same to the keys"
         )

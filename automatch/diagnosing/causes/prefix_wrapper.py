@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from automatch.diagnosing.evidence import Evidence, Finding
@@ -10,8 +11,11 @@ from automatch.diagnosing.renaming import affix, change, cures
 from automatch.diagnosing.wrappers import unwrapped
 
 WORDS = ("_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module", "_fpw_module", "_module")
-_USUAL = frozenset(
-    ["model", "net", "network", "module", "backbone", "encoder", "decoder", "generator", "student", "teacher", "online", "target_model", "ema", "ema_model", "model_ema", "base_model", "transformer", "bert", "roberta", "base_encoder", "encoder_q", "encoder_k", "feature_extractor", "features_extractor", "trunk", "visual", "text_model", "language_model", "vision_model", "model_without_ddp", "netG", "netD", "G", "D", "unet", "state_dict", "policy", "actor", "inner_model", "wrapped"]
+_USUAL = re.compile(
+    r"model|net|network|module|backbone|encoder|decoder|generator|student|teacher|online|target_model|ema"
+    r"|ema_model|model_ema|base_model|transformer|bert|roberta|base_encoder|encoder_q|encoder_k"
+    r"|feature_extractor|features_extractor|trunk|visual|text_model|language_model|vision_model"
+    r"|model_without_ddp|netG|netD|G|D|unet|state_dict|policy|actor|inner_model|wrapped"
 )
 
 
@@ -23,7 +27,9 @@ def check(evidence: Evidence) -> Finding | None:
             side = "checkpoint" if found.in_checkpoint else "model"
             sentence = f"the {side} was wrapped: {found.how_many} `{word}.`"
             return Finding("prefix-wrapper", found.score, sentence, _advice(word, found.in_checkpoint), found.rules)
-    return _by_names(evidence) or _by_pairs(evidence) or _beyond_the_cut(evidence)
+    if evidence.renamed:
+        return _by_pairs(evidence)
+    return _by_names(evidence) or _beyond_the_cut(evidence)
 
 
 def _by_names(evidence: Evidence) -> Finding | None:
@@ -34,14 +40,14 @@ def _by_names(evidence: Evidence) -> Finding | None:
     wanted = [k for k in own if not is_counter(k)]
     hits = len(renaming.pairs)
     run = renaming.removed or renaming.added
-    part = hits / len(wanted)
+    other = [k for k in (evidence.missing_keys if renaming.removed else evidence.unexpected_keys) if not is_counter(k)]
+    part = max(hits / len(wanted), hits / len(other) if len(other) > 4 else 0.0)
     if part < 0.6 and not (evidence.truncated and _carried(own, run) > 0.9):
         return None
     score = 0.88 * part if part >= 0.6 else 0.7
-    other = [k for k in (evidence.missing_keys if renaming.removed else evidence.unexpected_keys) if not is_counter(k)]
     if hits < 0.3 * len(other):
         score *= 0.7  # most of the other side stays without a counterpart
-    score += 0.04 if tokens(run)[0] in _USUAL else 0.0
+    score += 0.04 if _USUAL.fullmatch(tokens(run)[0]) else 0.0
     sentence = (
         f"{hits} of {len(wanted)} {'unexpected' if renaming.removed else 'missing'} keys are the other side's with "
         f"`{run}.` {'in front' if renaming.leading else 'inside'}"
@@ -74,7 +80,7 @@ def _beyond_the_cut(evidence: Evidence) -> Finding | None:
         if not own or not others:
             continue
         first = tokens(own[0])[0]
-        if first not in _USUAL or _carried(own, first) < 0.95 or _carried(others, first) > 0.05:
+        if not _USUAL.fullmatch(first) or _carried(own, first) < 0.95 or _carried(others, first) > 0.05:
             continue
         behind = {tokens(k)[1] for k in own if len(tokens(k)) > 2}
         if share(others, lambda key: tokens(key)[0] in behind) >= 0.3:  # noqa: B023 - called at once

@@ -9,11 +9,16 @@ from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.matching.assignment import Mismatch
 
 _MARK = re.compile(
-    r"(?:^|.*[._])(?:absmax|nested_absmax|quant_map|nested_quant_map|quant_state(?:\..+)?|bitsandbytes__\w+|SCB|weight_format|qweight|qzeros|g_idx"
-    r"|q_perm|q_scale\w*|q_groups|q_group_map|q_invperm|qscales?|scales|scales_and_zeros|weight_scale(?:_inv|_2)?|weight_scales|input_scale(?:_2)?|output_scale"
-    r"|k_scale|v_scale|q_scale|zero_points?|weight_zero_point|input_zero_point|zeros|_packed_params(?:\..+)?|weight_packed|weight_shape"
-    r"|weight_fake_quant\..+|activation_post_process(?:\..+)?|\w*fake_quant\w*(?:\..+)?|\w*_quantizer\.?.*|_amax|weight_quantizer|act_quant\w*"
-    r"|quant_scale|int_weight|qtype|weight_q|quantization_\w+|qconfig|fake_quant_enabled|observer_enabled|eps_quant|min_val|max_val)$"
+    r"(?:^|.*[._])(?:absmax|nested_absmax|quant_map|nested_quant_map|quant_state(?:\..+)?|bitsandbytes__\w+|SCB"
+    r"|weight_format|qweight|qzeros|g_idx"
+    r"|q_perm|q_scale\w*|q_groups|q_group_map|q_invperm|qscales?|scales|scales_and_zeros|weight_scale(?:_inv|_2)?"
+    r"|weight_scales|input_scale(?:_2)?|output_scale"
+    r"|k_scale|v_scale|q_scale|zero_points?|weight_zero_point|input_zero_point|zeros|_packed_params(?:\..+)?"
+    r"|weight_packed|weight_shape"
+    r"|weight_fake_quant\..+|activation_post_process(?:\..+)?|\w*fake_quant\w*(?:\..+)?|\w*_quantizer\.?.*|_amax"
+    r"|weight_quantizer|act_quant\w*"
+    r"|quant_scale|int_weight|qtype|weight_q|quantization_\w+|qconfig|fake_quant_enabled|observer_enabled|eps_quant"
+    r"|min_val|max_val)$"
 )
 _SCALE = re.compile(r"(?P<module>.*\.)scale$")
 
@@ -42,7 +47,10 @@ def check(evidence: Evidence) -> Finding | None:
     if "quantized" in evidence.hints:
         return _finding(0.75, "a quantised tensor met one that is not", "checkpoint")
     if "copy-failed" in evidence.hints and "meta" not in evidence.hints and not evidence.mismatched:
-        sentence = "torch could not copy tensors whose shapes are equal: one side's are of a type that cannot be copied, as quantised ones are"
+        sentence = (
+            "torch could not copy tensors whose shapes are equal: one side's are of a type that cannot be "
+            "copied, as quantised ones are"
+        )
         return _finding(0.62, sentence, "checkpoint")
     return None
 
@@ -61,7 +69,10 @@ def _is_packed(mismatch: Mismatch) -> bool:
 
 def _finding(score: float, sentence: str, side: str) -> Finding:
     if side == "checkpoint":
-        advice = "load it through the library and the settings that quantised it, or take the unquantised file; no renaming makes these weights usable"
+        advice = (
+            "load it through the library and the settings that quantised it, or take the unquantised file; no "
+            "renaming makes these weights usable"
+        )
     else:
         advice = (
             "load the full-precision weights before the model is quantised, or take the file that was saved quantised"

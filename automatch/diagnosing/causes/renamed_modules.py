@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from automatch.diagnosing.evidence import Evidence, Finding
+from automatch.diagnosing.exchange import Exchange, agreement, exchange, exchange_rules
 from automatch.diagnosing.naming import is_counter, share
-from automatch.diagnosing.renaming import agreement, cures, exchange, exchange_rules
+from automatch.diagnosing.renaming import cures
 
 _OLD_LEAF = re.compile(r".*\b(?:LayerNorm|layer_norm|norm\w*|ln\w*)\.(?:gamma|beta)$", re.I)
 
@@ -18,36 +19,35 @@ def check(evidence: Evidence) -> Finding | None:
     wanted = [k for k in evidence.unexpected_keys if not is_counter(k)]
     needed = [k for k in evidence.missing_keys if not is_counter(k)]
     if wanted and needed:
-        pairs, used = exchange(evidence)
-        found = _by_names(evidence, pairs, used, len(wanted))
+        found = _by_names(evidence, exchange(evidence), len(wanted))
         if found:
             return found
     if share(evidence.missing_keys, _OLD_LEAF.match) > 0.8 or share(evidence.unexpected_keys, _OLD_LEAF.match) > 0.8:
         return Finding(
             "renamed-modules",
             0.75,
-            f"{len(evidence.listed)} norm parameters are called gamma and beta on one side; the other side calls them weight and bias",
+            f"{len(evidence.listed)} norm parameters are called gamma and beta on one side; the other side calls "
+            f"them weight and bias",
             "rename gamma to weight and beta to bias (or back) in the checkpoint's keys",
         )
     return None
 
 
-def _by_names(
-    evidence: Evidence, pairs: tuple[tuple[str, str], ...], used: tuple[tuple[str, str], ...], wanted: int
-) -> Finding | None:
-    part = agreement(evidence, pairs)
+def _by_names(evidence: Evidence, found: Exchange, wanted: int) -> Finding | None:
+    part = agreement(evidence, found.pairs)
     whole = part == 1.0
-    if len(pairs) < (2 if whole else 4) or part < 0.95:
+    if len(found.pairs) < (2 if whole else 4) or part < 0.95:
         return None
-    if len(used) > max(1, len(pairs) // 2):
+    if len(found.words) > max(1, len(found.pairs) // 2):
         return None  # nearly as many exchanges as keys: chance
-    rules = exchange_rules(pairs, used)
-    words = ", ".join(f"`{a}` => `{b}`" for a, b in used[:3])
+    rules = exchange_rules(found)
+    words = ", ".join(f"`{a}` => `{b}`" for a, b in found.words[:3])
+    how = f"by exchanging words: {words}" if found.evident else "by exchanging words, in more than one way"
     return Finding(
         "renamed-modules",
-        0.84 if whole else 0.3 + 0.4 * part,
-        f"{len(pairs)} of {wanted} unexpected keys become missing ones by exchanging words: {words}",
-        "rename the checkpoint's keys; `automatch diagnose CHECKPOINT MODEL` proves it with the shapes",
+        0.84 if whole else 0.5,
+        f"{len(found.pairs)} of {wanted} unexpected keys become missing ones {how}",
+        "rename the checkpoint's keys; `automatch diagnose CHECKPOINT MODEL` decides and proves it with the shapes",
         rules if cures(rules, evidence) else (),
     )
 

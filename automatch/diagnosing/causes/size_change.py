@@ -31,8 +31,10 @@ def check(evidence: Evidence) -> Finding | None:
     return Finding(
         "vocab-or-shape-change",
         score,
-        f"{a} in the checkpoint against {b} in the model: {what} changed (`{first.key}`), {count(len(mismatched), 'tensor')} in all",
-        f"build the model with {a} here (vocabulary, tokenizer, image size or channels as when it was saved), or resize that tensor on purpose",
+        f"{a} in the checkpoint against {b} in the model: {what} changed (`{first.key}`), "
+        f"{count(len(mismatched), 'tensor')} in all",
+        f"build the model with {a} here (vocabulary, tokenizer, image size or channels as when it was saved), or "
+        f"resize that tensor on purpose",
     )
 
 
@@ -42,8 +44,10 @@ def _half_read(evidence: Evidence) -> Finding | None:
     return Finding(
         "vocab-or-shape-change",
         0.6,
-        f"`{evidence.half_read[0]}`, a table of a vocabulary or of positions, has another shape; the text is cut before it says which",
-        "run `automatch diagnose CHECKPOINT MODEL` to see both shapes; then build the model with the vocabulary of the checkpoint",
+        f"`{evidence.half_read[0]}`, a table of a vocabulary or of positions, has another shape; the text is cut "
+        f"before it says which",
+        "run `automatch diagnose CHECKPOINT MODEL` to see both shapes; then build the model with the vocabulary of "
+        "the checkpoint",
     )
 
 

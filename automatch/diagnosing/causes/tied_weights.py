@@ -8,9 +8,12 @@ from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import is_buffer
 
 _TIED = re.compile(
-    r"(?:^|.*\.)(?:lm_head\.weight|output\.weight|lm_head\.decoder\.(?:weight|bias)|predictions\.decoder\.(?:weight|bias)|predictions\.bias|lm_head\.bias"
-    r"|embed_tokens\.weight|shared\.weight|decoder\.weight|decoder\.bias|generator\.weight|output_projection\.weight|embed_out\.weight"
-    r"|wte\.weight|tok_embeddings\.weight|lm_loss\.weight|proj_out\.weight|out_embed\.weight|word_embeddings\.weight|embeddings\.word_embeddings\.weight)$"
+    r"(?:^|.*\.)(?:lm_head\.weight|output\.weight|lm_head\.decoder\.(?:weight|bias)|predictions\.decoder\.(?:weight"
+    r"|bias)|predictions\.bias|lm_head\.bias"
+    r"|embed_tokens\.weight|shared\.weight|decoder\.weight|decoder\.bias|generator\.weight"
+    r"|output_projection\.weight|embed_out\.weight"
+    r"|wte\.weight|tok_embeddings\.weight|lm_loss\.weight|proj_out\.weight|out_embed\.weight"
+    r"|word_embeddings\.weight|embeddings\.word_embeddings\.weight)$"
 )
 
 
@@ -28,9 +31,13 @@ def check(evidence: Evidence) -> Finding | None:
             continue
         score = 0.9 if len(tied) >= len(rest) else 0.5
         sentence = (
-            f"`{tied[0]}`{' and others like it' if len(tied) > 1 else ''} {'are' if len(tied) > 1 else 'is'} usually tied to the embedding and kept once: "
+            f"`{tied[0]}`{' and others like it' if len(tied) > 1 else ''} {'are' if len(tied) > 1 else 'is'} "
+            f"usually tied to the embedding and kept once: "
             f"{len(tied)} of {len(keys)} keys"
         )
-        advice = "tie the weights again after loading (`model.tie_weights()`), or copy the embedding under that key; nothing is lost"
+        advice = (
+            "tie the weights again after loading (`model.tie_weights()`), or copy the embedding under that "
+            "key; nothing is lost"
+        )
         return Finding("tied-weights", score, sentence, advice)
     return None

@@ -8,7 +8,8 @@ from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.renaming import RulePair, cures
 
 _PARTS = re.compile(
-    r"(?P<module>.*?)\.?(?:(?P<old>\w+_[gv])|parametrizations\.(?P<name>\w+)\.(?P<new>original[01]?|0\.\w+)|\w+_(?P<other>orig|mask|u|bar))$"
+    r"(?P<module>.*?)\.?(?:(?P<old>\w+_[gv])|parametrizations\.(?P<name>\w+)\.(?P<new>original[01]?|0\.\w+)"
+    r"|\w+_(?P<other>orig|mask|u|bar))$"
 )
 _NEW_TO_OLD: tuple[RulePair, ...] = (
     (r"(?P<module>(?:.+\.)?)parametrizations\.(?P<name>\w+)\.original0", "{module}{name}_g"),
@@ -39,11 +40,16 @@ def check(evidence: Evidence) -> Finding | None:
         saved, wanted = ("new", "old") if new else ("old", "new")
         sentence = f"weight norm: the checkpoint has the {saved} form, the model another ({wanted} or none): {how}"
         advice = (
-            "rename original0 to weight_g and original1 to weight_v, or build the model with torch.nn.utils.parametrizations.weight_norm"
+            "rename original0 to weight_g and original1 to weight_v, or build the model with "
+            "torch.nn.utils.parametrizations.weight_norm"
             if new
-            else "rename weight_g to parametrizations.weight.original0 and weight_v to ...original1, or build the model with the old torch.nn.utils.weight_norm"
+            else "rename weight_g to parametrizations.weight.original0 and weight_v to ...original1, or build the "
+            "model with the old torch.nn.utils.weight_norm"
         )
     else:
         sentence = f"one side has a norm, spectral norm or pruning mask on its weights, the other has not: {how}"
-        advice = "apply or remove the same reparametrisation (`remove_weight_norm`, `prune.remove`) on the model before loading"
+        advice = (
+            "apply or remove the same reparametrisation (`remove_weight_norm`, `prune.remove`) on the model "
+            "before loading"
+        )
     return Finding("weight-norm/parametrization", 0.9 if part > 0.7 else 0.7, sentence, advice, rules)

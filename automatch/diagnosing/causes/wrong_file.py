@@ -22,7 +22,8 @@ def check(evidence: Evidence) -> Finding | None:
             0.93,
             f"{len(empty)} tensors of the checkpoint are placeholders of shape {list(empty[0].checkpoint_shape)}: "
             "it was saved while the parameters were partitioned (DeepSpeed ZeRO-3, FSDP)",
-            "gather the parameters before saving (`zero_to_fp32.py`, `model.save_checkpoint`, a full state_dict of FSDP) and load that file",
+            "gather the parameters before saving (`zero_to_fp32.py`, `model.save_checkpoint`, a full state_dict of "
+            "FSDP) and load that file",
         )
     empty = [m for m in evidence.mismatched if _is_placeholder(m.model_shape, m.checkpoint_shape)]
     if empty and len(empty) > 0.7 * len(evidence.mismatched):
@@ -40,7 +41,8 @@ def _by_hints(evidence: Evidence) -> Finding | None:
         return _finding(
             0.9,
             "tensors on the meta device have no values to copy",
-            "load with `load_state_dict(state_dict, assign=True)`, or make the model on a real device first (`to_empty`)",
+            "load with `load_state_dict(state_dict, assign=True)`, or make the model on a real device first "
+            "(`to_empty`)",
         )
     if "fsdp" in evidence.hints:
         return _finding(
@@ -52,7 +54,8 @@ def _by_hints(evidence: Evidence) -> Finding | None:
         return _finding(
             0.6,
             "torch could not copy a tensor although both shapes are equal",
-            "compare the types of both tensors (layout, quantisation, device): the exception behind the sentence says which differs",
+            "compare the types of both tensors (layout, quantisation, device): the exception behind the sentence "
+            "says which differs",
         )
     return None
 

@@ -28,11 +28,28 @@ def check(evidence: Evidence) -> Finding | None:
         score = 0.5  # a bare nn.Sequential, as files of base networks are
     if any(len(m.checkpoint_shape) != len(m.model_shape) for m in evidence.mismatched):
         score = max(score, 0.65)
-    what = "; ".join(told) if told else "neither names nor shapes belong together"
-    lists = f"{len(evidence.missing_keys)} missing, {len(evidence.unexpected_keys)} unexpected, {len(evidence.mismatched)} of another shape"
+    if told:
+        sentence = f"wrong variant: the checkpoint has {'; '.join(told)}"
+    else:
+        sentence = f"another architecture or variant: {_more(evidence, keys)}"
     return Finding(
         "wrong-architecture/variant",
         score,
-        f"the checkpoint is of another architecture or variant: {what} ({lists})",
-        "build the model with the configuration that the checkpoint was trained with, or take the checkpoint of this variant; renaming cannot help",
+        sentence,
+        "build the model with the configuration that the checkpoint was trained with, or take the checkpoint of this "
+        "variant; renaming cannot help",
+    )
+
+
+def _more(evidence: Evidence, keys: list[str]) -> str:
+    """Which side has more, where nothing else can be told."""
+    if evidence.missing_keys and not evidence.unexpected_keys:
+        return f"the model has what the checkpoint lacks, such as `{keys[0] if keys else evidence.missing_keys[0]}`"
+    if evidence.unexpected_keys and not evidence.missing_keys:
+        return f"the checkpoint has what the model lacks, such as `{keys[0] if keys else evidence.unexpected_keys[0]}`"
+    if evidence.half_read:
+        return f"`{evidence.half_read[0]}` has another shape; the text is cut before it says which"
+    return (
+        f"no change of names joins {len(evidence.missing_keys)} missing and {len(evidence.unexpected_keys)} "
+        f"unexpected keys"
     )

@@ -1,4 +1,4 @@
-"""diffusers and accelerate: single sentences about a model on the meta device.
+r"""diffusers and accelerate: single sentences about a model on the meta device.
 
 Cannot load <class 'C'> from P because the following keys are missing: \n a, b. \n Please make sure ...
 Cannot load P because k expected shape torch.Size([..]), but got torch.Size([..]).    MODEL FIRST
@@ -17,7 +17,7 @@ from automatch.matching.assignment import Mismatch
 _MISSING = re.compile(r"because\s+the\s+following\s+keys\s+are\s+missing\s*:\s{0,9}")
 _CLASS = re.compile(r"Cannot\s+load\s+<class\s+'(?:[\w.]{0,200}\.)?(\w{1,100})'>")
 _EXPECTED = re.compile(
-    rf"\b(?P<key>[\w./\-]{{1,400}})\s+expected\s+shape\s+(?:tensor\()?(?P<model>{SHAPE})\)?,\s+but\s+got\s+(?P<checkpoint>{SHAPE})"
+    rf"(?<![\w./\-])(?P<key>[\w./\-]{{1,400}})\s+expected\s+shape\s+(?:tensor\()?(?P<model>{SHAPE})\)?,\s+but\s+got\s+(?P<checkpoint>{SHAPE})"
 )
 _SET = re.compile(
     rf"set\s+a\s+tensor\s+of\s+shape\s+(?P<checkpoint>{SHAPE})\s+in\s+\"(?P<key>[^\"]{{1,400}})\"\s+"

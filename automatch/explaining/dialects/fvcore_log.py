@@ -21,7 +21,8 @@ _MISSING = re.compile(
     r"Some\s+model\s+parameters(?:\s+or\s+buffers)?\s+are\s+not\s+(?:found\s+)?in\s+the\s+checkpoint:?"
 )
 _UNEXPECTED = re.compile(
-    r"The\s+checkpoint\s+(?:state_dict\s+)?contains\s+(?:keys|parameters)\s+(?:that\s+are\s+)?not\s+used\s+by\s+the\s+model:?"
+    r"The\s+checkpoint\s+(?:state_dict\s+)?contains\s+(?:keys"
+    r"|parameters)\s+(?:that\s+are\s+)?not\s+used\s+by\s+the\s+model:?"
 )
 _SKIPPED = re.compile(
     r"Skip\s+loading\s+parameter\s+'(?P<key>[^']{1,400})'\s+to\s+the\s+model\s+due\s+to\s+incompatible\s+shapes:\s+"
@@ -43,7 +44,7 @@ def read(text: str) -> Found | None:
     if missing:
         found.add("missing", *_lines(text[missing.end() :].split("\n")))
     elif unexpected:
-        before, _ = _lines(text[: unexpected.start()].rstrip().split("\n")[::-1] + [""])
+        before, _ = _lines([*reversed(text[: unexpected.start()].rstrip().split("\n")), ""])
         if sum("." in k for k in before) > 1:
             found.add("missing", before[::-1], True)
     if unexpected:

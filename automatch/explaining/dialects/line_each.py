@@ -14,8 +14,10 @@ import re
 from automatch.explaining.error_report import Found
 
 _LINE = re.compile(
-    r"(?:^|[^\w\n])(?P<kind>missing|unexpected|extra|unused)\s+(?:key|parameter|param|weight)s?\s{0,3}[:=]?\s{1,3}['\"`]?"
-    r"(?P<key>[\w\-/]{1,100}(?:\.[\w\-/]{1,100}){1,40})['\"`]?(?=\s+in\s+(?:the\s+)?(?:state_dict|checkpoint|model)\b|\s*$)",
+    r"(?:^|[^\w\n])(?P<kind>missing|unexpected|extra|unused)\s+(?:key|parameter|param"
+    r"|weight)s?\s{0,3}[:=]?\s{1,3}['\"`]?"
+    r"(?P<key>[\w\-/]{1,100}(?:\.[\w\-/]{1,100}){1,40})['\"`]?(?=\s+in\s+(?:the\s+)?(?:state_dict|checkpoint"
+    r"|model)\b|\s*$)",
     re.I | re.M,
 )
 _CUT = re.compile(

@@ -13,9 +13,11 @@ from automatch.explaining.key_lists import next_sentence, read_list
 
 _HEADER = re.compile(
     r"\b(?P<kind>missing|unexpected|unused|left[ _]over)(?:[ _]?keys?(?:\(s\))?|[ _]parameters|[ _]weights)?"
-    r"(?:\s+(?:in|when|while|for|from)\s[^\n:=\[]{1,80})?\s{0,3}[:=]?\s{0,9}(?=(?:dict_keys\(|set\(|\{)?\s{0,9}\[?\s{0,9}['\"\]])",
+    r"(?:\s+(?:in|when|while|for|from)\s[^\n:=\[]{1,80})?\s{0,3}[:=]?\s{0,9}(?=(?:dict_keys\(|set\("
+    r"|\{)?\s{0,9}\[?\s{0,9}['\"\]])",
     re.I,
 )
+_ALL_MATCHED = re.compile(r"All\s+keys\s+matched\s+successfully")
 _WRAPPER = re.compile(r"(?:dict_keys\(|set\()\s{0,9}")
 _NOT_LOADED = re.compile(r"\blora\s+key\s+not\s+loaded\s{0,3}:?\s{0,3}([\w.\-/]{1,400})")
 
@@ -33,6 +35,11 @@ def read(text: str) -> Found | None:
         listed = read_list(text, start, stop)
         kind = "missing" if header["kind"].lower() == "missing" else "unexpected"
         found.add(kind, listed.keys, listed.truncated)
+        seen = True
+    if _ALL_MATCHED.search(text) or (seen and not found.missing and not found.unexpected and not found.truncated):
+        found.hints.append(
+            "all-matched"
+        )  # `missing_keys=[], unexpected_keys=[]` is success, and often taken for an error
         seen = True
     return found if seen else None
 

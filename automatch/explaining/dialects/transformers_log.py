@@ -25,13 +25,14 @@ _UNEXPECTED = re.compile(
     re.I,
 )
 _MISSING = re.compile(
-    r"(?:(?:Some|All)\s+(?:the\s+)?(?:weights|layers)\s+of\s+(?:the\s+)?(?:[\w ]{0,40}?model\s+)?(?P<c1>\w+)\s+were\s+not\s+"
+    r"(?:(?:Some|All)\s+(?:the\s+)?(?:weights|layers)\s+of\s+(?:the\s+)?(?:[\w "
+    r"]{0,40}?model\s+)?(?P<c1>\w+)\s+were\s+not\s+"
     r"initialized\s+from[^\n\[]{0,300}?newly\s+initialized\s*:"
     r"|Weights\s+of\s+(?P<c2>\w+)\s+not\s+initialized\s+from\s+pretrained\s+model\s*:)\s{0,20}",
     re.I,
 )
 _SHAPES = re.compile(
-    rf"(?P<key>[^\s:\"']{{1,400}}):\s+found\s+shape\s+(?P<checkpoint>{SHAPE})\s+in\s+the\s+checkpoint\s+and\s+"
+    rf"(?<![^\s:\"'])(?P<key>[^\s:\"']{{1,400}}):\s+found\s+shape\s+(?P<checkpoint>{SHAPE})\s+in\s+the\s+checkpoint\s+and\s+"
     rf"(?P<model>{SHAPE})\s+in\s+the\s+model"
 )
 _SHAPES_HEADER = re.compile(r"newly\s+initialized\s+because\s+the\s+shapes\s+did\s+not\s+match")

@@ -15,7 +15,8 @@ from automatch.explaining.shape_text import SHAPE, shape_of
 from automatch.matching.assignment import Mismatch
 
 _ROW = re.compile(
-    r"^[\s|]{0,40}(?P<key>\S[^|\n]{0,5000}?)\s{0,400}\|\s{0,9}(?P<status>UNEXPECTED|MISSING|MISMATCH|CONVERSION)\b(?P<rest>.*)$",
+    r"^[\s|]{0,40}(?P<key>\S[^|\n]{0,5000}?)\s{0,400}\|\s{0,9}(?P<status>UNEXPECTED|MISSING|MISMATCH"
+    r"|CONVERSION)\b(?P<rest>.*)$",
     re.M,
 )
 _DETAILS = re.compile(rf"ckpt:\s{{0,3}}(?P<checkpoint>{SHAPE})\s{{0,3}}vs\s{{1,3}}model:\s{{0,3}}(?P<model>{SHAPE})")

@@ -1,0 +1,121 @@
+"""The verdict of a comparison in one sentence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from automatch.diagnosing.comparison import is_doubtful
+from automatch.diagnosing.evidence import Evidence, Finding, gather
+from automatch.diagnosing.judging import findings
+from automatch.diagnosing.naming import count
+from automatch.matching.assignment import Assignment, Match
+from automatch.rules.rule import RuleSet
+from automatch.spec import StateDictSpec
+
+# Causes that hold for the file as a whole, whatever was matched.
+_WHOLE = frozenset({"lora/peft", "quantized", "nested-dict"})
+# Causes that say how names differ where the tensors are the same.
+_NAMES = frozenset({"prefix-module", "prefix-compile", "prefix-wrapper", "index-shift", "weight-norm/parametrization"})
+_SURE = 0.85
+_LIKELY = 0.7
+_HARDLY = 0.3
+
+
+def verdict(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignment, rules: RuleSet) -> str:
+    """Say in one sentence what happened, with counts.
+
+    Args:
+        checkpoint: keys and shapes of the file.
+        model: keys and shapes of the model.
+        assignment: what matching found.
+        rules: the rules made of it.
+
+    Returns:
+        A sentence without its full stop.
+    """
+    if not checkpoint.tensors or not model.tensors:
+        return f"the {'model' if checkpoint.tensors else 'checkpoint'} holds no tensors"
+    evidence = gather(checkpoint, model, assignment)
+    told = findings(evidence)
+    names = next((f.sentence for f in told if f.cause in _NAMES and f.score >= _LIKELY and evidence.renamed), "")
+    if _all_served(assignment):
+        return "; ".join(_complete(evidence, assignment, names, len(rules)))
+    served = _model_keys(m for m in assignment.matches if not is_doubtful(m))
+    if served < _HARDLY * len(model):
+        best = told[0] if told and told[0].score >= _SURE and told[0].cause not in _NAMES else None
+        if best is None and (part := _counterparts(checkpoint, model)) < _HARDLY:
+            return f"not the same architecture: {round(100 * part)} % of the shapes have a counterpart"
+    whole = [f.sentence for f in told[:1] if f.cause in _WHOLE and f.score >= _SURE]
+    what = whole or [part for part in (names, _leftovers(evidence, assignment)) if part]
+    return "; ".join([*what, f"{served} of {count(len(model), 'key')} mapped", _counts(assignment)])
+
+
+def _all_served(assignment: Assignment) -> bool:
+    left = (*assignment.missing_keys, *assignment.unexpected_keys)
+    return (
+        bool(assignment.matches)
+        and not assignment.mismatched
+        and not any(is_doubtful(m) for m in assignment.matches)
+        and all(key in assignment.harmless for key in left)
+    )
+
+
+def _complete(evidence: Evidence, assignment: Assignment, names: str, rules: int) -> list[str]:
+    """Everything has its place: as it is, or by rules."""
+    served, total = _model_keys(assignment.matches), len(evidence.model or ())
+    changed = [m.op for m in assignment.matches if m.op != "rename"]
+    left = len({*assignment.missing_keys, *assignment.unexpected_keys})
+    kept = [f"{count(left, 'key')} left over, harmless"] if left else []
+    if not evidence.renamed and not changed:
+        equal = f"all {count(served, 'key')} and shapes are equal" if not left else f"{count(served, 'key')} are equal"
+        return [f"fits as it is: {equal}", *kept]
+    how = ", ".join(f"{number} by {op}" for op, number in Counter(changed).most_common(3))
+    mapped = f"{served} of {count(total, 'key')} mapped by {count(rules, 'rule')}{f' ({how})' if how else ''}"
+    if names:
+        return [names, mapped, *kept]
+    return [mapped, *(["renamed modules"] if evidence.renamed else []), *kept]
+
+
+def _leftovers(evidence: Evidence, assignment: Assignment) -> str:
+    """What the keys that found no place have in common; "" where nothing can be told."""
+    left = Evidence(
+        missing_keys=tuple(_unpaired(assignment.missing_keys, assignment)),
+        unexpected_keys=tuple(_unpaired(assignment.unexpected_keys, assignment)),
+        mismatched=assignment.mismatched,
+        class_name=evidence.class_name,
+        checkpoint=evidence.checkpoint,
+        model=evidence.model,
+        assignment=assignment,
+    )
+    if not left.listed:
+        return ""
+    told: list[Finding] = [f for f in findings(left) if f.cause not in _NAMES and f.cause != "renamed-modules"]
+    return told[0].sentence if told else ""
+
+
+def _counts(assignment: Assignment) -> str:
+    """The numbers of what is left."""
+    counts = (
+        (_model_keys(m for m in assignment.matches if is_doubtful(m)), "ambiguous"),
+        (len(_unpaired(assignment.missing_keys, assignment)), "missing"),
+        (len(_unpaired(assignment.unexpected_keys, assignment)), "unexpected"),
+        (len(assignment.mismatched), "of another shape"),
+    )
+    return ", ".join(f"{number} {word}" for number, word in counts if number)
+
+
+def _unpaired(keys: Sequence[str], assignment: Assignment) -> list[str]:
+    """Keys that are neither harmless nor half of a mismatch."""
+    paired = {key for m in assignment.mismatched for key in (m.key, m.checkpoint_key)}
+    return [k for k in keys if k not in assignment.harmless and k not in paired]
+
+
+def _model_keys(matches: Iterable[Match]) -> int:
+    return sum(len(m.model_keys) for m in matches)
+
+
+def _counterparts(checkpoint: StateDictSpec, model: StateDictSpec) -> float:
+    """Share of the larger side's tensors whose shape occurs on the other side as often."""
+    ours, theirs = (Counter(t.shape for t in side.tensors if t.shape) for side in (checkpoint, model))
+    return sum((ours & theirs).values()) / max(sum(ours.values()), sum(theirs.values()), 1)
