@@ -26,7 +26,7 @@ def tool(name: str) -> str:
 
 
 def test_imports_keep_their_direction() -> None:
-    run(tool("lint-imports"), "--no-logo")
+    run(tool("lint-imports"), "--no-logo", "--no-cache")
 
 
 def test_ruff_has_nothing_to_say() -> None:

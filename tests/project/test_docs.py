@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 import automatch
-from automatch.rules import RuleSet
+from automatch import RuleSet
 
 DOCS = Path(__file__).parents[2] / "docs"
 
