@@ -6,6 +6,7 @@ Exit codes: 0 it fits, as it is or completely by the rules; 1 something is left;
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a screen without Unicode is no reason to fail
     try:
         arguments = _parser().parse_args(_with_command(sys.argv[1:] if argv is None else argv))
         run: Callable[[argparse.Namespace], int] = arguments.run

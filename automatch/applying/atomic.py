@@ -21,9 +21,10 @@ def written_beside(target: Path) -> Iterator[Path]:
         target: the file to write; an older one is replaced.
 
     Raises:
-        InputError: the folder cannot be written to, or the disk is full.
+        InputError: `target` is no plain file, its folder cannot be written to, or the disk is full.
     """
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    refuse_no_file(target)
+    part = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
     try:
         # Created here and by nobody else: another run that writes the same name must not share the file.
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -62,13 +63,21 @@ def write_text(target: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def refuse_no_file(target: Path) -> None:
+    """Refuses to replace a folder or a device.
+
+    Raises:
+        InputError: something stands there that is no plain file.
+    """
+    if target.exists() and not target.is_file():
+        raise InputError(f"{target}: not a file that can be written; give the name of a new file")
+
+
 def refuse_same_file(source: Path, target: Path) -> None:
     """Refuses to write over the input, by whatever name.
 
     Raises:
-        InputError: both paths are one file, or the target is not a plain file.
+        InputError: both paths are one file.
     """
-    if target.is_dir() or (target.exists() and not target.is_file()):
-        raise InputError(f"{target}: not a file that can be written; give the name of a new file")
     if target.exists() and target.samefile(source):
         raise InputError(f"{target}: is the input itself; give the output another name")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from automatch.applying.atomic import refuse_same_file, written_beside
+from automatch.applying.atomic import refuse_no_file, refuse_same_file, written_beside
 from automatch.applying.plan import Plan, Writer
 from automatch.applying.proof import meta_tensors
 from automatch.applying.writers import WRITERS
@@ -38,7 +38,9 @@ class Converted:
     def __str__(self) -> str:
         """One sentence."""
         total = self.renamed + len(self.stayed)
-        text = f"{self.target}: {self.renamed} of {total} keys went by the rules, the others kept their names"
+        text = f"{self.target}: {self.renamed} of {total} keys went by the rules"
+        if self.stayed:
+            text += ", the others kept their names"
         if self.unused:
             text += f"; no key for rule {', '.join(map(str, self.unused))}"
         return text
@@ -85,8 +87,11 @@ def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None) -
     """
     spec = read_checkpoint(source, at=at)
     if len(spec.files) != 1:
-        raise InputError(f"{source}: {len(spec.files)} files; only a single file can be rewritten, do it shard by shard")
+        raise InputError(
+            f"{source}: {len(spec.files)} files; only a single file can be rewritten, do it shard by shard"
+        )
     source = Path(spec.files[0])
+    refuse_no_file(target)
     refuse_same_file(source, target)
     writer = _writer(source, target, spec)
     moves = {key: rules.move(key) for key in spec.keys}

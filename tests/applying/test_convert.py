@@ -1,7 +1,6 @@
 """`automatch.convert` writes the same tensors under new keys, or nothing at all."""
 
 import json
-import os
 import stat
 from collections import OrderedDict
 from pathlib import Path
@@ -233,12 +232,12 @@ def test_the_new_file_has_the_usual_permissions(tmp_path) -> None:
     save_file(tensors("module.a"), tmp_path / "in.safetensors")
     (tmp_path / "usual").touch()
     automatch.convert(DROP_MODULE, tmp_path / "in.safetensors", tmp_path / "out.safetensors")
-    modes = {stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in ("usual", "out.safetensors")}
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("usual", "out.safetensors")}
     assert len(modes) == 1
 
 
 def test_the_safe_loader_has_the_last_word(tmp_path) -> None:
-    """A class beside the state_dict is described by us, but torch's safe loader refuses it: said so, nothing written."""
+    """A class beside the state_dict is described by us, but torch's safe loader refuses it: nothing is written."""
     torch.save({"model": tensors("module.a"), "when": Path("x")}, tmp_path / "in.pt")
     with pytest.raises(InputError, match=r"in\.pt.*weights_only"):
         automatch.convert(DROP_MODULE, tmp_path / "in.pt", tmp_path / "out.pt")
