@@ -120,10 +120,7 @@ def knock_out(case: Case, seed: int) -> Case:
     placed = {key for t in truth for key in t.target}
     # Where only some pieces of a cut tensor went, either answer is fair for the others.
     placed |= {
-        key
-        for t in case.truth
-        if gone_target & set(t.target) and not gone_source & set(t.source)
-        for key in t.target
+        key for t in case.truth if gone_target & set(t.target) and not gone_source & set(t.source) for key in t.target
     }
     return replace(
         case,
