@@ -1,12 +1,16 @@
 """The README is what people run: its commands, its links, and the options that it promises."""
 
+import copy
 import re
 import shlex
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,6 +35,32 @@ def test_both_commands_begin_alike_and_pin_the_same_versions() -> None:
     setups = [line for line in shell_lines(README) if "venv .venv" in line]
     assert len(setups) == 2
     assert all("pip install -c constraints.txt -e" in line for line in setups)
+
+
+def test_what_the_readme_shows_is_what_the_demo_prints() -> None:
+    (shown,) = re.findall(r"```text\n(.*?)```", README, flags=re.DOTALL)
+    done = subprocess.run([sys.executable, "-m", "automatch", "demo"], capture_output=True, text=True, check=True)
+    printed = done.stdout.splitlines()
+    for line in shown.splitlines():
+        assert line in printed or line == "..."
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    trained = nn.Sequential(OrderedDict(stem=nn.Linear(3, 5), norm=nn.LayerNorm(5), head=nn.Linear(5, 2)))
+    model = copy.deepcopy(trained)
+    nn.init.zeros_(model.stem.weight)
+    wrapped = nn.DataParallel(trained).state_dict()
+    torch.save(wrapped, "checkpoint.pth")
+    with pytest.raises(RuntimeError, match="Error") as error:
+        model.load_state_dict(wrapped)
+    names = {"model": model, "state_dict": wrapped, "error": error.value}
+    exec(code, names)
+    assert list(names["state_dict"]) == list(model.state_dict())
+    assert torch.equal(model.stem.weight, trained.stem.weight)
+    assert "module." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
