@@ -51,7 +51,7 @@ def _from_files(spec: StateDictSpec) -> dict[str, Any]:
             with safe_open(path, framework="pt") as opened:
                 found.update((key, opened.get_tensor(key)) for key in opened.keys())  # noqa: SIM118 - it is no dict
         elif torch_zip.accepts(path):
-            document = load_document(path)
+            document = load_document(path, whole=False)
             found.update(at_path(document, locate(document, spec.at, str(path))))
         else:
             raise InputError(f"{path}: read as {spec.origin}, which gives no values; give the checkpoint itself")

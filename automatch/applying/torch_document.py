@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ from automatch.reading import split_at
 ZIP_START = b"PK\x03\x04"
 
 
-def load_document(path: Path) -> Any:
+def load_document(path: Path, whole: bool = True) -> Any:
     """Load a `.pt`, `.pth`, `.bin` or `.ckpt` file with `weights_only=True`; a zip is mapped, not read.
 
     Call it only for a file that the reading stage accepted: mapping checks no record sizes.
+
+    Args:
+        path: the file.
+        whole: whether everything in it must be what was saved. If not, objects of classes that the safe loader does
+            not know become inert stand-ins: nothing is imported, and the tensors can be had.
 
     Raises:
         InputError: the safe loader refuses it, because it names a class or is damaged.
@@ -25,13 +31,39 @@ def load_document(path: Path) -> Any:
     with path.open("rb") as stream:
         mapped = stream.read(4) == ZIP_START
     try:
-        return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+        with nullcontext() if whole or not mapped else _stand_ins(path):
+            return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path}: torch's safe loader (weights_only=True) refuses it: {reason}; where you trust the file, save its "
             f"state_dict alone (safetensors, or torch.save(checkpoint['state_dict'], ...)) and use that"
         ) from None
+
+
+def _stand_ins(path: Path) -> AbstractContextManager[None]:
+    """Makes the safe loader take every class that the file names for one that does nothing (torch >= 2.6)."""
+    from torch import serialization
+
+    if not hasattr(serialization, "get_unsafe_globals_in_checkpoint"):
+        return nullcontext()
+    names = sorted(serialization.get_unsafe_globals_in_checkpoint(str(path)))
+    # One class for each name: the loader tells them apart by identity.
+    return serialization.safe_globals([(type("StandIn", (_Nothing,), {}), name) for name in names])
+
+
+class _Nothing:
+    """Takes the place of an object whose class is not imported; holds and does nothing."""
+
+    def __init__(self, *_: object) -> None:
+        """Takes whatever the real class takes."""
+
+    def __new__(cls, *_: object) -> _Nothing:
+        """Made from any arguments."""
+        return super().__new__(cls)
+
+    def __setstate__(self, _: object) -> None:
+        """Forgets the state."""
 
 
 def locate(document: Any, at: str, where: str) -> tuple[Any, ...]:

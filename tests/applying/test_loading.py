@@ -1,9 +1,14 @@
 """`automatch.load`: save, break the names, load; equal outputs are the proof, an untouched model the promise."""
 
+import argparse
 import copy
+import datetime
+import functools
 import json
+import os
 import re
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
@@ -265,3 +270,23 @@ def test_a_module_that_cannot_be_copied_is_said_and_still_loaded() -> None:
     assert done.diagnosis.strict_load is not None
     assert done.diagnosis.strict_load.passed is None and "cannot be copied" in done.diagnosis.strict_load.message
     assert_same_outputs(trained, model)
+
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+def test_what_lies_beside_the_weights_need_not_be_known(tmp_path, monkeypatch) -> None:
+    """A training script's own objects in the file: neither imported nor called, and no hindrance."""
+    monkeypatch.chdir(tmp_path)
+    trained, model = shaken(Net()), Net()
+    arguments = argparse.Namespace(lr=0.1, path=Path("x"), made=functools.partial(print, "executed"))
+    beside = {"hyper_parameters": arguments, "state_dict": trained.state_dict(), "when": datetime.date(2020, 1, 1)}
+    torch.save(beside, "lightning.ckpt")
+    automatch.load(model, "lightning.ckpt")
+    assert_same_outputs(trained, model)
+    torch.save({"state_dict": trained.state_dict(), "hook": Attack()}, "evil.ckpt")
+    with pytest.raises(InputError, match="safe loader"):
+        automatch.load(model, "evil.ckpt")
+    assert not Path("executed").exists()
