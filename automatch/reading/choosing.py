@@ -23,6 +23,7 @@ USUAL = (
 AVERAGED = ("ema", "params_ema", "model_ema", "ema_state_dict", "state_dict_ema", "swa", "teacher")
 NAME_WEIGHT = 0.25
 SHARE_TO_BE_PREFERRED = 0.5
+SHARE_TO_BE_NAMED = 0.2
 
 
 def escaped(path: tuple[str, ...]) -> str:
@@ -50,7 +51,7 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
     """Chooses one dict of a source.
 
     Args:
-        found: all dicts that hold tensors; at least one.
+        found: all dicts that hold tensors, and optimizers; at least one.
         where: names the source in errors.
         at: path that the user asks for, or None.
         like: the other side; what fits it best is chosen. Without it: the usual name, else the most tensors.
@@ -61,17 +62,15 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
     Raises:
         InputError: `at` leads to no dict with tensors, or only an optimizer's state is there.
     """
-    candidates = found.candidates
+    candidates = tuple(c for c in found.candidates if not c.is_optimizer)
     if at is not None:
         return _at(candidates, where, at), ()
     models = [c for c in candidates if not _is_optimizer(c)]
     if not models:
-        raise InputError(
-            f"{where}: holds only an optimizer's state ({_paths(candidates)}); give the file with the weights, "
-            f"or choose one of these with --at"
-        )
+        choice = f", or choose {_paths(candidates)} with --at" if candidates else ""
+        raise InputError(f"{where}: holds only an optimizer's state; give the file with the weights{choice}")
     chosen = _best_fit(models, like) if like is not None and like.tensors else _usual(models)
-    others = [c for c in models if c is not chosen and len(c.tensors) * 10 >= len(chosen.tensors)]
+    others = [c for c in models if c is not chosen and len(c.tensors) >= len(chosen.tensors) * SHARE_TO_BE_NAMED]
     if not others:
         return chosen, ()
     place = f"`{escaped(chosen.path)}`" if chosen.path else "the top level"
@@ -91,7 +90,7 @@ def _at(candidates: tuple[Candidate, ...], where: str, at: str) -> Candidate:
     inside = [c for c in candidates if c.path[: len(path)] == path]
     if inside:
         return _usual(inside)
-    raise InputError(f"{where}: no tensors at {at!r}; they are at {_paths(candidates)}")
+    raise InputError(f"{where}: no tensors at {at!r}; they are at {_paths(candidates) or 'no other place'}")
 
 
 def _paths(candidates: tuple[Candidate, ...] | list[Candidate]) -> str:

@@ -71,7 +71,7 @@ def parse_factory(text: str, args: Sequence[str] = ()) -> Factory | None:
 def _arguments(call: str, text: str) -> tuple[list[object], list[tuple[str, object]]]:
     try:
         parsed = ast.parse(f"f{call}", mode="eval").body
-        if not isinstance(parsed, ast.Call):
+        if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
             raise ValueError
         positional = [ast.literal_eval(arg) for arg in parsed.args]
         keywords = [(k.arg, ast.literal_eval(k.value)) for k in parsed.keywords if k.arg]

@@ -20,6 +20,7 @@ class Limits:
         pickle_bytes: one pickle stream without the tensor data.
         opcodes: instructions of one pickle stream.
         stack: values on the stack of a pickle at once.
+        memo: values that a pickle numbers for later use.
         depth: containers inside containers.
         zip_entries: members of one archive.
         inflate_ratio: how many times larger than its stored form a compressed member may be.
@@ -33,6 +34,7 @@ class Limits:
     pickle_bytes: int = 512_000_000
     opcodes: int = 50_000_000
     stack: int = 1_000_000
+    memo: int = 10_000_000
     depth: int = 1_000
     zip_entries: int = 1_000_000
     inflate_ratio: int = 200

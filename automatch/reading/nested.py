@@ -29,7 +29,7 @@ class Kind(Enum):
 def find_state_dicts(root: object, where: str, limits: Limits) -> tuple[Candidate, ...]:
     """Every dict (or module) in `root` that holds tensors directly, outermost first.
 
-    The state of an optimizer (`state` beside `param_groups`) is not looked into.
+    The state of an optimizer (`state` beside `param_groups`) is reported as such and not looked into.
 
     Args:
         root: dicts, lists, tuples, tensors or records of them, modules or records of them.
@@ -53,9 +53,10 @@ def find_state_dicts(root: object, where: str, limits: Limits) -> tuple[Candidat
         if isinstance(value, Call) and is_inert_module(value):
             found += _inert_candidate(path, value, where, limits)
             continue
-        entries = list(_entries(value))
         if isinstance(value, Mapping) and value.keys() >= OPTIMIZER_KEYS:
+            found.append(Candidate(path, (), is_optimizer=True))
             continue
+        entries = list(_entries(value))
         for _, child in entries:
             if type(child) not in kinds:
                 kinds[type(child)] = _kind(child)

@@ -43,6 +43,7 @@ class Candidate:
         dropped: its other keys.
         odd_keys: keys of its tensors that are not strings, as they would be printed.
         notes: sentences for the user, shown if this one is chosen.
+        is_optimizer: it is the state of an optimizer; its tensors were not looked at.
     """
 
     path: tuple[str, ...]
@@ -50,6 +51,7 @@ class Candidate:
     dropped: tuple[str, ...] = ()
     odd_keys: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    is_optimizer: bool = False
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ HARMLESS = frozenset(
         "torch.nn.parameter.Parameter",
         "torch.serialization._get_layout",
         "_codecs.encode",
+        "builtins.bytes",
         "builtins.bytearray",
         "builtins.complex",
         "builtins.slice",
@@ -227,11 +228,16 @@ def describe_array(array: ArrayRecord, state: object) -> None:
     Raises:
         ValueError: the state is not of this form.
     """
-    if type(state) is not tuple or len(state) != 5 or type(state[1]) is not tuple:
+    if type(state) is not tuple or len(state) != 5:
         raise ValueError("a NumPy array has a state of unknown form")
-    if any(type(d) is not int or d < 0 for d in state[1]):
+    known = _array(state[1], state[2])
+    array.shape, array.dtype = known.shape, known.dtype
+
+
+def _array(shape: object, dtype: object) -> ArrayRecord:
+    if type(shape) is not tuple or any(type(d) is not int or d < 0 for d in shape):
         raise ValueError("a NumPy array has a size that is no whole number >= 0")
-    array.shape, array.dtype = state[1], _numpy_dtype(state[2])
+    return ArrayRecord(shape, _numpy_dtype(dtype))
 
 
 def _numpy_dtype(dtype: object) -> str:
@@ -267,4 +273,6 @@ DESCRIBE: dict[str, Callable[[Args], object]] = {
     "copyreg._reconstructor": _reconstructor,
     "numpy.core.multiarray._reconstruct": lambda _: ArrayRecord((), "object"),
     "numpy._core.multiarray._reconstruct": lambda _: ArrayRecord((), "object"),
+    "numpy.core.numeric._frombuffer": lambda args: _array(args[2], args[1]),
+    "numpy._core.numeric._frombuffer": lambda args: _array(args[2], args[1]),
 }

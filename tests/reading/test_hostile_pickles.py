@@ -232,11 +232,12 @@ def test_deep_nesting_is_refused(tmp_path: Path) -> None:
     [
         (Limits(opcodes=10_000), "more than 10000 instructions"),
         (Limits(stack=5_000), "more than 5000 values at once"),
+        (Limits(memo=5_000), "numbers more than 5000 values"),
         (Limits(pickle_bytes=9_000), "limit of 9000"),
     ],
 )
 def test_limits(tmp_path: Path, limits: Limits, message: str) -> None:
-    path = write_zip(tmp_path / "a.pt", pickled(b"(" + b"N" * 20_000 + b"l"))
+    path = write_zip(tmp_path / "a.pt", pickled(b"(" + b"N\x94" * 10_000 + b"l"))
     with pytest.raises(UnsafeInputError, match=message):
         read_checkpoint(path, limits=limits)
 

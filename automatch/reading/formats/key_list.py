@@ -94,7 +94,10 @@ def _is_row(row: object) -> bool:
 
 
 def _with_roles(tensors: tuple[TensorSpec, ...], fields: dict[str, Any], where: str) -> tuple[TensorSpec, ...]:
-    buffers, tied = fields.get("buffers"), dict(fields.get("tied") or ())
+    buffers, ties = fields.get("buffers"), fields.get("tied", ())
+    if not isinstance(ties, tuple) or any(type(key) is not str for pair in ties for key in pair):
+        raise InputError(f'{where}: "tied" must be an object {{key: key of the first entry}}')
+    tied = dict(ties)
     if buffers is not None and (not isinstance(buffers, list) or set(map(type, buffers)) - {str}):
         raise InputError(f'{where}: "buffers" must be a list of keys')
     known = {t.key for t in tensors}
@@ -123,8 +126,8 @@ def write_key_list(spec: StateDictSpec) -> str:
     text = f'{{"name": {json.dumps(spec.name)}, "keys": [\n{rows}\n]'
     if any(t.kind for t in spec.tensors):
         text += f',\n"buffers": {json.dumps([t.key for t in spec.tensors if t.kind == "buffer"])}'
-    if any(t.tied for t in spec.tensors):
-        text += f',\n"tied": {json.dumps({t.key: t.tied for t in spec.tensors if t.tied})}'
+    if any(t.tied is not None for t in spec.tensors):
+        text += f',\n"tied": {json.dumps({t.key: t.tied for t in spec.tensors if t.tied is not None})}'
     return text + "}\n"
 
 
