@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +24,18 @@ class Timing:
     cpu: float
 
 
+# As in an installed package, byte code is compiled once and kept, wherever the machine says not to; here, aside.
+_BYTE_CODE = tempfile.TemporaryDirectory()
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": _BYTE_CODE.name}
+
+
 def run_python(*args: str) -> subprocess.CompletedProcess[str]:
     """Runs this interpreter; what it leaves with is in the result, as `automatch` leaves with 1 where keys are left."""
-    return subprocess.run([sys.executable, *args], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, check=False, env=_environment())
 
 
 def time_in_turn(commands: Sequence[Sequence[str]], rounds: int) -> list[Timing]:
