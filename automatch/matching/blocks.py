@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.describing.tree import Node, Tree, descend
+from automatch.matching.confidence import judge
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, template
 from automatch.matching.names import Names, contrast
@@ -23,6 +24,12 @@ SIMILAR = 0.5
 
 CLOSE = 0.75
 """Blocks that are not items of corresponding lists must share at least this."""
+
+LEARN_FROM = 0.9
+"""Other blocks are told of decisions that are at least this sure without them."""
+
+SMALLEST = 4
+"""Fewer tensors are no block; they are matched one by one."""
 
 _MANY = 96
 
@@ -119,6 +126,8 @@ class Solver:
                 continue
             out.append((at_a[id(pair.source)], at_b[id(pair.target)], pair.evidence))
             mine, theirs = pair.source.path, pair.target.path
+            if judge(replace(pair.evidence, learnt=0.0)).confidence < LEARN_FROM:
+                continue
             self._learn(mine[top_a : role_of(mine)[0]], theirs[top_b : role_of(theirs)[0]])
         return out
 
@@ -145,8 +154,8 @@ class Solver:
 
     def _pair_blocks(self, a: Node, b: Node, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
         """Blocks below two nodes, largest common part first."""
-        mine = _by_kind([n for n in self.source.tree.below(top_a) if n.count >= 2 and not _is_module(n)])
-        theirs = _by_kind([n for n in self.target.tree.below(top_b) if n.count >= 2 and not _is_module(n)])
+        mine = _by_kind([n for n in self.source.tree.below(top_a) if n.count >= SMALLEST and not _is_module(n)])
+        theirs = _by_kind([n for n in self.target.tree.below(top_b) if n.count >= SMALLEST and not _is_module(n)])
         whole = self._similar(top_a, top_b)
         if whole < 1.0:  # one side may be a part of the other
             mine.setdefault(top_a.struct, []).append(top_a)
@@ -206,8 +215,6 @@ class Solver:
         """Which of several equal blocks goes to which: by names of their paths, then by order."""
         if not left or not right:
             return []
-        if len(left) == 1 and len(right) == 1:
-            return [(left[0], right[0])]
         if max(len(left), len(right)) > _MANY:
             return list(zip(left, right, strict=False)) if len(left) == len(right) else []
         paths = [[n.tokens(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
@@ -219,6 +226,9 @@ class Solver:
             row: list[float] = []
             for j in range(len(right)):
                 name = self.names.compare(words[0][i], words[1][j], weights)
+                if self.context.names_trust and self.names.contradiction(words[0][i], words[1][j]):
+                    row.append(-1.0)
+                    continue
                 place = 1.0 - abs(i / len(left) - j / len(right)) if len(left) == len(right) else 0.5
                 number = 0.0
                 if left[i].label == right[j].label:
@@ -230,7 +240,7 @@ class Solver:
                     + local + similar
                 )  # fmt: skip
             matrix.append(row)
-        return [(left[i], right[j]) for i, j in enumerate(assign(matrix)) if j >= 0]
+        return [(left[i], right[j]) for i, j in enumerate(assign(matrix)) if j >= 0 and matrix[i][j] > 0]
 
 
 def _is_module(node: Node) -> bool:
@@ -245,7 +255,7 @@ def _is_block(node: Node | None) -> bool:
 
 def plausible(evidence: Evidence) -> bool:
     """May a pair be believed at all? What merely fits and is left over is no evidence."""
-    if evidence.name < -0.1 and evidence.contradiction:
+    if evidence.contradiction:
         return False
     if evidence.astray:
         return evidence.name >= 0.5 and not evidence.free

@@ -112,7 +112,7 @@ def mismatches(
     served = {id(t) for _, t, _ in found}
     left = [s for s in source if id(s) not in used]
     right = [t for t in target if id(t) not in served]
-    if not left or not right or len(left) * len(right) > 400_000:
+    if not left or not right or len(left) * len(right) > 4_000:
         return _same_names(left, right)
     out = _same_names(left, right)
     taken = {id(s) for s, _ in out} | {id(t) for _, t in out}

@@ -89,6 +89,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
             continue
         mine = Counter(leaf.shape for leaf in leaves)
         theirs = Counter(leaf.shape for leaf in others)
+        fused = Counter(leaf.shape for leaf in others if _role(leaf.path) is None)  # a k_proj is no fused kv
         families: dict[Hole, list[Hole]] = defaultdict(list)
         for name in groups:
             families[template(name[:-1])].append(name)
@@ -98,7 +99,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
             if not _worth_a_look([groups[n] for n in names], parts, mine, theirs):
                 continue
             blocks = blocks or _Blocks(leaves, others)
-            for members, dim, path in _decide(names, groups, parts, mine, theirs, blocks):
+            for members, dim, path in _decide(names, groups, parts, mine, fused, blocks):
                 _join(members, dim, path, gone)
         leaves = [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
     return leaves

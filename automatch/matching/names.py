@@ -28,6 +28,7 @@ class Names:
         self.lexicon = lexicon
         self._words: dict[str, tuple[Word, ...]] = {}
         self._alike: dict[tuple[Word, Word], float] = {}
+        self._exclusive: dict[tuple[Word, Word], bool] = {}
 
     def token_words(self, token: str) -> tuple[Word, ...]:
         """The words of one token, phrases and `post_x` joined, numbers left out."""
@@ -89,21 +90,30 @@ class Names:
                 total += weight
                 gained += weight * max(self.alike(word, other) for other in theirs)
         score = gained / total if total else 0.0
-        return max(-1.0, score - self.contradiction(a, b))
+        against = self.contradiction(a, b)
+        return max(-1.0, min(score - against, -0.2)) if against else score
 
     def contradiction(self, a: Sequence[Word], b: Sequence[Word]) -> float:
-        """How much two paths name things that exclude each other (0: not at all)."""
-        exclusive = self.lexicon.exclusive
-        if not exclusive:
+        """How much two paths name things that exclude each other (0: not at all).
+
+        A word contradicts another when every reading of the one excludes every reading of the
+        other, and neither has a like on the other side.
+        """
+        if not self.lexicon.exclusive:
             return 0.0
-        left = frozenset().union(*(w.concepts for w in a))
-        right = frozenset().union(*(w.concepts for w in b))
-        against = 0.0
-        for concept in left - right:
-            rivals = exclusive.get(concept)
-            if rivals and rivals & (right - left) and not rivals & left:
-                against += 0.6
-        return min(against, 1.2)
+        lonely_a = [w for w in a if w.concepts and not any(self.alike(w, o) >= 0.9 for o in b)]
+        lonely_b = [w for w in b if w.concepts and not any(self.alike(w, o) >= 0.9 for o in a)]
+        against = sum(self._excludes(x, y) for x in lonely_a for y in lonely_b)
+        return min(0.6 * against, 1.2)
+
+    def _excludes(self, a: Word, b: Word) -> bool:
+        key = (a, b)
+        found = self._exclusive.get(key)
+        if found is None:
+            rivals = self.lexicon.exclusive
+            found = all(y in rivals.get(x, ()) for x in a.concepts for y in b.concepts)
+            self._exclusive[key] = found
+        return found
 
 
 @lru_cache(maxsize=1 << 16)

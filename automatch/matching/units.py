@@ -22,7 +22,7 @@ _CANON = {
     "var": "running_var", "original0": "weight_g", "original1": "weight_v",
 }  # fmt: skip
 
-NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 0.3, 1.5, 1.0, 0.5, -1.0
+NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 0.3, 1.5, 0.6, 0.5, -1.0
 """What each signal weighs in the score of a pair."""
 
 _ANCHORS = 60
