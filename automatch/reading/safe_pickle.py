@@ -74,6 +74,8 @@ def load_inert(
                 raise UnsafeInputError(
                     f"{where}: the pickle needs more than {limits.stack} values at once (limit stack)"
                 )
+            if len(machine.memo) > limits.memo:
+                raise UnsafeInputError(f"{where}: the pickle numbers more than {limits.memo} values (limit memo)")
     except FAULTS as error:
         if machine.pos >= size < len(data):
             raise UnsafeInputError(f"{where}: the pickle is longer than {limits.pickle_bytes} bytes") from None
