@@ -1,4 +1,7 @@
-"""The flow: each function calls the stages, one a line."""
+"""The flow: each function calls the stages, one a line.
+
+What is applied to tensors is imported where it is used: a comparison of files does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from automatch.applying.convert import Converted, read_rules
-from automatch.applying.convert import convert as rewrite
-from automatch.applying.loading import Loaded, load_certain, load_complete
-from automatch.applying.proof import prove
+from automatch.diagnosing.comparison import StrictLoad
 from automatch.diagnosing.verdict import verdict
 from automatch.errors import InputError
 from automatch.matching import match
+from automatch.matching.assignment import Assignment
 from automatch.reading import read_checkpoint, read_model
 from automatch.reporting.diagnosis import Diagnosis
 from automatch.rules.induce import induce
@@ -23,6 +24,9 @@ from automatch.spec import StateDictSpec
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+    from automatch.applying.convert import Converted
+    from automatch.applying.loading import Loaded
 
 By = Literal["all", "name", "topology"]
 Pairs = Sequence[tuple[str, str]]
@@ -60,7 +64,7 @@ def diagnose(
     assignment = match(given, wanted.spec, by=by, pin=pin, forbid=forbid)
     rules = induce(assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
     proof = replay(rules, assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
-    strict_load = prove(wanted.module, given, assignment, rules) if wanted.module is not None and proof.ok else None
+    strict_load = _proven(wanted.module, given, assignment, rules) if proof.ok else None
     sentence = verdict(given, wanted.spec, assignment, rules)
     sources = _called(checkpoint, "CHECKPOINT"), _called(model, "MODEL")
     return Diagnosis(given, wanted.spec, assignment, rules, proof, sentence, strict_load, sources)
@@ -96,6 +100,8 @@ def load(
     """
     if not callable(getattr(model, "load_state_dict", None)):
         raise InputError(f"load fills an nn.Module, not a {type(model).__name__}; for files use automatch.convert")
+    from automatch.applying.loading import load_certain, load_complete
+
     diagnosis = diagnose(checkpoint, model, by=by, pin=pin, forbid=forbid, at=at)
     return (load_complete if strict else load_certain)(model, checkpoint, diagnosis)
 
@@ -121,6 +127,9 @@ def convert(
     Raises:
         InputError: a file cannot be used, two keys would become one, or no rule takes any key.
     """
+    from automatch.applying.convert import convert as rewrite
+    from automatch.applying.convert import read_rules
+
     if isinstance(rules, RuleSet):
         return rewrite(rules, Path(source), Path(target), at)
     read, made_for = read_rules(Path(rules))
@@ -141,6 +150,15 @@ def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()
     if at is None:
         return read_model(source, args=args).spec
     return read_checkpoint(source, at=at)
+
+
+def _proven(module: object, given: StateDictSpec, assignment: Assignment, rules: RuleSet) -> StrictLoad | None:
+    """The strict load on a copy of the module; None where only keys are known."""
+    if module is None:
+        return None
+    from automatch.applying.proof import prove
+
+    return prove(module, given, assignment, rules)
 
 
 def _called(source: object, otherwise: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from automatch.diagnosing.comparison import Comparison
-from automatch.exporting.dialects import python_code
-from automatch.reporting.formats import markdown, table
 from automatch.reporting.style import Style
 
 
@@ -19,14 +17,20 @@ class Diagnosis(Comparison):
 
     def table(self, full: bool = False) -> str:
         """The report as plain text; `full` gives every key a line of its own."""
+        from automatch.reporting.formats import table
+
         return table.render(self, Style(full=full))
 
     def to_markdown(self, full: bool = False) -> str:
         """The report as Markdown for an issue or a pull request."""
+        from automatch.reporting.formats import markdown
+
         return markdown.render(self, Style(full=full))
 
     def to_python(self) -> str:
         """A function `convert(state_dict)` that does what the rules do and needs no automatch."""
+        from automatch.exporting.dialects import python_code
+
         return python_code.render(self.rules)
 
     def _repr_markdown_(self) -> str:

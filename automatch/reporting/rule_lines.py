@@ -26,7 +26,8 @@ def rule_lines(comparison: Comparison, full: bool) -> tuple[tuple[str, ...], tup
         lines.append(printable(comparison.strict_load.message))
     if rules:
         lines.append("a rule sees the whole original key, the first that matches wins, keys that none matches stay")
-    code = [line for number, rule in enumerate(shown, 1) for line in _rule(number, rule)]
+    undecided = _undecided(comparison)
+    code = [line for number, rule in enumerate(shown, 1) for line in _rule(number, rule, number in undecided)]
     if len(shown) < len(rules):
         code.append(f"... {len(rules) - len(shown)} more rules (--full)")
     return tuple(lines), tuple(code)
@@ -43,10 +44,17 @@ def _replayed(comparison: Comparison) -> str:
     return f"NOT proven by replay, {len(faults)} faults; the first: {printable(faults[0])}"
 
 
-def _rule(number: int, rule: Rule) -> list[str]:
+def _undecided(comparison: Comparison) -> set[int]:
+    """Numbers of the rules that take keys of ambiguous matches: right only if the choice is."""
+    keys = (key for match in comparison.doubtful for key in match.checkpoint_keys)
+    return {move.rule for key in keys if (move := comparison.rules.move(key)) is not None}
+
+
+def _rule(number: int, rule: Rule, undecided: bool) -> list[str]:
     """One rule: what it does, its pattern, what the key becomes."""
     targets = (rule.replacement,) if isinstance(rule.replacement, str) else rule.replacement
     hits = f"{rule.hits} key" if rule.hits == 1 else f"{rule.hits} keys"
-    head = f"{number}. {rule.op}, {hits}" + (f"   ({rule.note})" if rule.note else "")
+    head = f"{number}. {rule.op}, {hits}" + (", ambiguous ones among them" if undecided else "")
+    head += f"   ({rule.note})" if rule.note else ""
     body = [f"     {rule.pattern}", *(f"  => {target}" for target in targets)]
     return [printable(line) for line in (head, *body)]
