@@ -28,6 +28,9 @@ CLOSE = 0.75
 LEARN_FROM = 0.9
 """Other blocks are told of decisions that are at least this sure without them."""
 
+TAUGHT = 4.0
+"""A pin weighs more than all other evidence."""
+
 SMALLEST = 4
 """Fewer tensors are no block; they are matched one by one."""
 
@@ -49,16 +52,20 @@ class Solver:
     """Solves pairs of nodes; remembers equal pairs. `solve_roots` is the entry."""
 
     def __init__(
-        self, source: Side, target: Side, names: Names, order_trust: float, names_trust: float, forbidden: object = None
+        self, source: Side, target: Side, names: Names, order_trust: float,
+        forbidden: Callable[[Leaf, Leaf], bool] | None = None,
     ) -> None:
         self.source, self.target, self.names = source, target, names
         self.learnt: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
+        self.taught: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
         self.learnt_source: Counter[tuple[str, ...]] = Counter()
-        self.context = Context(names, order_trust, names_trust, self._support, forbidden)  # type: ignore[arg-type]
+        self.context = Context(names, order_trust, 0.0 if names.silent else 1.0, self._support, forbidden)
         self._memo: dict[tuple[int, int], list[Found]] = {}
 
     def _support(self, a: tuple[str, ...], b: tuple[str, ...]) -> float:
         a, b = template(a), template(b)
+        if (a, b) in self.taught:
+            return TAUGHT
         seen = self.learnt_source.get(a, 0)
         return self.learnt[a, b] / seen if seen else 0.0
 
@@ -66,6 +73,14 @@ class Solver:
         a, b = template(a), template(b)
         self.learnt[a, b] += 1
         self.learnt_source[a] += 1
+
+    def teach(self, mine: tuple[str, ...], theirs: tuple[str, ...]) -> None:
+        """A person pinned these two leaves: modules of these names belong together, in all blocks."""
+        a, b = mine[: role_of(mine)[0]], theirs[: role_of(theirs)[0]]
+        for depth_a in range(1, len(a) + 1):
+            for depth_b in range(1, len(b) + 1):
+                self._learn(a[-depth_a:], b[-depth_b:])
+                self.taught.add((template(a[-depth_a:]), template(b[-depth_b:])))
 
     def solve_roots(self) -> list[tuple[Leaf, Leaf, Evidence]]:
         """Match everything; leaves of the two sides with the evidence."""

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from automatch.describing.lexicon import lexicon
+from automatch.describing.lexicon import EMPTY, lexicon
 from automatch.describing.tree import Interner, Tree
-from automatch.matching.assignment import Assignment, Match
+from automatch.errors import InputError
+from automatch.matching.assignment import Assignment
 from automatch.matching.blocks import Side, Solver
-from automatch.matching.cleanup import Cleaned, drop_copies, drop_slots
-from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, tie, to_mismatch
-from automatch.matching.confidence import judge
+from automatch.matching.cleanup import drop_copies, drop_slots
+from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, tie
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.layout import merge_heads, unify_layout
 from automatch.matching.leaves import Leaf, leaves_of, to_squeeze
 from automatch.matching.names import Names
+from automatch.matching.outcome import Found, assignment
+from automatch.matching.pins import Decisions, resolve
 from automatch.matching.units import Evidence
 from automatch.spec import StateDictSpec
 
 UNRELATED, DOUBTFUL = 0.4, 0.5
 """Below these kinships nothing is matched, or all of it is flagged."""
+
+SORTED_TRUST = 0.15
+"""What order is worth when one side is sorted by name."""
 
 By = Literal["all", "name", "topology"]
 
@@ -33,9 +38,29 @@ def match(
     pin: Sequence[tuple[str, str]] = (),
     forbid: Sequence[tuple[str, str]] = (),
 ) -> Assignment:
-    """Find which checkpoint keys serve which model keys."""
+    """Find which checkpoint keys serve which model keys.
+
+    Args:
+        checkpoint: keys, shapes and dtypes of the file.
+        model: keys, shapes and dtypes of the model.
+        by: the evidence to use: "all"; "name", equal keys only (torch's `strict=False`, Keras'
+            `by_name=True`); "topology", shapes and order alone (Keras' `by_name=False`).
+        pin: pairs (checkpoint side, model side) that must be; see `pins.resolve`.
+        forbid: pairs that must not be.
+
+    Returns:
+        The assignment; every key of both sides stands in exactly one place of it.
+
+    Raises:
+        InputError: `by` is none of the three, or a pin speaks of keys that do not exist.
+    """
+    if by not in ("all", "name", "topology"):
+        raise InputError(f"by={by!r} is not known; use 'all', 'name' or 'topology'.")
+    decisions = resolve(pin, forbid, checkpoint.keys, model.keys)
     squeezed = to_squeeze(checkpoint, model)
     source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
+    if by == "name":
+        return assignment(checkpoint, model, _equal_names(source, target, decisions), source, target)
     slots = drop_slots(source, target)
     copies = drop_copies(slots.leaves, target)
     source = copies.leaves
@@ -45,70 +70,74 @@ def match(
     unify_layout(target, source)
     source, target = fold_stacks(source, target), fold_stacks(target, source)
     source, target = fold_parts(source, target), fold_parts(target, source)
-    names = Names(lexicon())
-    trust = 0.15 if is_sorted(checkpoint.keys) != is_sorted(model.keys) else 1.0
-    found = _solve(source, target, names, trust, 0.0 if by == "topology" else 1.0)
+    names = Names(EMPTY if by == "topology" else lexicon(), silent=by == "topology")
+    order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) else 1.0
+    found = _solve(source, target, names, order_trust, decisions)
+    found = _pinned(found, source, target, decisions)
     found = drop_half_matched(found, source, target)
     kin = kinship(found, source, target)
-    if kin < UNRELATED:
+    if kin < UNRELATED and not decisions.pinned:
         found = []
     elif kin < DOUBTFUL or copies.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += tie(found, source, target, names)
-    return _report(checkpoint, model, found, source, target, names, slots, copies)
+    pairs = mismatches(found, source, target, names)
+    return assignment(
+        checkpoint, model, found, source, target, pairs, slots.notes + copies.notes, {**slots.dropped, **copies.dropped}
+    )
 
 
 def _solve(
-    source: list[Leaf], target: list[Leaf], names: Names, order_trust: float, names_trust: float
-) -> list[tuple[Leaf, Leaf, Evidence]]:
+    source: list[Leaf], target: list[Leaf], names: Names, order_trust: float, decisions: Decisions
+) -> list[Found]:
     shapes, structs = Interner(), Interner()
     sides = []
     for leaves in (source, target):
         numbers = [-1 if leaf.integer else shapes(leaf.shape) for leaf in leaves]
         sides.append(Side(leaves, Tree([leaf.path for leaf in leaves], numbers, structs)))
-    return Solver(sides[0], sides[1], names, order_trust, names_trust).solve_roots()
+    decided = bool(decisions.pinned or decisions.forbidden)
+    solver = Solver(sides[0], sides[1], names, order_trust, decisions.refuses if decided else None)
+    by_key = {key: leaf for leaf in target for key in leaf.keys}
+    for leaf in source:
+        wanted = decisions.pinned.get(leaf.keys[0])
+        if wanted is not None:
+            solver.teach(leaf.path, by_key[wanted].path)
+    return solver.solve_roots()
 
 
-def _report(
-    checkpoint: StateDictSpec,
-    model: StateDictSpec,
-    found: list[tuple[Leaf, Leaf, Evidence]],
-    source: list[Leaf],
-    target: list[Leaf],
-    names: Names,
-    slots: Cleaned,
-    copies: Cleaned,
-) -> Assignment:
-    served: dict[str, Match] = {}
-    used: set[str] = set()
-    for mine, theirs, evidence in found:
-        for m in _matches(mine, theirs, evidence):
-            used.update(m.checkpoint_keys)
-            for key in m.model_keys:
-                served[key] = m
-    matches = tuple({id(m): m for key in model.keys if (m := served.get(key))}.values())
-    wrong = [to_mismatch(p) for p in mismatches(found, source, target, names)]
-    return Assignment(
-        matches,
-        tuple(k for k in model.keys if k not in served),
-        tuple(k for k in checkpoint.keys if k not in used),
-        tuple(wrong),
-        slots.notes + copies.notes,
-        {**slots.dropped, **copies.dropped},
-    )
+def _pinned(
+    found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], decisions: Decisions
+) -> list[Found]:
+    """The pairs with every pin in place.
+
+    Raises:
+        InputError: pinned keys differ in shape.
+    """
+    if not decisions.pinned:
+        return found
+    mine = {key: leaf for leaf in source for key in leaf.keys}
+    theirs = {key: leaf for leaf in target for key in leaf.keys}
+    pairs: dict[int, Found] = {}
+    for key, other in decisions.pinned.items():
+        s, t = mine.get(key), theirs.get(other)
+        if s is None or t is None:
+            raise InputError(f"pin {key}={other}: one of the two is left out of the matching (a slot or a second copy).")
+        if s.shape != t.shape:
+            raise InputError(f"pin {key}={other}: the shapes {list(s.raw)} and {list(t.raw)} do not fit each other.")
+        pairs[id(t)] = (s, t, Evidence(level="pin"))
+    taken = {id(s) for s, _, _ in pairs.values()}
+    return [f for f in found if id(f[1]) not in pairs and id(f[0]) not in taken] + list(pairs.values())
+
+
+def _equal_names(source: Sequence[Leaf], target: Sequence[Leaf], decisions: Decisions) -> list[Found]:
+    mine = {leaf.keys[0]: leaf for leaf in source}
+    found = [
+        (s, t, Evidence(name=1.0, level="name")) for t in target
+        if (s := mine.get(t.keys[0])) is not None and s.raw == t.raw and not decisions.refuses(s, t)
+    ]  # fmt: skip
+    return _pinned(found, source, target, decisions)
 
 
 def is_sorted(keys: Sequence[str]) -> bool:
     """Are the keys in alphabetical order (TF, flax, safetensors written from a dict)?"""
     return len(keys) > 8 and all(a <= b for a, b in zip(keys, keys[1:], strict=False))
-
-
-def _matches(mine: Leaf, theirs: Leaf, evidence: Evidence) -> list[Match]:
-    ops = list(mine.ops)
-    for op in theirs.ops:
-        ops.append({"concat": "chunk", "stack": "unstack"}.get(op, op))
-    if not ops and mine.raw != theirs.raw:
-        ops.append("reshape")
-    op = "+".join(dict.fromkeys(ops)) or "rename"
-    confidence, ambiguous, reason = judge(evidence)
-    return [Match(theirs.keys, mine.keys, op, confidence, ambiguous, (), reason, mine.dim or theirs.dim, mine.perm)]

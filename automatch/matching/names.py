@@ -22,10 +22,14 @@ _AFTER = ("post", "pre")
 
 
 class Names:
-    """Compares paths; everything is remembered, as the same few words return in every layer."""
+    """Compares paths; everything is remembered, as the same few words return in every layer.
 
-    def __init__(self, lexicon: Lexicon) -> None:
+    `silent` names say nothing: every comparison gives 0 (`by="topology"`).
+    """
+
+    def __init__(self, lexicon: Lexicon, silent: bool = False) -> None:
         self.lexicon = lexicon
+        self.silent = silent
         self._words: dict[str, tuple[Word, ...]] = {}
         self._alike: dict[tuple[Word, Word], float] = {}
         self._exclusive: dict[tuple[Word, Word], bool] = {}
@@ -81,7 +85,7 @@ class Names:
         Each word is held against its best partner on the other side; rare words weigh more
         (`weights`). Concepts that exclude each other (query against key) speak against.
         """
-        if not a or not b:
+        if self.silent or not a or not b:
             return 0.0
         total = gained = 0.0
         for mine, theirs in ((a, b), (b, a)):
@@ -99,7 +103,7 @@ class Names:
         A word contradicts another when every reading of the one excludes every reading of the
         other, and neither has a like on the other side.
         """
-        if not self.lexicon.exclusive:
+        if self.silent or not self.lexicon.exclusive:
             return 0.0
         lonely_a = [w for w in a if w.concepts and not any(self.alike(w, o) >= 0.9 for o in b)]
         lonely_b = [w for w in b if w.concepts and not any(self.alike(w, o) >= 0.9 for o in a)]

@@ -1,0 +1,83 @@
+"""From pairs of leaves to the answer: keys, operations, confidence, reasons, what is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from automatch.matching.assignment import Assignment, Match, Mismatch
+from automatch.matching.confidence import judge
+from automatch.matching.leaves import Leaf, template
+from automatch.matching.units import Evidence
+from automatch.spec import StateDictSpec
+
+Found = tuple[Leaf, Leaf, Evidence]
+
+_OTHER_WAY = {"concat": "chunk", "stack": "unstack"}
+_COUNTER = "a counter of the statistics; nothing depends on it"
+
+
+def assignment(
+    checkpoint: StateDictSpec,
+    model: StateDictSpec,
+    found: Sequence[Found],
+    source: Sequence[Leaf],
+    target: Sequence[Leaf],
+    pairs: Iterable[tuple[Leaf, Leaf]] = (),
+    notes: tuple[str, ...] = (),
+    harmless: Mapping[str, str] | None = None,
+) -> Assignment:
+    """Word the pairs, in the order of the model's keys; every key of both sides gets one place."""
+    votes = Counter((template(s.path), template(t.path)) for s, t, _ in found)
+    rivals = _free_by_shape(found, source)
+    served: dict[str, Match] = {}
+    used: set[str] = set()
+    for s, t, evidence in found:
+        one = _match(s, t, evidence, votes[template(s.path), template(t.path)], rivals)
+        used.update(one.checkpoint_keys)
+        for key in one.model_keys:
+            served[key] = one
+    missing = tuple(k for k in model.keys if k not in served)
+    unexpected = tuple(k for k in checkpoint.keys if k not in used)
+    excused = dict(harmless or {})
+    excused.update((k, _COUNTER) for k in (*missing, *unexpected) if k.endswith("num_batches_tracked"))
+    return Assignment(
+        tuple({id(m): m for key in model.keys if (m := served.get(key))}.values()),
+        missing,
+        unexpected,
+        tuple(Mismatch(t.keys[0], s.keys[0], s.raw, t.raw) for s, t in pairs),
+        notes,
+        excused,
+    )
+
+
+def _free_by_shape(found: Sequence[Found], source: Sequence[Leaf]) -> dict[tuple[int, ...], list[Leaf]]:
+    """All checkpoint leaves by shape: the alternatives of an ambiguous match are among them."""
+    if not any(judge(e).ambiguous for _, _, e in found):
+        return {}
+    out: dict[tuple[int, ...], list[Leaf]] = {}
+    for leaf in source:
+        out.setdefault(leaf.shape, []).append(leaf)
+    return out
+
+
+def _match(
+    s: Leaf, t: Leaf, evidence: Evidence, votes: int, rivals: Mapping[tuple[int, ...], Sequence[Leaf]]
+) -> Match:
+    confidence, ambiguous, reason = judge(evidence)
+    if votes > 1:
+        reason = f"{reason} ({votes} times alike)"
+    ops = list(s.ops) + [_OTHER_WAY.get(op, op) for op in t.ops]
+    if not ops and s.raw != t.raw:
+        ops.append("reshape")
+    alternatives: tuple[str, ...] = ()
+    if ambiguous:
+        near = sorted(
+            (leaf for leaf in rivals.get(s.shape, ()) if leaf is not s and leaf.integer == s.integer),
+            key=lambda leaf: (template(leaf.path[:-1]) == template(s.path[:-1]), abs(leaf.place - s.place)),
+        )
+        alternatives = tuple(leaf.keys[0] for leaf in near[:3])
+    return Match(
+        t.keys, s.keys, "+".join(dict.fromkeys(ops)) or "rename", confidence, ambiguous, alternatives, reason,
+        s.dim if s.dim is not None else t.dim, s.perm or t.perm,
+    )  # fmt: skip

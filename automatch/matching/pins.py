@@ -1,0 +1,93 @@
+"""What a person decided: pairs that must be, and pairs that must not be."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from automatch.errors import InputError
+from automatch.matching.leaves import Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Pins and forbidden pairs, resolved to keys.
+
+    Attributes:
+        pinned: checkpoint key -> model key.
+        forbidden: pairs (checkpoint key, model key).
+    """
+
+    pinned: dict[str, str]
+    forbidden: frozenset[tuple[str, str]]
+
+    def refuses(self, mine: Leaf, theirs: Leaf) -> bool:
+        """Must these two not be put together?"""
+        for key in mine.keys:
+            wanted = self.pinned.get(key)
+            if wanted is not None and wanted not in theirs.keys:
+                return True
+            if self.forbidden and any((key, other) in self.forbidden for other in theirs.keys):
+                return True
+        if self.pinned:
+            served = set(self.pinned.values())
+            if any(other in served and self.pinned.get(key) != other for other in theirs.keys for key in mine.keys):
+                return True
+        return False
+
+
+def resolve(
+    pin: Sequence[tuple[str, str]], forbid: Sequence[tuple[str, str]], checkpoint: Sequence[str], model: Sequence[str]
+) -> Decisions:
+    """Find the keys that pins and forbidden pairs speak of.
+
+    Each side of a pair is a key, the path of a module, or a regex for one of them; captured
+    groups must be equal on both sides, or the model side refers to them as in `re.sub` (`\\1`).
+
+    Raises:
+        InputError: a pair speaks of nothing that exists.
+    """
+    pinned: dict[str, str] = {}
+    for left, right in pin:
+        for key, other in _pairs(left, right, checkpoint, model, "pin"):
+            pinned[key] = other
+    forbidden = {pair for left, right in forbid for pair in _pairs(left, right, checkpoint, model, "forbid")}
+    return Decisions(pinned, frozenset(forbidden))
+
+
+def _pairs(
+    left: str, right: str, checkpoint: Sequence[str], model: Sequence[str], word: str
+) -> list[tuple[str, str]]:
+    mine = _hits(left, checkpoint, word)
+    if not mine:
+        raise InputError(f"{word} {left}={right}: no checkpoint key matches {left!r}; take a key from the match table.")
+    if "\\" in right and re.search(r"\\(\d|g<)", right):
+        keys = set(model)
+        out = [(key, m.expand(right) + rest) for key, m, rest in mine if m is not None]
+        out = [(key, other) for key, other in out if other in keys]
+    else:
+        theirs = _hits(right, model, word)
+        by_groups: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
+        for key, m, rest in theirs:
+            by_groups[(*(m.groups() if m is not None else ()), rest)].append(key)
+        out = [
+            (key, other) for key, m, rest in mine
+            for other in by_groups.get((*(m.groups() if m is not None else ()), rest), ())
+        ]  # fmt: skip
+    if not out:
+        raise InputError(f"{word} {left}={right}: no model key matches {right!r}; take a key from the match table.")
+    return out
+
+
+def _hits(text: str, keys: Sequence[str], word: str) -> list[tuple[str, re.Match[str] | None, str]]:
+    """(key, match, rest of the key behind a module's path) for all keys that a text speaks of."""
+    if text in set(keys):
+        return [(text, None, "")]
+    try:
+        whole, module = re.compile(text), re.compile(f"(?:{text})(?=\\.)")
+    except re.error as error:
+        raise InputError(f"{word}: {text!r} is no regular expression ({error}); write it as Python's re takes it.") from None
+    found: list[tuple[str, re.Match[str] | None, str]] = [(k, m, "") for k in keys if (m := whole.fullmatch(k))]
+    return found or [(k, m, k[m.end() :]) for k in keys if (m := module.match(k))]
