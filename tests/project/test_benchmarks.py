@@ -1,5 +1,7 @@
 """The scorer must itself be right: a perfect answer is solved, and each kind of fault is counted as what it is."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import cases
@@ -110,3 +112,22 @@ def test_summary_has_every_figure() -> None:
 
 def test_cases_of_one_folder_alone_can_be_read() -> None:
     assert {case.group for case in cases.read_cases([CORPUS / "vision"])} == {"vision"}
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["accuracy.py", "--cases", str(CORPUS / "versions" / "tv012-vit-2layer_to_tv-vit.json.gz")], "replay bad 0"),
+        (["accuracy.py", "--transfer", str(CORPUS / "versions")], "pairs whole"),
+        (["startup.py", "--rounds", "1"], "none"),
+        (["scale.py", "500"], "MB"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_each_benchmark_runs(command, said) -> None:
+    folder = CORPUS.parent
+    done = subprocess.run(
+        [sys.executable, str(folder / command[0]), *command[1:]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
