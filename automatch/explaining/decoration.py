@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]|(?<!\w)\[[0-9]{1,2}(?:;[0-9]{1,2}){0,3}m")
+_ANSI = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]|\[[0-9]{1,2}(?:;[0-9]{1,2}){0,3}m")
 _TAG = re.compile(r"</?(?:code|pre|br|p|b|i|em|strong|span|div|blockquote|details|summary)\b[^<>]{0,80}>", re.I)
 _QUOTES = str.maketrans(
     {
@@ -53,7 +53,7 @@ def plain(text: str) -> str:
     text = text.replace("\r\n", "\n").translate(_QUOTES)
     for entity, char in _ENTITIES.items():
         text = text.replace(entity, char)
-    if '\\"' in text or "state_dict: \\'" in text:
+    if '\\"' in text or "state_dict: \\'" in text or "{\\'" in text:
         text = text.replace('\\\\"', '"').replace('\\"', '"').replace("\\'", "'")
         text = text.replace("\\n", "\n").replace("\\t", "\t")
     text = _TAG.sub("\n", _ANSI.sub("", text))

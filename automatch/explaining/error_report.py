@@ -21,6 +21,7 @@ class ErrorReport:
         missing_whole: the text shows the end of the missing keys (True too where it has none).
         unexpected_whole: likewise for the unexpected keys.
         half_read: keys whose shapes the cut took away.
+        nameless: pairs of shapes whose key the cut took away.
         hints: what the text says beside its lists, in the words of `automatch.diagnosing.evidence.HINTS`.
     """
 
@@ -32,6 +33,7 @@ class ErrorReport:
     missing_whole: bool = True
     unexpected_whole: bool = True
     half_read: tuple[str, ...] = ()
+    nameless: tuple[Mismatch, ...] = ()
     hints: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -50,6 +52,7 @@ class Found:
     mismatched: list[Mismatch] = field(default_factory=list)
     truncated: bool = False
     half_read: list[str] = field(default_factory=list)
+    nameless: list[Mismatch] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     cut_lists: set[str] = field(default_factory=set)
 
@@ -78,6 +81,7 @@ def merge(parts: Sequence[Found]) -> ErrorReport:
         truncated=any(p.truncated for p in parts),
         missing_whole=not any("missing" in p.cut_lists for p in parts),
         unexpected_whole=not any("unexpected" in p.cut_lists for p in parts),
+        nameless=tuple(m for p in parts for m in p.nameless),
         half_read=_once(k for p in parts for k in p.half_read),
         hints=_once(h for p in parts for h in p.hints),
     )

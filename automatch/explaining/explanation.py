@@ -130,7 +130,7 @@ def explain(text: object) -> Explanation:
     evidence = Evidence(
         missing_keys=report.missing_keys,
         unexpected_keys=report.unexpected_keys,
-        mismatched=report.mismatched_keys,
+        mismatched=(*report.mismatched_keys, *report.nameless),
         truncated=report.truncated,
         missing_whole=report.missing_whole,
         unexpected_whole=report.unexpected_whole,

@@ -17,6 +17,14 @@ _LONGEST = 30
 def check(evidence: Evidence) -> Finding | None:
     """Whether every unexpected key is a missing one without its first characters, always equally many."""
     unexpected = [k for k in evidence.unexpected_keys if not is_counter(k)]
+    if "" in unexpected:
+        return Finding(
+            "prefix-module",
+            0.8,
+            "an unexpected key is empty: a script cut a prefix from keys that are no longer than it",
+            "take the line that cuts a fixed number of characters (`k[7:]`) out of the loading script, or let it cut only keys "
+            "that begin with the prefix",
+        )
     if len(unexpected) < 2:
         return None
     tails = {(k[cut:], cut) for k in evidence.missing_keys for cut in range(1, min(_LONGEST, len(k)))}

@@ -46,7 +46,7 @@ def check(evidence: Evidence) -> Finding | None:
         return _finding(0.92, sentence, side)
     if "quantized" in evidence.hints:
         return _finding(0.75, "a quantised tensor met one that is not", "checkpoint")
-    if "copy-failed" in evidence.hints and "meta" not in evidence.hints and not evidence.mismatched:
+    if "copy-failed-silently" in evidence.hints and "meta" not in evidence.hints:
         sentence = (
             "torch could not copy tensors whose shapes are equal: one side's are of a type that cannot be "
             "copied, as quantised ones are"

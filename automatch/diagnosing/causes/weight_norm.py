@@ -8,8 +8,8 @@ from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.renaming import RulePair, cures
 
 _PARTS = re.compile(
-    r"(?P<module>.*?)\.?(?:(?P<old>\w+_[gv])|parametrizations\.(?P<name>\w+)\.(?P<new>original[01]?|0\.\w+)"
-    r"|\w+_(?P<other>orig|mask|u|bar))$"
+    r"(?P<module>.*?)\.?(?:(?P<old>weight\w*_[gv])|parametrizations\.(?P<name>\w+)\.(?P<new>original[01]?|0\.\w+)"
+    r"|(?:weight|bias|in_proj_weight)\w*_(?P<other>orig|mask|u|bar))$"
 )
 _NEW_TO_OLD: tuple[RulePair, ...] = (
     (r"(?P<module>(?:.+\.)?)parametrizations\.(?P<name>\w+)\.original0", "{module}{name}_g"),
@@ -31,6 +31,8 @@ def check(evidence: Evidence) -> Finding | None:
     )
     part = max(shares)
     one_form = {bool(m["new"]) for m in (*unexpected, *missing)}
+    if _both_forms(unexpected, missing):
+        part = max(part, 0.8)
     if part < 0.4 or (min(shares) > 0.1 and len(one_form) == 1):
         return None  # both sides have the same form: what differs is something else
     how = f"{len(unexpected)} unexpected and {len(missing)} missing keys are parts of a reparametrised weight"
@@ -53,3 +55,10 @@ def check(evidence: Evidence) -> Finding | None:
             "before loading"
         )
     return Finding("weight-norm/parametrization", 0.9 if part > 0.7 else 0.7, sentence, advice, rules)
+
+
+def _both_forms(unexpected: list[re.Match[str]], missing: list[re.Match[str]]) -> bool:
+    """Whether one module's weight stands on the two sides in the two forms."""
+    old = [{m["module"] for m in side if m["old"]} for side in (unexpected, missing)]
+    new = [{m["module"] for m in side if m["new"]} for side in (unexpected, missing)]
+    return bool(old[0] & new[1] or new[0] & old[1])

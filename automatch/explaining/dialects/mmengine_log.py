@@ -12,6 +12,7 @@ from automatch.explaining.error_report import Found
 from automatch.explaining.key_lists import next_sentence, read_list
 
 _HEADER = re.compile(r"\b(missing|unexpected)\s+keys?\s+in\s+(?:the\s+)?source\s+state_dict\s*:", re.I)
+_BLOCK = re.compile(r"\s{0,9}[\"'](?=[^\"'\n]{1,400},)")  # the whole list in one pair of quotes
 
 
 def read(text: str) -> Found | None:
@@ -21,6 +22,8 @@ def read(text: str) -> Found | None:
         return None
     found = Found()
     for header in headers:
-        keys = read_list(text, header.end(), next_sentence(text, header.end()))
+        start = _BLOCK.match(text, header.end())
+        begin = start.end() if start else header.end()
+        keys = read_list(text, begin, next_sentence(text, begin))
         found.add(header[1].lower(), keys.keys, keys.truncated)
     return found

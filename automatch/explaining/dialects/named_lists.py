@@ -12,9 +12,9 @@ from automatch.explaining.error_report import Found
 from automatch.explaining.key_lists import next_sentence, read_list
 
 _HEADER = re.compile(
-    r"\b(?P<kind>missing|unexpected|unused|left[ _]over)(?:[ _]?keys?(?:\(s\))?|[ _]parameters|[ _]weights)?"
-    r"(?:\s+(?:in|when|while|for|from)\s[^\n:=\[]{1,80})?\s{0,3}[:=]?\s{0,9}(?=(?:dict_keys\(|set\("
-    r"|\{)?\s{0,9}\[?\s{0,9}['\"\]])",
+    r"(?<![\w.\-/])(?P<kind>missing|unexpected|unused|left[ _]over)"
+    r"(?:[ _]?keys?(?:\(s\))?|[ _]parameters|[ _]weights)?(?:\s+(?:in|when|while|for|from)\s[^\n:=\[]{1,80})?"
+    r"(?:\s{0,3}[\"']?\s{0,3}[:=]\s{0,9}(?=[\[\"'{]|dict_keys|set\()|\s{0,3}(?=\[|dict_keys\(|set\())",
     re.I,
 )
 _ALL_MATCHED = re.compile(r"All\s+keys\s+matched\s+successfully")

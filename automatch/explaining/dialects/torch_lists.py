@@ -16,10 +16,11 @@ from automatch.explaining.error_report import Found
 from automatch.explaining.key_lists import next_sentence, read_list
 
 _CLASS = re.compile(r"Error\(s\)\s+in\s+loading\s+state_dict\s+for\s+([A-Za-z_][\w.]*)")
-_HEADER = re.compile(r"\b(missing|unexpected)\s+key\(?s?\)?\s+in\s+state_dict\s*:", re.I)
+_HEADER = re.compile(r"\b(missing|unexpected)\s+key\(?s?\)?\s+in\s+state_dict\s*:(?!\s*\"[{\[])", re.I)
 _ORPHAN = re.compile(r"(?<!File )\"([\w.\-/:]{1,300})\"\s{0,20}[,.]")
-# torch ends each list with a full stop; a list that just ends was cut between two keys.
-_NO_FULL_STOP = re.compile(r"[ \t]*(?:\n|$)")
+# torch ends each list with a full stop and prints the missing keys first: where they just end, so did the copying.
+_JUST_ENDS = re.compile(r"\s*(?:```)?\s*$")
+
 
 
 def read(text: str) -> Found | None:
@@ -33,8 +34,9 @@ def read(text: str) -> Found | None:
         if text[header.end() : header.end() + 4].strip().startswith("{}"):
             continue  # the template in a traceback's source line
         keys = read_list(text, header.end(), next_sentence(text, header.end()))
-        stopped = keys.truncated or bool(keys.keys and _NO_FULL_STOP.match(text, keys.end))
-        found.add(header[1].lower(), keys.keys, stopped)
+        kind = header[1].lower()
+        cut = keys.truncated or (kind == "missing" and bool(keys.keys) and bool(_JUST_ENDS.match(text, keys.end)))
+        found.add(kind, keys.keys, cut)
     if headers and headers[0][1].lower() == "unexpected" and not found.missing:
         orphans = [k for k in _ORPHAN.findall(text, 0, headers[0].start()) if "." in k]
         found.add("missing", orphans, bool(orphans))
