@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from automatch.errors import InputError, UnsafeInputError
+from automatch.reading.checks import check_names
 from automatch.reading.choosing import choose, escaped
 from automatch.reading.formats import FILE_FORMATS, OBJECT_FORMATS
 from automatch.reading.limits import DEFAULT_LIMITS, Limits
@@ -49,7 +50,7 @@ def read_checkpoint(
     else:
         name = "state_dict" if isinstance(source, Mapping) else type(source).__name__
         found = _read_object(source, limits)
-    return _described(found, name, at, like)
+    return _described(found, name, at, like, limits)
 
 
 def _read_file(path: Path, limits: Limits, level: int = 0) -> Found:
@@ -87,7 +88,7 @@ def _read_object(source: object, limits: Limits) -> Found:
     )
 
 
-def _described(found: Found, name: str, at: str | None, like: StateDictSpec | None) -> StateDictSpec:
+def _described(found: Found, name: str, at: str | None, like: StateDictSpec | None, limits: Limits) -> StateDictSpec:
     if not found.candidates:
         if found.opaque:
             raise UnsafeInputError(
@@ -103,6 +104,7 @@ def _described(found: Found, name: str, at: str | None, like: StateDictSpec | No
         )
     if not chosen.tensors:
         raise InputError(f"{name}: {found.empty}; give a file that holds a state_dict")
+    check_names([t.key for t in chosen.tensors], name, limits)
     if chosen.dropped:
         notes += (f"not tensors, left out: {listed(chosen.dropped)}",)
     return StateDictSpec(

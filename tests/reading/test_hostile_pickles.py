@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+import torch
 
 from automatch.errors import AutomatchError, InputError, UnsafeInputError
 from automatch.reading import Limits, read_checkpoint
@@ -177,6 +179,26 @@ def test_faults_are_refused_with_the_reason(tmp_path: Path, fault: str) -> None:
     assert reason in message
     assert message.startswith(f"{path}: archive/data.pkl: damaged pickle: ")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [(b"\xed\xa0\x80", "not valid Unicode"), (b"x" * 5000, "longer than 4096 bytes")],
+    ids=["half a character", "long"],
+)
+def test_keys_that_cannot_be_printed(tmp_path: Path, name: bytes, message: str) -> None:
+    body = b"}X" + len(name).to_bytes(4, "little") + name + TENSOR + b"s"
+    with pytest.raises(InputError, match=message):
+        read_checkpoint(write_zip(tmp_path / "a.pt", pickled(body)))
+
+
+def test_submodules_that_make_one_key_twice(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1))
+    model._modules["a"] = torch.nn.Sequential(OrderedDict(b=torch.nn.Linear(1, 1)))
+    model._modules["a.b"] = torch.nn.Linear(1, 1)
+    torch.save(model, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"key 'a\.b\.weight' is there twice"):
+        read_checkpoint(tmp_path / "a.pt")
 
 
 def test_bytes_behind_the_pickle(tmp_path: Path) -> None:
