@@ -72,6 +72,9 @@ class Family:
 def fold(items: Sequence[Item], labels: Sequence[Hashable] = ()) -> list[Family]:
     """Fold items whose keys differ only in numbers and in their last component.
 
+    Items that differ in the last component alone (the tensors of a module) are put together first, so that a number is
+    folded only over modules that hold the same tensors.
+
     Args:
         items: tuples of keys, all different.
         labels: one for each item; only items of equal label are folded together.
@@ -79,17 +82,35 @@ def fold(items: Sequence[Item], labels: Sequence[Hashable] = ()) -> list[Family]
     Returns:
         Families in the order of their first item; together they stand for every item once.
     """
-    groups: dict[tuple[tuple[tuple[str, ...], ...], Hashable], list[_Row]] = {}
+    modules: dict[tuple[Item, Hashable], dict[str, int]] = {}
     for position, item in enumerate(items):
-        pieces = [NUMBER.split(key) for key in item]
+        stems, leaf = _stems(item)
+        modules.setdefault((stems, labels[position] if labels else None), {})[leaf] = position
+    groups: dict[Hashable, list[_Row]] = {}
+    texts_of: dict[Hashable, tuple[tuple[str, ...], ...]] = {}
+    for (stems, label), members in modules.items():
+        leaves = tuple(members)
+        ends = ("",) if len(leaves) > 1 else leaves
+        pieces = [NUMBER.split(stem + ends[0]) for stem in stems]
         texts = tuple(tuple(p[::2]) for p in pieces)
+        group = texts, label, leaves
+        texts_of[group] = texts
         numbers = tuple(tuple(int(number) for number in p[1::2]) for p in pieces)
-        groups.setdefault((texts, labels[position] if labels else None), []).append((numbers, position))
-    folded = [(family, label) for (texts, label), rows in groups.items() for family in _families(texts, sorted(rows))]
-    return sorted(_join_leaves(folded), key=lambda family: min(family.members))
+        groups.setdefault(group, []).append((numbers, tuple(members.items())))
+    families = [family for group, rows in groups.items() for family in _families(texts_of[group], sorted(rows))]
+    return sorted(families, key=lambda family: min(family.members))
 
 
-_Row = tuple[tuple[Values, ...], int]  # the numbers of each key, and the item's position
+def _stems(item: Item) -> tuple[Item, str]:
+    """The keys without their last component, and that component; as they are, and "", where it is not one word."""
+    leaf = item[0].rpartition(".")[2]
+    if not leaf or NUMBER.search(leaf) or not all(key.endswith(f".{leaf}") for key in item):
+        return item, ""
+    return tuple(key.removesuffix(leaf) for key in item), leaf
+
+
+# The numbers of each key, and for each last component the item's position.
+_Row = tuple[tuple[Values, ...], tuple[tuple[str, int], ...]]
 
 
 def _families(texts: tuple[tuple[str, ...], ...], rows: list[_Row]) -> Iterator[Family]:
@@ -98,7 +119,9 @@ def _families(texts: tuple[tuple[str, ...], ...], rows: list[_Row]) -> Iterator[
     boxes = [_boxes(side) for side in sides]
     if all(len(found) == 1 and _reads_as(found[0], side) for found, side in zip(boxes, sides, strict=True)):
         keys = tuple(FoldedKey(text, found[0]) for text, found in zip(texts, boxes, strict=True))
-        yield Family(keys, (), tuple(position for _, position in rows))
+        leaves = tuple(leaf for leaf, _ in rows[0][1])
+        members = tuple(row[1][i][1] for i in range(len(leaves)) for row in rows)
+        yield Family(keys, leaves if len(leaves) > 1 else (), members)
         return
     for part in _parts(rows, boxes[0]):
         yield from _families(texts, part)
@@ -175,28 +198,3 @@ def _vectors(columns: tuple[Column, ...], chosen: Values = ()) -> Iterator[Value
     which = 0 if column.on is None else columns[column.on].lists[0].index(chosen[column.on])
     for value in column.lists[which]:
         yield from _vectors(columns, (*chosen, value))
-
-
-def _join_leaves(families: list[tuple[Family, Hashable]]) -> Iterator[Family]:
-    """Families that differ only in the last component of their keys become one."""
-    joined: dict[Hashable, list[tuple[Family, str]]] = {}
-    for position, (family, label) in enumerate(families):
-        stems, leaf = _stems(family)
-        joined.setdefault((stems, label, "" if leaf else position), []).append((family, leaf))
-    for (stems, *_), entries in joined.items():  # type: ignore[misc]
-        if len(entries) == 1:
-            yield entries[0][0]
-        else:
-            members = tuple(member for family, _ in entries for member in family.members)
-            yield Family(stems, tuple(leaf for _, leaf in entries), members)
-
-
-def _stems(family: Family) -> tuple[tuple[FoldedKey, ...], str]:
-    """The keys without their last component, and that component; as they are, and "", where it is not one text."""
-    leaves = {key.texts[-1].rpartition(".")[2] for key in family.keys}
-    leaf = leaves.pop()
-    if leaves or not leaf or not all(key.texts[-1].endswith(f".{leaf}") for key in family.keys):
-        return family.keys, ""
-    return tuple(
-        FoldedKey((*key.texts[:-1], key.texts[-1].removesuffix(leaf)), key.columns) for key in family.keys
-    ), leaf

@@ -19,6 +19,8 @@ Row = tuple[str, ...]
 NUMBERS = re.compile(r"\d+")
 # A module's tensors are called `*` from this many on; fewer are named.
 FEWEST_FOR_STAR = 3
+# More alternatives than this are counted.
+MOST_ALTERNATIVES = 2
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def _alternatives(members: Sequence[Match], full: bool) -> str:
     keys = [printable(key) for key in members[0].alternatives]
     if not keys:
         return "nothing else, but the evidence is weak"
-    shown = keys if full else keys[:3]
+    shown = keys if full else keys[:MOST_ALTERNATIVES]
     more = [f"{len(keys) - len(shown)} more"] if len(keys) > len(shown) else []
     text = ", ".join([*shown, *more])
     return text if len(members) == 1 else f"{text} (for the first of {len(members)})"

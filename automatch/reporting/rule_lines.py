@@ -46,6 +46,8 @@ def _replayed(comparison: Comparison) -> str:
 
 def _undecided(comparison: Comparison) -> set[int]:
     """Numbers of the rules that take keys of ambiguous matches: right only if the choice is."""
+    if not comparison.proof.ok:
+        return set()
     keys = (key for match in comparison.doubtful for key in match.checkpoint_keys)
     return {move.rule for key in keys if (move := comparison.rules.move(key)) is not None}
 

@@ -119,3 +119,18 @@ def test_values() -> None:
     assert values_text((0, 2, 4)) == "0..4..2"
     assert values_text((4, 2, 0)) == "4..0..2"
     assert values_text((0, 2)) == "0,2"
+
+
+def test_modules_with_other_tensors_are_other_lines() -> None:
+    """A convolution and the norm behind it are not one family just because both have a weight."""
+    items = [(f"l.{i}.down.0.weight",) for i in range(2)]
+    items += [(f"l.{i}.down.1.{leaf}",) for i in range(2) for leaf in ("weight", "bias")]
+    assert texts(items) == ["l.{0..1}.down.0.weight", "l.{0..1}.down.1.{weight,bias}"]
+
+
+def test_numbers_at_the_end_are_folded_like_any() -> None:
+    assert texts([(f"scales.{i}",) for i in range(9)]) == ["scales.{0..8}"]
+    assert texts([(f"rnn.{w}_l{i}",) for i in range(2) for w in ("w_ih", "w_hh")]) == [
+        "rnn.w_ih_l{0..1}",
+        "rnn.w_hh_l{0..1}",
+    ]
