@@ -35,7 +35,8 @@ CAUSE_WORDS = (
 """The causes, in the words of `explain(text).to_dict()["cause"]`."""
 
 HINTS = {
-    "copy-failed": "torch could not copy a tensor although its shape is right",
+    "copy-failed": "torch could not copy a tensor although its shape is right, and shows the exception",
+    "copy-failed-silently": "torch could not copy a tensor although its shape is right, and does not say why",
     "meta": "tensors on the meta device, without values",
     "quantized": "quantised tensors are spoken of",
     "first-key-only": "the loader stopped at the first key",

@@ -22,7 +22,8 @@ from automatch.rules.replacement import quote
 _LONGEST_RUN = 3
 _MOST_RULES = 30
 _MOST_EXCHANGES = 40
-_MOST_OPTIONS = 60_000
+_FEW = 60
+_MOST_OPTIONS = 20_000
 _LEAVES = re.compile(
     r"(?:weight|bias)(?:_[gv]|_[ih]h(?:_l\d+)?)?|running_\w+|num_batches_tracked|in_proj_\w+"
     r"|original[01]"
@@ -48,10 +49,33 @@ class Exchange:
 
 
 def exchange(evidence: Evidence) -> Exchange:
-    """Exchange runs of words so that unexpected keys become missing ones, the commonest exchange first."""
+    """Exchange runs of words so that unexpected keys become missing ones, the commonest exchange first.
+
+    Keys that change in two places are tried again after the first exchange was made in them.
+    """
     unexpected = [k for k in evidence.unexpected_keys if not is_counter(k)][:MOST_KEYS]
     missing = [k for k in evidence.missing_keys if not is_counter(k)][:MOST_KEYS]
-    options, exact = _options(unexpected, missing)
+    first = _pass({u: u for u in unexpected}, missing)
+    taken, found = {m for _, m in first.pairs}, {u for u, _ in first.pairs}
+    changed = {_exchanged(u, first.words): u for u in unexpected if u not in found}
+    if not first.words or not changed or all(k == u for k, u in changed.items()):
+        return first
+    second = _pass(changed, [m for m in missing if m not in taken])
+    return Exchange(first.pairs + second.pairs, first.words + second.words, first.evident and second.evident)
+
+
+def _exchanged(key: str, words: tuple[Words, ...]) -> str:
+    """The key after the first exchange that applies to it."""
+    for source, target in words:
+        for head, run, tail in runs(key, _LONGEST_RUN):
+            if run == source:
+                return ".".join(part for part in (head, target, tail) if part)
+    return key
+
+
+def _pass(unexpected: dict[str, str], missing: list[str]) -> Exchange:
+    """One exchange for each key, the commonest first; `unexpected` gives the real key of each."""
+    options, exact = _options(list(unexpected), missing)
     pairs: dict[str, str] = {}
     taken: set[str] = set()
     used: list[Words] = []
@@ -61,13 +85,15 @@ def exchange(evidence: Evidence) -> Exchange:
         options = {w: c for w, c in fresh.items() if c and len({u for u, _ in c}) == len(c) == len({m for _, m in c})}
         if not options:
             break
-        words = max(options, key=lambda w: (w in exact, len(options[w]), _likeness(*w), -len(w[0]), -len(w[1]), w))
+        words = max(options, key=lambda w: (w in exact, len(options[w]), likeness(*w), -len(w[0]), -len(w[1]), w))
+        if len(options[words]) == 1 and len(unexpected) > _FEW:
+            break  # an exchange for every key is no renaming
         rivals = [w for w in options if w != words and (w[0] == words[0] or w[1] == words[1])]
         evident = evident and not any(_rivals(w, words, options, exact) for w in rivals)
         pairs.update(options[words])
         taken.update(m for _, m in options[words])
         used.append(words)
-    return Exchange(tuple(pairs.items()), tuple(used), evident)
+    return Exchange(tuple((unexpected[u], m) for u, m in pairs.items()), tuple(used), evident)
 
 
 def agreement(evidence: Evidence, pairs: Sequence[tuple[str, str]]) -> float:
@@ -172,10 +198,10 @@ def _rivals(words: Words, chosen: Words, options: dict[Words, list[tuple[str, st
         return False
     if len(options[words]) < 0.9 * len(options[chosen]):
         return False
-    return _likeness(*words) > _likeness(*chosen) - 0.5
+    return likeness(*words) > likeness(*chosen) - 0.5
 
 
-def _likeness(run: str, other: str) -> float:
+def likeness(run: str, other: str) -> float:
     """1 where the words share a meaning of the field or most of their letters, -1 where meanings exclude each other."""
     first, second = _meanings(run), _meanings(other)
     if first & second:

@@ -9,18 +9,22 @@ _NUMBER = re.compile(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])")
 _BUFFER = re.compile(
     r"(?:^|.*[._])(?:"
     # counters and versions
-    r"num_batches_tracked|num_updates|n_averaged|num_batches|steps?|count|initted|version|_?extra_state|total_ops|total_params"
+    r"num_batches_tracked|num_updates|n_averaged|num_batches|steps?|count|initted|version|_?extra_state|total_ops"
+    r"|total_params"
     # positions and masks
-    r"|position_ids|token_type_ids|pos_idx|causal_mask|attn_mask|bias_mask|masked_bias|mask|tril|triu|relative_position_index"
+    r"|position_ids|token_type_ids|pos_idx|causal_mask|attn_mask|bias_mask|masked_bias|mask|tril|triu"
+    r"|relative_position_index"
     r"|relative_coords\w*|rel_pos_index|attention_bias_idxs|_float_tensor|embed_positions\.weights"
     # rotary and other tables that are computed
     r"|inv_freq|freqs|freqs_cis|freqs_cos|freqs_sin|cos_cached|sin_cached|cos|sin|pe|cache"
     # signal processing and image statistics
-    r"|mel_basis|mel_fb|fb|hann_window|window|filterbank|pixel_mean|pixel_std|mean|std|resample_filter|noise_const|noise_\d+"
+    r"|mel_basis|mel_fb|fb|hann_window|window|filterbank|pixel_mean|pixel_std|mean|std|resample_filter|noise_const"
+    r"|noise_\d+"
     # grids of detectors
     r"|anchors|anchor_grid|anchor_points|stride|strides|grid|grids|priors"
     # schedules of diffusion models
-    r"|betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus_alphas_cumprod|posterior_\w+|lvlb_weights|logvar|decay|scale_factor"
+    r"|betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus_alphas_cumprod|posterior_\w+|lvlb_weights|logvar|decay"
+    r"|scale_factor"
     # vector quantisation, entropy coding
     r"|cluster_size|embed_avg|_quantized_cdf|_cdf_length|_offset|_medians"
     # losses
@@ -29,14 +33,18 @@ _BUFFER = re.compile(
 )
 _LOSS = re.compile(r"(?:^|.*\.)\w*(?:criterion|criteria|loss|lossfn|perceptual|lpips|metrics?|accuracy)\w*\..+$")
 _HEAD_MODULES = re.compile(
-    r"fcs?\d{0,4}|fc_\w+|\w*_fc|\w*classifier\d?|classif\w*|cls|cls_\w+|\w*_cls|\w*heads?|logits?|\w*_logits|\w*predictor|predictions?|score"
-    r"|\w*_score|last_linear|last_layer|final\w*|output|output_layer|out|outc|outconv|out_conv|conv_out|conv_last|last_conv|output_conv|qa_outputs|seq_relationship|pooler|class_embed|class_labels_\w+"
+    r"fcs?\d{0,4}|fc_\w+|\w*_fc|\w*classifier\d?|classif\w*|cls|cls_\w+|\w*_cls|\w*heads?|logits?|\w*_logits"
+    r"|\w*predictor|predictions?|score"
+    r"|\w*_score|last_linear|last_layer|final\w*|output|output_layer|out|outc|outconv|out_conv|conv_out|conv_last"
+    r"|last_conv|output_conv|qa_outputs|seq_relationship|pooler|class_embed|class_labels_\w+"
     r"|bbox_pred|bbox_embed|conv_cls|conv_reg|conv_seg|aux_classifier|ctc\w*|proj_out"
 )
 _FIRST_HEADS = re.compile(r"\w*heads?|\w*classifier|cls|score|qa_outputs|fc|linear|logits|roi_heads|predictor")
 _TABLES = re.compile(
-    r"(?:.*[._])?(?:\w*embed\w*|\w*emb\d?|wte|wpe|lm_head|shared|vocab\w*|symbols?\w*|tok_\w+|final_logits_bias|codebook"
-    r"|relative_position_bias\w*|rel_pos\w*|pos|\w*pos_?emb\w*|position\w*|decoder_pos\w*|char\w*|speaker\w*|emb_\w+|decoder|output_projection)"
+    r"(?:.*[._])?(?:\w*embed\w*|\w*emb\d?|wte|wpe|lm_head|shared|vocab\w*|symbols?\w*|tok_\w+|final_logits_bias"
+    r"|codebook"
+    r"|relative_position_bias\w*|rel_pos\w*|pos|\w*pos_?emb\w*|position\w*|decoder_pos\w*|char\w*|speaker\w*"
+    r"|emb_\w+|decoder|output_projection)"
     r"(?:\.(?:weight|bias|\d+|\d+\.weight|proj|pe|weights))?",
     re.I,
 )

@@ -9,7 +9,7 @@ from automatch.diagnosing.comparison import is_doubtful
 from automatch.diagnosing.evidence import Evidence, Finding, gather
 from automatch.diagnosing.judging import findings
 from automatch.diagnosing.naming import count
-from automatch.matching.assignment import Assignment, Match
+from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
 
@@ -79,10 +79,14 @@ def _complete(evidence: Evidence, assignment: Assignment, names: str, rules: int
 
 def _leftovers(evidence: Evidence, assignment: Assignment) -> str:
     """What the keys that found no place have in common; "" where nothing can be told."""
+    missing = _unpaired(assignment.missing_keys, assignment)
+    unexpected = _unpaired(assignment.unexpected_keys, assignment)
+    alike = _alike(evidence, missing, unexpected)
+    paired = {key for m in alike for key in (m.key, m.checkpoint_key)}
     left = Evidence(
-        missing_keys=tuple(_unpaired(assignment.missing_keys, assignment)),
-        unexpected_keys=tuple(_unpaired(assignment.unexpected_keys, assignment)),
-        mismatched=assignment.mismatched,
+        missing_keys=tuple(k for k in missing if k not in paired),
+        unexpected_keys=tuple(k for k in unexpected if k not in paired),
+        mismatched=(*assignment.mismatched, *alike),
         class_name=evidence.class_name,
         checkpoint=evidence.checkpoint,
         model=evidence.model,
@@ -92,6 +96,30 @@ def _leftovers(evidence: Evidence, assignment: Assignment) -> str:
         return ""
     told: list[Finding] = [f for f in findings(left) if f.cause not in _NAMES and f.cause != "renamed-modules"]
     return told[0].sentence if told else ""
+
+
+def _alike(evidence: Evidence, missing: Sequence[str], unexpected: Sequence[str]) -> tuple[Mismatch, ...]:
+    """Leftovers that have one name but for a prefix, and different shapes: for the sentence only, nothing is loaded."""
+    if evidence.checkpoint is None or evidence.model is None:
+        return ()
+    ends: dict[str, list[str]] = {}
+    for key in unexpected:
+        for end in _ends(key):
+            ends.setdefault(end, []).append(key)
+    whole = set(unexpected)
+    found = []
+    for key in missing:
+        same = list(dict.fromkeys([*ends.get(key, ()), *(end for end in _ends(key) if end in whole)]))
+        if len(same) == 1:
+            there, here = evidence.checkpoint.by_key[same[0]].shape, evidence.model.by_key[key].shape
+            found += [Mismatch(key, same[0], there, here)] if there != here else []
+    return tuple(found)
+
+
+def _ends(key: str) -> list[str]:
+    """The key, and the key without its first words; not the last word alone."""
+    words = key.split(".")
+    return [".".join(words[i:]) for i in range(max(1, len(words) - 1))]
 
 
 def _counts(assignment: Assignment) -> str:

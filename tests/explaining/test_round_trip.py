@@ -11,9 +11,9 @@ from torch import nn
 from automatch.explaining import explain, parse_error
 
 # A name cannot hold a dot (torch forbids it), a quote or a blank (torch would print them unescaped).
-NAMES = st.text(st.characters(codec="ascii", min_codepoint=33, exclude_characters='".,`*|\\&<>[]{}\''), min_size=1, max_size=12).filter(
-    lambda name: not hasattr(nn.Module, name) and "key(s)" not in name and not name.startswith("torch.Size")
-)
+NAMES = st.text(
+    st.characters(codec="ascii", min_codepoint=33, exclude_characters="\".,`*|\\&<>[]{}'"), min_size=1, max_size=12
+).filter(lambda name: not hasattr(nn.Module, name) and "key(s)" not in name and not name.startswith("torch.Size"))
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=2).map(tuple)
 MODULES = st.dictionaries(NAMES, st.dictionaries(NAMES, SHAPES, min_size=1, max_size=3), max_size=4)
 
@@ -38,8 +38,10 @@ def error_text(model: nn.Module, state_dict: dict[str, torch.Tensor]) -> str | N
 
 DECORATIONS = (
     lambda text: text,
-    lambda text: "Traceback (most recent call last):\n  File \"/x/module.py\", line 2581, in load_state_dict\n"
-    "    raise RuntimeError('Error(s) in loading state_dict for {}:\\n\\t{}'.format(\nRuntimeError: " + text,
+    lambda text: (
+        'Traceback (most recent call last):\n  File "/x/module.py", line 2581, in load_state_dict\n'
+        "    raise RuntimeError('Error(s) in loading state_dict for {}:\\n\\t{}'.format(\nRuntimeError: " + text
+    ),
     lambda text: "\n".join("> " + line for line in text.split("\n")),
     lambda text: "\n".join("[rank3]: " + line for line in text.split("\n")),
     lambda text: "\n".join(f"2024-05-01 10:11:12,000 - root - ERROR - {line}" for line in text.split("\n")),

@@ -40,7 +40,8 @@ TEXTS = (
     ),
     Said(
         "source lines of torch in the traceback",
-        "    'Unexpected key(s) in state_dict: {}. '.format(\n        ', '.join('\"{}\"'.format(k) for k in unexpected)))\n"
+        "    'Unexpected key(s) in state_dict: {}. '.format(\n        ', '.join('\"{}\"'.format(k) for k in "
+        "unexpected)))\n"
         'RuntimeError: Error(s) in loading state_dict for Net: Unexpected key(s) in state_dict: "x.y".',
         unexpected=("x.y",),
         class_name="Net",
@@ -58,13 +59,14 @@ TEXTS = (
     ),
     Said(
         "quoted mail, a comment, a box",
-        '> # Missing key(s) in state_dict: "a.b",\n> # "c.d". \n│ Unexpected key(s) in state_dict: "e.f", │\n│ "g.h". │',
+        '> # Missing key(s) in state_dict: "a.b",\n> # "c.d". \n│ Unexpected key(s) in state_dict: "e.f", │\n│ '
+        '"g.h". │',
         ("a.b", "c.d"),
         ("e.f", "g.h"),
     ),
     Said(
         "colours and log prefixes",
-        "\x1b[31m2024-05-01 10:11:12,123 - trainer - ERROR - Missing key(s) in state_dict: \x1b[0m\"a.b\", \n"
+        '\x1b[31m2024-05-01 10:11:12,123 - trainer - ERROR - Missing key(s) in state_dict: \x1b[0m"a.b", \n'
         '2024-05-01 10:11:12.123 | ERROR | stderr | "c.d". ',
         ("a.b", "c.d"),
     ),
@@ -80,14 +82,19 @@ TEXTS = (
         ("backbone.layers.0.attention.query.weight", "a.b"),
     ),
     Said("typographic quotes", "Missing key(s) in state_dict: “a.b”, „c.d”. ", ("a.b", "c.d")),
-    Said("curly singles", "Unexpected key(s) in state_dict: ‘a.b’, ‘c.d’. ", unexpected=("a.b", "c.d")),
+    Said("curly singles", "Unexpected key(s) in state_dict: \u2018a.b\u2019, \u2018c.d\u2019. ", unexpected=("a.b", "c.d")),
     Said(
         "escaped as JSON",
-        '{"message": "Error(s) in loading state_dict for Net:\\n\\tMissing key(s) in state_dict: \\"a.b\\", \\"c\\". \\n"}',
+        '{"message": "Error(s) in loading state_dict for Net:\\n\\tMissing key(s) in state_dict: \\"a.b\\", '
+        '\\"c\\". \\n"}',
         ("a.b", "c"),
         class_name="Net",
     ),
-    Said("a quotation in quotes", 'it says "Unexpected key(s) in state_dict: "model", "epoch"".', unexpected=("model", "epoch")),
+    Said(
+        "a quotation in quotes",
+        'it says "Unexpected key(s) in state_dict: "model", "epoch"".',
+        unexpected=("model", "epoch"),
+    ),
     Said("bold inside a key", 'Missing key(s) in state_dict: "a.**to_q**.weight". ', ("a.to_q.weight",)),
     Said("a code span on each line", '`Missing key(s) in state_dict: "a.b",`\n`"c.d".`', ("a.b", "c.d")),
     Said("HTML", "<pre>Missing key(s) in state_dict: &quot;a.b&quot;, &quot;c.d&quot;. </pre>", ("a.b", "c.d")),
@@ -96,16 +103,32 @@ TEXTS = (
     Said("no quotes", "WRN Missing key(s) in state_dict: a.weight, a.bias\nINFO done", ("a.weight", "a.bias")),
     Said("cut at a comma", 'Missing key(s) in state_dict: "a.b", "c.d",', ("a.b", "c.d"), truncated=True),
     Said("cut inside a key", 'Missing key(s) in state_dict: "a.b", "c.wei', ("a.b",), truncated=True),
-    Said("cut inside a key, prose behind", 'Missing key(s): see\nMissing key(s) in state_dict: "a.b", "c.wei\n\nHelp "me"!',
-         ("a.b",), truncated=True),
-    Said("the missing keys just end", 'Missing key(s) in state_dict: "a.b", "c.d"\n```', ("a.b", "c.d"), truncated=True),
-    Said("dots by hand", 'Missing key(s) in state_dict: "a.b", ... \n\tUnexpected key(s) in state_dict: "c.d"....',
-         ("a.b",), ("c.d",), truncated=True),
+    Said(
+        "cut inside a key, prose behind",
+        'Missing key(s): see\nMissing key(s) in state_dict: "a.b", "c.wei\n\nHelp "me"!',
+        ("a.b",),
+        truncated=True,
+    ),
+    Said(
+        "the missing keys just end", 'Missing key(s) in state_dict: "a.b", "c.d"\n```', ("a.b", "c.d"), truncated=True
+    ),
+    Said(
+        "dots by hand",
+        'Missing key(s) in state_dict: "a.b", ... \n\tUnexpected key(s) in state_dict: "c.d"....',
+        ("a.b",),
+        ("c.d",),
+        truncated=True,
+    ),
     Said("dots in the middle", 'Missing key(s) in state_dict: "a.b", ..., "y.z". ', ("a.b", "y.z"), truncated=True),
     Said("dots inside the quotes", 'Missing key(s) in state_dict: "a.b", "c.d...". ', ("a.b",), truncated=True),
     Said("dots in brackets", 'Unexpected key(s) in state_dict: "a.b", [...]', unexpected=("a.b",), truncated=True),
-    Said("the beginning is lost", 'ight", "a.b", "c.d". \n\tUnexpected key(s) in state_dict: "e.f". ', ("a.b", "c.d"), ("e.f",),
-         truncated=True),
+    Said(
+        "the beginning is lost",
+        'ight", "a.b", "c.d". \n\tUnexpected key(s) in state_dict: "e.f". ',
+        ("a.b", "c.d"),
+        ("e.f",),
+        truncated=True,
+    ),
     Said(
         "sizes, the checkpoint first",
         HEAD + "size mismatch for fc.weight: copying a param with shape torch.Size([1000, 8]) from checkpoint, "
@@ -116,7 +139,8 @@ TEXTS = (
     ),
     Said(
         "sizes, reworded, several on a line, broken",
-        "size mismatch for a.b: copying a param with shape torch.Size([4, 2]) from checkpoint,\n the shape in the current "
+        "size mismatch for a.b: copying a param with shape torch.Size([4, 2]) from checkpoint,\n the shape in the "
+        "current "
         "model is torch.Size([4, 3]).      size mismatch for c.d: copying a param of torch.Size([5]) from checkpoint, "
         "where the shape is torch.Size([6]) in current model.",
         mismatched=(("a.b", (4, 2), (4, 3)), ("c.d", (5,), (6,))),
@@ -137,20 +161,31 @@ TEXTS = (
     ),
     Said(
         "equal sizes are no mismatch",
-        HEAD + 'While copying the parameter named "a", whose dimensions in the model are torch.Size([2]) and whose dimensions '
+        HEAD
+        + 'While copying the parameter named "a", whose dimensions in the model are torch.Size([2]) and whose '
+          'dimensions '
         "in the checkpoint are torch.Size([2]), an exception occurred : ('Cannot copy out of meta tensor; no data!',).",
         class_name="Net",
     ),
     Said(
         "cut inside a size",
-        "size mismatch for a.b: copying a param with shape torch.Size([4, 2]) from checkpoint, the shape in current model is "
+        "size mismatch for a.b: copying a param with shape torch.Size([4, 2]) from checkpoint, the shape in current "
+        "model is "
         "torch.Size([4, 3]).\n\tsize mismatch for c.d: copying a param with shape torch.Size([5]) from ch",
         mismatched=(("a.b", (4, 2), (4, 3)),),
         truncated=True,
     ),
-    Said("torch 0.3: the first key only", "KeyError: 'unexpected key \"module.a.weight\" in state_dict'",
-         unexpected=("module.a.weight",), truncated=True),
-    Said("torch 0.3: a set", "KeyError: 'missing keys in state_dict: \"{\\'a.weight\\', \\'a.bias\\'}\"'", ("a.weight", "a.bias")),
+    Said(
+        "torch 0.3: the first key only",
+        "KeyError: 'unexpected key \"module.a.weight\" in state_dict'",
+        unexpected=("module.a.weight",),
+        truncated=True,
+    ),
+    Said(
+        "torch 0.3: a set",
+        "KeyError: 'missing keys in state_dict: \"{\\'a.weight\\', \\'a.bias\\'}\"'",
+        ("a.weight", "a.bias"),
+    ),
     Said(
         "mmengine",
         "2024-01-01 00:00:00,001 - mmseg - WARNING - unexpected key in source state_dict: norm.weight, head.bias\n\n"
@@ -158,13 +193,20 @@ TEXTS = (
         ("a.conv.bias", "b.conv.bias"),
         ("norm.weight", "head.bias"),
     ),
-    Said("mmengine, cut", "unexpected key in source state_dict: norm.weight, head.wei", unexpected=("norm.weight",), truncated=True),
+    Said(
+        "mmengine, cut",
+        "unexpected key in source state_dict: norm.weight, head.wei",
+        unexpected=("norm.weight",),
+        truncated=True,
+    ),
     Said("mmengine, quoted as a block", 'missing keys in source state_dict: "a.b, c.d"', ("a.b", "c.d")),
     Said(
         "fvcore",
-        "WARNING [03/17 17:31:59 fvcore.common.checkpoint]: Some model parameters or buffers are not found in the checkpoint:\n"
+        "WARNING [03/17 17:31:59 fvcore.common.checkpoint]: Some model parameters or buffers are not found in the "
+        "checkpoint:\n"
         "\x1b[34manchors.cell.{0, 1}\x1b[0m\n\x1b[34mfpn.{bias, weight}\x1b[0m\npixel_mean\n"
-        "WARNING [03/17 17:31:59 fvcore.common.checkpoint]: The checkpoint state_dict contains keys that are not used by the model:\n"
+        "WARNING [03/17 17:31:59 fvcore.common.checkpoint]: The checkpoint state_dict contains keys that are not "
+        "used by the model:\n"
         "  \x1b[35mfc.{bias, weight}\x1b[0m\n  stem.bias\n",
         ("anchors.cell.0", "anchors.cell.1", "fpn.bias", "fpn.weight", "pixel_mean"),
         ("fc.bias", "fc.weight", "stem.bias"),
@@ -177,19 +219,28 @@ TEXTS = (
         ("b.weight",),
         truncated=True,
     ),
-    Said("fvcore, the first heading is lost", "neck.0.weight\nneck.1.weight\nThe checkpoint state_dict contains keys that are not "
-         "used by the model:\n  fc.weight\n", ("neck.0.weight", "neck.1.weight"), ("fc.weight",), truncated=True),
+    Said(
+        "fvcore, the first heading is lost",
+        "neck.0.weight\nneck.1.weight\nThe checkpoint state_dict contains keys that are not "
+        "used by the model:\n  fc.weight\n",
+        ("neck.0.weight", "neck.1.weight"),
+        ("fc.weight",),
+        truncated=True,
+    ),
     Said(
         "fvcore, a skipped shape",
-        "Skip loading parameter 'head.weight' to the model due to incompatible shapes: (81, 1024) in the checkpoint but (3, 1024) "
+        "Skip loading parameter 'head.weight' to the model due to incompatible shapes: (81, 1024) in the checkpoint "
+        "but (3, 1024) "
         "in the model! You might want to double check if this is expected.",
         mismatched=(("head.weight", (81, 1024), (3, 1024)),),
     ),
     Said(
         "transformers 4",
-        "Some weights of the model checkpoint at org/name were not used when initializing BertModel: ['cls.bias', 'cls.weight']\n"
+        "Some weights of the model checkpoint at org/name were not used when initializing BertModel: ['cls.bias', "
+        "'cls.weight']\n"
         "- This IS expected if you are initializing BertModel from the checkpoint of a model trained on another task\n"
-        "Some weights of BertModel were not initialized from the model checkpoint at org/name and are newly initialized: "
+        "Some weights of BertModel were not initialized from the model checkpoint at org/name and are newly "
+        "initialized: "
         "['pooler.weight']\nYou should probably TRAIN this model.",
         ("pooler.weight",),
         ("cls.bias", "cls.weight"),
@@ -197,52 +248,89 @@ TEXTS = (
     ),
     Said(
         "transformers 4, shapes",
-        "Some weights of ViT were not initialized from the model checkpoint at org/name and are newly initialized because the shapes "
-        "did not match:\n- classifier.weight: found shape torch.Size([1000, 8]) in the checkpoint and torch.Size([10, 8]) in the "
+        "Some weights of ViT were not initialized from the model checkpoint at org/name and are newly initialized "
+        "because the shapes "
+        "did not match:\n- classifier.weight: found shape torch.Size([1000, 8]) in the checkpoint and "
+        "torch.Size([10, 8]) in the "
         "model instantiated\nYou should probably TRAIN this model.",
         mismatched=(("classifier.weight", (1000, 8), (10, 8)),),
     ),
-    Said("transformers, a list without its end", "Weights of Net not initialized from pretrained model: ['a.weight', 'b.wei",
-         ("a.weight",), truncated=True, class_name="Net"),
+    Said(
+        "transformers, a list without its end",
+        "Weights of Net not initialized from pretrained model: ['a.weight', 'b.wei",
+        ("a.weight",),
+        truncated=True,
+        class_name="Net",
+    ),
     Said(
         "transformers 5",
-        "GPT2Model LOAD REPORT from: org/name\nKey                   | Status     | Details\n----------------------+------------+----\n"
+        "GPT2Model LOAD REPORT from: org/name\nKey                   | Status     | "
+        "Details\n----------------------+------------+----\n"
         "h.{0, 1}.attn.bias    | UNEXPECTED |\nln.weight             | MISSING    |\n"
-        "wte.weight            | MISMATCH   | Reinit due to size mismatch - ckpt: torch.Size([9, 4]) vs model:torch.Size([8, 4])\n",
+        "wte.weight            | MISMATCH   | Reinit due to size mismatch - ckpt: torch.Size([9, 4]) vs "
+        "model:torch.Size([8, 4])\n",
         ("ln.weight",),
         ("h.0.attn.bias", "h.1.attn.bias"),
         (("wte.weight", (9, 4), (8, 4)),),
         class_name="GPT2Model",
     ),
-    Said("transformers 5, a merged range", "h.{0...11}.bias | UNEXPECTED |\n", unexpected=tuple(f"h.{i}.bias" for i in range(12)),
-         truncated=True),
+    Said(
+        "transformers 5, a merged range",
+        "h.{0...11}.bias | UNEXPECTED |\n",
+        unexpected=tuple(f"h.{i}.bias" for i in range(12)),
+        truncated=True,
+    ),
     Said(
         "diffusers",
-        "ValueError: Cannot load <class 'diffusers.models.unet.UNet'> from p because the following keys are missing: \n a.weight, "
+        "ValueError: Cannot load <class 'diffusers.models.unet.UNet'> from p because the following keys are "
+        "missing: \n a.weight, "
         "a.bias. \n Please make sure to pass `low_cpu_mem_usage=False`",
         ("a.weight", "a.bias"),
         class_name="UNet",
     ),
-    Said("diffusers, a shape, the model first", "Cannot load p because conv_in.weight expected shape torch.Size([320, 4, 3, 3]), "
-         "but got torch.Size([320, 9, 3, 3]).", mismatched=(("conv_in.weight", (320, 9, 3, 3), (320, 4, 3, 3)),), truncated=True),
-    Said("what load_state_dict returns", "_IncompatibleKeys(missing_keys=['a.b'], unexpected_keys=['c.d', 'e'])", ("a.b",), ("c.d", "e")),
+    Said(
+        "diffusers, a shape, the model first",
+        "Cannot load p because conv_in.weight expected shape torch.Size([320, 4, 3, 3]), "
+        "but got torch.Size([320, 9, 3, 3]).",
+        mismatched=(("conv_in.weight", (320, 9, 3, 3), (320, 4, 3, 3)),),
+        truncated=True,
+    ),
+    Said(
+        "what load_state_dict returns",
+        "_IncompatibleKeys(missing_keys=['a.b'], unexpected_keys=['c.d', 'e'])",
+        ("a.b",),
+        ("c.d", "e"),
+    ),
     Said("named lists", "unet missing: ['a.b']\nunet unexpected: ['c.d']", ("a.b",), ("c.d",)),
-    Said("ComfyUI", "lora key not loaded: x.lora_up.weight\nlora key not loaded y.lora_up.weight",
-         unexpected=("x.lora_up.weight", "y.lora_up.weight")),
-    Said("vLLM", "  File \"loader.py\", line 1\nKeyError: 'model.layers.0.mlp.weight_scale'",
-         unexpected=("model.layers.0.mlp.weight_scale",), truncated=True),
-    Said("FSDP lists all keys of the file", "AssertionError: FSDP assumes a.b is in the state_dict but the state_dict only has "
-         "odict_keys(['c.d', 'e.f'])", ("a.b",), truncated=True),
+    Said(
+        "ComfyUI",
+        "lora key not loaded: x.lora_up.weight\nlora key not loaded y.lora_up.weight",
+        unexpected=("x.lora_up.weight", "y.lora_up.weight"),
+    ),
+    Said(
+        "vLLM",
+        "  File \"loader.py\", line 1\nKeyError: 'model.layers.0.mlp.weight_scale'",
+        unexpected=("model.layers.0.mlp.weight_scale",),
+        truncated=True,
+    ),
+    Said(
+        "FSDP lists all keys of the file",
+        "AssertionError: FSDP assumes a.b is in the state_dict but the state_dict only has odict_keys(['c.d', 'e.f'])",
+        ("a.b",),
+        truncated=True,
+    ),
     Said(
         "a line for each key",
-        "Unexpected key a.0.weight in state_dict with size torch.Size([1])\nUnexpected key a.0.bias in state_dict with size "
+        "Unexpected key a.0.weight in state_dict with size torch.Size([1])\nUnexpected key a.0.bias in state_dict "
+        "with size "
         "torch.Size([1])\nMissing key b.weight in state_dict\n",
         ("b.weight",),
         ("a.0.weight", "a.0.bias"),
     ),
     Said(
         "running statistics of an InstanceNorm",
-        'Unexpected running stats buffer(s) "a.running_mean" and "a.running_var" for InstanceNorm2d with track_running_stats=False.',
+        'Unexpected running stats buffer(s) "a.running_mean" and "a.running_var" for InstanceNorm2d with '
+        'track_running_stats=False.',
         unexpected=("a.running_mean", "a.running_var"),
     ),
 )

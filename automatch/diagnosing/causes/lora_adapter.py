@@ -19,8 +19,9 @@ def check(evidence: Evidence) -> Finding | None:
     keys = evidence.listed
     if not keys:
         return None
-    marked = share(keys, _MARK.match)
-    wrapped = share(keys, lambda k: k.startswith("base_model.model."))
+    sides = (evidence.unexpected_keys, evidence.missing_keys, tuple(m.key for m in evidence.mismatched))
+    marked = max(share(side, _MARK.match) for side in sides)
+    wrapped = max(share(side, lambda k: k.startswith("base_model.model.")) for side in sides)
     if marked < 0.2 and wrapped < 0.8:
         return None
     score = 0.93 if marked >= 0.5 else 0.86 if marked >= 0.2 else 0.56

@@ -22,7 +22,8 @@ def check(evidence: Evidence) -> Finding | None:
             "prefix-module",
             0.8,
             "an unexpected key is empty: a script cut a prefix from keys that are no longer than it",
-            "take the line that cuts a fixed number of characters (`k[7:]`) out of the loading script, or let it cut only keys "
+            "take the line that cuts a fixed number of characters (`k[7:]`) out of the loading script, or let it "
+            "cut only keys "
             "that begin with the prefix",
         )
     if len(unexpected) < 2:

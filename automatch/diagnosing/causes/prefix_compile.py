@@ -10,7 +10,8 @@ WORDS = ("_orig_mod",)
 
 def check(evidence: Evidence) -> Finding | None:
     """Whether one side carries `_orig_mod.` and the other does not."""
-    found = unwrapped(evidence, WORDS) or unwrapped(evidence, (*WORDS, "module"), must="_orig_mod")
+    alone, inside_ddp = unwrapped(evidence, WORDS), unwrapped(evidence, (*WORDS, "module"), must="_orig_mod")
+    found = max((f for f in (alone, inside_ddp) if f), key=lambda f: f.score, default=None)
     if found is None:
         return None
     if found.in_checkpoint:

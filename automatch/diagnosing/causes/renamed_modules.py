@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.exchange import Exchange, agreement, exchange, exchange_rules
+from automatch.diagnosing.exchange import Exchange, agreement, exchange, exchange_rules, likeness
 from automatch.diagnosing.naming import is_counter, share
 from automatch.diagnosing.renaming import cures
 
@@ -38,8 +38,8 @@ def _by_names(evidence: Evidence, found: Exchange, wanted: int) -> Finding | Non
     whole = part == 1.0
     if len(found.pairs) < (2 if whole else 4) or part < 0.95:
         return None
-    if len(found.words) > max(1, len(found.pairs) // 2):
-        return None  # nearly as many exchanges as keys: chance
+    if len(found.words) > max(1, len(found.pairs) // 2) and not all(likeness(*words) > 0 for words in found.words):
+        return None  # nearly as many exchanges as keys, and words that have nothing in common: chance
     rules = exchange_rules(found)
     words = ", ".join(f"`{a}` => `{b}`" for a, b in found.words[:3])
     how = f"by exchanging words: {words}" if found.evident else "by exchanging words, in more than one way"

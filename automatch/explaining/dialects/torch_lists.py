@@ -22,7 +22,6 @@ _ORPHAN = re.compile(r"(?<!File )\"([\w.\-/:]{1,300})\"\s{0,20}[,.]")
 _JUST_ENDS = re.compile(r"\s*(?:```)?\s*$")
 
 
-
 def read(text: str) -> Found | None:
     """Read the class and both lists; None where the text has neither."""
     headers = list(_HEADER.finditer(text))
