@@ -33,18 +33,25 @@ def write_keys(path: Path, entries: list) -> Path:
     return path
 
 
+def diagnosed(folder: Path, checkpoint: dict, model: dict) -> dict:
+    sides = []
+    for name, entries in (("checkpoint", checkpoint), ("model", model)):
+        sides.append(folder / f"{name}.keys.json")
+        sides[-1].write_text(json.dumps({"keys": [[key, shape, "float32"] for key, shape in entries.items()]}))
+    return automatch.diagnose(*sides).to_dict()
+
+
 def test_the_diagnosis_has_the_fields_of_the_page(tmp_path) -> None:
     page = json_blocks("json.md")[0]
-    checkpoint = [["module.body.weight", [4, 4], "float32"], ["module.body.bias", [4], "float32"]]
-    checkpoint.append(["module.fc.weight", [1000, 4], "float32"])
-    model = [["body.weight", [4, 4], "float32"], ["body.bias", [4], "float32"], ["fc.weight", [10, 4], "float32"]]
-    found = automatch.diagnose(
-        write_keys(tmp_path / "a.keys.json", checkpoint), write_keys(tmp_path / "b.keys.json", model)
-    ).to_dict()
-    assert set(page) <= set(found)
-    assert found["schema"] == page["schema"]
-    for field in ("matches", "mismatched_keys", "rules"):
-        assert set(page[field][0]) <= set(found[field][0]), field
+    body = {"body.weight": [4, 4], "body.bias": [4], "norm.weight": [4], "norm.bias": [4]}
+    renamed = diagnosed(tmp_path, {f"module.{key}": shape for key, shape in body.items()}, body)
+    resized = diagnosed(tmp_path, {**body, "fc.weight": [1000, 4]}, {**body, "fc.weight": [10, 4]})
+    for found in (renamed, resized):
+        assert set(page) <= set(found)
+        assert found["schema"] == page["schema"]
+    assert set(page["matches"][0]) <= set(renamed["matches"][0])
+    assert set(page["rules"][0]) <= set(renamed["rules"][0])
+    assert [set(page["mismatched_keys"][0])] == [set(pair) for pair in resized["mismatched_keys"]]
 
 
 def test_the_explanation_has_the_fields_of_the_page() -> None:
