@@ -95,14 +95,25 @@ def test_the_json_is_the_documented_one() -> None:
     assert automatch.RuleSet.from_json(found.to_json()).rules == found.rules.rules
 
 
-def test_two_tensors_that_cannot_be_told_apart() -> None:
-    found = automatch.diagnose({"a": torch.zeros(3), "b": torch.zeros(3)}, {"x": torch.zeros(3), "y": torch.zeros(3)})
-    assert found.exit_code == 1
-    assert all(match.ambiguous for match in found.matches)
-    decided = automatch.diagnose(
-        {"a": torch.zeros(3), "b": torch.zeros(3)}, {"x": torch.zeros(3), "y": torch.zeros(3)}, pin=[("b", "x")]
-    )
-    assert {match.model_keys: match.checkpoint_keys for match in decided.matches}[("x",)] == ("b",)
+def undecidable() -> tuple[dict, dict]:
+    """Three tensors of one shape for two places, and names that say nothing."""
+    given, wanted = ({key: torch.zeros(3) for key in keys} for keys in ("abc", "xy"))
+    return given, wanted
+
+
+def test_what_the_evidence_does_not_decide_is_said_and_a_pin_decides() -> None:
+    found = automatch.diagnose(*undecidable())
+    assert found.exit_code == 1 and not found.complete
+    assert all(match.ambiguous and match.alternatives for match in found.matches)
+    assert "--pin" in str(found)
+    decided = automatch.diagnose(*undecidable(), pin=[("c", "x"), ("a", "y")])
+    assert [(match.checkpoint_keys, match.model_keys) for match in decided.matches] == [
+        (("c",), ("x",)),
+        (("a",), ("y",)),
+    ]
+    assert not decided.doubtful
+    with pytest.raises(automatch.InputError, match="nowhere"):
+        automatch.diagnose(*undecidable(), pin=[("nowhere", "x")])
 
 
 def test_the_graph_holds_both_sides_and_the_evidence() -> None:
@@ -123,7 +134,7 @@ def test_the_graph_holds_both_sides_and_the_evidence() -> None:
 
 
 def test_the_graph_shows_what_else_would_do() -> None:
-    found = automatch.diagnose({"a": torch.zeros(3), "b": torch.zeros(3)}, {"x": torch.zeros(3), "y": torch.zeros(3)})
+    found = automatch.diagnose(*undecidable())
     edges = found.graph().edges(data=True)
     assert {evidence["chosen"] for _, _, evidence in edges} == {True, False}
     assert all(evidence["ambiguous"] for _, _, evidence in edges)

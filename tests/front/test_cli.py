@@ -204,10 +204,10 @@ def command(*argv: str, **options) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "automatch", *argv], **options)
 
 
-def in_terminal(*argv: str, **environment: str) -> str:
+def in_terminal(*argv: str) -> str:
     """What the command prints on a terminal."""
     main_end, other_end = pty.openpty()
-    env = {**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, "TERM": "xterm", **environment}
+    env = {**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, "TERM": "xterm"}
     process = command(*argv, stdout=other_end, env=env)
     os.close(other_end)
     text = b""
@@ -224,10 +224,19 @@ def in_terminal(*argv: str, **environment: str) -> str:
     return text.decode()
 
 
-def test_colour_is_for_terminals_that_want_it(folder) -> None:
-    assert "\x1b[" in in_terminal("ddp.safetensors", "ddp.safetensors")
-    assert "\x1b[" not in in_terminal("ddp.safetensors", "ddp.safetensors", NO_COLOR="1")
-    assert "\x1b[" not in in_terminal("ddp.safetensors", "ddp.safetensors", TERM="dumb")
+def test_a_terminal_gets_colour(folder) -> None:
+    assert "\x1b[32m" in in_terminal("ddp.safetensors", "ddp.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "coloured"), [("NO_COLOR", "", True), ("NO_COLOR", "1", False), ("TERM", "dumb", False)]
+)
+def test_colour_is_for_those_who_want_it(folder, capsys, monkeypatch, variable, value, coloured) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(variable, value)
+    assert ("\x1b[" in run("same.pt", "same.pt", capsys=capsys)[1]) == coloured
+    assert "\x1b[" not in run("same.pt", "same.pt", "--format", "markdown", capsys=capsys)[1]
 
 
 def test_a_reader_that_leaves_is_no_error(folder) -> None:

@@ -1,6 +1,5 @@
 """What a person sees, text by text. After a change that is meant: `pytest tests/reporting --overwrite-golden`."""
 
-import importlib.util
 import json
 import re
 from collections import Counter
@@ -12,12 +11,8 @@ from automatch.reporting.formats import FORMATS, json_text, markdown, table
 from automatch.reporting.printable import printable
 from automatch.reporting.report import report
 from automatch.reporting.style import Style
-
-spec = importlib.util.spec_from_file_location("reporting_cases", Path(__file__).parent / "cases.py")
-assert spec is not None and spec.loader is not None
-cases = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cases)
-CASES = cases.CASES
+from tests.reporting import cases
+from tests.reporting.cases import CASES
 
 GOLDEN = Path(__file__).parent / "golden"
 DRAWN = {
