@@ -15,14 +15,16 @@ class Lexicon:
         words: word -> concepts it may stand for.
         phrases: pair of neighbouring words -> concepts of the pair.
         exclusive: concept -> concepts that it excludes.
+        tokens: whole token (without `_`) -> what it says beyond its words.
     """
 
     words: dict[str, frozenset[str]]
     phrases: dict[tuple[str, str], frozenset[str]]
     exclusive: dict[str, frozenset[str]]
+    tokens: dict[str, str]
 
 
-EMPTY = Lexicon({}, {}, {})
+EMPTY = Lexicon({}, {}, {}, {})
 
 
 def parse_lexicon(text: str) -> Lexicon:
@@ -30,6 +32,7 @@ def parse_lexicon(text: str) -> Lexicon:
     words: dict[str, set[str]] = {}
     phrases: dict[tuple[str, str], set[str]] = {}
     exclusive: dict[str, set[str]] = {}
+    tokens: dict[str, str] = {}
     for raw in text.splitlines():
         line = raw.split("#", 1)[0].strip()
         if not line:
@@ -38,6 +41,10 @@ def parse_lexicon(text: str) -> Lexicon:
             members = line.split()[1:]
             for member in members:
                 exclusive.setdefault(member, set()).update(m for m in members if m != member)
+            continue
+        if line.startswith("!token"):
+            concept, listed = (part.strip() for part in line[len("!token") :].split("=", 1))
+            tokens.update((word.replace("_", ""), concept) for word in listed.split())
             continue
         concept, listed = (part.strip() for part in line.split("=", 1))
         for word in listed.split():
@@ -49,6 +56,7 @@ def parse_lexicon(text: str) -> Lexicon:
         {k: frozenset(v) for k, v in words.items()},
         {k: frozenset(v) for k, v in phrases.items()},
         {k: frozenset(v) for k, v in exclusive.items()},
+        tokens,
     )
 
 

@@ -43,8 +43,10 @@ class Names:
 
     def _cut(self, token: str) -> Iterable[Word]:
         texts = [w for w in words_of(token) if not w.isdigit()]
-        whole = "".join(w if not w.isdigit() else w for w in words_of(token))
+        whole = "".join(words_of(token))
         lex = self.lexicon
+        if whole in lex.tokens:
+            yield Word(f"~{lex.tokens[whole]}", _NOTHING)
         if whole in lex.words:
             yield Word(whole, lex.words[whole])
             return
@@ -122,8 +124,8 @@ class Names:
 
 @lru_cache(maxsize=1 << 16)
 def _spelling(a: str, b: str) -> float:
-    if len(a) < 3 or len(b) < 3:
-        return 0.0
+    if len(a) < 3 or len(b) < 3 or "_" in a or "_" in b or "~" in a or "~" in b:
+        return 0.0  # short words, and words that mean more than their letters
     from rapidfuzz.fuzz import ratio
 
     near = ratio(a, b) / 100.0

@@ -22,7 +22,7 @@ _CANON = {
     "var": "running_var", "original0": "weight_g", "original1": "weight_v",
 }  # fmt: skip
 
-NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 0.3, 1.5, 0.6, 0.5, -1.0
+NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 0.25, 1.5, 0.6, 0.5, -1.0
 """What each signal weighs in the score of a pair."""
 
 _ANCHORS = 60
@@ -240,12 +240,8 @@ class _Table:
 
     def score(self, i: int, j: int) -> float:
         fit = self.fits[i, j][1]
-        a, b = self.source[i], self.target[j]
-        ordinal = 0.0
-        if a.peers > 1 and b.peers > 1:
-            ordinal = ORDINAL if a.rank == b.rank else -ORDINAL
         return (
-            FIT * fit + self.trust_names * (NAMES * self.name[i, j] + ordinal)
+            FIT * fit + self.trust_names * NAMES * self.name[i, j]
             + ORDER * self.trust_order * self.order[i, j] + LEARNT * self.learnt[i, j]
             + EXACT * self.exact[i, j] + (ASTRAY if (i, j) in self.astray else 0.0)
         )  # fmt: skip
@@ -267,7 +263,7 @@ def _tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> _Table:
             if fit > 0:
                 fits[i, j] = (pairs, fit)
     weights = contrast([u.words for u in source], [u.words for u in target])
-    name = {(i, j): ctx.names.compare(source[i].words, target[j].words, weights) for i, j in fits}
+    name = {(i, j): _named_alike(source[i], target[j], ctx.names, weights) for i, j in fits}
     aligned = common_subsequence([u.main() for u in source], [u.main() for u in target])
     sequence = len(aligned) / max(1, min(len(source), len(target)))
     order = _order(source, target, fits, aligned)
@@ -278,6 +274,15 @@ def _tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> _Table:
     )
     trust_names, trust_order = _trust(source, target, fits, name, ctx)
     return _Table(source, target, fits, name, order, learnt, exact, trust_names, trust_order, sequence, ctx.names, astray)
+
+
+def _named_alike(a: Unit, b: Unit, names: Names, weights: Mapping[str, float]) -> float:
+    """Similarity of two names; numbers count by their rank among modules called the same."""
+    value = names.compare(a.words, b.words, weights)
+    if names.silent or a.peers < 2 or b.peers < 2:
+        return value
+    step = ORDINAL if a.peers == b.peers else ORDINAL / 2
+    return value + (step if a.rank == b.rank else -step)
 
 
 def _order(
