@@ -54,12 +54,20 @@ def test_any_sequence_of_instructions(tmp_path_factory: pytest.TempPathFactory, 
     check(write_plain(folder / "b.pkl", b"\x80\x04" + body + b"."))
 
 
-@given(st.data())
-def test_changed_bytes_of_a_whole_module(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    path = tmp_path_factory.mktemp("fuzz") / "a.pt"
+@pytest.fixture(scope="module")
+def whole_module(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("module") / "a.pt"
     torch.save(nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)), path, _use_new_zipfile_serialization=False)
-    content = bytearray(path.read_bytes())
+    return path.read_bytes()
+
+
+@given(st.data())
+def test_changed_bytes_of_a_whole_module(
+    tmp_path_factory: pytest.TempPathFactory, whole_module: bytes, data: st.DataObject
+) -> None:
+    content = bytearray(whole_module)
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(30, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("fuzz") / "a.pt"
     path.write_bytes(content)
     check(path)
