@@ -38,11 +38,16 @@ class Loaded:
     def __str__(self) -> str:
         """One sentence."""
         text = f"loaded {len(self.loaded_keys)} of {len(self.diagnosis.model)} model keys"
-        if self.left_keys:
-            text += f"; left as they were: {_some(self.left_keys)}"
-        if self.unused_keys:
-            text += f"; not used: {_some(self.unused_keys)}"
-        return text
+        text += self._rest("left as they were", self.left_keys)
+        return text + self._rest("not used", self.unused_keys)
+
+    def _rest(self, what: str, keys: tuple[str, ...]) -> str:
+        """The keys that matter, and how many harmless ones there are."""
+        harmless = self.diagnosis.assignment.harmless
+        matters = [key for key in keys if key not in harmless]
+        parts = [_some(matters)] if matters else []
+        parts += [f"{len(keys) - len(matters)} harmless"] if len(matters) < len(keys) else []
+        return f"; {what}: {' and '.join(parts)}" if parts else ""
 
 
 def load_complete(module: Module, source: object, comparison: Comparison) -> Loaded:

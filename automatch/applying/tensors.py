@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automatch.applying.kinds import is_numpy_archive, is_safetensors, is_torch_file
 from automatch.applying.torch_document import at_path, load_document, locate
-from automatch.applying.writers import safetensors_file, torch_zip
 from automatch.errors import InputError
 from automatch.spec import StateDictSpec
 
@@ -45,17 +45,34 @@ def _from_files(spec: StateDictSpec) -> dict[str, Any]:
     """The tensors of one file, or of all shards."""
     found: dict[str, Any] = {}
     for path in map(Path, spec.files):
-        if safetensors_file.accepts(path):
-            from safetensors import safe_open
-
-            with safe_open(path, framework="pt") as opened:
-                found.update((key, opened.get_tensor(key)) for key in opened.keys())  # noqa: SIM118 - it is no dict
-        elif torch_zip.accepts(path):
+        if is_safetensors(path):
+            found.update(_safetensors(path))
+        elif is_numpy_archive(path):
+            found.update(_arrays(path, spec))
+        elif is_torch_file(path):
             document = load_document(path, whole=False)
             found.update(at_path(document, locate(document, spec.at, str(path))))
         else:
             raise InputError(f"{path}: read as {spec.origin}, which gives no values; give the checkpoint itself")
     return found
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as opened:
+        return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - it is no dict
+
+
+def _arrays(path: Path, spec: StateDictSpec) -> dict[str, Tensor]:
+    """The arrays of a NumPy archive, in the byte order of this machine."""
+    import numpy
+    import torch
+
+    with numpy.load(path, allow_pickle=False) as archive:
+        arrays = {key: archive[key] for key in spec.keys}
+    return {key: torch.from_numpy(a.astype(a.dtype.newbyteorder("="))) for key, a in arrays.items()}
 
 
 def _checked(found: Mapping[str, Any], key: str, shape: tuple[int, ...], name: str) -> Any:

@@ -7,10 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from automatch.applying.kinds import is_torch_zip
 from automatch.errors import InputError
 from automatch.reading import split_at
-
-ZIP_START = b"PK\x03\x04"
 
 
 def load_document(path: Path, whole: bool = True) -> Any:
@@ -28,8 +27,7 @@ def load_document(path: Path, whole: bool = True) -> Any:
     """
     import torch
 
-    with path.open("rb") as stream:
-        mapped = stream.read(4) == ZIP_START
+    mapped = is_torch_zip(path)
     try:
         with nullcontext() if whole or not mapped else _stand_ins(path):
             return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)

@@ -5,6 +5,7 @@ import stat
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from safetensors import safe_open
@@ -172,7 +173,7 @@ def test_the_format_stays(tmp_path) -> None:
         automatch.convert(DROP_MODULE, tmp_path / "in.safetensors", tmp_path / "out.pt")
 
 
-def test_shards_and_key_lists_are_not_single_files(tmp_path) -> None:
+def test_what_cannot_be_rewritten_is_said(tmp_path) -> None:
     save_file(tensors("module.a"), tmp_path / "model-00001-of-00002.safetensors")
     save_file(tensors("module.b"), tmp_path / "model-00002-of-00002.safetensors")
     index = {"weight_map": {f"module.{k}": f"model-0000{i}-of-00002.safetensors" for i, k in ((1, "a"), (2, "b"))}}
@@ -182,6 +183,9 @@ def test_shards_and_key_lists_are_not_single_files(tmp_path) -> None:
     (tmp_path / "k.keys.json").write_text('{"keys": [["module.a", [1], "float32"]]}')
     with pytest.raises(InputError, match="key list"):
         automatch.convert(DROP_MODULE, tmp_path / "k.keys.json", tmp_path / "out.json")
+    numpy.savez(tmp_path / "a.npz", **{"module.a": numpy.zeros(2)})
+    with pytest.raises(InputError, match="NumPy archive"):
+        automatch.convert(DROP_MODULE, tmp_path / "a.npz", tmp_path / "out.npz")
 
 
 FAILURES = [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("a bug")]

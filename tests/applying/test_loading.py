@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -102,12 +103,21 @@ def in_folder(state_dict, folder):
     return folder
 
 
+def in_numpy_archive(state_dict, folder):
+    arrays = {key: tensor.numpy() for key, tensor in state_dict.items()}
+    arrays = {key: a.astype(a.dtype.newbyteorder(">")) if a.ndim > 1 else a for key, a in arrays.items()}
+    numpy.savez(folder / "a.npz", **arrays)
+    return folder / "a.npz"
+
+
 def in_memory(state_dict, folder):
     return {"model": state_dict, "step": 3}
 
 
 @pytest.mark.parametrize(
-    "saved", [in_safetensors, in_torch_zip, in_legacy_file, in_shards, in_folder, in_memory], ids=lambda f: f.__name__
+    "saved",
+    [in_safetensors, in_torch_zip, in_legacy_file, in_shards, in_folder, in_numpy_archive, in_memory],
+    ids=lambda f: f.__name__,
 )
 def test_from_every_kind_of_source(saved, tmp_path) -> None:
     trained, model = shaken(Net()), Net()
@@ -130,6 +140,7 @@ def test_the_old_densenet(tmp_path) -> None:
     assert_same_outputs(trained, model)
     assert len(done.diagnosis.rules) == 1
     assert all(key.endswith("num_batches_tracked") for key in done.left_keys)
+    assert str(done) == "loaded 196 of 235 model keys; left as they were: 39 harmless"
 
 
 def test_parameters_stay_the_same_objects() -> None:

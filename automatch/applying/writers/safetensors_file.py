@@ -7,19 +7,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from automatch.applying.kinds import is_safetensors
 from automatch.applying.plan import Plan, Writer
 from automatch.errors import InputError
 
-SUFFIXES = (".safetensors",)
 COPY_BYTES = 1 << 22
 METADATA = "__metadata__"
-
-
-def accepts(source: Path) -> bool:
-    """Whether the file starts as a safetensors file does (8 bytes of length, then a JSON object)."""
-    with source.open("rb") as stream:
-        head = stream.read(72)
-    return head[8:].lstrip(b" \t\r\n")[:1] == b"{" and head[:1] not in (b"{", b"<")
 
 
 def write(source: Path, part: Path, plan: Plan) -> None:
@@ -65,4 +58,4 @@ def _transform(source: Path, part: Path, plan: Plan) -> None:
     save_file({key: tensor.contiguous().clone() for key, tensor in changed.items()}, part, metadata)
 
 
-WRITER = Writer("safetensors", SUFFIXES, accepts, write)
+WRITER = Writer("safetensors", (".safetensors",), is_safetensors, write)

@@ -9,17 +9,12 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from automatch.applying.kinds import is_torch_file
 from automatch.applying.plan import Plan, Writer
-from automatch.applying.torch_document import ZIP_START, at_path, load_document, locate
+from automatch.applying.torch_document import at_path, load_document, locate
 from automatch.errors import InputError
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
-
-
-def accepts(source: Path) -> bool:
-    """Whether the file starts as those of `torch.save` do: a zip archive, or in the legacy format a pickle."""
-    with source.open("rb") as stream:
-        return stream.read(4).startswith((ZIP_START, b"\x80"))
 
 
 def write(source: Path, part: Path, plan: Plan) -> None:
@@ -61,4 +56,4 @@ def _changed(state_dict: dict[Any, Any], plan: Plan, where: str) -> dict[Any, An
     return changed
 
 
-WRITER = Writer("torch", SUFFIXES, accepts, write)
+WRITER = Writer("torch", SUFFIXES, is_torch_file, write)
