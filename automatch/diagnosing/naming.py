@@ -9,45 +9,45 @@ _NUMBER = re.compile(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])")
 _BUFFER = re.compile(
     r"(?:^|.*[._])(?:"
     # counters and versions
-    r"num_batches_tracked|num_updates|n_averaged|num_batches|steps?|count|initted|version|_?extra_state|total_ops"
-    r"|total_params"
+    r"num_batches_tracked|num_updates|n_averaged|num_batches|initted|version|_?extra_state|total_ops|total_params"
     # positions and masks
-    r"|position_ids|token_type_ids|pos_idx|causal_mask|attn_mask|bias_mask|masked_bias|mask|tril|triu"
-    r"|relative_position_index"
-    r"|relative_coords\w*|rel_pos_index|attention_bias_idxs|_float_tensor|embed_positions\.weights"
+    r"|position_ids|token_type_ids|pos_idx|causal_mask|attn_mask|bias_mask|masked_bias|tril|triu|rel_pos_index"
+    r"|relative_position_index|relative_coords\w*|attention_bias_idxs|_float_tensor|embed_positions\.weights"
     # rotary and other tables that are computed
-    r"|inv_freq|freqs|freqs_cis|freqs_cos|freqs_sin|cos_cached|sin_cached|cos|sin|pe|cache"
+    r"|inv_freq|freqs|freqs_cis|freqs_cos|freqs_sin|cos_cached|sin_cached"
     # signal processing and image statistics
-    r"|mel_basis|mel_fb|fb|hann_window|window|filterbank|pixel_mean|pixel_std|mean|std|resample_filter|noise_const"
-    r"|noise_\d+"
-    # grids of detectors
-    r"|anchors|anchor_grid|anchor_points|stride|strides|grid|grids|priors"
-    # schedules of diffusion models
-    r"|betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus_alphas_cumprod|posterior_\w+|lvlb_weights|logvar|decay"
-    r"|scale_factor"
-    # vector quantisation, entropy coding
+    r"|mel_basis|mel_fb|hann_window|filterbank|pixel_mean|pixel_std|resample_filter|noise_const|noise_\d+"
+    # grids of detectors, schedules of diffusion models
+    r"|anchors|anchor_grid|anchor_points|betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus_alphas_cumprod"
+    r"|posterior_\w+|lvlb_weights|logvar|scale_factor"
+    # vector quantisation, entropy coding, losses
     r"|cluster_size|embed_avg|_quantized_cdf|_cdf_length|_offset|_medians"
-    # losses
     r"|class_weights?|pos_weight|loss_weights?|temp_key|dummy\w*|device_indicator"
-    r")$|.*(?:^|\.)(?:attn|attention|self_attn)\.(?:bias|mask)$|(?:.*\.)?blur\w*\.kernel$"
+    # short words count only where they stand alone
+    r")$|(?:^|.*\.)(?:steps?|count|mask|cos|sin|pe|cache|fb|window|mean|std|stride|strides|grid|grids|priors|decay)$"
+    r"|.*(?:^|\.)(?:attn|attention|self_attn)\.(?:bias|mask)$|(?:.*\.)?blur\w*\.kernel$"
 )
 _LOSS = re.compile(r"(?:^|.*\.)\w*(?:criterion|criteria|loss|lossfn|perceptual|lpips|metrics?|accuracy)\w*\..+$")
 _HEAD_MODULES = re.compile(
     r"fcs?\d{0,4}|fc_\w+|\w*_fc|\w*classifier\d?|classif\w*|cls|cls_\w+|\w*_cls|\w*heads?|logits?|\w*_logits"
-    r"|\w*predictor|predictions?|score"
-    r"|\w*_score|last_linear|last_layer|final\w*|output|output_layer|out|outc|outconv|out_conv|conv_out|conv_last"
-    r"|last_conv|output_conv|qa_outputs|seq_relationship|pooler|class_embed|class_labels_\w+"
-    r"|bbox_pred|bbox_embed|conv_cls|conv_reg|conv_seg|aux_classifier|ctc\w*|proj_out"
+    r"|\w*predictor|predictions?|score|\w*_score|last_linear|last_layer|final\w*|output|output_layer|out|outc|outconv"
+    r"|out_conv|conv_out|conv_last|last_conv|output_conv|qa_outputs|seq_relationship|pooler|class_embed"
+    r"|class_labels_\w+|bbox_pred|bbox_embed|conv_cls|conv_reg|conv_seg|aux_classifier|ctc\w*|proj_out",
+    re.I,
 )
-_FIRST_HEADS = re.compile(r"\w*heads?|\w*classifier|cls|score|qa_outputs|fc|linear|logits|roi_heads|predictor")
+_FIRST_HEADS = re.compile(r"\w*heads?|\w*classifier|cls|score|qa_outputs|fc|linear|logits|predictor|predictions?", re.I)
 _TABLES = re.compile(
     r"(?:.*[._])?(?:\w*embed\w*|\w*emb\d?|wte|wpe|lm_head|shared|vocab\w*|symbols?\w*|tok_\w+|final_logits_bias"
     r"|codebook"
     r"|relative_position_bias\w*|rel_pos\w*|pos|\w*pos_?emb\w*|position\w*|decoder_pos\w*|char\w*|speaker\w*"
-    r"|emb_\w+|decoder|output_projection)"
-    r"(?:\.(?:weight|bias|\d+|\d+\.weight|proj|pe|weights))?",
+    r"|emb_\w+|decoder|output_projection)(?:\.(?:weight|bias|\d+|\d+\.weight|pe|weights))?",
     re.I,
 )
+_PEFT_TAIL = re.compile(r"\.(?:modules_to_save\.\w+|original_module|base_layer)(?=\.)")
+WRAPPER_WORDS = frozenset(
+    {"module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module", "_fpw_module"}
+)
+"""What data parallelism, compilation and sharding put into keys."""
 
 
 def tokens(key: str) -> list[str]:
@@ -95,7 +95,7 @@ def is_head(key: str) -> bool:
 
 def is_table(key: str) -> bool:
     """A table of a vocabulary or of positions, or what is tied to one, judged by its name."""
-    return bool(_TABLES.fullmatch(key))
+    return bool(_TABLES.fullmatch(_PEFT_TAIL.sub("", key)))
 
 
 def count(number: int, noun: str) -> str:

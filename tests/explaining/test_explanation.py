@@ -9,8 +9,11 @@ import pytest
 from automatch.diagnosing.evidence import CAUSE_WORDS, HINTS
 from automatch.errors import InputError
 from automatch.explaining import explain, parse_error
-from tests.explaining.reports import REPORTS, RESNET, at, each, torch_text
+from tests.explaining import reports_of_names, reports_of_shapes
 from tests.explaining.texts import TEXTS
+from tests.explaining.wording import RESNET, at, each, torch_text
+
+REPORTS = reports_of_names.REPORTS + reports_of_shapes.REPORTS
 
 FIELDS = {
     "schema",

@@ -82,7 +82,11 @@ TEXTS = (
         ("backbone.layers.0.attention.query.weight", "a.b"),
     ),
     Said("typographic quotes", "Missing key(s) in state_dict: “a.b”, „c.d”. ", ("a.b", "c.d")),
-    Said("curly singles", "Unexpected key(s) in state_dict: \u2018a.b\u2019, \u2018c.d\u2019. ", unexpected=("a.b", "c.d")),
+    Said(
+        "curly singles",
+        "Unexpected key(s) in state_dict: \u2018a.b\u2019, \u2018c.d\u2019. ",
+        unexpected=("a.b", "c.d"),
+    ),
     Said(
         "escaped as JSON",
         '{"message": "Error(s) in loading state_dict for Net:\\n\\tMissing key(s) in state_dict: \\"a.b\\", '
@@ -161,9 +165,8 @@ TEXTS = (
     ),
     Said(
         "equal sizes are no mismatch",
-        HEAD
-        + 'While copying the parameter named "a", whose dimensions in the model are torch.Size([2]) and whose '
-          'dimensions '
+        HEAD + 'While copying the parameter named "a", whose dimensions in the model are torch.Size([2]) and whose '
+        "dimensions "
         "in the checkpoint are torch.Size([2]), an exception occurred : ('Cannot copy out of meta tensor; no data!',).",
         class_name="Net",
     ),
@@ -330,7 +333,7 @@ TEXTS = (
     Said(
         "running statistics of an InstanceNorm",
         'Unexpected running stats buffer(s) "a.running_mean" and "a.running_var" for InstanceNorm2d with '
-        'track_running_stats=False.',
+        "track_running_stats=False.",
         unexpected=("a.running_mean", "a.running_var"),
     ),
 )

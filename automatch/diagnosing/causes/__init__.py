@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from automatch.diagnosing.causes import (
     bias_only,
+    ema_copy,
     fused_tensors,
     head_size,
     index_shift,
@@ -48,6 +49,7 @@ CAUSES: tuple[Callable[[Evidence], Finding | None], ...] = (
     size_change.check,
     head_size.check,
     version_change.check,
+    ema_copy.check,
     bias_only.check,
     wrong_variant.check,
 )

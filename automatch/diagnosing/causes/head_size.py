@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import count, is_buffer, is_head, is_table, share, templates
-from automatch.diagnosing.shapes import is_first_size_only
+from automatch.diagnosing.shapes import is_first_size_only, is_like_classes
 
 _WAY_OUT = (
     "build the model with {} outputs, load, then replace the head; or leave {} out of the state_dict and "
@@ -37,7 +37,8 @@ def _by_shapes(evidence: Evidence) -> Finding | None:
         score = 0.86 * part
     elif kinds <= 2 and part == 1.0:
         one_pair = len({(m.checkpoint_shape[0], m.model_shape[0]) for m in sized}) == 1
-        score = 0.66 if not evidence.truncated or (one_pair and len(sized) > 2) else 0.38
+        known = not evidence.truncated or (one_pair and len(sized) > 2)
+        score = (0.66 if known else 0.38) + (0.1 if is_like_classes(sized[0]) else 0.0)
     else:
         return None
     listed = [k for k in (*evidence.missing_keys, *evidence.unexpected_keys) if not is_buffer(k)]

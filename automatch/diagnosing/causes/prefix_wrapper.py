@@ -6,11 +6,11 @@ import re
 from collections import Counter
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import is_counter, share, tokens
+from automatch.diagnosing.naming import WRAPPER_WORDS, is_counter, share, tokens
 from automatch.diagnosing.renaming import affix, change, cures
 from automatch.diagnosing.wrappers import unwrapped
 
-WORDS = ("_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module", "_fpw_module", "_module")
+WORDS = sorted(WRAPPER_WORDS - {"module", "_orig_mod"})
 _USUAL = re.compile(
     r"model|net|network|module|backbone|encoder|decoder|generator|student|teacher|online|target_model|ema"
     r"|ema_model|model_ema|base_model|transformer|bert|roberta|base_encoder|encoder_q|encoder_k"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import count, is_buffer, is_table, share
-from automatch.matching.assignment import Mismatch
+from automatch.diagnosing.shapes import first_pair, is_entries_only, is_first_size_only, is_inputs_only
 
 
 def check(evidence: Evidence) -> Finding | None:
@@ -12,14 +12,20 @@ def check(evidence: Evidence) -> Finding | None:
     mismatched = evidence.mismatched
     if not mismatched:
         return _half_read(evidence)
-    tables = [m for m in mismatched if is_table(m.key) and _entries_differ(m)]
-    inputs = [m for m in mismatched if m not in tables and _inputs_differ(m)]
+    tables = [m for m in mismatched if is_table(m.key) and is_entries_only(m)]
+    # an output layer of the vocabulary changes with its table
+    entries = {first_pair(m) for m in tables}
+    tables += [m for m in mismatched if m not in tables and is_first_size_only(m) and first_pair(m) in entries]
+    inputs = [m for m in mismatched if m not in tables and is_inputs_only(m) and not is_table(m.key)]
     buffers = [m for m in mismatched if m not in tables and m not in inputs and is_buffer(m.key)]
     part = (len(tables) + len(inputs) + len(buffers)) / len(mismatched)
     if part < 0.6:
         return None
     if tables and len(tables) >= len(inputs):
-        score, what = 0.88 * part, f"{count(len(tables), 'table')} of a vocabulary or of positions"
+        score, what = (
+            (0.94 if part == 1.0 else 0.88 * part),
+            f"{count(len(tables), 'table')} of a vocabulary or of positions",
+        )
     elif buffers and len(buffers) >= len(inputs):
         score, what = 0.8 * part, f"{count(len(buffers), 'buffer')} whose size follows the input"
     elif len(mismatched) <= 2 and inputs:
@@ -27,7 +33,7 @@ def check(evidence: Evidence) -> Finding | None:
     else:
         return None
     first = (tables or buffers or inputs)[0]
-    a, b = next((a, b) for a, b in zip(first.checkpoint_shape, first.model_shape, strict=True) if a != b)
+    a, b = first_pair(first)
     return Finding(
         "vocab-or-shape-change",
         score,
@@ -49,21 +55,3 @@ def _half_read(evidence: Evidence) -> Finding | None:
         "run `automatch diagnose CHECKPOINT MODEL` to see both shapes; then build the model with the vocabulary of "
         "the checkpoint",
     )
-
-
-def _entries_differ(mismatch: Mismatch) -> bool:
-    """Whether the number of entries differs and their width does not."""
-    a, b = mismatch.checkpoint_shape, mismatch.model_shape
-    if len(a) != len(b):
-        return False
-    different = [i for i in range(len(a)) if a[i] != b[i]]
-    if len(a) <= 2 and a[:1] != (1,):
-        return different == [0]
-    return 0 not in different and (
-        len(a) == 2 or (different in ([1], [2], [3], [2, 3]) and different != [len(a) - 1]) or len(a) == 4
-    )
-
-
-def _inputs_differ(mismatch: Mismatch) -> bool:
-    a, b = mismatch.checkpoint_shape, mismatch.model_shape
-    return len(a) == len(b) >= 2 and [i for i in range(len(a)) if a[i] != b[i]] == [1]

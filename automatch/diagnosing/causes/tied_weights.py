@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import is_buffer
+from automatch.diagnosing.naming import WRAPPER_WORDS, is_buffer, tokens
 
 _TIED = re.compile(
     r"(?:^|.*\.)(?:lm_head\.weight|output\.weight|lm_head\.decoder\.(?:weight|bias)|predictions\.decoder\.(?:weight"
@@ -25,8 +25,8 @@ def check(evidence: Evidence) -> Finding | None:
         (evidence.missing_keys, evidence.unexpected_keys),
         (evidence.unexpected_keys, evidence.missing_keys),
     ):
-        tied = [k for k in keys if _TIED.match(k)]
-        rest = [k for k in keys if not _TIED.match(k)]
+        tied = [k for k in keys if is_tied(k)]
+        rest = [k for k in keys if not is_tied(k)]
         if not tied or any(not is_buffer(k) for k in (*rest, *others)) or len(tied) > 6:
             continue
         score = 0.9 if len(tied) >= len(rest) else 0.5
@@ -41,3 +41,8 @@ def check(evidence: Evidence) -> Finding | None:
         )
         return Finding("tied-weights", score, sentence, advice)
     return None
+
+
+def is_tied(key: str) -> bool:
+    """Whether a key is that of a tensor models usually share; under a wrapper's prefix something else is the matter."""
+    return bool(_TIED.match(key)) and WRAPPER_WORDS.isdisjoint(tokens(key))

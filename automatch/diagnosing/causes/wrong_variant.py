@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import is_buffer
-from automatch.diagnosing.shapes import is_first_size_only
+from automatch.diagnosing.naming import is_buffer, is_table
+from automatch.diagnosing.shapes import is_entries_only, is_first_size_only, is_inputs_only, is_kernel
 from automatch.diagnosing.variant import differences
+from automatch.matching.assignment import Mismatch
 
 
 def check(evidence: Evidence) -> Finding | None:
@@ -16,18 +15,12 @@ def check(evidence: Evidence) -> Finding | None:
     if not keys and not evidence.mismatched and not evidence.half_read:
         return None
     told = differences(evidence)
-    sizes = Counter(
-        (a, b) for m in evidence.mismatched for a, b in zip(m.checkpoint_shape, m.model_shape, strict=False) if a != b
-    )
-    score = 0.4
-    if len(evidence.mismatched) >= 3 and len(sizes) >= 1:
-        score = 0.6
-    if all(is_first_size_only(m) for m in evidence.mismatched):
-        score = 0.4
+    deep = [m for m in evidence.mismatched if not _is_at_an_end(m)]
+    score = 0.6 if len(deep) >= 3 else 0.4
     if "first-key-only" in evidence.hints and evidence.listed[0][:1].isdigit():
         score = 0.5  # a bare nn.Sequential, as files of base networks are
-    if any(len(m.checkpoint_shape) != len(m.model_shape) for m in evidence.mismatched):
-        score = max(score, 0.65)
+    if any(is_kernel(m) and not is_table(m.key) for m in evidence.mismatched):
+        score = 0.65
     if told:
         sentence = f"wrong variant: the checkpoint has {'; '.join(told)}"
     else:
@@ -38,6 +31,15 @@ def check(evidence: Evidence) -> Finding | None:
         sentence,
         "build the model with the configuration that the checkpoint was trained with, or take the checkpoint of this "
         "variant; renaming cannot help",
+    )
+
+
+def _is_at_an_end(mismatch: Mismatch) -> bool:
+    """Whether only a table, an input layer or an output layer differs, as in one and the same architecture."""
+    return (
+        is_first_size_only(mismatch)
+        or is_inputs_only(mismatch)
+        or (is_table(mismatch.key) and is_entries_only(mismatch))
     )
 
 
