@@ -73,16 +73,21 @@ class Tree:
         shapes: per leaf, the number of its comparable shape; negative for leaves that follow
             their module and do not count (integer counters).
         node_of: leaf number -> its node.
+
+    `weights` says what a shape counts in a comparison (1 where it is not named).
     """
 
-    __slots__ = ("_bags", "node_of", "order", "root", "shapes")
+    __slots__ = ("_bags", "_weights", "node_of", "order", "root", "shapes")
 
-    def __init__(self, paths: Sequence[tuple[str, ...]], shapes: Sequence[int], structs: Interner) -> None:
+    def __init__(
+        self, paths: Sequence[tuple[str, ...]], shapes: Sequence[int], structs: Interner, weights: dict[int, float] | None = None
+    ) -> None:
         self.shapes = shapes
+        self._weights = weights or {}
         self.root = Node("", None)
         self.order: list[int] = []
         self.node_of: list[Node] = []
-        self._bags: dict[int, Counter[int]] = {}
+        self._bags: dict[int, tuple[Counter[int], float]] = {}
         self._grow(paths)
         _insert_lists(self.root)
         self._finish(structs)
@@ -130,14 +135,25 @@ class Tree:
             node.signature, node.count = signature & _MASK, count
             node.struct = structs(tuple(parts))
 
-    def bag(self, node: Node) -> Counter[int]:
-        """The multiset of shapes below a node."""
+    def bag(self, node: Node) -> tuple[Counter[int], float]:
+        """The multiset of shapes below a node, and its weight."""
         found = self._bags.get(node.struct)
         if found is None:
-            shapes = self.shapes
-            found = Counter(s for leaf in self.order[node.start : node.end] if (s := shapes[leaf]) >= 0)
-            self._bags[node.struct] = found
+            shapes, weights = self.shapes, self._weights
+            bag = Counter(s for leaf in self.order[node.start : node.end] if (s := shapes[leaf]) >= 0)
+            found = self._bags[node.struct] = (bag, sum(n * weights.get(s, 1.0) for s, n in bag.items()))
         return found
+
+    def similarity(self, node: Node, other: Tree, theirs: Node) -> float:
+        """Share of the weight of two subtrees that they have in common (Dice coefficient), in [0, 1]."""
+        if node.signature == theirs.signature and node.count == theirs.count:
+            return 1.0
+        (a, weight_a), (b, weight_b) = self.bag(node), other.bag(theirs)
+        if len(a) > len(b):
+            a, b = b, a
+        weights = self._weights
+        shared = sum(min(n, b[s]) * weights.get(s, 1.0) for s, n in a.items() if s in b)
+        return 2.0 * shared / (weight_a + weight_b) if shared else 0.0
 
     def below(self, node: Node) -> list[Node]:
         """The nodes under `node` in depth-first order, without the leaves."""

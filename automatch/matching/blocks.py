@@ -25,6 +25,9 @@ SIMILAR = 0.5
 CLOSE = 0.75
 """Blocks that are not items of corresponding lists must share at least this."""
 
+SAME_LABEL = 1.2
+"""What an equal name is worth when similar blocks are put in order."""
+
 LEARN_FROM = 0.9
 """Other blocks are told of decisions that are at least this sure without them."""
 
@@ -163,9 +166,7 @@ class Solver:
         return pairs
 
     def _similar(self, x: Node, y: Node) -> float:
-        if x.signature == y.signature and x.count == y.count:
-            return 1.0
-        return _dice(self.source.tree.bag(x), self.target.tree.bag(y), x.count, y.count)
+        return self.source.tree.similarity(x, self.target.tree, y)
 
     def _pair_blocks(self, a: Node, b: Node, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
         """Blocks below two nodes, largest common part first."""
@@ -222,6 +223,8 @@ class Solver:
                     continue
                 if dice >= CLOSE:
                     shared = dice * (key_a[1] + key_b[1]) / 2
+                    if x.label == y.label and not x.label.isdigit():
+                        shared *= SAME_LABEL
                     scored.append((shared * dice**4, x.start, y.start, structs, others))
         scored.sort(key=lambda item: (-item[0], item[1], item[2]))
         return [(s, t) for _, _, _, s, t in scored]
@@ -289,12 +292,6 @@ def _depth(node: Node, leaves: Sequence[Leaf]) -> int:
     while depth > 0 and any(leaf.path[:depth] != first[:depth] for leaf in leaves):
         depth -= 1  # gathered lists count one level more than the path has
     return depth
-
-
-def _dice(a: Counter[int], b: Counter[int], size_a: int, size_b: int) -> float:
-    if len(a) > len(b):
-        a, b = b, a
-    return 2.0 * sum(min(n, b[s]) for s, n in a.items() if s in b) / max(1, size_a + size_b)
 
 
 def _by_kind(nodes: Sequence[Node]) -> dict[int, list[Node]]:

@@ -27,6 +27,9 @@ UNRELATED, DOUBTFUL = 0.4, 0.5
 SORTED_TRUST = 0.15
 """What order is worth when one side is sorted by name."""
 
+VECTOR = 0.25
+"""What a vector counts beside a matrix when blocks are compared: vectors of one size are everywhere."""
+
 By = Literal["all", "name", "topology"]
 
 
@@ -94,7 +97,8 @@ def _solve(
     sides = []
     for leaves in (source, target):
         numbers = [-1 if leaf.integer else shapes(leaf.shape) for leaf in leaves]
-        sides.append(Side(leaves, Tree([leaf.path for leaf in leaves], numbers, structs)))
+        weights = {n: VECTOR for n, leaf in zip(numbers, leaves, strict=True) if len(leaf.shape) < 2}
+        sides.append(Side(leaves, Tree([leaf.path for leaf in leaves], numbers, structs, weights)))
     decided = bool(decisions.pinned or decisions.forbidden)
     solver = Solver(sides[0], sides[1], names, order_trust, decisions.refuses if decided else None)
     by_key = {key: leaf for leaf in target for key in leaf.keys}

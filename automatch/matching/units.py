@@ -151,9 +151,9 @@ def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False
         unit.leaves[role] = leaf
         unit.place = min(unit.place, leaf.place)
     found = sorted(units.values(), key=lambda u: u.place)
-    peers: dict[tuple[str, ...], list[Unit]] = defaultdict(list)
+    peers: dict[tuple[object, ...], list[Unit]] = defaultdict(list)
     for unit in found:
-        peers[tuple(w for t in unit.path for w in words_of(t) if not w.isdigit())].append(unit)
+        peers[(unit.main(), *(w for t in unit.path for w in words_of(t) if not w.isdigit()))].append(unit)
     for group in peers.values():
         numbered = sorted(group, key=lambda u: [int(w) for t in u.path for w in words_of(t) if w.isdigit()])
         for rank, unit in enumerate(numbered):
@@ -279,10 +279,9 @@ def _tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> _Table:
 def _named_alike(a: Unit, b: Unit, names: Names, weights: Mapping[str, float]) -> float:
     """Similarity of two names; numbers count by their rank among modules called the same."""
     value = names.compare(a.words, b.words, weights)
-    if names.silent or a.peers < 2 or b.peers < 2:
+    if names.silent or a.peers < 2 or a.peers != b.peers:
         return value
-    step = ORDINAL if a.peers == b.peers else ORDINAL / 2
-    return value + (step if a.rank == b.rank else -step)
+    return value + (ORDINAL if a.rank == b.rank else -ORDINAL)
 
 
 def _order(
