@@ -123,7 +123,7 @@ def _rehearse(module: Module, tensors: dict[str, Tensor], comparison: Comparison
         return
     try:
         surplus = twin.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, ValueError, AssertionError) as error:
         raise NotProvenError(f"nothing was loaded: torch refuses it: {first_sentence(error)}", comparison) from None
     if surplus:
         raise NotProvenError(f"nothing was loaded: the model has no place for {_some(surplus)}", comparison)

@@ -6,6 +6,7 @@ import pickle
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 from automatch.applying.kinds import is_torch_zip
 from automatch.errors import InputError
@@ -27,9 +28,10 @@ def load_document(path: Path, whole: bool = True) -> Any:
     """
     import torch
 
-    mapped = is_torch_zip(path)
+    zipped = is_torch_zip(path)
+    mapped = zipped and _is_stored(path)
     try:
-        with nullcontext() if whole or not mapped else _stand_ins(path):
+        with nullcontext() if whole or not zipped else _stand_ins(path):
             return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -37,6 +39,15 @@ def load_document(path: Path, whole: bool = True) -> Any:
             f"{path}: torch's safe loader (weights_only=True) refuses it: {reason}; where you trust the file, save its "
             f"state_dict alone (safetensors, or torch.save(checkpoint['state_dict'], ...)) and use that"
         ) from None
+
+
+def _is_stored(path: Path) -> bool:
+    """Whether no member is compressed: torch would map compressed bytes as if they were the weights."""
+    try:
+        with ZipFile(path) as archive:
+            return all(member.compress_type == ZIP_STORED for member in archive.infolist())
+    except BadZipFile as error:
+        raise InputError(f"{path}: damaged zip archive ({error}); fetch it again") from None
 
 
 def _stand_ins(path: Path) -> AbstractContextManager[None]:

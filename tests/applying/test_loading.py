@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def wrapped(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {f"module.{key}": tensor for key, tensor in state_dict.items()}
 
 
+def in_compressed_zip(state_dict, folder):
+    """As a zip tool leaves it; mapped, it would give compressed bytes for weights."""
+    torch.save(state_dict, folder / "stored.pt")
+    packed = zipfile.ZipFile(folder / "a.pt", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(folder / "stored.pt") as stored, packed:
+        for member in stored.infolist():
+            packed.writestr(member.filename, stored.read(member))
+    return folder / "a.pt"
+
+
 def in_shards(state_dict, folder):
     keys = list(state_dict)
     parts = {"model-00001-of-00002.safetensors": keys[:4], "model-00002-of-00002.safetensors": keys[4:]}
@@ -116,7 +127,16 @@ def in_memory(state_dict, folder):
 
 @pytest.mark.parametrize(
     "saved",
-    [in_safetensors, in_torch_zip, in_legacy_file, in_shards, in_folder, in_numpy_archive, in_memory],
+    [
+        in_safetensors,
+        in_torch_zip,
+        in_compressed_zip,
+        in_legacy_file,
+        in_shards,
+        in_folder,
+        in_numpy_archive,
+        in_memory,
+    ],
     ids=lambda f: f.__name__,
 )
 def test_from_every_kind_of_source(saved, tmp_path) -> None:
