@@ -61,7 +61,6 @@ class Evidence:
         missing_whole: the missing keys are all there.
         unexpected_whole: the unexpected keys are all there.
         half_read: keys that differ in shape, but a cut took the shapes away.
-        class_name: class of the model, where known.
         hints: words of `HINTS`.
         checkpoint: all keys and shapes of the file, None where only an error text is known.
         model: all keys and shapes of the model, None likewise.
@@ -75,7 +74,6 @@ class Evidence:
     missing_whole: bool = True
     unexpected_whole: bool = True
     half_read: tuple[str, ...] = ()
-    class_name: str | None = None
     hints: tuple[str, ...] = ()
     checkpoint: StateDictSpec | None = None
     model: StateDictSpec | None = None
@@ -137,7 +135,6 @@ def gather(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignme
         missing_keys=tuple(key for key in model.keys if key not in checkpoint.by_key),
         unexpected_keys=tuple(key for key in checkpoint.keys if key not in model.by_key),
         mismatched=_each_once((*(m for m in by_name if m.key not in matched), *renamed)),
-        class_name=model.name,
         checkpoint=checkpoint,
         model=model,
         assignment=assignment,

@@ -9,6 +9,7 @@ from automatch.diagnosing.comparison import is_doubtful
 from automatch.diagnosing.evidence import Evidence, Finding, gather
 from automatch.diagnosing.judging import findings
 from automatch.diagnosing.naming import count
+from automatch.diagnosing.variant import differences
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
@@ -44,7 +45,8 @@ def verdict(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignm
     served = _model_keys(m for m in assignment.matches if not is_doubtful(m))
     if served < _HARDLY * len(model):
         best = told[0] if told and told[0].score >= _SURE and told[0].cause not in _NAMES else None
-        if best is None and (part := _counterparts(checkpoint, model)) < _HARDLY:
+        part = _counterparts(checkpoint, model)
+        if best is None and part < _HARDLY and len(evidence.unexpected_keys) > _HARDLY * len(checkpoint):
             return f"not the same architecture: {round(100 * part)} % of the shapes have a counterpart"
     whole = [f.sentence for f in told[:1] if f.cause in _WHOLE and f.score >= _SURE]
     what = whole or [part for part in (names, _leftovers(evidence, assignment)) if part]
@@ -87,7 +89,6 @@ def _leftovers(evidence: Evidence, assignment: Assignment) -> str:
         missing_keys=tuple(k for k in missing if k not in paired),
         unexpected_keys=tuple(k for k in unexpected if k not in paired),
         mismatched=(*assignment.mismatched, *alike),
-        class_name=evidence.class_name,
         checkpoint=evidence.checkpoint,
         model=evidence.model,
         assignment=assignment,
@@ -95,7 +96,9 @@ def _leftovers(evidence: Evidence, assignment: Assignment) -> str:
     if not left.listed:
         return ""
     told: list[Finding] = [f for f in findings(left) if f.cause not in _NAMES and f.cause != "renamed-modules"]
-    return told[0].sentence if told else ""
+    if not told or (told[0].cause == "wrong-architecture/variant" and not differences(left)):
+        return ""  # the counts say as much
+    return told[0].sentence
 
 
 def _alike(evidence: Evidence, missing: Sequence[str], unexpected: Sequence[str]) -> tuple[Mismatch, ...]:

@@ -135,7 +135,6 @@ def explain(text: object) -> Explanation:
         missing_whole=report.missing_whole,
         unexpected_whole=report.unexpected_whole,
         half_read=report.half_read,
-        class_name=report.class_name,
         hints=report.hints,
     )
     best, *others = findings(evidence) or (_UNCLEAR,)
@@ -196,7 +195,7 @@ def _rule_lines(explanation: Explanation) -> list[str]:
     )
     if counters:
         title += f", {counters} are num_batches_tracked, which torch does not miss"
-    lines = [title, *(f"  {rule.pattern} -> {rule.replacement}   # {rule.hits} keys" for rule in rules)]
+    lines = [title, *(f"  {rule.pattern} -> {rule.replacement}   # {count(rule.hits, 'key')}" for rule in rules)]
     if left:
         lines.append(f"  left over: {', '.join(left[:_SHOWN])}{' ...' if len(left) > _SHOWN else ''}")
     return lines

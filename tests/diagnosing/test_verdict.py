@@ -78,3 +78,8 @@ def test_it_is_one_sentence() -> None:
         assert said
         assert "\n" not in said
         assert not said.endswith(".")
+
+
+def test_another_size_of_the_same_architecture() -> None:
+    said = verdict(Encoder(layers=6, width=32).state_dict(), Encoder())
+    assert said.startswith("wrong variant: the checkpoint has 6 modules in `layers` against 4; size 32 in ")

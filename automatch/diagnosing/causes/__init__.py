@@ -12,6 +12,7 @@ from automatch.diagnosing.causes import (
     ema_copy,
     fused_tensors,
     head_size,
+    incomplete_file,
     index_shift,
     lora_adapter,
     missing_buffers,
@@ -51,5 +52,6 @@ CAUSES: tuple[Callable[[Evidence], Finding | None], ...] = (
     version_change.check,
     ema_copy.check,
     bias_only.check,
+    incomplete_file.check,
     wrong_variant.check,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import share
+from automatch.diagnosing.naming import count, share
 
 _MARK = re.compile(
     r"(?:^|.*[._])(?:lora_\w+|lora[AB]?\d?|\w*_lora|lora|hada_w\d_\w|lokr_w\d\w*|loha_\w+|base_layer"
@@ -31,7 +31,10 @@ def check(evidence: Evidence) -> Finding | None:
         sentence = f"the adapter was trained for another base model or rank: {number} adapter tensors have other shapes"
         advice = "attach the adapter to the base model named in its adapter_config.json, with the same rank"
     elif in_checkpoint:
-        sentence = f"a LoRA adapter or a model with one attached, not the bare model: {number} adapter keys"
+        own = sum(bool(_MARK.match(k)) for k in evidence.unexpected_keys)
+        alone = own == len(evidence.unexpected_keys) and (not evidence.checkpoint or own == len(evidence.checkpoint))
+        what = "a LoRA adapter, not a model" if alone else "a model with a LoRA adapter attached, not the bare model"
+        sentence = f"{what}: {count(own, 'adapter key')}"
         advice = (
             "load the base model, then the adapter with the library that trained it "
             "(`PeftModel.from_pretrained`), and merge it if a bare model is wanted"

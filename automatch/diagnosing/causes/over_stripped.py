@@ -9,6 +9,7 @@ from collections import Counter
 
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import is_counter
+from automatch.diagnosing.renaming import affix
 
 _PREFIXES = {7: "module.", 10: "_orig_mod.", 6: "model.", 4: "net.", 13: "encoder.model", 9: "backbone.", 8: "encoder."}
 _LONGEST = 30
@@ -36,6 +37,9 @@ def check(evidence: Evidence) -> Finding | None:
     whole_words = sum(k[cut - 1 : cut] == "." for k in evidence.missing_keys if len(k) > cut)
     if hits < 0.7 * len(unexpected) or whole_words > 0.3 * len(evidence.missing_keys):
         return None
+    whole = affix(evidence)
+    if whole and len(whole.pairs) >= hits:
+        return None  # whole words too many or too few explain it as well
     prefix = _PREFIXES.get(cut)
     cause = "prefix-module" if cut in (7, 0) else "prefix-compile" if cut == 10 else "prefix-wrapper"
     named = f", as long as `{prefix}`" if prefix else ""
