@@ -85,7 +85,7 @@ class Law:
         return inside + (f"{self.offset:+d}" if self.offset else "")
 
 
-def fit(rows: Sequence[Row], slots: Sequence[int], near: int | None = None) -> Law | None:
+def fit(rows: Sequence[Row], slots: Sequence[int], near: int | None = None, division: bool = True) -> Law | None:
     """The plainest law that holds for all rows.
 
     Args:
@@ -93,6 +93,7 @@ def fit(rows: Sequence[Row], slots: Sequence[int], near: int | None = None) -> L
             copied or constant.
         slots: numbers of the source that may be used.
         near: the slot whose neighbourhood is that of the target; preferred for a copy.
+        division: whether quotients and remainders may be tried.
 
     Returns:
         None where no law of the kinds above holds.
@@ -108,13 +109,13 @@ def fit(rows: Sequence[Row], slots: Sequence[int], near: int | None = None) -> L
     if any(not t.isdigit() or (t[0] == "0" and t != "0") for t in targets):
         return None
     sample = _distinct(rows)
-    for law in _guesses(sample, list(slots)):
+    for law in _guesses(sample, list(slots), division):
         if law.holds(sample):
             return law
     return None
 
 
-def _guesses(rows: list[Row], slots: list[int]) -> Iterator[Law]:
+def _guesses(rows: list[Row], slots: list[int], division: bool) -> Iterator[Law]:
     """Laws worth testing, the plainest first."""
     first, last = rows[0], rows[-1]
     for s in slots:
@@ -126,23 +127,34 @@ def _guesses(rows: list[Row], slots: list[int]) -> Iterator[Law]:
         run, rise = int(other[0][s]) - int(first[0][s]), int(other[1]) - int(first[1])
         if run and rise % run == 0 and abs(rise // run) > 1:
             yield Law("linear", (s,), (rise // run,), int(first[1]) - rise // run * int(first[0][s]))
-    yield from _divisions(rows, slots)
+    if division:
+        yield from _divisions(rows, slots)
     for s, t in combinations(slots, 2):
         yield from _planes(rows, s, t)
 
 
 def _divisions(rows: list[Row], slots: list[int]) -> Iterator[Law]:
+    """Quotients and remainders, those that need no addition first, then the divisor that the steps show."""
     values = sorted({int(target) for _, target in rows})
     step = values[1] - values[0] if len(values) > 1 else 1
     for s in slots:
-        top = max(int(source[s]) for source, _ in rows)
-        first = rows[0]
-        for divisor in range(2, min(_LARGEST_DIVISOR, top + 1) + 1):
+        sources = sorted({int(source[s]) for source, _ in rows})
+        regular = sources[1] - sources[0] if len(sources) > 1 else 0
+        first, laws = rows[0], []
+        for divisor in range(2, min(_LARGEST_DIVISOR, sources[-1] + 1) + 1):
             for shift in _near_zero(divisor):
                 inside = int(first[0][s]) + shift
                 for factor in (1, -1) if step == 1 else (step,):
-                    yield Law("floor", (s,), (1,), shift, divisor, factor, int(first[1]) - factor * (inside // divisor))
-                yield Law("modulo", (s,), (1,), shift, divisor, 1, int(first[1]) - inside % divisor)
+                    offset = int(first[1]) - factor * (inside // divisor)
+                    laws.append(Law("floor", (s,), (1,), shift, divisor, factor, offset))
+                laws.append(Law("modulo", (s,), (1,), shift, divisor, 1, int(first[1]) - inside % divisor))
+        yield from sorted(laws, key=lambda law: _oddity(law, regular))
+
+
+def _oddity(law: Law, regular: int) -> tuple[int, bool, bool, int]:
+    """Sorts quotients and remainders: (i-1)%3 before i%3-1, but i//2+1 before (i+2)//2."""
+    late = law.offset if law.kind == "modulo" else law.shift
+    return (law.shift != 0) + (law.offset != 0), law.divisor != regular, late != 0, law.divisor
 
 
 def _planes(rows: list[Row], s: int, t: int) -> Iterator[Law]:

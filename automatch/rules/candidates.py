@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from automatch.rules.alignment import Aligned, Skeleton
 from automatch.rules.arithmetic import Law
 from automatch.rules.demands import Channel
-from automatch.rules.holes import Hole, bare, literal, only, options
+from automatch.rules.holes import Hole, bare, factored, literal, only, options
 from automatch.rules.linear import linear
 from automatch.rules.replacement import quote
 from automatch.rules.rule import Rule
-from automatch.rules.tokens import BY, PART, Tokens
+from automatch.rules.tokens import BY, PART, Tokens, is_word, tokens
 
 _NUMBERS = "ijklmnopqrstuvwxyz"
 _TEXTS = "abcdfghABCDFGHIJKLMNOPQRSTUVWXYZ"
@@ -62,6 +62,7 @@ class Group:
         self.skeleton: Skeleton = members[0].skeleton
         count = len(self.skeleton.elements)
         self._lost = [list(dict.fromkeys(m.skeleton.elements[at] for m in members)) for at in range(count)]
+        self.readable = all(_one_word(lost) for lost in self._lost)
 
     def shape(self, pinned: frozenset[tuple[int, int]] = frozenset()) -> Shape:
         """The cheapest description with these numbers restricted to the values seen."""
@@ -107,7 +108,7 @@ class Group:
             elif element == BY:
                 pattern.append(rf"(?P<{name}>\d+)")
             elif not shape.holes[at]:
-                pattern.append(_grouped("|".join(map(literal, self._lost[at]))))
+                pattern.append(factored([tokens(text) for text in self._lost[at]]))
                 cost += sum(0.05 * len(text) for text in self._lost[at]) + 0.2 * (len(self._lost[at]) - 1)
             else:
                 hole = shape.holes[at][shape.chosen[at]]
@@ -243,6 +244,17 @@ def _used(item: str | int | Law) -> tuple[int, ...]:
     if isinstance(item, int):
         return (item,)
     return item.slots if isinstance(item, Law) else ()
+
+
+def _one_word(texts: Sequence[str]) -> bool:
+    """Whether texts differ in one word only, which reads well as an alternation."""
+    rows = [tokens(text) for text in texts]
+    if len(rows) == 1:
+        return True
+    start = next(i for i in range(len(max(rows, key=len)) + 1) if len({row[: i + 1] for row in rows}) > 1)
+    rows = [row[start:] for row in rows]
+    end = next(i for i in range(len(max(rows, key=len)) + 1) if len({row[len(row) - i - 1 :] for row in rows}) > 1)
+    return all(len(row) == end + 1 and is_word(row[0]) for row in rows)
 
 
 def _grouped(inside: str) -> str:

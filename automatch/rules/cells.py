@@ -9,7 +9,7 @@ the path, and only where that fails on those of one family.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from automatch.rules.arithmetic import Law, Row, fit
 from automatch.rules.demands import Channel, Demand
@@ -17,6 +17,7 @@ from automatch.rules.tokens import Tokens, numbers, template, tokens
 
 _ROWS = 48
 _CLASSES = 24
+_UNUSED = 6
 Numbers = tuple[str, ...]
 
 
@@ -54,8 +55,13 @@ class Cell:
     examples: tuple[Example, ...]
 
 
-def cells_of(demands: Iterable[Demand]) -> list[Cell]:
-    """Sorts demands into cells, in the order of their first demand."""
+def cells_of(demands: Iterable[Demand]) -> tuple[list[Cell], list[tuple[Cell, int]]]:
+    """Sorts demands into cells, in the order of their first demand.
+
+    Returns:
+        The cells, and those that were divided by a number that no goal uses, as they were
+        before, each with the place of its first part among the cells.
+    """
     families: dict[tuple[Channel, str, tuple[str, ...]], list[Example]] = {}
     for demand in demands:
         key = (demand.channel, template(demand.source), tuple(map(template, demand.goals)))
@@ -64,17 +70,40 @@ def cells_of(demands: Iterable[Demand]) -> list[Cell]:
     paths = _Paths()
     for (_, source, goals), examples in families.items():
         paths.add(source, goals, examples)
-    cells = []
+    cells: list[Cell] = []
+    whole: list[tuple[Cell, int]] = []
     for (channel, source, goals), examples in families.items():
-        laws = paths.laws(source, goals, examples)
+        laws = _stays(source, goals, examples) or paths.laws(source, goals, examples)
         for part, own in [(examples, laws)] if None not in laws else _split(examples, laws):
             complete = tuple(law for law in own if law is not None)
-            cells.append(Cell(channel, _tokens(source), tuple(map(_tokens, goals)), complete, tuple(part)))
-    return cells
+            cell = Cell(channel, tokens(source), tuple(map(tokens, goals)), complete, tuple(part))
+            finer = _by_unused(cell)
+            if len(finer) > 1:
+                whole.append((cell, len(cells)))
+            cells += finer
+    return cells, whole
 
 
-def _tokens(text: str) -> Tokens:
-    return tokens(text)
+def _stays(source: str, goals: tuple[str, ...], examples: Sequence[Example]) -> list[Law | None]:
+    """Copies, for a family that stays as it is; nothing for another."""
+    if goals != (source,) or any(example.source != example.target for example in examples):
+        return []
+    return [Law("copy", (slot,)) for slot in range(source.count("#"))]
+
+
+def _by_unused(cell: Cell) -> list[Cell]:
+    """The cell divided by the values of numbers that no goal uses.
+
+    What a rule drops has to tell its keys from others, so it is best known exactly.
+    """
+    used = {slot for law in cell.laws for slot in law.slots}
+    parts: dict[Numbers, list[Example]] = {}
+    for example in cell.examples:
+        unused = tuple(number for slot, number in enumerate(example.source) if slot not in used)
+        parts.setdefault(unused, []).append(example)
+        if len(parts) > _UNUSED:
+            return [cell]
+    return [replace(cell, examples=tuple(part)) for part in parts.values()]
 
 
 class _Paths:
@@ -109,8 +138,8 @@ class _Paths:
                     for used, head in enumerate(heads)
                     if (law := self._fit(head, before, used, near)) is not None and law.holds(own)
                 ]
-                law = min(found, key=lambda law: law.cost, default=None) or fit(own, _order(len(heads) - 1, near), near)
-                out.append(law)
+                law = min(found, key=_plainness, default=None) or fit(own, _order(len(heads) - 1, near), near)
+                out.append(_as_constant(law, own))
         return out
 
     def _fit(self, head: str, before: str, used: int, near: int | None) -> Law | None:
@@ -119,6 +148,20 @@ class _Paths:
             rows = list(self._rows[(head, before)])
             self._fits[(head, before, near)] = fit(rows, _order(used, near), near)
         return self._fits[(head, before, near)]
+
+
+def _plainness(law: Law) -> int:
+    """Copies first, then constants; of the rest the one that the shortest path shows."""
+    return ("copy", "const").index(law.kind) if law.kind in ("copy", "const") else 2
+
+
+def _as_constant(law: Law | None, rows: Sequence[Row]) -> Law | None:
+    """A constant in place of arithmetic on a number that is always the same in several examples."""
+    if law is None or law.kind in ("copy", "const") or len(rows) < 2:
+        return law
+    if all(len({source[slot] for source, _ in rows}) == 1 for slot in law.slots):
+        return Law("const", text=rows[0][1])
+    return law
 
 
 def _order(count: int, near: int | None) -> list[int]:
@@ -202,8 +245,8 @@ def _fitted(examples: list[Example], laws: list[Law | None]) -> list[Law | None]
     for slot, law in enumerate(laws):
         if law is None:
             count = len(some[0].source)
-            law = fit([(e.source, e.target[slot]) for e in some], _order(count, None))
-            if law is None or law.kind in ("floor", "modulo"):
+            law = fit([(e.source, e.target[slot]) for e in some], _order(count, None), division=False)
+            if law is None:
                 return None
         out.append(law)
     return out

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from automatch.errors import RuleError
+from automatch.rules.arrange import arranged
 from automatch.rules.candidates import BASE_COST, Candidate, Group, Shape
 from automatch.rules.demands import RENAME, Channel, Demand, Demands
 from automatch.rules.holes import literal
@@ -22,6 +23,8 @@ from automatch.rules.tokens import BY, PART
 
 _CELL = 4.0
 _STEPS = 6
+_ESCAPED = re.compile(r"\\\W")
+_FREEDOM = re.compile(r"[(|+\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class _Scored:
     candidate: Candidate
     right: int
     wrong: int
-    order: int = field(default=0)
+    cells: tuple[int, ...]
 
 
 class Cover:
@@ -71,22 +74,24 @@ class Cover:
             chosen.insert(0 if front else len(chosen), best)
             bad, taken = after, taken | best.right | best.wrong
             pool += self._around(groups, bad)
-        return [scored.candidate.rule for scored in self._pruned(chosen)]
+        chosen = self._pruned(chosen)
+        rules = [_marked(scored.candidate.rule) for scored in chosen]
+        order = arranged([scored.right | scored.wrong for scored in chosen], [bool(rule.note) for rule in rules])
+        return [rules[i] for i in order]
 
     def _best(self, pool: Sequence[_Scored], bad: int, taken: int) -> tuple[_Scored | None, int, bool]:
         """The rule that gains most, what is wrong after it, and whether it goes to the front or the end."""
         best: tuple[_Scored | None, int, bool] = (None, bad, True)
-        gain, weight = -BASE_COST, self._weight(bad)
+        gain = -BASE_COST
         for scored in pool:
             if not scored.right & bad:
                 continue
             for front in (False, True):
                 reach = -1 if front else ~taken
                 after = bad & ~(scored.right & reach) | scored.wrong & reach
-                left = self._weight(after)
-                own = weight - left - scored.candidate.cost
-                if left < weight and own > gain:
-                    best, gain = (scored, after, front), own
+                less = sum(_weight(own, bad) - _weight(own, after) for own in scored.cells)
+                if less > 0 and less - scored.candidate.cost > gain:
+                    best, gain = (scored, after, front), less - scored.candidate.cost
         return best
 
     def _bad_at_first(self) -> int:
@@ -98,9 +103,7 @@ class Cover:
 
     def _weight(self, bad: int) -> float:
         """What it costs to put these keys right, cell by cell."""
-        return sum(
-            _CELL + _CELL * (own & bad).bit_count() / own.bit_count() for own in self._cells.values() if own & bad
-        )
+        return sum(_weight(own, bad) for own in self._cells.values() if own & bad)
 
     def _explore(self, group: Group) -> list[_Scored]:
         """Rules for a whole group: the extremes, and stricter ones until nothing goes wrong."""
@@ -127,8 +130,7 @@ class Cover:
         if candidate is None:
             return None
         if candidate.rule.pattern not in found:
-            right, wrong = self._score(candidate)
-            found[candidate.rule.pattern] = _Scored(candidate, right, wrong)
+            found[candidate.rule.pattern] = self._scored(candidate)
         return found[candidate.rule.pattern]
 
     def _around(self, groups: Sequence[Group], bad: int) -> list[_Scored]:
@@ -139,6 +141,11 @@ class Cover:
             if left and len(left) < len(group.members):
                 out += self._explore(Group(left))
         return out
+
+    def _scored(self, candidate: Candidate) -> _Scored:
+        right, wrong = self._score(candidate)
+        touched = tuple(own for own in self._cells.values() if own & (right | wrong))
+        return _Scored(candidate, right, wrong, touched)
 
     def _score(self, candidate: Candidate) -> tuple[int, int]:
         """Which probes a rule puts right, and which it makes wrong."""
@@ -177,8 +184,8 @@ class Cover:
         """A rule for one key alone."""
         probe = self._probes[(bad & -bad).bit_length() - 1]
         assert probe.demand is not None  # a key that belongs nowhere is never wrong at first
-        candidate = literal_candidate(probe.demand)
-        return _Scored(candidate, *self._score(candidate))
+        scored = self._scored(literal_candidate(probe.demand))
+        return replace(scored, right=scored.right | bad & -bad, wrong=scored.wrong & ~(bad & -bad))
 
     def _pruned(self, chosen: list[_Scored]) -> list[_Scored]:
         """Without the rules whose work the others do."""
@@ -195,13 +202,28 @@ class Cover:
         return bad
 
 
+def _weight(cell: int, bad: int) -> float:
+    """What it costs to put the bad keys of a cell right."""
+    left = (cell & bad).bit_count()
+    return _CELL + _CELL * left / cell.bit_count() if left else 0.0
+
+
+def _marked(rule: Rule) -> Rule:
+    """The rule, with a note where it stands for one key alone."""
+    alone = not _FREEDOM.search(_ESCAPED.sub("", rule.pattern))
+    return replace(rule, note="literal") if alone and not rule.note else rule
+
+
 def literal_candidate(demand: Demand) -> Candidate:
     """A rule for one demand alone."""
     law, part, by = demand.channel.law, demand.channel.part, "e" if demand.channel.by else None
-    pattern = literal(demand.source).replace(BY, r"(?P<e>\d+)")
+    pattern = literal(demand.source)
+    goals = tuple(map(quote, demand.goals))
+    if by is not None:
+        pattern = pattern.replace(BY, r"(?P<e>\d+)")
+        goals = tuple(goal.replace(BY, "{e}") for goal in goals)
     if part is not None and isinstance(part[0], str):
         pattern = pattern.replace(PART, f"(?P<part>{'|'.join(literal(str(text)) for text in part)})")
-    goals = tuple(quote(goal).replace(BY, "{e}") for goal in demand.goals)
     rule = Rule(
         pattern,
         goals[0] if len(goals) == 1 else goals,
@@ -216,6 +238,5 @@ def literal_candidate(demand: Demand) -> Candidate:
         perm=law.perm,
         sizes=law.sizes,
         shape=law.shape,
-        note="literal: no pattern covers it",
     )
     return Candidate(rule, demand.channel, BASE_COST + 3.0)

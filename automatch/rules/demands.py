@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.tensors import PLAIN, Law
 from automatch.rules.tokens import BY, PART, Tokens, is_number, tokens
 
-_RESERVED = (PART, BY, "\x03")
+_RESERVED = re.compile("[\x01-\x03]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def demands_of(
 
 def plain(text: str) -> bool:
     """Whether a key can be read as tokens; one with the reserved control characters gets a literal rule."""
-    return bool(text) and not any(mark in text for mark in _RESERVED)
+    return bool(text) and _RESERVED.search(text) is None
 
 
 def _aside(key: str, checkpoint_keys: Sequence[str], served: set[str]) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from automatch.rules.tokens import Tokens, is_number
+from automatch.rules.tokens import Tokens, is_number, is_word
 
 _MEMBERS = 16
 
@@ -75,6 +75,9 @@ def _common(contents: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
     """Separators that all texts begin with, and end with; whole texts where all are the same without numbers."""
     if len(contents) == 1 and "#" not in contents[0]:
         return contents[0], ()
+    if len(contents) == 1 and contents[0].count("#") == 1:
+        at = contents[0].index("#")
+        return contents[0][:at], contents[0][at + 1 :]
     before: list[str] = []
     after: list[str] = []
     short = min(len(content) for content in contents) - 1
@@ -117,10 +120,10 @@ def _exact(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float]
     """All texts, with what they share at both ends taken out of the alternation."""
     if len(contents) > 4 * _MEMBERS:
         return None
-    return _factored(contents), 0.35 * (len(contents) - 1) + sum(map(_cost, contents))
+    return factored(contents), 0.35 * (len(contents) - 1) + sum(map(_cost, contents))
 
 
-def _factored(contents: list[Tokens]) -> str:
+def factored(contents: list[Tokens]) -> str:
     """An alternation of token sequences, nested where they branch."""
     if len(contents) == 1:
         return _text(contents[0])
@@ -136,9 +139,10 @@ def _factored(contents: list[Tokens]) -> str:
     groups: dict[str, list[Tokens]] = {}
     for middle in middles:
         groups.setdefault(middle[0] if middle else "", []).append(middle)
-    branches = [_factored(group) if len(group) > 1 and key else _text(group[0]) for key, group in groups.items()]
-    branches.sort(key=lambda branch: not branch)
-    return _text(head) + _choice(branches) + _text(tail)
+    branches = [factored(group) if len(group) > 1 and key else _text(group[0]) for key, group in groups.items()]
+    full = [branch for branch in branches if branch]
+    choice = _choice(full) if len(full) == len(branches) else f"(?:{'|'.join(full)})?"
+    return _text(head) + choice + _text(tail)
 
 
 def _product(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
@@ -148,11 +152,16 @@ def _product(contents: list[Tokens], first: bool, last: bool) -> tuple[str, floa
     out, cost = [], 0.0
     for column in zip(*contents, strict=True):
         members = list(dict.fromkeys(column))
-        if len(members) > _MEMBERS or ("#" in members and len(members) > 1):
+        if len(members) > _MEMBERS or (len(members) > 1 and not _alike(members)):
             return None
         out.append(_choice([_one(member) for member in members]))
         cost += 0.08 if len(members) == 1 else 0.2 * len(members)
     return "".join(out), cost
+
+
+def _alike(members: list[str]) -> bool:
+    """Whether these tokens may stand for each other: all words, or all numbers that are held."""
+    return all(map(is_word, members)) or all(is_number(member) for member in members)
 
 
 def _segments(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
@@ -173,8 +182,8 @@ def _segments(contents: list[Tokens], first: bool, last: bool) -> tuple[str, flo
             cost += 0.2 * len(members)
         else:
             out.append("[^.]+")
-            cost += 0.6
-    return r"\.".join(out), cost
+            cost += 0.7
+    return r"\.".join(out), cost + 0.08 * (len(out) - 1)
 
 
 def _split(content: Tokens) -> list[Tokens]:
@@ -198,8 +207,8 @@ def _edges(contents: list[Tokens], first: bool, last: bool, width: int = 1) -> t
     tails = list(dict.fromkeys(content[len(content) - right :] for content in contents))
     if len(heads) > _MEMBERS or len(tails) > _MEMBERS:
         return None
-    cost = (1.2 if wild == ".+" else 0.6) + sum(0.2 * len(ends) for ends in (heads, tails) if ends[0])
-    return _factored(heads) + wild + _factored(tails), cost
+    cost = (1.2 if wild == ".+" else 0.7) + sum(0.2 * len(ends) for ends in (heads, tails) if ends[0])
+    return factored(heads) + wild + factored(tails), cost
 
 
 def _edges2(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
@@ -229,14 +238,14 @@ def _some_segments(contents: list[Tokens], head: bool, tail: bool) -> tuple[str,
     tails = list(dict.fromkeys(row[-1] for row in rows)) if tail else []
     if max(len(heads), len(tails)) > _MEMBERS or () in heads + tails:
         return None
-    inside = (_factored(heads) + r"\." if head else "") + ".+" + (r"\." + _factored(tails) if tail else "")
+    inside = (factored(heads) + r"\." if head else "") + ".+" + (r"\." + factored(tails) if tail else "")
     return inside, 1.2 + sum(0.2 + 0.2 * len(ends) for ends in (heads, tails) if ends)
 
 
 def _anything(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
     if all(len(content) == 1 and is_number(content[0]) for content in contents):
         return None
-    return (".+", 1.2) if any("." in content for content in contents) else ("[^.]+", 0.6)
+    return (".+", 1.2) if any("." in content for content in contents) else ("[^.]+", 0.7)
 
 
 def only(values: Sequence[str]) -> str:
@@ -246,7 +255,7 @@ def only(values: Sequence[str]) -> str:
 
 def bare(inside: str) -> str:
     """A pattern without the `(?:...)` around all of it, for a place that has parentheses of its own."""
-    if not inside.startswith("(?:") or not inside.endswith(")"):
+    if not inside.startswith("(?:") or not inside.endswith(")") or inside.endswith("\\)"):
         return inside
     depth, at = 0, 0
     while at < len(inside):

@@ -24,10 +24,11 @@ from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.alignment import Aligned, Skeleton, align, loosened, split_words
 from automatch.rules.candidates import Group
 from automatch.rules.cells import Cell, cells_of
-from automatch.rules.cover import Cover, Probe, literal_candidate
-from automatch.rules.demands import RENAME, Demand, Demands, demands_of, plain
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.cover import Cover, Probe
+from automatch.rules.demands import Demand, Demands, demands_of, plain
+from automatch.rules.rule import RuleSet
 from automatch.rules.tokens import BY, template
+from automatch.rules.verify import check, patched
 
 _Item = TypeVar("_Item")
 _PER_CELL = 6
@@ -54,21 +55,22 @@ def induce(
         key that serves two model keys by different operations) it names.
     """
     demands = demands_of(matches, checkpoint_keys, model_keys, mismatched)
-    cells = cells_of(demand for demand in demands.wanted if _readable(demand))
-    groups = _groups([align(cell, number) for number, cell in enumerate(cells)])
+    cells, whole = cells_of(demand for demand in demands.wanted if _readable(demand))
+    aligned = [align(cell, number) for number, cell in enumerate(cells)]
+    groups = _groups(aligned, [align(cell, number) for cell, number in whole])
     probes = _sample(cells, demands)
-    rules: list[Rule] = []
     for _ in range(_ROUNDS):
         rules = Cover(list(probes.values()), demands).rules(groups)
-        wrong = _wrong(rules, demands, checkpoint_keys)
+        wrong, hits = check(rules, demands, checkpoint_keys)
         if not wrong:
             break
         numbers = _numbers(cells)
         for probe in wrong[:_COUNTEREXAMPLES]:
             probes[probe.key] = replace(probe, cell=numbers.get(probe.key, -1))
     else:
-        rules = _patched(rules, demands, checkpoint_keys)
-    return RuleSet(tuple(_counted(rules, checkpoint_keys)), demands.tied)
+        rules = patched(rules, demands, checkpoint_keys)
+        _, hits = check(rules, demands, checkpoint_keys)
+    return RuleSet(tuple(replace(rule, hits=n) for rule, n in zip(rules, hits, strict=True)), demands.tied)
 
 
 def _readable(demand: Demand) -> bool:
@@ -76,7 +78,7 @@ def _readable(demand: Demand) -> bool:
     return all(map(plain, demand.keys)) and all(plain(goal.replace(BY, "")) for goal in demand.goals)
 
 
-def _groups(aligned: Sequence[Aligned]) -> list[Group]:
+def _groups(aligned: Sequence[Aligned], whole: Sequence[Aligned]) -> list[Group]:
     """Cells that one rule may serve: of one skeleton, or of skeletons that differ in what is lost."""
     strict: dict[Skeleton, list[Aligned]] = {}
     loose: dict[Skeleton, list[Aligned]] = {}
@@ -87,7 +89,14 @@ def _groups(aligned: Sequence[Aligned]) -> list[Group]:
             loose.setdefault(loosened(other.skeleton), []).append(other)
     skeletons = {one.number: one.skeleton for one in aligned}
     unions = [own for own in loose.values() if len({skeletons[one.number] for one in own}) > 1]
-    return [Group(members) for members in (*strict.values(), *unions)]
+    divided: dict[Skeleton, list[Aligned]] = {}
+    for one in whole:
+        divided.setdefault(one.skeleton, []).append(one)
+    for skeleton, members in divided.items():
+        members += strict.get(skeleton, [])
+    return [Group(members) for members in (*strict.values(), *divided.values())] + [
+        group for group in map(Group, unions) if group.readable
+    ]
 
 
 def _sample(cells: Sequence[Cell], demands: Demands) -> dict[str, Probe]:
@@ -119,61 +128,3 @@ def _some(items: Sequence[_Item]) -> Sequence[_Item]:
 
 def _numbers(cells: Sequence[Cell]) -> dict[str, int]:
     return {key: n for n, cell in enumerate(cells) for example in cell.examples for key in example.demand.keys}
-
-
-def _wrong(rules: Sequence[Rule], demands: Demands, checkpoint_keys: Sequence[str]) -> list[Probe]:
-    """Keys that do not become what they must, or that come in the way of another one."""
-    ruleset = RuleSet(tuple(rules))
-    wanted = {key: demand for demand in demands.wanted for key in demand.keys}
-    landed: dict[str, str] = {}
-    wrong: list[Probe] = []
-    for key in checkpoint_keys:
-        demand = wanted.get(key)
-        move = ruleset.move(key)
-        if demand is not None:
-            goals = demand.goals
-            if move is None:
-                right = demand.channel == RENAME and goals == (key,)
-            else:
-                targets = move.targets if move.member is None else tuple(g.replace(BY, "0") for g in goals)
-                right = targets == goals if move.member is None else move.targets == targets
-                right = right and move.law == demand.channel.law
-            if not right:
-                wrong.append(Probe(key, demand, -1))
-        else:
-            target = key if move is None else move.targets[0]
-            stay = Demand((key,), key, (key,))
-            if (
-                move is not None
-                and (move.law.op != "rename" or target in demands.taboo - {key})
-                and ((key, target) not in demands.excused)
-            ):
-                wrong.append(Probe(key, stay, -1))
-            elif target in landed:
-                wrong.append(Probe(key, stay, -1))
-                other = landed[target]
-                wrong.append(Probe(other, Demand((other,), other, (other,)), -1))
-            landed[target] = key
-    return wrong
-
-
-def _patched(rules: list[Rule], demands: Demands, checkpoint_keys: Sequence[str]) -> list[Rule]:
-    """Literal rules in front for what still goes wrong."""
-    for _ in range(_ROUNDS):
-        wrong = _wrong(rules, demands, checkpoint_keys)
-        if not wrong:
-            break
-        own = dict.fromkeys(literal_candidate(probe.demand).rule for probe in wrong if probe.demand is not None)
-        rules = [*own, *rules]
-    return rules
-
-
-def _counted(rules: Sequence[Rule], checkpoint_keys: Sequence[str]) -> list[Rule]:
-    """The rules with the number of keys that each takes."""
-    hits = [0] * len(rules)
-    ruleset = RuleSet(tuple(rules))
-    for key in checkpoint_keys:
-        move = ruleset.move(key)
-        if move is not None:
-            hits[move.rule - 1] += 1
-    return [replace(rule, hits=count) for rule, count in zip(rules, hits, strict=True)]

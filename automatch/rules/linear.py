@@ -1,7 +1,7 @@
 r"""The patterns that rules are written in, and why none of them can run away.
 
     pattern  := branch ("|" branch)*
-    branch   := (text | \d+ | [^.]+ | .+ | "(?:" pattern ")" | "(?P<name>" pattern ")")*
+    branch   := (text | \d+ | [^.]+ | .+ | "(?:" pattern ")" ["?"] | "(?P<name>" pattern ")")*
 
 `linear` accepts a pattern of this grammar when matching takes time linear in the key:
 
@@ -134,6 +134,9 @@ class _Reader:
                 if inner is None or self._pattern[self._at : self._at + 1] != ")":
                     return None
                 self._at += 1
+                if self._pattern[self._at : self._at + 1] == "?":
+                    self._at += 1
+                    inner = (*inner, ())
                 items += inner[0] if len(inner) == 1 else (_Choice(inner),)
                 continue
             atom = _ATOM.match(self._pattern, self._at)
