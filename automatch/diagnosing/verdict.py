@@ -21,6 +21,7 @@ _NAMES = frozenset({"prefix-module", "prefix-compile", "prefix-wrapper", "index-
 _SURE = 0.85
 _LIKELY = 0.7
 _HARDLY = 0.3
+_MOSTLY = 0.5
 
 
 def verdict(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignment, rules: RuleSet) -> str:
@@ -46,7 +47,7 @@ def verdict(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignm
     if served < _HARDLY * len(model):
         best = told[0] if told and told[0].score >= _SURE and told[0].cause not in _NAMES else None
         part = _counterparts(checkpoint, model)
-        if best is None and part < _HARDLY and len(evidence.unexpected_keys) > _HARDLY * len(checkpoint):
+        if best is None and part < _HARDLY and len(evidence.unexpected_keys) > _MOSTLY * len(checkpoint):
             return f"not the same architecture: {round(100 * part)} % of the shapes have a counterpart"
     whole = [f.sentence for f in told[:1] if f.cause in _WHOLE and f.score >= _SURE]
     what = whole or [part for part in (names, _leftovers(evidence, assignment)) if part]
