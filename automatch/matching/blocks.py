@@ -28,6 +28,12 @@ CLOSE = 0.75
 SAME_LABEL = 1.2
 """What an equal name is worth when similar blocks are put in order."""
 
+TWIN = 0.85
+"""Siblings that are so similar to a block compete with it for its partner."""
+
+SIMILARITY = 6.0
+"""What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks."""
+
 LEARN_FROM = 0.9
 """Other blocks are told of decisions that are at least this sure without them."""
 
@@ -182,6 +188,10 @@ class Solver:
         for s_kind, t_kind in queue:
             left = [n for k in s_kind for n in mine[k] if taken_a.free(n)]
             right = [n for k in t_kind for n in theirs[k] if taken_b.free(n)]
+            if not left or not right:
+                continue
+            left += self._twins(left, right[0], mine, taken_a, swap=False)
+            right += self._twins(right, left[0], theirs, taken_b, swap=True)
             left.sort(key=lambda n: n.start)
             right.sort(key=lambda n: n.start)
             for x, y in self._assign_nodes(_outermost(left), _outermost(right), top_a, top_b):
@@ -190,6 +200,17 @@ class Solver:
                 taken_a.take(x)
                 taken_b.take(y)
                 out.append((x, y))
+        return out
+
+    def _twins(self, chosen: list[Node], other: Node, kinds: dict[int, list[Node]], taken: _Taken, swap: bool) -> list[Node]:
+        """Siblings of the chosen nodes that are nearly as similar to the other side's block: they compete."""
+        parents = {id(n.parent) for n in chosen}
+        known = {id(n) for n in chosen}
+        out: list[Node] = []
+        for nodes in kinds.values():
+            near = [n for n in nodes if id(n.parent) in parents and id(n) not in known and taken.free(n)]
+            if near and (self._similar(other, near[0]) if swap else self._similar(near[0], other)) >= TWIN:
+                out += near
         return out
 
     def _candidates(
@@ -252,7 +273,7 @@ class Solver:
                 if left[i].label == right[j].label:
                     number = (0.35 if len(left) != len(right) else 0.0) if left[i].label.isdigit() else 0.3
                 local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
-                similar = self._similar(left[i], right[j])
+                similar = SIMILARITY * self._similar(left[i], right[j])
                 row.append(
                     2.0 + self.context.names_trust * name * 1.2 + place * 0.6 + number
                     + local + similar

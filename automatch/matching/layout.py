@@ -23,6 +23,9 @@ _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
     5: ((4, 3, 0, 1, 2),),
 }
 
+CONVENTION = 100
+"""Votes for a transposition that the name `kernel` is worth: nothing but [in, out] is called so."""
+
 Kind = tuple[str, bool]
 
 
@@ -83,7 +86,7 @@ def unify_layout(leaves: list[Leaf], others: list[Leaf]) -> None:
     kernels_there = any(_is_kernel(leaf) for leaf in others)
     for (_, shape), members in families.items():
         kind = _kind(members[0])
-        prior = 6 if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
+        prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
         if votes[kind] + prior <= 0 or len(shape) not in _PERMS:
             continue
         perms = _PERMS[len(shape)]

@@ -96,8 +96,15 @@ class Names:
                 total += weight
                 gained += weight * max(self.alike(word, other) for other in theirs)
         score = gained / total if total else 0.0
+        score -= self._other_token(a, b)
         against = self.contradiction(a, b)
         return max(-1.0, min(score - against, -0.2)) if against else score
+
+    @staticmethod
+    def _other_token(a: Sequence[Word], b: Sequence[Word]) -> float:
+        """Both sides hold a token that says more than its words, and they say different things."""
+        mine, theirs = ({w.text for w in side if w.text[0] == "~"} for side in (a, b))
+        return 0.5 if mine and theirs and not mine & theirs else 0.0
 
     def contradiction(self, a: Sequence[Word], b: Sequence[Word]) -> float:
         """How much two paths name things that exclude each other (0: not at all).
