@@ -1,0 +1,106 @@
+"""Operations on tensors: values, shapes, and their reverse, for torch and numpy alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from automatch.errors import RuleError
+from automatch.ops import OPS, Chunk, Concat, Permute, Reshape, Stack, Transpose, Unstack, relative_shape
+
+KINDS = {"torch": torch.from_numpy, "numpy": lambda array: array}
+
+
+def array(*shape):
+    return np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize(
+    ("op", "shapes"),
+    [
+        (Transpose(), [(2, 3)]),
+        (Transpose((3, 2, 0, 1)), [(2, 3, 4, 5)]),
+        (Permute((1, 2, 0)), [(2, 3, 4)]),
+        (Reshape((0, -1)), [(4, 3, 1, 1)]),
+        (Concat(0), [(2, 3), (1, 3), (4, 3)]),
+        (Concat(-1), [(2, 3), (2, 1)]),
+        (Stack(1), [(2, 3), (2, 3)]),
+        (Chunk(3, 0), [(6, 2)]),
+        (Chunk(3, 1, (4, 1, 1)), [(2, 12)]),
+        (Unstack(0), [(3, 2)]),
+        (Unstack(-1), [(3, 2)]),
+    ],
+)
+def test_shapes_are_foretold(make, op, shapes):
+    out = op.forward([make(array(*shape)) for shape in shapes])
+    assert tuple(tuple(t.shape) for t in out) == op.out_shapes(shapes)
+
+
+def test_every_operation_names_one_that_undoes_it():
+    names = {op.name: op for op in OPS}
+    assert all(names[names[op.name].reverse].reverse == op.name for op in OPS)
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 1))
+def test_cutting_undoes_joining(parts, size, dim):
+    tensors = [array(size, size) + i for i in range(parts)]
+    back = Chunk(parts, dim).forward(Concat(dim).forward(tensors))
+    assert all(np.array_equal(a, b) for a, b in zip(tensors, back, strict=True))
+    back = Unstack(dim).forward(Stack(dim).forward(tensors))
+    assert all(np.array_equal(a, b) for a, b in zip(tensors, back, strict=True))
+
+
+def test_transposing_twice_gives_the_tensor_back():
+    tensor = torch.from_numpy(array(2, 3, 4))
+    assert torch.equal(Transpose().forward(Transpose().forward([tensor]))[0], tensor)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "shape"),
+    [
+        ((512, 512, 1, 1), (512, 512), (0, 0)),
+        ((64, 3, 1, 1), (64, 3), (0, 0)),
+        ((96,), (1, 1, 1, 96), (1, 1, 1, -1)),
+        ((1, 1, 1, 96), (96,), (-1,)),
+        ((4096, 25088), (4096, 512, 7, 7), (0, -1, 7, 7)),
+        ((768, 12, 64), (768, 768), (0, -1)),
+        ((1,), (), ()),
+        ((2, 3), (7,), None),
+    ],
+)
+def test_a_shape_is_said_with_as_few_sizes_as_it_needs(source, target, shape):
+    assert relative_shape(source, target) == shape
+    if shape is not None:
+        assert Reshape(shape).out_shapes([source]) == (target,)
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes"),
+    [
+        (Transpose(), [(3,)]),
+        (Transpose((0, 1)), [(3,)]),
+        (Permute(), [(3, 3)]),
+        (Permute((0, 0)), [(3, 3)]),
+        (Reshape(), [(3,)]),
+        (Reshape((0, 0)), [(3,)]),
+        (Reshape((-1, -1)), [(3,)]),
+        (Reshape((2, -1)), [(3,)]),
+        (Reshape((4,)), [(3,)]),
+        (Concat(0), [(2, 3), (2, 4)]),
+        (Concat(2), [(2, 3), (2, 3)]),
+        (Stack(0), [(2, 3), (3, 2)]),
+        (Stack(4), [(2,), (2,)]),
+        (Chunk(2, 0), [(3,)]),
+        (Chunk(2, 1), [(4,)]),
+        (Chunk(2, 0, (1, 1, 1)), [(6,)]),
+        (Unstack(1), [(3,)]),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(op, shapes):
+    with pytest.raises(RuleError) as error:
+        op.out_shapes(shapes)
+    assert "\n" not in str(error.value)

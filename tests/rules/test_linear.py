@@ -1,0 +1,67 @@
+"""No rule may take more than linear time, whatever the key."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+
+from automatch.matching.assignment import Match
+from automatch.rules.induce import induce
+from automatch.rules.linear import linear
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"module\.(?P<rest>.+)",
+        r"(?P<a>.+)\.norm\.(?P<i>\d+)\.(?P<b>[^.]+)",
+        r"(?P<a>.+)\.(?:norm|conv)\.(?P<rest>.+)",
+        r"(?P<a>[^.]+)\.(?P<i>\d+)\.(?P<b>weight|bias)",
+        r"a(?:b)?\.\d+",
+        r"(?P<a>(?:x|y\.\d+)\.w)",
+        r"layers\.(?P<i>1|2|3)\.(?P<a>.+)",
+    ],
+)
+def test_the_patterns_of_rules_are_linear(pattern):
+    assert linear(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(.+)\.x",  # a group without a name is none of ours
+        r"(?P<a>.+)(?P<b>.+)",
+        r"(?P<a>.+)\.(?P<b>.+)\.w",
+        r"(?P<a>.+)\d+x",
+        r"(?P<a>[^.]+)[^.]+",
+        r"(?P<a>[^.]+)_x",
+        r"(?P<a>.+)_norm(?P<b>[^.]+)\.w",
+        r"(?P<a>\d+)0",
+        r"(?:a+)+b",
+        r"(?=a)b",
+        r"a*",
+        r"(a",
+        "(?:" * 60 + "a" + ")" * 60,
+    ],
+)
+def test_other_patterns_are_not_called_linear(pattern):
+    assert not linear(pattern)
+
+
+def test_adversarial_keys_are_answered_at_once():
+    """A backtracking pattern would need minutes for these keys; the alarm ends it."""
+    source = [f"features.block{i}.layer{j}.norm.{k}.{w}" for i in range(3) for j in range(3) for k in (1, 2) for w in "wb"]
+    source += [f"module.layers.{i}.self_attention.{p}.{w}" for i in range(3) for p in "qkv" for w in ("weight", "bias")]
+    target = [re.sub(r"norm\.(\d)", r"norm\1", k).replace("module.", "").replace("self_attention", "attn") for k in source]
+    rules = induce([Match((t,), (s,)) for s, t in zip(source, target, strict=True)], source, target)
+    assert all(linear(rule.pattern) for rule in rules)
+    pieces = ["norm.", "1", "features.", ".", "a", "layers.1.self_attention.", "norm.1.", "block1.layer1.norm.1"]
+    keys = [(piece * 20000)[:100_000] + end for piece in pieces for end in ("", "\n", ".!", ".")]
+    signal.alarm(20)
+    try:
+        for key in keys:
+            rules.rename(key)
+    finally:
+        signal.alarm(0)
