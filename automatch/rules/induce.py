@@ -24,9 +24,10 @@ from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.alignment import Aligned, Skeleton, align, loosened, split_words
 from automatch.rules.candidates import Group
 from automatch.rules.cells import Cell, cells_of
-from automatch.rules.cover import Cover, Probe
+from automatch.rules.cover import cover
 from automatch.rules.demands import Demand, Demands, demands_of, plain
 from automatch.rules.rule import RuleSet
+from automatch.rules.scoring import Probe
 from automatch.rules.tokens import BY, template
 from automatch.rules.verify import check, patched
 
@@ -60,7 +61,7 @@ def induce(
     groups = _groups(aligned, [align(cell, number) for cell, number in whole])
     probes = _sample(cells, demands)
     for _ in range(_ROUNDS):
-        rules = Cover(list(probes.values()), demands).rules(groups)
+        rules = cover(list(probes.values()), demands, groups)
         wrong, hits = check(rules, demands, checkpoint_keys)
         if not wrong:
             break

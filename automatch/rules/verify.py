@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from automatch.rules.cover import Probe, literal_candidate
 from automatch.rules.demands import RENAME, Demand, Demands
 from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.scoring import Probe, literal_candidate
 from automatch.rules.tensors import Move
 from automatch.rules.tokens import BY, PART
 

@@ -1,0 +1,166 @@
+"""What a candidate rule does to every key of a sample: puts it right, makes it wrong, or passes it by.
+
+Sets of keys are bits of one integer, so that the search can weigh thousands of rule lists.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from automatch.errors import RuleError
+from automatch.rules.candidates import BASE_COST, Candidate
+from automatch.rules.demands import RENAME, Channel, Demand, Demands
+from automatch.rules.holes import literal
+from automatch.rules.replacement import parse, quote
+from automatch.rules.rule import Rule
+from automatch.rules.tokens import BY, PART
+
+_CELL = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A key of the sample.
+
+    Attributes:
+        key: the checkpoint key.
+        demand: what it must become; None for a key that belongs nowhere.
+        cell: number of the cell or family that it stands for.
+    """
+
+    key: str
+    demand: Demand | None
+    cell: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A candidate with what it does.
+
+    Attributes:
+        candidate: the rule and its cost.
+        right: keys that it puts right.
+        wrong: keys that it makes wrong.
+        cells: the keys of every cell that it touches.
+    """
+
+    candidate: Candidate
+    right: int
+    wrong: int
+    cells: tuple[int, ...]
+
+    @property
+    def taken(self) -> int:
+        """Keys that its pattern matches."""
+        return self.right | self.wrong
+
+    @property
+    def cost(self) -> float:
+        """How long the rule reads."""
+        return self.candidate.cost
+
+
+class Sample:
+    """The keys by which rules are judged."""
+
+    def __init__(self, probes: Sequence[Probe], demands: Demands) -> None:
+        self._probes = tuple(probes)
+        self._demands = demands
+        self._scored: dict[Rule, Scored] = {}
+        self.cells: dict[int, int] = {}
+        self.bad = 0
+        for i, probe in enumerate(probes):
+            self.cells[probe.cell] = self.cells.get(probe.cell, 0) | 1 << i
+            demand = probe.demand
+            if demand is not None and (demand.goals != (probe.key,) or demand.channel != RENAME):
+                self.bad |= 1 << i
+
+    def left(self, rules: Sequence[Scored]) -> int:
+        """Keys that are wrong under an ordered list of rules."""
+        bad = self.bad
+        for scored in reversed(rules):
+            bad = bad & ~scored.right | scored.wrong
+        return bad
+
+    def weight(self, bad: int) -> float:
+        """What it costs to put these keys right, cell by cell."""
+        return sum(weight(own, bad) for own in self.cells.values() if own & bad)
+
+    def score(self, candidate: Candidate) -> Scored:
+        """What a candidate does to every key."""
+        if candidate.rule in self._scored:
+            return self._scored[candidate.rule]
+        pattern = re.compile(candidate.rule.pattern)
+        texts = candidate.rule.replacement
+        parsed = [parse(text) for text in (texts if isinstance(texts, tuple) else (texts,))]
+        extra = {candidate.rule.by: BY} if candidate.rule.by is not None else {}
+        right = wrong = 0
+        for i, probe in enumerate(self._probes):
+            match = pattern.fullmatch(probe.key)
+            if match is None:
+                continue
+            groups = {**extra, **match.groupdict()}
+            try:
+                goals = tuple(text.expand(groups) for text in parsed)
+            except RuleError:
+                goals = ()
+            if self._fits(probe, goals, candidate.channel):
+                right |= 1 << i
+            else:
+                wrong |= 1 << i
+        touched = tuple(own for own in self.cells.values() if own & (right | wrong))
+        self._scored[candidate.rule] = Scored(candidate, right, wrong, touched)
+        return self._scored[candidate.rule]
+
+    def literal(self, bad: int) -> Scored:
+        """A rule for the first of these keys alone."""
+        first = bad & -bad
+        demand = self._probes[first.bit_length() - 1].demand
+        assert demand is not None  # a key that belongs nowhere is never wrong until a rule makes it so
+        scored = self.score(literal_candidate(demand))
+        return replace(scored, right=scored.right | first, wrong=scored.wrong & ~first)
+
+    def _fits(self, probe: Probe, goals: tuple[str, ...], channel: Channel) -> bool:
+        if not goals:
+            return False
+        if probe.demand is not None:
+            return probe.demand.goals == goals and probe.demand.channel == channel
+        if channel != RENAME:
+            return False
+        return goals[0] not in self._demands.taboo or (probe.key, goals[0]) in self._demands.excused
+
+
+def weight(cell: int, bad: int) -> float:
+    """What it costs to put the bad keys of a cell right."""
+    left = (cell & bad).bit_count()
+    return _CELL + _CELL * left / cell.bit_count() if left else 0.0
+
+
+def literal_candidate(demand: Demand) -> Candidate:
+    """A rule for one demand alone."""
+    law, part, by = demand.channel.law, demand.channel.part, "e" if demand.channel.by else None
+    pattern = literal(demand.source)
+    goals = tuple(map(quote, demand.goals))
+    if by is not None:
+        pattern = pattern.replace(BY, r"(?P<e>\d+)")
+        goals = tuple(goal.replace(BY, "{e}") for goal in goals)
+    place: tuple[int, int] | str | None = None
+    if part is not None and isinstance(part[0], str):
+        pattern = pattern.replace(PART, f"(?P<part>{'|'.join(literal(str(text)) for text in part)})")
+        place = "part"
+    elif part is not None:
+        place = (int(part[0]), int(part[1]))
+    rule = Rule(
+        pattern,
+        goals[0] if len(goals) == 1 else goals,
+        law.op,
+        part=place,
+        by=by,
+        dim=law.dim,
+        perm=law.perm,
+        sizes=law.sizes,
+        shape=law.shape,
+    )
+    return Candidate(rule, demand.channel, BASE_COST + 3.0)
