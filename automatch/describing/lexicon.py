@@ -15,16 +15,18 @@ class Lexicon:
         words: word -> concepts it may stand for.
         phrases: pair of neighbouring words -> concepts of the pair.
         exclusive: concept -> concepts that it excludes.
+        unlike: concept -> concepts that seldom mean the same.
         tokens: whole token (without `_`) -> what it says beyond its words.
     """
 
     words: dict[str, frozenset[str]]
     phrases: dict[tuple[str, str], frozenset[str]]
     exclusive: dict[str, frozenset[str]]
+    unlike: dict[str, frozenset[str]]
     tokens: dict[str, str]
 
 
-EMPTY = Lexicon({}, {}, {}, {})
+EMPTY = Lexicon({}, {}, {}, {}, {})
 
 
 def parse_lexicon(text: str) -> Lexicon:
@@ -32,15 +34,17 @@ def parse_lexicon(text: str) -> Lexicon:
     words: dict[str, set[str]] = {}
     phrases: dict[tuple[str, str], set[str]] = {}
     exclusive: dict[str, set[str]] = {}
+    unlike: dict[str, set[str]] = {}
     tokens: dict[str, str] = {}
     for raw in text.splitlines():
         line = raw.split("#", 1)[0].strip()
         if not line:
             continue
-        if line.startswith("!group"):
+        if line.startswith(("!group", "!mild")):
+            table = exclusive if line.startswith("!group") else unlike
             members = line.split()[1:]
             for member in members:
-                exclusive.setdefault(member, set()).update(m for m in members if m != member)
+                table.setdefault(member, set()).update(m for m in members if m != member)
             continue
         if line.startswith("!token"):
             concept, listed = (part.strip() for part in line[len("!token") :].split("=", 1))
@@ -56,6 +60,7 @@ def parse_lexicon(text: str) -> Lexicon:
         {k: frozenset(v) for k, v in words.items()},
         {k: frozenset(v) for k, v in phrases.items()},
         {k: frozenset(v) for k, v in exclusive.items()},
+        {k: frozenset(v) for k, v in unlike.items()},
         tokens,
     )
 

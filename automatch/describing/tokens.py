@@ -10,6 +10,8 @@ _WORDS = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 _STEM_INDEX = re.compile(r"(.*?[^\d])(\d+)$")
 _ROLE_TAIL = re.compile(r"(.+)_(weights?|bias)$")
 
+_PARAMETRIZED = {"original": "_orig", "original0": "_g", "original1": "_v", "0._u": "_u", "0._v": "_v"}
+
 ROLES = frozenset(
     "weight weights bias running_mean running_var num_batches_tracked kernel gamma beta scale moving_mean moving_variance "
     "mean var w b g offset weight_g weight_v original0 original1 weight_orig weight_u lora_A lora_B "
@@ -37,7 +39,15 @@ def split_key(key: str) -> tuple[str, ...]:
     out: list[str] = []
     for part in parts:
         out += split_component(part)
-    return tuple(out)
+    return _plain(out) if "parametrizations" in out else tuple(out)
+
+
+def _plain(path: list[str]) -> tuple[str, ...]:
+    """`parametrizations.weight.original0` as `torch.nn.utils.weight_norm` called it: `weight_g`."""
+    at = path.index("parametrizations")
+    rest = path[at + 1 :]
+    name = _PARAMETRIZED.get(".".join(rest[1:]))
+    return (*path[:at], f"{rest[0]}{name}") if name and rest else tuple(path)
 
 
 @lru_cache(maxsize=1 << 16)

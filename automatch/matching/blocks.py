@@ -297,7 +297,7 @@ def plausible(evidence: Evidence) -> bool:
     if evidence.contradiction:
         return False
     if evidence.astray:
-        return evidence.name >= 0.5 and not evidence.free
+        return evidence.name >= 0.3 and not evidence.free
     if evidence.intact:
         return True
     if evidence.name >= 0.3 or evidence.learnt >= 0.5:

@@ -112,10 +112,8 @@ def _twins_of_size(tree: Tree, size: int) -> list[Node]:
 
 
 def _share(tree: Tree, a: Node, b: Node) -> float:
-    if min(a.count, b.count) * 2 < max(a.count, b.count):
-        return 0.0
     left, right = _relative(tree, a), _relative(tree, b)
-    return sum((left & right).values()) / max(1, min(a.count, b.count))
+    return sum((left & right).values()) / max(1, a.count, b.count)
 
 
 def _relative(tree: Tree, node: Node) -> Counter[tuple[tuple[str, ...], int]]:

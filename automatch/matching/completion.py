@@ -15,7 +15,7 @@ from automatch.matching.units import Evidence, role_of
 Found = tuple[Leaf, Leaf, Evidence]
 
 _TIED_SERVED = frozenset({"embedding", "token", "shared"})
-_TIED_MODEL = frozenset({"head", "embedding", "token", "decoder"})
+_TIED_MODEL = frozenset({"head", "embedding", "token", "decoder", "output", "linear"})
 
 
 def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
@@ -33,7 +33,7 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
     out: list[Found] = []
     tied_modules: dict[tuple[str, ...], Leaf] = {}
     for leaf in target:
-        if id(leaf) in served or len(leaf.raw) != 2 or leaf.ops or len(counts[leaf.raw]) != 1:
+        if id(leaf) in served or len(leaf.raw) != 2 or leaf.raw[0] == leaf.raw[1] or leaf.ops or len(counts[leaf.raw]) != 1:
             continue
         other = counts[leaf.raw][0]
         if id(other) not in partner or other.ops:

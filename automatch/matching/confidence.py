@@ -35,6 +35,8 @@ def judge(e: Evidence) -> Judgement:
 
 def _alone(e: Evidence) -> Judgement:
     words = "only module of this shape here"
+    if e.astray and e.name < 0.5:
+        return Judgement(0.4, True, f"{words}, but in a container that does not correspond")
     if e.name >= 0.5:
         return Judgement(0.99, False, f"{words}; names agree")
     if e.intact:

@@ -32,7 +32,6 @@ class Names:
         self.silent = silent
         self._words: dict[str, tuple[Word, ...]] = {}
         self._alike: dict[tuple[Word, Word], float] = {}
-        self._exclusive: dict[tuple[Word, Word], bool] = {}
 
     def token_words(self, token: str) -> tuple[Word, ...]:
         """The words of one token, phrases and `post_x` joined, numbers left out."""
@@ -96,15 +95,16 @@ class Names:
                 total += weight
                 gained += weight * max(self.alike(word, other) for other in theirs)
         score = gained / total if total else 0.0
-        score -= self._other_token(a, b)
+        score -= self._unlike(a, b)
         against = self.contradiction(a, b)
         return max(-1.0, min(score - against, -0.2)) if against else score
 
-    @staticmethod
-    def _other_token(a: Sequence[Word], b: Sequence[Word]) -> float:
-        """Both sides hold a token that says more than its words, and they say different things."""
+    def _unlike(self, a: Sequence[Word], b: Sequence[Word]) -> float:
+        """What speaks against without excluding: tokens that say other things, concepts that seldom meet."""
         mine, theirs = ({w.text for w in side if w.text[0] == "~"} for side in (a, b))
-        return 0.5 if mine and theirs and not mine & theirs else 0.0
+        if mine and theirs and not mine & theirs:
+            return 0.5
+        return 0.5 if self.lexicon.unlike and self._clash(a, b, self.lexicon.unlike) else 0.0
 
     def contradiction(self, a: Sequence[Word], b: Sequence[Word]) -> float:
         """How much two paths name things that exclude each other (0: not at all).
@@ -114,19 +114,12 @@ class Names:
         """
         if self.silent or not self.lexicon.exclusive:
             return 0.0
+        return min(0.6 * self._clash(a, b, self.lexicon.exclusive), 1.2)
+
+    def _clash(self, a: Sequence[Word], b: Sequence[Word], rivals: Mapping[str, frozenset[str]]) -> int:
         lonely_a = [w for w in a if w.concepts and not any(self.alike(w, o) >= 0.9 for o in b)]
         lonely_b = [w for w in b if w.concepts and not any(self.alike(w, o) >= 0.9 for o in a)]
-        against = sum(self._excludes(x, y) for x in lonely_a for y in lonely_b)
-        return min(0.6 * against, 1.2)
-
-    def _excludes(self, a: Word, b: Word) -> bool:
-        key = (a, b)
-        found = self._exclusive.get(key)
-        if found is None:
-            rivals = self.lexicon.exclusive
-            found = all(y in rivals.get(x, ()) for x in a.concepts for y in b.concepts)
-            self._exclusive[key] = found
-        return found
+        return sum(all(y in rivals.get(x, ()) for x in v.concepts for y in w.concepts) for v in lonely_a for w in lonely_b)
 
 
 @lru_cache(maxsize=1 << 16)

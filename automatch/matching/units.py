@@ -22,6 +22,8 @@ _CANON = {
     "var": "running_var", "original0": "weight_g", "original1": "weight_v",
 }  # fmt: skip
 
+_WEIGHTS = {"*": "weight", "weight_orig": "weight"}
+
 NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 0.25, 1.5, 0.6, 0.5, -1.0
 """What each signal weighs in the score of a pair."""
 
@@ -41,7 +43,7 @@ class Unit:
 
     def main(self) -> Shape | None:
         """The shape that stands for the module in the order of shapes."""
-        for role in ("weight", "weight_v", "*"):
+        for role in ("weight", "weight_v", "weight_orig", "*"):
             if role in self.leaves and not self.leaves[role].integer:
                 return self.leaves[role].shape
         for leaf in self.leaves.values():
@@ -172,6 +174,9 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
         if ctx.forbidden is not None and ctx.forbidden(mine, theirs):
             return [], 0.0
         pairs.append((left.pop(role), right.pop(role)))
+    for one, other in (("weight_orig", "weight"), ("weight", "weight_orig")):  # pruned or normalised on one side only
+        if one in left and other in right and left[one].shape == right[other].shape:
+            pairs.append((left.pop(one), right.pop(other)))
     bare_a, bare_b = left.get("*"), right.get("*")
     for mine, others in ((bare_a, right), (bare_b, left)):
         other = others.get("weight") or others.get("weight_v") if mine is not None else None
@@ -251,12 +256,12 @@ def _tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> _Table:
     by_shape: dict[tuple[str, Shape, bool], list[int]] = defaultdict(list)
     for j, unit in enumerate(target):
         for role, leaf in unit.leaves.items():
-            by_shape[("weight" if role == "*" else role, leaf.shape, leaf.integer)].append(j)
+            by_shape[(_WEIGHTS.get(role, role), leaf.shape, leaf.integer)].append(j)
     fits: dict[tuple[int, int], tuple[list[tuple[Leaf, Leaf]], float]] = {}
     for i, unit in enumerate(source):
         near = sorted({
             j for role, leaf in unit.leaves.items()
-            for j in by_shape.get(("weight" if role == "*" else role, leaf.shape, leaf.integer), ())
+            for j in by_shape.get((_WEIGHTS.get(role, role), leaf.shape, leaf.integer), ())
         })  # fmt: skip
         for j in near:
             pairs, fit = pair_leaves(unit, target[j], ctx)
