@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 
 
@@ -18,7 +18,17 @@ def arranged(taken: Sequence[int], literal: Sequence[bool]) -> list[int]:
         Numbers of the rules in their new order: by the first key that they match.
     """
     first = [(keys & -keys).bit_length() for keys in taken]
-    waits = [sum(1 for j in range(i) if taken[j] & taken[i]) for i in range(len(taken))]
+    later: list[dict[int, None]] = [{} for _ in taken]
+    last: dict[int, int] = {}
+    for i, keys in enumerate(taken):
+        for key in _bits(keys):
+            if key in last:
+                later[last[key]][i] = None
+            last[key] = i
+    waits = [0] * len(taken)
+    for own in later:
+        for j in own:
+            waits[j] += 1
     heap: list[tuple[bool, int, int]] = []
     for i, count in enumerate(waits):
         if not count:
@@ -27,9 +37,16 @@ def arranged(taken: Sequence[int], literal: Sequence[bool]) -> list[int]:
     while heap:
         _, _, i = heappop(heap)
         out.append(i)
-        for j in range(i + 1, len(taken)):
-            if taken[i] & taken[j]:
-                waits[j] -= 1
-                if not waits[j]:
-                    heappush(heap, (literal[j], first[j], j))
+        for j in later[i]:
+            waits[j] -= 1
+            if not waits[j]:
+                heappush(heap, (literal[j], first[j], j))
     return out
+
+
+def _bits(number: int) -> Iterator[int]:
+    """Places of the set bits."""
+    while number:
+        low = number & -number
+        yield low.bit_length()
+        number ^= low

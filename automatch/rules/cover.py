@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from heapq import heappop, heappush
 
 from automatch.rules.arrange import arranged
 from automatch.rules.candidates import BASE_COST, Group, Shape
@@ -47,32 +48,39 @@ def cover(probes: Sequence[Probe], demands: Demands, groups: Sequence[Group]) ->
 
 def _grown(sample: Sample, pool: _Pool) -> list[Scored]:
     bad, taken = sample.bad, 0
-    chosen: list[Scored] = []
+    front: list[Scored] = []
+    end: list[Scored] = []
     while bad:
-        best, after, front = _best(pool.all, bad, taken)
+        best = pool.best(bad, taken)
         if best is None:
-            best, front = sample.literal(bad), True
-            after = bad & ~best.right | best.wrong & ~bad
-        chosen.insert(0 if front else len(chosen), best)
-        bad, taken = after, taken | best.taken
-        pool.add_around(bad)
-    return chosen
-
-
-def _best(pool: Sequence[Scored], bad: int, taken: int) -> tuple[Scored | None, int, bool]:
-    """The rule that gains most, what is wrong after it, and whether it goes to the front or the end."""
-    best: tuple[Scored | None, int, bool] = (None, bad, True)
-    gain = -BASE_COST
-    for scored in pool:
-        if not scored.right & bad:
-            continue
-        for front in (False, True):
-            reach = -1 if front else ~taken
+            scored = sample.literal(bad)
+            front.append(scored)
+            after = bad & ~scored.right | scored.wrong & ~bad
+        else:
+            scored, ahead = best
+            (front if ahead else end).append(scored)
+            reach = -1 if ahead else ~taken
             after = bad & ~(scored.right & reach) | scored.wrong & reach
-            less = sum(weight(own, bad) - weight(own, after) for own in scored.cells)
-            if less > 0 and less - scored.cost > gain:
-                best, gain = (scored, after, front), less - scored.cost
+        bad, taken = after, taken | scored.taken
+        pool.changed(scored, bad)
+    return [*reversed(front), *end]
+
+
+def _gain(scored: Scored, bad: int, taken: int) -> tuple[float, bool]:
+    """By how much a rule shortens the description, and whether it does so at the front or at the end."""
+    best = (-BASE_COST, True)
+    for ahead in (False, True):
+        reach = -1 if ahead else ~taken
+        after = bad & ~(scored.right & reach) | scored.wrong & reach
+        less = sum(weight(own, bad) - weight(own, after) for own in scored.cells)
+        if less > 0 and less - scored.cost > best[0]:
+            best = (less - scored.cost, ahead)
     return best
+
+
+def _harm(scored: Scored) -> float:
+    """What it costs to put the keys right that a rule makes wrong."""
+    return sum(weight(own, scored.wrong) for own in scored.cells)
 
 
 def _marked(rule: Rule) -> Rule:
@@ -82,22 +90,53 @@ def _marked(rule: Rule) -> Rule:
 
 
 class _Pool:
-    """Candidates of all groups, with what they do."""
+    """Candidates of all groups, with what they do and what they gain.
+
+    A gain depends only on the cells that a candidate touches, so it is reckoned again only for
+    those that share one with the rule chosen last.
+    """
 
     def __init__(self, sample: Sample, groups: Sequence[Group]) -> None:
         self._sample = sample
         self._groups = groups
         self._seen: set[Rule] = set()
         self._explored: set[tuple[int, frozenset[int]]] = set()
+        self._touching: dict[int, list[int]] = {}
+        self._stale: dict[int, None] = {}
+        self._gains: list[tuple[float, bool]] = []
+        self._heap: list[tuple[float, int]] = []
+        self._around: dict[int, list[int]] = {}
         self.all: list[Scored] = []
-        for group in groups:
+        for number, group in enumerate(groups):
+            for member in group.members:
+                self._around.setdefault(sample.cells.get(member.number, 0), []).append(number)
             self._explore(group)
 
-    def add_around(self, bad: int) -> None:
-        """Adds rules for those cells of a group that are still wrong."""
-        for number, group in enumerate(self._groups):
-            left = [m for m in group.members if self._sample.cells.get(m.number, 0) & bad]
-            if left and len(left) < len(group.members):
+    def best(self, bad: int, taken: int) -> tuple[Scored, bool] | None:
+        """The rule that gains most, and whether it goes to the front or to the end."""
+        for number in self._stale:
+            gain, ahead = _gain(self.all[number], bad, taken)
+            self._gains[number] = gain, ahead
+            if gain > -BASE_COST:
+                heappush(self._heap, (-gain, number))
+        self._stale.clear()
+        while self._heap:
+            gain, number = self._heap[0]
+            if self._gains[number][0] == -gain:
+                return self.all[number], self._gains[number][1]
+            heappop(self._heap)
+        return None
+
+    def changed(self, chosen: Scored, bad: int) -> None:
+        """Takes note of a choice; adds rules for those cells of a group that are still wrong."""
+        groups: dict[int, None] = {}
+        for own in chosen.cells:
+            self._stale.update(dict.fromkeys(self._touching.get(own, ())))
+            groups.update(dict.fromkeys(self._around.get(own, ())))
+        for number in groups:
+            members = self._groups[number].members
+            left = [m for m in members if self._sample.cells.get(m.number, 0) & bad]
+            if left and len(left) < len(members):
                 key = (number, frozenset(m.number for m in left))
                 if key not in self._explored:
                     self._explored.add(key)
@@ -116,8 +155,8 @@ class _Pool:
             steps = [(s, own) for s in group.stricter(shape) if (own := self._try(group, s)) is not None]
             if not steps:
                 return
-            shape, after = min(steps, key=lambda step: (self._sample.weight(step[1].wrong), step[1].cost))
-            if scored is not None and self._sample.weight(after.wrong) >= self._sample.weight(scored.wrong):
+            shape, after = min(steps, key=lambda step: (_harm(step[1]), step[1].cost))
+            if scored is not None and _harm(after) >= _harm(scored):
                 return
             scored = after
 
@@ -128,5 +167,9 @@ class _Pool:
         scored = self._sample.score(candidate)
         if candidate.rule not in self._seen:
             self._seen.add(candidate.rule)
+            self._stale[len(self.all)] = None
+            for own in scored.cells:
+                self._touching.setdefault(own, []).append(len(self.all))
             self.all.append(scored)
+            self._gains.append((-BASE_COST, True))
         return scored

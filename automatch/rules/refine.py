@@ -15,7 +15,13 @@ _ROUNDS = 8
 def pruned(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
     """Without the rules whose work the others do."""
     out = list(chosen)
+    once = twice = 0
     for scored in chosen:
+        twice |= once & scored.taken
+        once |= scored.taken
+    for scored in chosen:
+        if scored.right & once & ~twice & sample.bad:
+            continue  # the only one that puts some key right
         rest = [other for other in out if other is not scored]
         if not sample.left(rest):
             out = rest
@@ -28,10 +34,8 @@ def refined(chosen: list[Scored], pool: Sequence[Scored], sample: Sample) -> lis
     A pair may shorten what neither exchange does alone: once the exceptions are said exactly,
     the rule that they except may be said in general.
     """
-    for _ in range(_ROUNDS):
-        better = _exchanged(chosen, pool, sample)
-        if better is None and len(chosen) <= _MOST_RULES:
-            better = _exchanged_twice(chosen, pool, sample)
+    for _ in range(_ROUNDS if len(chosen) <= _MOST_RULES else 0):
+        better = _exchanged(chosen, pool, sample) or _exchanged_twice(chosen, pool, sample)
         if better is None:
             return chosen
         chosen = pruned(better, sample)

@@ -6,6 +6,7 @@ Sets of keys are bits of one integer, so that the search can weigh thousands of 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ from automatch.rules.rule import Rule
 from automatch.rules.tokens import BY, PART
 
 _CELL = 4.0
+_PLAIN = re.compile(r"(?:[^\\()\[\]{}|.*+?^$]|\\[^A-Za-z0-9])*")
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Sample:
     def __init__(self, probes: Sequence[Probe], demands: Demands) -> None:
         self._probes = tuple(probes)
         self._demands = demands
+        self._sorted = sorted((probe.key, i) for i, probe in enumerate(probes))
         self._scored: dict[Rule, Scored] = {}
         self.cells: dict[int, int] = {}
         self.bad = 0
@@ -84,23 +88,25 @@ class Sample:
             bad = bad & ~scored.right | scored.wrong
         return bad
 
-    def weight(self, bad: int) -> float:
-        """What it costs to put these keys right, cell by cell."""
-        return sum(weight(own, bad) for own in self.cells.values() if own & bad)
-
     def score(self, candidate: Candidate) -> Scored:
         """What a candidate does to every key."""
         if candidate.rule in self._scored:
             return self._scored[candidate.rule]
         pattern = re.compile(candidate.rule.pattern)
+        start = _beginning(candidate.rule.pattern)
+        low = bisect_left(self._sorted, (start, 0))
+        high = bisect_left(self._sorted, (start + chr(0x10FFFF), 0))
         texts = candidate.rule.replacement
         parsed = [parse(text) for text in (texts if isinstance(texts, tuple) else (texts,))]
         extra = {candidate.rule.by: BY} if candidate.rule.by is not None else {}
         right = wrong = 0
-        for i, probe in enumerate(self._probes):
+        touched: dict[int, None] = {}
+        for _, i in self._sorted[low:high]:
+            probe = self._probes[i]
             match = pattern.fullmatch(probe.key)
             if match is None:
                 continue
+            touched[self.cells[probe.cell]] = None
             groups = {**extra, **match.groupdict()}
             try:
                 goals = tuple(text.expand(groups) for text in parsed)
@@ -110,8 +116,7 @@ class Sample:
                 right |= 1 << i
             else:
                 wrong |= 1 << i
-        touched = tuple(own for own in self.cells.values() if own & (right | wrong))
-        self._scored[candidate.rule] = Scored(candidate, right, wrong, touched)
+        self._scored[candidate.rule] = Scored(candidate, right, wrong, tuple(touched))
         return self._scored[candidate.rule]
 
     def literal(self, bad: int) -> Scored:
@@ -130,6 +135,16 @@ class Sample:
         if channel != RENAME:
             return False
         return goals[0] not in self._demands.taboo or (probe.key, goals[0]) in self._demands.excused
+
+
+def _beginning(pattern: str) -> str:
+    """Text with which every key begins that a pattern matches."""
+    found = _PLAIN.match(pattern)
+    text = found.group() if found is not None else ""
+    following = pattern[len(text) : len(text) + 1]
+    if "|" in following or following in ("?", "*", "{"):
+        return ""
+    return _ESCAPE.sub(r"\1", text)
 
 
 def weight(cell: int, bad: int) -> float:
