@@ -13,10 +13,13 @@ _ROLE_TAIL = re.compile(r"(.+)_(weights?|bias)$")
 _PARAMETRIZED = {"original": "_orig", "original0": "_g", "original1": "_v", "0._u": "_u", "0._v": "_v"}
 
 ROLES = frozenset(
-    "weight weights bias running_mean running_var num_batches_tracked kernel gamma beta scale moving_mean moving_variance "
-    "mean var w b g offset weight_g weight_v original0 original1 weight_orig weight_u lora_A lora_B "
-    "qweight qzeros scales".split()
+    (
+        *("weight", "weights", "bias", "running_mean", "running_var", "num_batches_tracked", "kernel", "gamma", "beta"),
+        *("scale", "moving_mean", "moving_variance", "mean", "var", "w", "b", "g", "offset", "weight_g", "weight_v"),
+        *("original0", "original1", "weight_orig", "weight_u", "lora_A", "lora_B", "qweight", "qzeros", "scales"),
+    )
 )
+"""What a leaf is called inside its module."""
 
 
 @lru_cache(maxsize=1 << 16)

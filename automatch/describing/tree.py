@@ -53,6 +53,7 @@ class Interner:
         self.ids: dict[object, int] = {}
 
     def __call__(self, thing: object) -> int:
+        """The number of a thing."""
         return self.ids.setdefault(thing, len(self.ids))
 
 
@@ -80,7 +81,11 @@ class Tree:
     __slots__ = ("_bags", "_weights", "node_of", "order", "root", "shapes")
 
     def __init__(
-        self, paths: Sequence[tuple[str, ...]], shapes: Sequence[int], structs: Interner, weights: dict[int, float] | None = None
+        self,
+        paths: Sequence[tuple[str, ...]],
+        shapes: Sequence[int],
+        structs: Interner,
+        weights: dict[int, float] | None = None,
     ) -> None:
         self.shapes = shapes
         self._weights = weights or {}
@@ -204,3 +209,13 @@ def descend(node: Node) -> Node:
     while len(node.children) == 1 and node.leaf < 0 and node.children[0].children:
         node = node.children[0]
     return node
+
+
+def is_module(node: Node) -> bool:
+    """Is a node one module (weight, bias, statistics), perhaps inside wrappers?"""
+    return not any(child.children for child in descend(node).children)
+
+
+def is_block(node: Node | None) -> bool:
+    """Does a node hold several modules (a whole block can have moved elsewhere)?"""
+    return node is not None and sum(bool(child.children) for child in node.children) >= 2

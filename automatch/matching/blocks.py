@@ -12,15 +12,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from automatch.describing.tree import Node, Tree, descend
+from automatch.describing.tree import Node, Tree, descend, is_module
+from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.confidence import judge
+from automatch.matching.evidence import Evidence
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, template
+from automatch.matching.lists import align_lists
+from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
-from automatch.matching.units import Context, Evidence, assign_units, role_of, units_of
-
-SIMILAR = 0.5
-"""Blocks that share less than this (Dice) are not compared."""
+from automatch.matching.units import Context, role_of, units_of
 
 CLOSE = 0.75
 """Blocks that are not items of corresponding lists must share at least this."""
@@ -54,14 +55,15 @@ class Side:
     tree: Tree
 
 
-Found = tuple[int, int, Evidence]
-
-
 class Solver:
     """Solves pairs of nodes; remembers equal pairs. `solve_roots` is the entry."""
 
     def __init__(
-        self, source: Side, target: Side, names: Names, order_trust: float,
+        self,
+        source: Side,
+        target: Side,
+        names: Names,
+        order_trust: float,
         forbidden: Callable[[Leaf, Leaf], bool] | None = None,
     ) -> None:
         self.source, self.target, self.names = source, target, names
@@ -69,7 +71,7 @@ class Solver:
         self.taught: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
         self.learnt_source: Counter[tuple[str, ...]] = Counter()
         self.context = Context(names, order_trust, 0.0 if names.silent else 1.0, self._support, forbidden)
-        self._memo: dict[tuple[int, int], list[Found]] = {}
+        self._memo: dict[tuple[int, int], list[Placed]] = {}
 
     def _support(self, a: tuple[str, ...], b: tuple[str, ...]) -> float:
         a, b = template(a), template(b)
@@ -97,7 +99,7 @@ class Solver:
         mine, theirs = self.source.tree.order, self.target.tree.order
         return [(self.source.leaves[mine[i]], self.target.leaves[theirs[j]], e) for i, j, e in found]
 
-    def solve(self, a: Node, b: Node) -> list[Found]:
+    def solve(self, a: Node, b: Node) -> list[Placed]:
         """Pairs of leaves under two corresponding nodes, as positions relative to their starts."""
         key = (a.struct, b.struct)
         found = self._memo.get(key)
@@ -105,11 +107,11 @@ class Solver:
             found = self._memo[key] = self._solve(a, b)
         return found
 
-    def _solve(self, a: Node, b: Node) -> list[Found]:
+    def _solve(self, a: Node, b: Node) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
-        blocks = self._align_lists(top_a, top_b) if top_a.is_list and top_b.is_list else []
+        blocks = align_lists(top_a, top_b, self._similar) if top_a.is_list and top_b.is_list else []
         blocks = blocks or self._pair_blocks(a, b, top_a, top_b)
-        out: list[Found] = []
+        out: list[Placed] = []
         used_a: set[int] = set()
         used_b: set[int] = set()
         for x, y in blocks:
@@ -121,7 +123,7 @@ class Solver:
         out += self._rest(a, b, out, used_a, used_b)
         return out
 
-    def _rest(self, a: Node, b: Node, done: list[Found], used_a: set[int], used_b: set[int]) -> list[Found]:
+    def _rest(self, a: Node, b: Node, done: list[Placed], used_a: set[int], used_b: set[int]) -> list[Placed]:
         """Single modules that no pair of blocks took."""
         left = [i for i in range(a.end - a.start) if i not in used_a]
         right = [j for j in range(b.end - b.start) if j not in used_b]
@@ -134,16 +136,15 @@ class Solver:
         opaque = [sum(role_of(leaf.path)[1] == "*" for leaf in leaves) >= 0.8 * len(leaves) for leaves in rests]
         apart = opaque[0] != opaque[1]  # param_0, param_1: no names of roles, so one tensor is one module
         sides = [
-            units_of(leaves, _depth(node, leaves), self.names, apart)
-            for node, leaves in ((a, rests[0]), (b, rests[1]))
+            units_of(leaves, _depth(node, leaves), self.names, apart) for node, leaves in ((a, rests[0]), (b, rests[1]))
         ]
         at_a = {id(self.source.leaves[self.source.tree.order[a.start + i]]): i for i in left}
         at_b = {id(self.target.leaves[self.target.tree.order[b.start + j]]): j for j in right}
         context = self.context
         if done:
-            coherence = _Coherence(self.source.tree, self.target.tree, a, b, done, at_a, at_b)
+            coherence = Coherence(self.source.tree, self.target.tree, a, b, done, at_a, at_b)
             context = replace(context, astray=coherence)
-        out: list[Found] = []
+        out: list[Placed] = []
         top_a, top_b = len(a.tokens()), len(b.tokens())
         for pair in assign_units(sides[0], sides[1], context):
             if not plausible(pair.evidence):
@@ -155,29 +156,13 @@ class Solver:
             self._learn(mine[top_a : role_of(mine)[0]], theirs[top_b : role_of(theirs)[0]])
         return out
 
-    def _align_lists(self, a: Node, b: Node) -> list[tuple[Node, Node]]:
-        """Items of two lists, in order; [] where they do not look like the same list."""
-        left = sorted(a.children, key=lambda n: int(n.label))
-        right = sorted(b.children, key=lambda n: int(n.label))
-        if not all(n.children for n in left + right):
-            return []
-        ways = [_align(self._similar, left, right), _align(self._similar, left, right[::-1])]
-        if ways[1][0] > ways[0][0] + 0.05 * max(1, len(ways[0][1])) and len(left) > 1:
-            best = ways[1]
-        else:
-            best = ways[0]
-        pairs = best[1]
-        if not pairs or best[0] < 0.8 * len(pairs) or len(pairs) < 0.5 * min(len(left), len(right)):
-            return []
-        return pairs
-
     def _similar(self, x: Node, y: Node) -> float:
         return self.source.tree.similarity(x, self.target.tree, y)
 
     def _pair_blocks(self, a: Node, b: Node, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
         """Blocks below two nodes, largest common part first."""
-        mine = _by_kind([n for n in self.source.tree.below(top_a) if n.count >= SMALLEST and not _is_module(n)])
-        theirs = _by_kind([n for n in self.target.tree.below(top_b) if n.count >= SMALLEST and not _is_module(n)])
+        mine = _by_kind([n for n in self.source.tree.below(top_a) if n.count >= SMALLEST and not is_module(n)])
+        theirs = _by_kind([n for n in self.target.tree.below(top_b) if n.count >= SMALLEST and not is_module(n)])
         whole = self._similar(top_a, top_b)
         if whole < 1.0:  # one side may be a part of the other
             mine.setdefault(top_a.struct, []).append(top_a)
@@ -202,7 +187,9 @@ class Solver:
                 out.append((x, y))
         return out
 
-    def _twins(self, chosen: list[Node], other: Node, kinds: dict[int, list[Node]], taken: _Taken, swap: bool) -> list[Node]:
+    def _twins(
+        self, chosen: list[Node], other: Node, kinds: dict[int, list[Node]], taken: _Taken, swap: bool
+    ) -> list[Node]:
         """Siblings of the chosen nodes that are nearly as similar to the other side's block: they compete."""
         parents = {id(n.parent) for n in chosen}
         known = {id(n) for n in chosen}
@@ -274,22 +261,9 @@ class Solver:
                     number = (0.35 if len(left) != len(right) else 0.0) if left[i].label.isdigit() else 0.3
                 local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
                 similar = SIMILARITY * self._similar(left[i], right[j])
-                row.append(
-                    2.0 + self.context.names_trust * name * 1.2 + place * 0.6 + number
-                    + local + similar
-                )  # fmt: skip
+                row.append(2.0 + self.context.names_trust * name * 1.2 + place * 0.6 + number + local + similar)
             matrix.append(row)
         return [(left[i], right[j]) for i, j in enumerate(assign(matrix)) if j >= 0 and matrix[i][j] > 0]
-
-
-def _is_module(node: Node) -> bool:
-    """Is a node one module (weight, bias, statistics), perhaps inside wrappers?"""
-    return not any(child.children for child in descend(node).children)
-
-
-def _is_block(node: Node | None) -> bool:
-    """Does a node hold several modules (a whole block can have moved elsewhere)?"""
-    return node is not None and sum(bool(child.children) for child in node.children) >= 2
 
 
 def plausible(evidence: Evidence) -> bool:
@@ -344,41 +318,6 @@ def _local_ranks(paths: Sequence[Sequence[str]]) -> list[int]:
     return out
 
 
-def _align(similar: Callable[[Node, Node], float], left: Sequence[Node], right: Sequence[Node]) -> tuple[float, list[tuple[Node, Node]]]:
-    """Best order-keeping alignment of two lists of blocks (Needleman and Wunsch 1970)."""
-    n, m = len(left), len(right)
-    values = [[0.0] * (m + 1) for _ in range(n + 1)]
-    cache: dict[tuple[int, int], float] = {}
-
-    def gain(i: int, j: int) -> float:
-        key = (left[i].struct, right[j].struct)
-        found = cache.get(key)
-        if found is None:
-            found = similar(left[i], right[j])
-            cache[key] = found = found if found >= SIMILAR else -1.0
-        return found + (0.01 if left[i].label == right[j].label else 0.0)
-
-    if n == m and all(gain(i, i) > 0.9 for i in range(n)):
-        return sum(min(1.0, gain(i, i)) for i in range(n)), list(zip(left, right, strict=True))
-    for i in range(n - 1, -1, -1):
-        for j in range(m - 1, -1, -1):
-            values[i][j] = max(values[i + 1][j], values[i][j + 1], values[i + 1][j + 1] + gain(i, j))
-    pairs: list[tuple[Node, Node]] = []
-    total = 0.0
-    i = j = 0
-    while i < n and j < m:
-        step = gain(i, j)
-        if step > 0 and abs(values[i][j] - values[i + 1][j + 1] - step) < 1e-9:
-            pairs.append((left[i], right[j]))
-            total += min(1.0, step)
-            i, j = i + 1, j + 1
-        elif values[i + 1][j] >= values[i][j + 1]:
-            i += 1
-        else:
-            j += 1
-    return total, pairs
-
-
 class _Taken:
     """Which nodes of a side lie in, or around, a block that has been matched."""
 
@@ -392,81 +331,3 @@ class _Taken:
 
     def free(self, node: Node) -> bool:
         return b"\1" not in self._marks[node.start - self._start : node.end - self._start]
-
-
-class _Coherence:
-    """Do two left-over leaves lie in modules that belong together?
-
-    The nearest module around a leaf that holds matched leaves is its home. The partners of those
-    leaves span a region on the other side, and there the leaf's own partner must be. Lists and
-    the whole scope are no homes, and whole blocks are free: they may have been regrouped.
-    """
-
-    def __init__(
-        self, source: Tree, target: Tree, a: Node, b: Node, done: Sequence[Found], at_a: dict[int, int], at_b: dict[int, int]
-    ) -> None:
-        self._trees, self._tops, self._at = (source, target), (a, b), (at_a, at_b)
-        self._partners = ([-1] * (a.end - a.start), [-1] * (b.end - b.start))
-        for i, j, _ in done:
-            self._partners[0][i] = j
-            self._partners[1][j] = i
-        self._regions: tuple[dict[int, tuple[int, int, int] | None], dict[int, tuple[int, int, int] | None]] = ({}, {})
-
-    def __call__(self, mine: Leaf, theirs: Leaf) -> int:
-        """0: they do; 1: their containers do not; 2: their very modules have other partners."""
-        at = (self._at[0][id(mine)], self._at[1][id(theirs)])
-        worst = 0
-        for which in (0, 1):
-            region = self._region(which, at[which])
-            if region is not None and not region[0] <= at[1 - which] < region[1]:
-                worst = max(worst, region[2])
-        return worst
-
-    def _region(self, which: int, at: int) -> tuple[int, int, int] | None:
-        cache = self._regions[which]
-        if at not in cache:
-            cache[at] = self._find(which, at)
-        return cache[at]
-
-    def _find(self, which: int, at: int) -> tuple[int, int, int] | None:
-        top, tree = self._tops[which], self._trees[which]
-        node: Node | None = tree.node_of[tree.order[top.start + at]]
-        untouched = node
-        while node is not None and node is not top:
-            low, high = node.start - top.start, node.end - top.start
-            partners = [p for p in self._partners[which][low:high] if p >= 0]
-            if partners:
-                if node.is_list or _is_block(untouched):
-                    return None
-                if _is_module(node):
-                    return self._span(1 - which, partners, 0)
-                parts = sum(
-                    any(p >= 0 for p in self._partners[which][c.start - top.start : c.end - top.start]) for c in node.children
-                )  # fmt: skip
-                return self._span(1 - which, partners, 1 if parts > 1 else 2)
-            untouched, node = node, node.parent
-        return None
-
-    def _span(self, which: int, partners: Sequence[int], up: int) -> tuple[int, int, int]:
-        """The smallest node of a side around the partners.
-
-        `up` 0: the module itself. 1: the container they share. 2: the container above the one
-        part that they are (only one part of the home has been matched, so the home is larger).
-        """
-        top, tree = self._tops[which], self._trees[which]
-        low, high = min(partners) + top.start, max(partners) + top.start
-        node = tree.node_of[tree.order[low]]
-        while node is not top and node.parent is not None and not (node.children and node.end > high):
-            node = node.parent
-        if up == 2 and node is not top and node.parent is not None and not _is_module(node):
-            node = node.parent
-        if up:
-            node = _container(node, top)
-        return node.start - top.start, node.end - top.start, 1 if up else 2
-
-
-def _container(node: Node, top: Node) -> Node:
-    """Up past modules, lists and wrappers to a node that holds different parts."""
-    while node is not top and node.parent is not None and (node.is_list or len(node.children) < 2 or _is_module(node)):
-        node = node.parent
-    return node

@@ -47,8 +47,10 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
         return Cleaned(leaves, {})
     dropped = {
         key: "an optimizer's slot of the tensor beside it"
-        for leaf in leaves if leaf.path[-1] in slots and leaf.path[:-1] in paths for key in leaf.keys
-    }  # fmt: skip
+        for leaf in leaves
+        if leaf.path[-1] in slots and leaf.path[:-1] in paths
+        for key in leaf.keys
+    }
     kept = [leaf for leaf in leaves if leaf.keys[0] not in dropped]
     note = f"{len(dropped)} optimizer slots ({', '.join(sorted(slots)[:4])}) are left out"
     return Cleaned(kept, dropped, (note,))

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from automatch.matching.assignment import Mismatch
+from automatch.matching.evidence import Evidence
 from automatch.matching.leaves import Leaf
 from automatch.matching.names import Names, contrast
-from automatch.matching.units import Evidence, role_of
+from automatch.matching.units import role_of
 
 Found = tuple[Leaf, Leaf, Evidence]
 
@@ -33,7 +34,13 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
     out: list[Found] = []
     tied_modules: dict[tuple[str, ...], Leaf] = {}
     for leaf in target:
-        if id(leaf) in served or len(leaf.raw) != 2 or leaf.raw[0] == leaf.raw[1] or leaf.ops or len(counts[leaf.raw]) != 1:
+        if (
+            id(leaf) in served
+            or len(leaf.raw) != 2
+            or leaf.raw[0] == leaf.raw[1]
+            or leaf.ops
+            or len(counts[leaf.raw]) != 1
+        ):
             continue
         other = counts[leaf.raw][0]
         if id(other) not in partner or other.ops:
@@ -163,16 +170,18 @@ def kinship(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Lea
     """
     if not found:
         return 0.0
-    best = 0.0
-    for side, index in ((source, 0), (target, 1)):
-        keys = sum(1 for leaf in side if not leaf.integer)
-        total = sum(math.prod(leaf.shape) for leaf in side if not leaf.integer)
-        mine = {id(item[index]): item[index] for item in found if not item[index].integer}  # type: ignore[misc]
-        done = sum(math.prod(leaf.shape) for leaf in mine.values())  # type: ignore[attr-defined]
-        if keys and total:
-            best = max(best, math.sqrt(len(mine) / keys * done / total))
+    best = max(_share([s for s, _, _ in found], source), _share([t for _, t, _ in found], target))
     alike = sum(max(0.0, e.name) for _, _, e in found) / len(found)
     return min(1.0, best + 0.5 * alike)
+
+
+def _share(matched: Sequence[Leaf], side: Sequence[Leaf]) -> float:
+    """Geometric mean of the shares of keys and of elements that are matched."""
+    keys = sum(not leaf.integer for leaf in side)
+    total = sum(math.prod(leaf.shape) for leaf in side if not leaf.integer)
+    mine = {id(leaf): leaf for leaf in matched if not leaf.integer}
+    done = sum(math.prod(leaf.shape) for leaf in mine.values())
+    return math.sqrt(len(mine) / keys * done / total) if keys and total else 0.0
 
 
 def flagged(evidence: Evidence) -> Evidence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from automatch.matching.units import Evidence
+from automatch.matching.evidence import Evidence
 
 
 class Judgement(NamedTuple):

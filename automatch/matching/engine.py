@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from automatch.describing.lexicon import EMPTY, lexicon
@@ -12,13 +13,13 @@ from automatch.matching.assignment import Assignment
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import drop_copies, drop_slots
 from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, tie
+from automatch.matching.evidence import Evidence
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.layout import merge_heads, unify_layout
 from automatch.matching.leaves import Leaf, leaves_of, to_squeeze
 from automatch.matching.names import Names
 from automatch.matching.outcome import Found, assignment
 from automatch.matching.pins import Decisions, resolve
-from automatch.matching.units import Evidence
 from automatch.spec import StateDictSpec
 
 UNRELATED, DOUBTFUL = 0.4, 0.5
@@ -109,9 +110,7 @@ def _solve(
     return solver.solve_roots()
 
 
-def _pinned(
-    found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], decisions: Decisions
-) -> list[Found]:
+def _pinned(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], decisions: Decisions) -> list[Found]:
     """The pairs with every pin in place.
 
     Raises:
@@ -125,7 +124,9 @@ def _pinned(
     for key, other in decisions.pinned.items():
         s, t = mine.get(key), theirs.get(other)
         if s is None or t is None:
-            raise InputError(f"pin {key}={other}: one of the two is left out of the matching (a slot or a second copy).")
+            raise InputError(
+                f"pin {key}={other}: one of the two is left out of the matching (a slot or a second copy)."
+            )
         if s.shape != t.shape:
             raise InputError(f"pin {key}={other}: the shapes {list(s.raw)} and {list(t.raw)} do not fit each other.")
         pairs[id(t)] = (s, t, Evidence(level="pin"))
@@ -136,12 +137,13 @@ def _pinned(
 def _equal_names(source: Sequence[Leaf], target: Sequence[Leaf], decisions: Decisions) -> list[Found]:
     mine = {leaf.keys[0]: leaf for leaf in source}
     found = [
-        (s, t, Evidence(name=1.0, level="name")) for t in target
+        (s, t, Evidence(name=1.0, level="name"))
+        for t in target
         if (s := mine.get(t.keys[0])) is not None and s.raw == t.raw and not decisions.refuses(s, t)
-    ]  # fmt: skip
+    ]
     return _pinned(found, source, target, decisions)
 
 
 def is_sorted(keys: Sequence[str]) -> bool:
     """Are the keys in alphabetical order (TF, flax, safetensors written from a dict)?"""
-    return len(keys) > 8 and all(a <= b for a, b in zip(keys, keys[1:], strict=False))
+    return len(keys) > 8 and all(a <= b for a, b in pairwise(keys))

@@ -16,12 +16,25 @@ from automatch.matching.leaves import Leaf, template
 from automatch.spec import Shape
 
 _ROLE_WORDS: dict[str, str] = {
-    "q": "q", "query": "q", "wq": "q", "queries": "q",
-    "k": "k", "key": "k", "wk": "k", "keys": "k",
-    "v": "v", "value": "v", "wv": "v", "values": "v",
-    "gate": "gate", "w1": "gate", "wg": "gate",
-    "up": "up", "w3": "up", "wu": "up",
-}  # fmt: skip
+    "q": "q",
+    "query": "q",
+    "wq": "q",
+    "queries": "q",
+    "k": "k",
+    "key": "k",
+    "wk": "k",
+    "keys": "k",
+    "v": "v",
+    "value": "v",
+    "wv": "v",
+    "values": "v",
+    "gate": "gate",
+    "w1": "gate",
+    "wg": "gate",
+    "up": "up",
+    "w3": "up",
+    "wu": "up",
+}
 
 PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), ("gate", "up"))
 """Which roles are fused, in the order in which they are joined."""
@@ -171,9 +184,17 @@ def _join(members: tuple[Leaf, ...], dim: int, path: Hole, gone: dict[int, Leaf 
     first = min(members, key=lambda m: m.place)
     gone.update((id(m), None) for m in members)
     gone[id(first)] = Leaf(
-        path, joined, tuple(k for m in members for k in m.keys), first.place, ops=(*members[0].ops, "concat"), dim=dim,
+        path,
+        joined,
+        tuple(k for m in members for k in m.keys),
+        first.place,
+        ops=(*members[0].ops, "concat"),
+        dim=dim,
         perm=members[0].perm,
-    )  # fmt: skip
+        raw=members[0].raw,
+        flat=members[0].flat,
+        sizes=tuple(m.shape[dim] for m in members),
+    )
 
 
 def _block(path: tuple[str, ...]) -> tuple[str, ...]:
@@ -276,7 +297,8 @@ def _stacks(members: list[Leaf], hole: int) -> list[list[Leaf]]:
     """Members grouped by all but the index at `hole`, each group in index order from 0 without gaps."""
     groups: dict[tuple[str, ...], list[tuple[int, Leaf]]] = defaultdict(list)
     for leaf in members:
-        groups[(*leaf.path[:hole], *leaf.path[hole + 1 :])].append((int(leaf.path[hole]), leaf))
+        rest = leaf.path[:hole] + leaf.path[hole + 1 :]
+        groups[rest].append((int(leaf.path[hole]), leaf))
     out: list[list[Leaf]] = []
     for group in groups.values():
         group.sort(key=lambda pair: pair[0])

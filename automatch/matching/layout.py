@@ -119,11 +119,11 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
         merged = known[leaf.shape]
         if merged is not None:
             modules.add(leaf.path[:-1])
-            leaf.shape = merged
+            leaf.shape = leaf.flat = merged
             leaf.ops += ("reshape",)
     for leaf in leaves:
         if len(leaf.shape) == 2 and leaf.path[-1] == "bias" and leaf.path[:-1] in modules:
-            leaf.shape = (math.prod(leaf.shape),)
+            leaf.shape = leaf.flat = (math.prod(leaf.shape),)
             leaf.ops += ("reshape",)
 
 

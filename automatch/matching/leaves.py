@@ -20,6 +20,8 @@ class Leaf:
         keys: the state_dict keys behind it, in the order in which they are joined.
         place: its position in state_dict order.
         raw: shape as stored (of the first key).
+        flat: where heads were merged, the shape with them merged, in the stored layout.
+        sizes: where `ops` joins, the sizes of the members along `dim`.
         integer: counters and other integer scalars; they follow their module.
         ops: what was assumed to get from the tensors to `shape`, in order.
         dim: where `ops` joins, the dimension.
@@ -35,6 +37,8 @@ class Leaf:
     dim: int | None = None
     perm: tuple[int, ...] | None = None
     raw: Shape = ()
+    flat: Shape | None = None
+    sizes: tuple[int, ...] | None = None
 
 
 def squeeze(shape: Shape) -> Shape:
@@ -51,11 +55,15 @@ def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> 
     """One leaf per key, in state_dict order; the shapes in `squeezed` lose their dimensions of size 1."""
     return [
         Leaf(
-            split_key(t.key), squeeze(t.shape) if t.shape in squeezed else t.shape, (t.key,), i, is_counter(t.shape, t.dtype),
+            split_key(t.key),
+            squeeze(t.shape) if t.shape in squeezed else t.shape,
+            (t.key,),
+            i,
+            is_counter(t.shape, t.dtype),
             raw=t.shape,
         )
         for i, t in enumerate(spec.tensors)
-    ]  # fmt: skip
+    ]
 
 
 def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:

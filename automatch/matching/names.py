@@ -119,7 +119,9 @@ class Names:
     def _clash(self, a: Sequence[Word], b: Sequence[Word], rivals: Mapping[str, frozenset[str]]) -> int:
         lonely_a = [w for w in a if w.concepts and not any(self.alike(w, o) >= 0.9 for o in b)]
         lonely_b = [w for w in b if w.concepts and not any(self.alike(w, o) >= 0.9 for o in a)]
-        return sum(all(y in rivals.get(x, ()) for x in v.concepts for y in w.concepts) for v in lonely_a for w in lonely_b)
+        return sum(
+            all(y in rivals.get(x, ()) for x in v.concepts for y in w.concepts) for v in lonely_a for w in lonely_b
+        )
 
 
 @lru_cache(maxsize=1 << 16)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.confidence import judge
+from automatch.matching.evidence import Evidence
 from automatch.matching.leaves import Leaf, template
-from automatch.matching.units import Evidence
-from automatch.spec import StateDictSpec
+from automatch.ops import relative_shape
+from automatch.spec import Shape, StateDictSpec
 
 Found = tuple[Leaf, Leaf, Evidence]
 
@@ -61,9 +63,7 @@ def _free_by_shape(found: Sequence[Found], source: Sequence[Leaf]) -> dict[tuple
     return out
 
 
-def _match(
-    s: Leaf, t: Leaf, evidence: Evidence, votes: int, rivals: Mapping[tuple[int, ...], Sequence[Leaf]]
-) -> Match:
+def _match(s: Leaf, t: Leaf, evidence: Evidence, votes: int, rivals: Mapping[tuple[int, ...], Sequence[Leaf]]) -> Match:
     confidence, ambiguous, reason = judge(evidence)
     if votes > 1:
         reason = f"{reason} ({votes} times alike)"
@@ -78,6 +78,34 @@ def _match(
         )
         alternatives = tuple(leaf.keys[0] for leaf in near[:3])
     return Match(
-        t.keys, s.keys, "+".join(dict.fromkeys(ops)) or "rename", confidence, ambiguous, alternatives, reason,
-        s.dim if s.dim is not None else t.dim, s.perm or t.perm,
-    )  # fmt: skip
+        t.keys,
+        s.keys,
+        "+".join(dict.fromkeys(ops)) or "rename",
+        confidence,
+        ambiguous,
+        alternatives,
+        reason,
+        s.dim if s.dim is not None else t.dim,
+        s.perm or _inverse(t.perm),
+        _proportions(t.sizes),
+        _reshaped(s, t, ops),
+    )
+
+
+def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if perm is None else tuple(sorted(range(len(perm)), key=lambda i: perm[i]))
+
+
+def _proportions(sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The sizes of a chunk's pieces in lowest terms; None where all are alike."""
+    if sizes is None or len(set(sizes)) == 1:
+        return None
+    common = math.gcd(*sizes)
+    return tuple(size // common for size in sizes)
+
+
+def _reshaped(s: Leaf, t: Leaf, ops: Sequence[str]) -> Shape | None:
+    """What `reshape` does: merge the heads as stored, or take the model's shape."""
+    if "reshape" not in ops:
+        return None
+    return relative_shape(s.raw, s.flat if s.flat is not None else t.raw)

@@ -41,10 +41,10 @@ class Decisions:
 def resolve(
     pin: Sequence[tuple[str, str]], forbid: Sequence[tuple[str, str]], checkpoint: Sequence[str], model: Sequence[str]
 ) -> Decisions:
-    """Find the keys that pins and forbidden pairs speak of.
+    r"""Find the keys that pins and forbidden pairs speak of.
 
     Each side of a pair is a key, the path of a module, or a regex for one of them; captured
-    groups must be equal on both sides, or the model side refers to them as in `re.sub` (`\\1`).
+    groups must be equal on both sides, or the model side refers to them as in `re.sub` (`\1`).
 
     Raises:
         InputError: a pair speaks of nothing that exists.
@@ -57,9 +57,7 @@ def resolve(
     return Decisions(pinned, frozenset(forbidden))
 
 
-def _pairs(
-    left: str, right: str, checkpoint: Sequence[str], model: Sequence[str], word: str
-) -> list[tuple[str, str]]:
+def _pairs(left: str, right: str, checkpoint: Sequence[str], model: Sequence[str], word: str) -> list[tuple[str, str]]:
     mine = _hits(left, checkpoint, word)
     if not mine:
         raise InputError(f"{word} {left}={right}: no checkpoint key matches {left!r}; take a key from the match table.")
@@ -71,14 +69,15 @@ def _pairs(
         theirs = _hits(right, model, word)
         by_groups: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
         for key, m, rest in theirs:
-            by_groups[(*(m.groups() if m is not None else ()), rest)].append(key)
-        out = [
-            (key, other) for key, m, rest in mine
-            for other in by_groups.get((*(m.groups() if m is not None else ()), rest), ())
-        ]  # fmt: skip
+            by_groups[_groups(m, rest)].append(key)
+        out = [(key, other) for key, m, rest in mine for other in by_groups.get(_groups(m, rest), ())]
     if not out:
         raise InputError(f"{word} {left}={right}: no model key matches {right!r}; take a key from the match table.")
     return out
+
+
+def _groups(m: re.Match[str] | None, rest: str) -> tuple[str | None, ...]:
+    return (*(m.groups() if m is not None else ()), rest)
 
 
 def _hits(text: str, keys: Sequence[str], word: str) -> list[tuple[str, re.Match[str] | None, str]]:
@@ -88,6 +87,8 @@ def _hits(text: str, keys: Sequence[str], word: str) -> list[tuple[str, re.Match
     try:
         whole, module = re.compile(text), re.compile(f"(?:{text})(?=\\.)")
     except re.error as error:
-        raise InputError(f"{word}: {text!r} is no regular expression ({error}); write it as Python's re takes it.") from None
+        raise InputError(
+            f"{word}: {text!r} is no regular expression ({error}); write it as Python's re takes it."
+        ) from None
     found: list[tuple[str, re.Match[str] | None, str]] = [(k, m, "") for k in keys if (m := whole.fullmatch(k))]
     return found or [(k, m, k[m.end() :]) for k in keys if (m := module.match(k))]

@@ -1,0 +1,48 @@
+"""What speaks for and against a pair of tensors: plain data, judged in `confidence`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why two leaves were put together.
+
+    Attributes:
+        fit: share of the two modules' tensors that fit each other.
+        name: similarity of names in [-1, 1].
+        order: 1 where both stand in the same place of the sequence of shapes.
+        margin: by how much this choice beats the best other one; large where there is no other.
+        name_margin: the same by names alone.
+        order_margin: the same by order alone.
+        rivals: how many other tensors of the scope would have fitted.
+        sequence: share of the scope's modules whose sequence of shapes agrees.
+        intact: nothing is left over in the scope on either side.
+        learnt: sister blocks decided the same way.
+        exact: shapes are equal as stored.
+        trust_names: how well names explain the undisputed modules of the scope.
+        trust_order: how well order does.
+        contradiction: the names speak of things that exclude each other.
+        astray: the two lie in containers that do not belong together.
+        level: how the pair was found ("unit", "name", "tied", "pin").
+        free: how many unmatched tensors of the scope would fit one of the two.
+    """
+
+    fit: float = 1.0
+    name: float = 0.0
+    order: float = 0.0
+    margin: float = 9.0
+    name_margin: float = 9.0
+    order_margin: float = 9.0
+    rivals: int = 0
+    sequence: float = 0.0
+    intact: bool = True
+    learnt: float = 0.0
+    exact: bool = True
+    trust_names: float = 1.0
+    trust_order: float = 1.0
+    contradiction: bool = False
+    astray: bool = False
+    level: str = "unit"
+    free: int = 0

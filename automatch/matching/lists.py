@@ -1,0 +1,62 @@
+"""Lists of blocks, item by item, forwards or backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from automatch.describing.tree import Node
+
+SIMILAR = 0.5
+"""Items that share less than this are not put together."""
+
+
+def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> list[tuple[Node, Node]]:
+    """Items of two lists in corresponding order; [] where they do not look like the same list."""
+    left = sorted(a.children, key=lambda n: int(n.label))
+    right = sorted(b.children, key=lambda n: int(n.label))
+    if not all(n.children for n in left + right):
+        return []
+    total, pairs = _align(similar, left, right)
+    backwards = _align(similar, left, right[::-1])
+    if len(left) > 1 and backwards[0] > total + 0.05 * max(1, len(pairs)):
+        total, pairs = backwards
+    if not pairs or total < 0.8 * len(pairs) or len(pairs) < 0.5 * min(len(left), len(right)):
+        return []
+    return pairs
+
+
+def _align(
+    similar: Callable[[Node, Node], float], left: Sequence[Node], right: Sequence[Node]
+) -> tuple[float, list[tuple[Node, Node]]]:
+    """Best order-keeping alignment of two lists of blocks (Needleman and Wunsch 1970)."""
+    n, m = len(left), len(right)
+    values = [[0.0] * (m + 1) for _ in range(n + 1)]
+    cache: dict[tuple[int, int], float] = {}
+
+    def gain(i: int, j: int) -> float:
+        key = (left[i].struct, right[j].struct)
+        found = cache.get(key)
+        if found is None:
+            found = similar(left[i], right[j])
+            cache[key] = found = found if found >= SIMILAR else -1.0
+        return found + (0.01 if left[i].label == right[j].label else 0.0)
+
+    if n == m and all(gain(i, i) > 0.9 for i in range(n)):
+        return sum(min(1.0, gain(i, i)) for i in range(n)), list(zip(left, right, strict=True))
+    for i in range(n - 1, -1, -1):
+        for j in range(m - 1, -1, -1):
+            values[i][j] = max(values[i + 1][j], values[i][j + 1], values[i + 1][j + 1] + gain(i, j))
+    pairs: list[tuple[Node, Node]] = []
+    total = 0.0
+    i = j = 0
+    while i < n and j < m:
+        step = gain(i, j)
+        if step > 0 and abs(values[i][j] - values[i + 1][j + 1] - step) < 1e-9:
+            pairs.append((left[i], right[j]))
+            total += min(1.0, step)
+            i, j = i + 1, j + 1
+        elif values[i + 1][j] >= values[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    return total, pairs

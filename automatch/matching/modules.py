@@ -1,0 +1,126 @@
+"""The last step inside a pair of blocks: single modules (weight, bias, statistics) against modules.
+
+Evidence for a pair of modules, all in one score: the shapes of their tensors fit; their names
+are alike; they stand in the same place of the order; sister blocks decided the same way.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from automatch.matching.evidence import Evidence
+from automatch.matching.lap import NEVER, assign
+from automatch.matching.leaves import Leaf
+from automatch.matching.scores import Table, tabulate
+from automatch.matching.units import Context, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two leaves put together."""
+
+    source: Leaf
+    target: Leaf
+    evidence: Evidence
+
+
+def assign_units(source: list[Unit], target: list[Unit], ctx: Context) -> list[Pair]:
+    """Put modules together, one to one, so that the evidence is best; say how sure each is."""
+    if not source or not target:
+        return []
+    table = tabulate(source, target, ctx)
+    if not table.fits:
+        return []
+    chosen: dict[int, int] = {}
+    for rows, columns in _components(table.fits):
+        matrix = [[table.score(i, j) if (i, j) in table.fits else NEVER for j in columns] for i in rows]
+        for r, c in enumerate(assign(matrix)):
+            if c >= 0:
+                chosen[rows[r]] = columns[c]
+    return _explain(table, chosen, len(source) == len(target) == len(chosen))
+
+
+def _components(fits: Mapping[tuple[int, int], object]) -> list[tuple[list[int], list[int]]]:
+    """Connected components of the bipartite graph: problems that do not know each other."""
+    rows: dict[int, list[int]] = defaultdict(list)
+    columns: dict[int, list[int]] = defaultdict(list)
+    for i, j in fits:
+        rows[i].append(j)
+        columns[j].append(i)
+    seen: set[int] = set()
+    out: list[tuple[list[int], list[int]]] = []
+    for start in sorted(rows):
+        if start in seen:
+            continue
+        left, right, stack = {start}, set(), [start]
+        while stack:
+            for j in rows[stack.pop()]:
+                if j not in right:
+                    right.add(j)
+                    new = [i for i in columns[j] if i not in left]
+                    left.update(new)
+                    stack += new
+        seen |= left
+        out.append((sorted(left), sorted(right)))
+    return out
+
+
+def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair]:
+    """Turn chosen module pairs into leaf pairs, each with what speaks for and against it."""
+    owner = {j: i for i, j in chosen.items()}
+    by_row: dict[int, list[int]] = defaultdict(list)
+    by_column: dict[int, list[int]] = defaultdict(list)
+    for i, j in table.fits:
+        by_row[i].append(j)
+        by_column[j].append(i)
+    out: list[Pair] = []
+    for i, j in chosen.items():
+        margins = [9.0, 9.0, 9.0]
+        rivals = free = 0
+
+        def note(plus: list[tuple[int, int]], minus: list[tuple[int, int]], margins: list[float] = margins) -> None:
+            total = sum(table.score(*p) for p in plus) - sum(table.score(*p) for p in minus)
+            name = sum(table.name[p] for p in plus) - sum(table.name[p] for p in minus)
+            order = sum(table.order[p] for p in plus) - sum(table.order[p] for p in minus)
+            if total < margins[0]:
+                margins[0] = total
+            margins[1], margins[2] = min(margins[1], name), min(margins[2], order)
+
+        for d in by_row[i]:
+            if d == j:
+                continue
+            rivals += 1
+            c = owner.get(d)
+            if c is None:
+                free += 1
+                note([(i, j)], [(i, d)])
+            elif (c, j) in table.fits:
+                note([(i, j), (c, d)], [(i, d), (c, j)])
+        for c in by_column[j]:
+            if c != i and c not in chosen:
+                rivals += 1
+                free += 1
+                note([(i, j)], [(c, j)])
+        pairs, fit = table.fits[i, j]
+        evidence = Evidence(
+            fit=fit,
+            name=table.name[i, j],
+            order=table.order[i, j],
+            margin=margins[0],
+            name_margin=margins[1],
+            order_margin=margins[2],
+            rivals=rivals,
+            sequence=table.sequence,
+            intact=intact,
+            learnt=table.learnt[i, j],
+            exact=table.exact[i, j] == 1.0,
+            trust_names=table.trust_names,
+            trust_order=table.trust_order,
+            contradiction=table.against(i, j),
+            astray=(i, j) in table.astray,
+            free=free,
+        )
+        out += [Pair(m, t, evidence) for m, t in pairs]
+    return out

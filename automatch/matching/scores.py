@@ -1,0 +1,101 @@
+"""The score of every pair of modules of one scope that may go together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from automatch.matching.leaves import Leaf
+from automatch.matching.names import Names, contrast
+from automatch.matching.order import common_subsequence, places
+from automatch.matching.trust import trusts
+from automatch.matching.units import Context, Unit, pair_leaves
+from automatch.spec import Shape
+
+_WEIGHTS = {"*": "weight", "weight_orig": "weight"}
+
+NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 0.25, 1.5, 0.6, 0.5, -1.0
+"""What each signal weighs in the score of a pair."""
+
+
+@dataclass(slots=True)
+class Table:
+    """Scores of the pairs of one scope that may go together."""
+
+    source: list[Unit]
+    target: list[Unit]
+    fits: dict[tuple[int, int], tuple[list[tuple[Leaf, Leaf]], float]]
+    name: dict[tuple[int, int], float]
+    order: dict[tuple[int, int], float]
+    learnt: dict[tuple[int, int], float]
+    exact: dict[tuple[int, int], float]
+    trust_names: float
+    trust_order: float
+    sequence: float
+    names: Names
+    astray: frozenset[tuple[int, int]]
+
+    def against(self, i: int, j: int) -> bool:
+        """Do the two names exclude each other?"""
+        return self.names.contradiction(self.source[i].words, self.target[j].words) > 0
+
+    def score(self, i: int, j: int) -> float:
+        """All evidence for a pair in one number."""
+        fit = self.fits[i, j][1]
+        return (
+            FIT * fit
+            + self.trust_names * NAMES * self.name[i, j]
+            + ORDER * self.trust_order * self.order[i, j]
+            + LEARNT * self.learnt[i, j]
+            + EXACT * self.exact[i, j]
+            + (ASTRAY if (i, j) in self.astray else 0.0)
+        )
+
+
+def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
+    """Work out the evidence for all pairs of modules that have a fitting tensor in common."""
+    by_shape: dict[tuple[str, Shape, bool], list[int]] = defaultdict(list)
+    for j, unit in enumerate(target):
+        for role, leaf in unit.leaves.items():
+            by_shape[(_WEIGHTS.get(role, role), leaf.shape, leaf.integer)].append(j)
+    fits: dict[tuple[int, int], tuple[list[tuple[Leaf, Leaf]], float]] = {}
+    for i, unit in enumerate(source):
+        near = sorted(
+            {
+                j
+                for role, leaf in unit.leaves.items()
+                for j in by_shape.get((_WEIGHTS.get(role, role), leaf.shape, leaf.integer), ())
+            }
+        )
+        for j in near:
+            pairs, fit = pair_leaves(unit, target[j], ctx)
+            if fit > 0:
+                fits[i, j] = (pairs, fit)
+    weights = contrast([u.words for u in source], [u.words for u in target])
+    name = {(i, j): _named_alike(source[i], target[j], ctx.names, weights) for i, j in fits}
+    aligned = common_subsequence([u.main() for u in source], [u.main() for u in target])
+    sequence = len(aligned) / max(1, min(len(source), len(target)))
+    order = places(source, target, fits, aligned)
+    learnt = {(i, j): ctx.learnt(source[i].path, target[j].path) for i, j in fits}
+    exact = {k: sum(_exact(m, t) for m, t in pairs) / len(pairs) for k, (pairs, _) in fits.items()}
+    astray = frozenset(
+        key for key, (pairs, _) in fits.items() if ctx.astray is not None and any(ctx.astray(m, t) for m, t in pairs)
+    )
+    trust_names, trust_order = trusts(source, target, fits, name, ctx)
+    return Table(
+        source, target, fits, name, order, learnt, exact, trust_names, trust_order, sequence, ctx.names, astray
+    )
+
+
+def _named_alike(a: Unit, b: Unit, names: Names, weights: Mapping[str, float]) -> float:
+    """Similarity of two names; numbers count by their rank among modules called the same."""
+    value = names.compare(a.words, b.words, weights)
+    if names.silent or a.peers < 2 or a.peers != b.peers:
+        return value
+    return value + (ORDINAL if a.rank == b.rank else -ORDINAL)
+
+
+def _exact(a: Leaf, b: Leaf) -> bool:
+    """Do the shapes agree as they are stored, no dimension of size 1 added or dropped?"""
+    return bool(a.ops or b.ops) or a.raw == b.raw
