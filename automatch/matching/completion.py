@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from automatch.matching.assignment import Mismatch
@@ -54,6 +54,33 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             continue
         if leaf.raw[0] in vocabulary and len(counts[leaf.raw]) == 1 and id(counts[leaf.raw][0]) in partner:
             out.append((counts[leaf.raw][0], leaf, Evidence(level="tied")))
+    return out
+
+
+def share(found: Sequence[Found], target: Sequence[Leaf], tied: Mapping[str, str]) -> list[Found]:
+    """Model keys that share their tensor with a served key, as the live model says.
+
+    Args:
+        found: the pairs so far.
+        target: the model's leaves.
+        tied: model key -> the first model key of the same tensor.
+
+    Returns:
+        Further pairs, for the keys of shared tensors that nothing serves yet.
+    """
+    if not tied:
+        return []
+    serving: dict[str, Leaf] = {}
+    for s, t, _ in found:
+        if not t.ops:
+            serving.setdefault(tied.get(t.keys[0], t.keys[0]), s)
+    served = {id(t) for _, t, _ in found}
+    roots = set(tied.values())
+    out: list[Found] = []
+    for leaf in target:
+        root = tied.get(leaf.keys[0], leaf.keys[0])
+        if id(leaf) not in served and root in roots and root in serving:
+            out.append((serving[root], leaf, Evidence(level="shared")))
     return out
 
 
@@ -122,6 +149,7 @@ def mismatches(
     if not left or not right or len(left) * len(right) > 4_000:
         return _same_names(left, right)
     out = _same_names(left, right)
+    out += _same_names(left, right, _prefixes(found), {id(x) for pair in out for x in pair})
     taken = {id(s) for s, _ in out} | {id(t) for _, t in out}
     by_role: dict[tuple[str, int], list[Leaf]] = defaultdict(list)
     for leaf in left:
@@ -152,9 +180,32 @@ def role_path(leaf: Leaf) -> tuple[str, ...]:
     return leaf.path[: role_of(leaf.path)[0]]
 
 
-def _same_names(left: Sequence[Leaf], right: Sequence[Leaf]) -> list[tuple[Leaf, Leaf]]:
-    by_path = {leaf.path: leaf for leaf in left}
-    return [(by_path[t.path], t) for t in right if t.path in by_path]
+Prefixes = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def _same_names(
+    left: Sequence[Leaf], right: Sequence[Leaf], prefixes: Prefixes = ((), ()), taken: Collection[int] = ()
+) -> list[tuple[Leaf, Leaf]]:
+    """Leaves of one name, a prefix of the checkpoint exchanged for one of the model."""
+    mine, theirs = prefixes
+    by_path = {
+        theirs + leaf.path[len(mine) :]: leaf
+        for leaf in left
+        if leaf.path[: len(mine)] == mine and id(leaf) not in taken
+    }
+    return [(by_path[t.path], t) for t in right if t.path in by_path and id(t) not in taken]
+
+
+def _prefixes(found: Sequence[Found]) -> Prefixes:
+    """The prefixes that most pairs exchange (`module.` against nothing)."""
+    count: Counter[Prefixes] = Counter()
+    for s, t, _ in found:
+        same = 0
+        while same < min(len(s.path), len(t.path)) and s.path[-1 - same] == t.path[-1 - same]:
+            same += 1
+        count[s.path[: len(s.path) - same], t.path[: len(t.path) - same]] += 1
+    best = count.most_common(1)
+    return best[0][0] if best and best[0][1] * 2 > len(found) else ((), ())
 
 
 def to_mismatch(pair: tuple[Leaf, Leaf]) -> Mismatch:

@@ -24,6 +24,10 @@ def judge(e: Evidence) -> Judgement:
     """Judge one pair by its evidence."""
     if e.level == "pin":
         return Judgement(1.0, False, "pinned by you")
+    if e.level == "shared":
+        return Judgement(1.0, False, "the model holds one tensor under both keys")
+    if e.level == "name":
+        return Judgement(1.0, False, "equal names and shapes")
     if e.level == "tied":
         return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
     if e.level == "doubtful":

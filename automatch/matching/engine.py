@@ -12,7 +12,7 @@ from automatch.errors import InputError
 from automatch.matching.assignment import Assignment
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import drop_copies, drop_slots
-from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, tie
+from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, share, tie
 from automatch.matching.evidence import Evidence
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.layout import merge_heads, unify_layout
@@ -84,6 +84,7 @@ def match(
         found = []
     elif kin < DOUBTFUL or copies.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
+    found += share(found, target, {t.key: t.tied for t in model.tensors if t.tied})
     found += tie(found, source, target, names)
     pairs = mismatches(found, source, target, names)
     return assignment(
