@@ -167,8 +167,9 @@ def _planes(rows: list[Row], s: int, t: int) -> Iterator[Law]:
     run, rise = int(one[0][s]) - int(first[0][s]), int(one[1]) - int(first[1])
     run2, rise2 = int(two[0][t]) - int(first[0][t]), int(two[1]) - int(first[1])
     if rise % run == 0 and rise2 % run2 == 0 and rise and rise2:
-        a, b = rise // run, rise2 // run2
-        yield Law("linear", (s, t), (a, b), int(first[1]) - a * int(first[0][s]) - b * int(first[0][t]))
+        terms = sorted(((s, rise // run), (t, rise2 // run2)))
+        shift = int(first[1]) - sum(factor * int(first[0][slot]) for slot, factor in terms)
+        yield Law("linear", tuple(slot for slot, _ in terms), tuple(factor for _, factor in terms), shift)
 
 
 def _near_zero(divisor: int) -> list[int]:

@@ -197,7 +197,8 @@ class Group:
             if values == ["#"]:
                 return [Hole("", r"\d+", "", 0.2)]
             return [Hole("", only(values), "", 0.3 + 0.25 * len(values))]
-        return options(contents, at == 0, at == len(self.skeleton.elements) - 1)
+        last = at == len(self.skeleton.elements) - 1
+        return options(contents, at == 0, last, last and (at == 0 or (at == 1 and not self._options(0, pinned))))
 
     def _contents(self, at: int, pinned: frozenset[tuple[int, int]]) -> list[Tokens]:
         """Texts of an element in all cells, `#` for numbers that are not pinned."""

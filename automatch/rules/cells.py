@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from automatch.rules.arithmetic import Law, Row, fit
 from automatch.rules.demands import Channel, Demand
-from automatch.rules.tokens import Tokens, numbers, template, tokens
+from automatch.rules.tokens import Tokens, is_word, numbers, template, tokens
 
 _ROWS = 48
 _CLASSES = 24
@@ -179,11 +179,18 @@ def _heads(text: str) -> list[str]:
 def _near(heads: list[str], before: str) -> int | None:
     """The last slot of the source that has the same word before it as a slot of the goal."""
     word = _last_word(before)
-    return next((slot for slot in range(len(heads) - 2, -1, -1) if word and _last_word(heads[slot + 1]) == word), None)
+    slots = range(len(heads) - 2, -1, -1)
+    return next((slot for slot in slots if word is not None and _last_word(heads[slot + 1]) == word), None)
 
 
-def _last_word(text: str) -> str:
-    return next((token for token in reversed(tokens(text)[-3:]) if token.isalpha()), "")
+def _last_word(text: str) -> tuple[str, int] | None:
+    """The last word of a text, and how many numbers stand after it."""
+    after = 0
+    for token in reversed(tokens(text)[-6:]):
+        if is_word(token):
+            return token, after
+        after += token == "#"
+    return None
 
 
 def _some(examples: Sequence[Example]) -> Sequence[Example]:

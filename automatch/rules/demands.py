@@ -57,6 +57,7 @@ class Demands:
         free: keys that belong nowhere: they may become anything that is nobody's key.
         taboo: model keys, onto which no free key may be moved.
         excused: (checkpoint key, model key) of the same tensor in two shapes; such a move is right.
+        aside: keys that belong nowhere, but have the name of a model key that another one serves.
         tied: (served, other): other model keys that want the tensor that serves the first.
     """
 
@@ -64,6 +65,7 @@ class Demands:
     free: tuple[str, ...]
     taboo: frozenset[str]
     excused: frozenset[tuple[str, str]]
+    aside: tuple[str, ...]
     tied: tuple[tuple[str, str], ...]
 
 
@@ -94,12 +96,15 @@ def demands_of(
             wanted += _by_operation(match)
     used = {key for match in matches for key in match.checkpoint_keys}
     unused = [key for key in checkpoint_keys if key not in used]
-    wanted += [Demand((key,), key, (_aside(key, checkpoint_keys, served),)) for key in unused if key in served]
+    aside = tuple(key for key in unused if key in served)
+    names = frozenset(checkpoint_keys) | served if aside else frozenset()
+    wanted += [Demand((key,), key, (_aside(key, names),)) for key in aside]
     return Demands(
         wanted=tuple(wanted),
         free=tuple(key for key in unused if key not in served),
         taboo=frozenset(model_keys) | served,
         excused=frozenset((pair.checkpoint_key, pair.key) for pair in mismatched),
+        aside=aside,
         tied=tuple(tied),
     )
 
@@ -109,9 +114,9 @@ def plain(text: str) -> bool:
     return bool(text) and _RESERVED.search(text) is None
 
 
-def _aside(key: str, checkpoint_keys: Sequence[str], served: set[str]) -> str:
+def _aside(key: str, names: frozenset[str]) -> str:
     moved = f"unexpected.{key}"
-    while moved in served or moved in checkpoint_keys:
+    while moved in names:
         moved = f"unexpected.{moved}"
     return moved
 

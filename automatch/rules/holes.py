@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from automatch.rules.tokens import Tokens, is_number, is_word
 
 _MEMBERS = 16
+_TOKEN, _LEAF, _MEMBER, _NAME, _REST, _SOMEWHERE = 0.08, 0.2, 0.35, 0.75, 1.0, 2.2
+"""What it costs to read a literal token, one of several leaves, one of several other words, a name, the rest
+of a key, and something somewhere in it."""
+_PREFIXED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +42,21 @@ def literal(text: str) -> str:
     return re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text).replace("\n", r"\n").replace("\0", r"\0")
 
 
-def options(contents: Sequence[Tokens], first: bool, last: bool) -> list[Hole]:
+def options(contents: Sequence[Tokens], first: bool, last: bool, prefix: bool = False) -> list[Hole]:
     """Ways to describe these texts, from the most exact to the most general.
 
     Args:
         contents: tokens of every text, `#` for numbers; no two alike.
         first: the run begins the key, so nothing needs to hold it on the left.
         last: the run ends the key.
+        prefix: all that the rule does is to change what stands before the run; then the run reads
+            best as "the rest", whatever it is.
     """
     before, after = _common(contents)
     cut = [content[len(before) : len(content) - len(after)] for content in contents]
     outside = ("".join(before), "".join(after))
     if all(not content for content in cut):
-        return [Hole(outside[0], "", outside[1], 0.08 * (len(before) + len(after)))]
+        return [Hole(outside[0], "", outside[1], _TOKEN * (len(before) + len(after)))]
     if len(cut) == 1 and cut[0] == ("#",):
         return [Hole(*_around(outside, r"\d+"), 0.3)]
     found: list[Hole] = []
@@ -58,7 +64,7 @@ def options(contents: Sequence[Tokens], first: bool, last: bool) -> list[Hole]:
         made = make(cut, first and not before, last and not after)
         if made is not None:
             inside, cost = made
-            cost += 0.08 * (len(before) + len(after))
+            cost += _TOKEN * (len(before) + len(after)) - (_PREFIXED if prefix and inside == ".+" else 0.0)
             same = next((i for i, other in enumerate(found) if other.inside == inside), None)
             if same is None:
                 found.append(Hole(*_around(outside, inside), cost))
@@ -109,7 +115,7 @@ def _text(content: Tokens) -> str:
 
 
 def _cost(content: Tokens) -> float:
-    return 0.08 * len(content)
+    return _TOKEN * len(content)
 
 
 def _choice(texts: Sequence[str]) -> str:
@@ -120,7 +126,7 @@ def _exact(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float]
     """All texts, with what they share at both ends taken out of the alternation."""
     if len(contents) > 4 * _MEMBERS:
         return None
-    return factored(contents), 0.35 * (len(contents) - 1) + sum(map(_cost, contents))
+    return factored(contents), _MEMBER * (len(contents) - 1) + sum(map(_cost, contents))
 
 
 def factored(contents: list[Tokens]) -> str:
@@ -150,12 +156,14 @@ def _product(contents: list[Tokens], first: bool, last: bool) -> tuple[str, floa
     if len({len(content) for content in contents}) > 1:
         return None
     out, cost = [], 0.0
-    for column in zip(*contents, strict=True):
+    final = max((place for place, token in enumerate(contents[0]) if token == "."), default=-1)
+    for place, column in enumerate(zip(*contents, strict=True)):
         members = list(dict.fromkeys(column))
         if len(members) > _MEMBERS or (len(members) > 1 and not _alike(members)):
             return None
         out.append(_choice([_one(member) for member in members]))
-        cost += 0.08 if len(members) == 1 else 0.2 * len(members)
+        leaf = last and place > final
+        cost += _TOKEN if len(members) == 1 else (_LEAF if leaf else _MEMBER) * len(members)
     return "".join(out), cost
 
 
@@ -179,11 +187,11 @@ def _segments(contents: list[Tokens], first: bool, last: bool) -> tuple[str, flo
             return None
         elif all(len(member) == 1 and is_number(member[0]) for member in members):
             out.append(only([member[0] for member in members]))
-            cost += 0.2 * len(members)
+            cost += _LEAF * len(members)
         else:
             out.append("[^.]+")
-            cost += 0.7
-    return r"\.".join(out), cost + 0.08 * (len(out) - 1)
+            cost += _NAME
+    return r"\.".join(out), cost + _TOKEN * (len(out) - 1)
 
 
 def _split(content: Tokens) -> list[Tokens]:
@@ -207,7 +215,7 @@ def _edges(contents: list[Tokens], first: bool, last: bool, width: int = 1) -> t
     tails = list(dict.fromkeys(content[len(content) - right :] for content in contents))
     if len(heads) > _MEMBERS or len(tails) > _MEMBERS:
         return None
-    cost = (1.2 if wild == ".+" else 0.7) + sum(0.2 * len(ends) for ends in (heads, tails) if ends[0])
+    cost = _anything_cost(wild, last) + sum(_MEMBER * len(ends) for ends in (heads, tails) if ends[0])
     return factored(heads) + wild + factored(tails), cost
 
 
@@ -217,20 +225,20 @@ def _edges2(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float
 
 def _head(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
     """A few beginnings up to the first separator, then anything."""
-    return _some_segments(contents, head=True, tail=False) if first else None
+    return _some_segments(contents, last, head=True, tail=False) if first else None
 
 
 def _tail(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
     """Anything, then a few endings from the last separator."""
-    return _some_segments(contents, head=False, tail=True) if last else None
+    return _some_segments(contents, False, head=False, tail=True) if last else None
 
 
 def _ends(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
     """A few beginnings, anything, a few endings."""
-    return _some_segments(contents, head=True, tail=True) if first and last else None
+    return _some_segments(contents, False, head=True, tail=True) if first and last else None
 
 
-def _some_segments(contents: list[Tokens], head: bool, tail: bool) -> tuple[str, float] | None:
+def _some_segments(contents: list[Tokens], last: bool, head: bool, tail: bool) -> tuple[str, float] | None:
     rows = [_split(content) for content in contents]
     if min(map(len, rows)) <= head + tail:
         return None
@@ -239,13 +247,19 @@ def _some_segments(contents: list[Tokens], head: bool, tail: bool) -> tuple[str,
     if max(len(heads), len(tails)) > _MEMBERS or () in heads + tails:
         return None
     inside = (factored(heads) + r"\." if head else "") + ".+" + (r"\." + factored(tails) if tail else "")
-    return inside, 1.2 + sum(0.2 + 0.2 * len(ends) for ends in (heads, tails) if ends)
+    return inside, _anything_cost(".+", last) + sum(_MEMBER * len(ends) for ends in (heads, tails) if ends)
 
 
 def _anything(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
     if all(len(content) == 1 and is_number(content[0]) for content in contents):
         return None
-    return (".+", 1.2) if any("." in content for content in contents) else ("[^.]+", 0.7)
+    wild = ".+" if any("." in content for content in contents) else "[^.]+"
+    return wild, _anything_cost(wild, last)
+
+
+def _anything_cost(wild: str, last: bool) -> float:
+    """At the end of a key `.+` reads as "the rest"; before it, as "somewhere"."""
+    return _NAME if wild != ".+" else _REST if last else _SOMEWHERE
 
 
 def only(values: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from automatch.rules.candidates import Group
 from automatch.rules.cells import Cell, cells_of
 from automatch.rules.cover import cover
 from automatch.rules.demands import Demand, Demands, demands_of, plain
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule import Rule, RuleSet
 from automatch.rules.scoring import Probe
 from automatch.rules.tokens import BY, template
 from automatch.rules.verify import check, patched
@@ -35,6 +35,7 @@ _Item = TypeVar("_Item")
 _PER_CELL = 6
 _ROUNDS = 4
 _COUNTEREXAMPLES = 64
+_ASIDE = "out of the way: belongs nowhere, but has the name of a key that another one serves"
 
 
 def induce(
@@ -71,7 +72,23 @@ def induce(
     else:
         rules = patched(rules, demands, checkpoint_keys)
         _, hits = check(rules, demands, checkpoint_keys)
-    return RuleSet(tuple(replace(rule, hits=n) for rule, n in zip(rules, hits, strict=True)), demands.tied)
+    counted = tuple(replace(rule, hits=n) for rule, n in zip(rules, hits, strict=True))
+    return RuleSet(_noted(counted, demands), demands.tied)
+
+
+def _noted(rules: tuple[Rule, ...], demands: Demands) -> tuple[Rule, ...]:
+    """The rules with what a reader cannot see in them: ties, and keys that are only put aside."""
+    notes: dict[int, list[str]] = {i: [rule.note] if rule.note else [] for i, rule in enumerate(rules)}
+    ruleset, sources = RuleSet(rules), {demand.goals[0]: demand.keys[0] for demand in demands.wanted}
+    for served, other in demands.tied:
+        move = ruleset.move(sources[served])
+        if move is not None:
+            notes[move.rule - 1].append(f"{other} is tied to {served}")
+    for key in demands.aside:
+        move = ruleset.move(key)
+        if move is not None and _ASIDE not in notes[move.rule - 1]:
+            notes[move.rule - 1].append(_ASIDE)
+    return tuple(replace(rule, note="; ".join(notes[i])) for i, rule in enumerate(rules))
 
 
 def _readable(demand: Demand) -> bool:

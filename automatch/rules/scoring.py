@@ -19,6 +19,7 @@ from automatch.rules.rule import Rule
 from automatch.rules.tokens import BY, PART
 
 _CELL = 4.0
+_LEANING, _MOST_LEANING = 0.3, 2.0
 _PLAIN = re.compile(r"(?:[^\\()\[\]{}|.*+?^$]|\\[^A-Za-z0-9])*")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
@@ -47,12 +48,14 @@ class Scored:
         right: keys that it puts right.
         wrong: keys that it makes wrong.
         cells: the keys of every cell that it touches.
+        lean: what it costs the reader that other rules have to come before it.
     """
 
     candidate: Candidate
     right: int
     wrong: int
     cells: tuple[int, ...]
+    lean: float = 0.0
 
     @property
     def taken(self) -> int:
@@ -61,8 +64,8 @@ class Scored:
 
     @property
     def cost(self) -> float:
-        """How long the rule reads."""
-        return self.candidate.cost
+        """How long the rule reads, and how much it leans on rules before it."""
+        return self.lean + self.candidate.cost
 
 
 class Sample:
@@ -116,7 +119,8 @@ class Sample:
                 right |= 1 << i
             else:
                 wrong |= 1 << i
-        self._scored[candidate.rule] = Scored(candidate, right, wrong, tuple(touched))
+        lean = min(_MOST_LEANING, _LEANING * sum(1 for own in touched if own & wrong))
+        self._scored[candidate.rule] = Scored(candidate, right, wrong, tuple(touched), lean)
         return self._scored[candidate.rule]
 
     def literal(self, bad: int) -> Scored:

@@ -52,9 +52,13 @@ def test_other_patterns_are_not_called_linear(pattern):
 
 def test_adversarial_keys_are_answered_at_once():
     """A backtracking pattern would need minutes for these keys; the alarm ends it."""
-    source = [f"features.block{i}.layer{j}.norm.{k}.{w}" for i in range(3) for j in range(3) for k in (1, 2) for w in "wb"]
+    source = [
+        f"features.block{i}.layer{j}.norm.{k}.{w}" for i in range(3) for j in range(3) for k in (1, 2) for w in "wb"
+    ]
     source += [f"module.layers.{i}.self_attention.{p}.{w}" for i in range(3) for p in "qkv" for w in ("weight", "bias")]
-    target = [re.sub(r"norm\.(\d)", r"norm\1", k).replace("module.", "").replace("self_attention", "attn") for k in source]
+    target = [
+        re.sub(r"norm\.(\d)", r"norm\1", k).replace("module.", "").replace("self_attention", "attn") for k in source
+    ]
     rules = induce([Match((t,), (s,)) for s, t in zip(source, target, strict=True)], source, target)
     assert all(linear(rule.pattern) for rule in rules)
     pieces = ["norm.", "1", "features.", ".", "a", "layers.1.self_attention.", "norm.1.", "block1.layer1.norm.1"]

@@ -31,7 +31,9 @@ def keys_of(matches):
 
 def test_queries_keys_and_values_of_all_layers_are_joined_by_one_rule():
     matches = [
-        Match((f"h.{i}.attn.qkv.{leaf}",), tuple(f"layers.{i}.self_attn.{p}_proj.{leaf}" for p in "qkv"), "concat", dim=0)
+        Match(
+            (f"h.{i}.attn.qkv.{leaf}",), tuple(f"layers.{i}.self_attn.{p}_proj.{leaf}" for p in "qkv"), "concat", dim=0
+        )
         for i in range(5)
         for leaf in ("weight", "bias")
     ]
@@ -58,7 +60,11 @@ def test_members_whose_names_share_nothing_are_told_apart_by_their_whole_names()
     matches = [Match(("qkv",), ("alpha", "b.2", "c/d"), "concat", dim=0)]
     rules = proven(matches, ["alpha", "b.2", "c/d"], ["qkv"])
     assert rules.rules[0].pattern == r"(?P<part>alpha|b\.2|c/d)"
-    assert rules.apply({"c/d": np.array([3]), "alpha": np.array([1]), "b.2": np.array([2])})["qkv"].tolist() == [1, 2, 3]
+    assert rules.apply({"c/d": np.array([3]), "alpha": np.array([1]), "b.2": np.array([2])})["qkv"].tolist() == [
+        1,
+        2,
+        3,
+    ]
 
 
 def test_stacks_whose_halves_are_named_differently_get_a_rule_for_each_half():
@@ -139,7 +145,9 @@ def test_chains_run_in_order():
 
 
 def test_transposed_and_plain_keys_never_share_a_rule():
-    matches = [Match((f"h.{i}.{k}",), (f"{i}/{k}",), "transpose" if k == "w" else "rename") for i in range(3) for k in "wb"]
+    matches = [
+        Match((f"h.{i}.{k}",), (f"{i}/{k}",), "transpose" if k == "w" else "rename") for i in range(3) for k in "wb"
+    ]
     source, target = keys_of(matches)
     rules = proven(matches, source, target)
     assert {rule.op for rule in rules} == {"transpose", "rename"}

@@ -34,7 +34,20 @@ def test_replacements_fill_in_texts_and_arithmetic(text, value):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "{i", "{}", "{i+}", "{i**2}", "{i/2}", "{(i}", "{i.real}", "{__import__('os')}", "{i i}", "{1.5}", "{" + "(" * 200 + "i" + ")" * 200 + "}"],
+    [
+        "{",
+        "{i",
+        "{}",
+        "{i+}",
+        "{i**2}",
+        "{i/2}",
+        "{(i}",
+        "{i.real}",
+        "{__import__('os')}",
+        "{i i}",
+        "{1.5}",
+        "{" + "(" * 200 + "i" + ")" * 200 + "}",
+    ],
 )
 def test_what_is_no_replacement_is_refused(text):
     with pytest.raises(RuleError):
@@ -43,7 +56,13 @@ def test_what_is_no_replacement_is_refused(text):
 
 @pytest.mark.parametrize(
     ("text", "groups"),
-    [("{i+1}", {"i": "x"}), ("{i+1}", {"i": None}), ("{i}", {"i": None}), ("{i%j}", {"i": "1", "j": "0"}), ("{i+1}", {"i": "9" * 40})],
+    [
+        ("{i+1}", {"i": "x"}),
+        ("{i+1}", {"i": None}),
+        ("{i}", {"i": None}),
+        ("{i%j}", {"i": "1", "j": "0"}),
+        ("{i+1}", {"i": "9" * 40}),
+    ],
 )
 def test_what_cannot_be_filled_in_is_refused(text, groups):
     with pytest.raises(RuleError):

@@ -1,0 +1,239 @@
+"""Rules read as a person would have written them, for the stories of the field."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from automatch.matching.assignment import Match, Mismatch
+from automatch.rules.induce import induce
+from automatch.rules.replay import replay
+from automatch.rules.rule import RuleSet
+
+
+def learnt(pairs: dict[str, str], strays: tuple[str, ...] = (), more: tuple[str, ...] = (), mismatched=()) -> RuleSet:
+    """Rules for checkpoint key -> model key, proven."""
+    matches = [Match((target,), (key,)) for key, target in pairs.items()]
+    source, target = [*pairs, *strays], [*pairs.values(), *more]
+    rules = induce(matches, source, target, mismatched)
+    proof = replay(rules, matches, source, target, mismatched)
+    assert proof.ok, (proof, str(rules))
+    assert not proof.unused
+    assert proof.hits == tuple(rule.hits for rule in rules)
+    return rules
+
+
+def texts(rules: RuleSet) -> list[tuple[str, object]]:
+    return [(rule.pattern, rule.replacement) for rule in rules]
+
+
+def densenet(blocks=(6, 12, 24, 16)) -> list[str]:
+    keys = [
+        "features.conv0.weight",
+        *(f"features.norm0.{x}" for x in ("weight", "bias", "running_mean", "running_var")),
+    ]
+    for b, layers in enumerate(blocks, 1):
+        for i in range(1, layers + 1):
+            for k in (1, 2):
+                at = f"features.denseblock{b}.denselayer{i}"
+                keys += [f"{at}.norm{k}.{x}" for x in ("weight", "bias", "running_mean", "running_var")]
+                keys.append(f"{at}.conv{k}.weight")
+        keys += [f"features.transition{b}.norm.weight", f"features.transition{b}.conv.weight"]
+    return [*keys, "classifier.weight", "classifier.bias"]
+
+
+def test_densenet_needs_the_one_rule_that_a_person_wrote():
+    pairs = {re.sub(r"(norm|conv)(\d)\.(?=\w+$)", r"\1.\2.", k) if "denselayer" in k else k: k for k in densenet()}
+    rules = learnt(pairs)
+    assert texts(rules) == [
+        (r"(?P<a>features\.denseblock\d+\.denselayer\d+\.(?:norm|conv))\.(?P<b>\d+\.[^.]+)", "{a}{b}")
+    ]
+    assert rules.rename("features.denseblock9.denselayer99.norm.2.running_var").endswith("norm2.running_var")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "student.backbone."])
+def test_a_wrapper_is_stripped_and_put_on_by_one_rule(prefix):
+    keys = list(nn.Transformer(8, 2, 2, 2, 16).state_dict())
+    quoted = re.escape(prefix).replace("_", "_")
+    assert texts(learnt({prefix + key: key for key in keys})) == [(quoted + "(?P<rest>.+)", "{rest}")]
+    assert texts(learnt({key: prefix + key for key in keys})) == [("(?P<rest>.+)", prefix + "{rest}")]
+
+
+def test_a_wrapper_inside_is_stripped_too():
+    pairs = {
+        f"_fsdp.blocks.{i}._fsdp.{x}.weight": f"blocks.{i}.{x}.weight" for i in range(4) for x in ("attn.q", "mlp")
+    }
+    pairs["_fsdp.norm.weight"] = "norm.weight"
+    rules = learnt(pairs)
+    assert len(rules) == 2
+    assert rules.rename("_fsdp.blocks.77._fsdp.other.bias") == "blocks.77.other.bias"
+
+
+def test_words_change_inside_long_paths():
+    pairs = {}
+    for i in range(3):
+        for x in ("self_attention.q", "self_attention.o", "norm", "mlp.fc"):
+            for leaf in ("weight", "bias"):
+                pairs[f"encoder.layer.{i}.{x}.{leaf}"] = (
+                    f"encoder.layer.{i}.{x.replace('self_attention', 'attn')}.{leaf}"
+                )
+    assert len(learnt(pairs)) == 1
+
+
+def test_words_of_which_a_letter_comes_back_share_a_rule():
+    words = {"query": "to_q", "key": "to_k", "value": "to_v"}
+    pairs = {
+        f"b.{i}.attn.{old}.{w}": f"b.{i}.attn.{new}.{w}" for i in range(2) for old, new in words.items() for w in "wb"
+    }
+    rules = learnt(pairs)
+    assert len(rules) == 1
+    assert r"(?:uery|ey|alue)" in rules.rules[0].pattern
+
+
+def test_indices_are_calculated_and_not_listed():
+    flat = {f"blocks.{3 * s + b}.{x}": f"stages.{s}.{b}.{x}" for s in range(4) for b in range(3) for x in ("w", "b")}
+    assert [rule.replacement for rule in learnt(flat)] == ["stages.{i//3}.{i%3}.{a}"]
+    nested = {new: old for old, new in flat.items()}
+    assert [rule.replacement for rule in learnt(nested)] == ["blocks.{3*i+j}.{a}"]
+    reverse = {f"up.{i}.conv.weight": f"up_blocks.{3 - i}.conv.weight" for i in range(4)}
+    assert [rule.replacement for rule in learnt(reverse)] == ["up_blocks.{3-i}.conv.weight"]
+
+
+def test_a_rare_key_shares_the_arithmetic_of_its_path():
+    pairs = {f"blocks.{i}.w": f"stages.{(i - 1) // 3}.{(i - 1) % 3}.w" for i in range(1, 13) if i % 3 != 0}
+    pairs["blocks.4.skip"] = "stages.1.0.shortcut"
+    rules = learnt(pairs)
+    assert rules.rename("blocks.8.skip") == "stages.2.1.shortcut"
+
+
+def test_a_shift_that_does_not_hold_everywhere_is_said_in_pieces():
+    pairs = {f"features.{i}.{x}": f"features.{i if i < 2 else i + 1}.{x}" for i in range(9) for x in ("weight", "bias")}
+    rules = learnt(pairs)
+    assert len(rules) <= 2
+    assert any("{i+1}" in str(rule.replacement) for rule in rules)
+
+
+def test_zero_padded_numbers_keep_their_zeros():
+    pairs = {f"layer_{i:02d}.w": f"blocks.{i:02d}.w" for i in range(12)}
+    assert learnt(pairs).rename("layer_07.w") == "blocks.07.w"
+    padded = {f"layer_{i:02d}.w": f"blocks.{i + 1:02d}.w" for i in range(12)}
+    assert learnt(padded).rename("layer_08.w") == "blocks.09.w"
+
+
+def test_what_is_learnt_on_few_layers_holds_for_many():
+    def pairs(layers, experts):
+        out = {"tok_embeddings.weight": "model.embed_tokens.weight", "output.weight": "lm_head.weight"}
+        for i in range(layers):
+            for old, new in {"wq": "q_proj", "wk": "k_proj", "wo": "o_proj"}.items():
+                out[f"layers.{i}.attention.{old}.weight"] = f"model.layers.{i}.self_attn.{new}.weight"
+            out[f"layers.{i}.attention_norm.weight"] = f"model.layers.{i}.input_layernorm.weight"
+            for e in range(experts):
+                for old, new in {"w1": "gate_proj", "w2": "down_proj"}.items():
+                    out[f"layers.{i}.moe.{e}.{old}.weight"] = f"model.layers.{i}.mlp.experts.{e}.{new}.weight"
+        return out
+
+    rules, large = learnt(pairs(2, 2)), pairs(80, 64)
+    assert {key: rules.rename(key) for key in large} == large
+
+
+def test_keys_that_belong_nowhere_are_left_or_moved_harmlessly():
+    pairs = {f"encoder_q.{k}": k for k in ("conv1.weight", "layer1.0.w", "layer1.1.w")}
+    strays = tuple(key.replace("_q", "_k") for key in pairs)
+    rules = learnt(pairs, strays)
+    assert len(rules) == 1
+    assert [rules.rename(key) for key in strays] == list(strays)
+
+
+def test_a_stray_that_stands_in_the_way_is_moved_aside_and_the_rule_says_so():
+    rules = learnt({"module.a.w": "a.w", "module.b.w": "b.w"}, strays=("a.w",))
+    assert rules.rename("a.w") == "unexpected.a.w"
+    assert any("out of the way" in rule.note for rule in rules)
+
+
+def test_a_stray_never_becomes_a_missing_key_of_the_model():
+    rules = learnt({"module.a.w": "a.w", "module.b.w": "b.w"}, strays=("module.head.w",), more=("head.w",))
+    assert rules.rename("module.head.w") != "head.w"
+
+
+def test_a_pair_in_two_shapes_is_renamed_like_its_neighbours():
+    pair = Mismatch("head.w", "module.head.w", (1000,), (10,))
+    rules = learnt({"module.a.w": "a.w", "module.b.w": "b.w"}, ("module.head.w",), ("head.w",), [pair])
+    assert texts(rules) == [(r"module\.(?P<rest>.+)", "{rest}")]
+
+
+def test_two_strays_that_a_general_rule_would_throw_together_stay_apart():
+    rules = learnt({"module.a": "a", "module.b": "b"}, strays=("module.x", "x"))
+    assert len({rules.rename(key) for key in ("module.x", "x")}) == 2
+
+
+def test_nothing_to_rename_needs_no_rule():
+    assert learnt({"a.w": "a.w", "b.w": "b.w"}, strays=("c.w",)).rules == ()
+    assert induce([], ["a"], ["b"]) == RuleSet()
+
+
+def test_keys_swapped_without_a_system_become_literal_rules_that_say_so():
+    rules = learnt({"a": "x", "b": "y", "q": "a"})
+    assert {rule.note for rule in rules} == {"literal"}
+
+
+def test_a_tied_tensor_keeps_its_own_name_and_the_tie_is_kept():
+    matches = [Match(("head.w",), ("emb.w",)), Match(("emb.w",), ("emb.w",)), Match(("n.w",), ("norm.w",))]
+    rules = induce(matches, ["emb.w", "norm.w"], ["emb.w", "n.w", "head.w"])
+    assert rules.rename("emb.w") == "emb.w"
+    assert rules.tied == (("emb.w", "head.w"),)
+    weight = torch.ones(2)
+    assert rules.apply({"emb.w": weight, "norm.w": weight})["head.w"] is weight
+
+
+def test_a_tie_is_noted_on_the_rule_that_serves_it():
+    matches = [Match(("emb.w",), ("wte",)), Match(("head.w",), ("wte",))]
+    rules = induce(matches, ["wte"], ["emb.w", "head.w"])
+    assert rules.rules[0].note == "literal; head.w is tied to emb.w"
+
+
+def test_renamed_modules_load_into_the_real_model_and_compute_the_same():
+    class Old(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Linear(4, 8)
+            self.body = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)) for _ in range(3))
+
+        def forward(self, x):
+            x = self.stem(x)
+            for block in self.body:
+                x = x + block(x)
+            return x
+
+    class New(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Linear(4, 8)
+            self.layers = nn.ModuleList()
+            for _ in range(3):
+                layer = nn.Module()
+                layer.up, layer.down = nn.Linear(8, 8), nn.Linear(8, 8)
+                self.layers.append(layer)
+
+        def forward(self, x):
+            x = self.embed(x)
+            for layer in self.layers:
+                x = x + layer.down(torch.relu(layer.up(x)))
+            return x
+
+    old, new = Old(), New()
+    names = {"stem": "embed", "body": "layers"}
+    pairs = {}
+    for key in old.state_dict():
+        parts = key.split(".")
+        parts[0] = names[parts[0]]
+        if parts[0] == "layers":
+            parts[2] = {"0": "up", "2": "down"}[parts[2]]
+        pairs[key] = ".".join(parts)
+    rules = learnt(pairs)
+    assert len(rules) <= 3
+    new.load_state_dict(rules.apply(old.state_dict()), strict=True)
+    x = torch.randn(2, 4)
+    assert torch.equal(old(x), new(x))
