@@ -121,7 +121,7 @@ def drop_half_matched(found: list[Found], source: Sequence[Leaf], target: Sequen
 def _unserved(leaves: Sequence[Leaf], served: set[int]) -> dict[tuple[str, ...], int]:
     out: dict[tuple[str, ...], int] = defaultdict(int)
     for leaf in leaves:
-        if id(leaf) not in served:
+        if id(leaf) not in served and not any(token.isdigit() for token in leaf.path):
             for depth in range(1, len(leaf.path)):
                 out[leaf.path[:depth]] += 1
     return out

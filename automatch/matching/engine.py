@@ -16,7 +16,7 @@ from automatch.matching.completion import drop_half_matched, flagged, kinship, m
 from automatch.matching.evidence import Evidence
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.layout import merge_heads, unify_layout
-from automatch.matching.leaves import Leaf, leaves_of, to_squeeze
+from automatch.matching.leaves import Leaf, adopt, leaves_of, to_squeeze
 from automatch.matching.names import Names
 from automatch.matching.outcome import Found, assignment
 from automatch.matching.pins import Decisions, resolve
@@ -65,6 +65,8 @@ def match(
     source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
     if by == "name":
         return assignment(checkpoint, model, _equal_names(source, target, decisions), source, target)
+    adopt(source)
+    adopt(target)
     slots = drop_slots(source, target)
     copies = drop_copies(slots.leaves, target)
     source = copies.leaves

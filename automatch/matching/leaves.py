@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from automatch.describing.tokens import split_key
+from automatch.describing.tokens import split_key, words_of
 from automatch.spec import Shape, StateDictSpec
 
 
@@ -64,6 +64,28 @@ def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> 
         )
         for i, t in enumerate(spec.tensors)
     ]
+
+
+def adopt(leaves: list[Leaf]) -> None:
+    """Put a bias that stands beside its module into the module (in place): `q_bias` beside `q_proj.weight`.
+
+    Only where one module beside it bears the word and has no tensor of that role.
+    """
+    paths = {leaf.path for leaf in leaves}
+    modules: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for path in dict.fromkeys(leaf.path[:-1] for leaf in leaves if len(leaf.path) > 1):
+        modules[path[:-1]].append(path[-1])
+    for leaf in leaves:
+        *prefix, stem, role = leaf.path if len(leaf.path) >= 2 else ("", *leaf.path, "")
+        if not leaf.keys[0].endswith(f"{stem}_{role}"):
+            continue
+        beside = [
+            token
+            for token in modules.get(tuple(prefix), ())
+            if token != stem and stem in words_of(token) and (*prefix, token, role) not in paths
+        ]
+        if len(beside) == 1:
+            leaf.path = (*prefix, beside[0], role)
 
 
 def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
