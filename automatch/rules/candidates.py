@@ -18,6 +18,7 @@ _NUMBERS = "ijklmnopqrstuvwxyz"
 _TEXTS = "abcdfghABCDFGHIJKLMNOPQRSTUVWXYZ"
 BASE_COST = 6.0
 _CALCULATION = 0.5
+_PINNED = 0.6
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Group:
             values = [content[0] for content in contents]
             if values == ["#"]:
                 return [Hole("", r"\d+", "", 0.2)]
-            return [Hole("", only(values), "", 0.3 + 0.25 * len(values))]
+            return [Hole("", only(values), "", 0.3 + _PINNED * (len(values) - 1))]
         last = at == len(self.skeleton.elements) - 1
         return options(contents, at == 0, last, last and (at == 0 or (at == 1 and not self._options(0, pinned))))
 

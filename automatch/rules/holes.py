@@ -18,6 +18,8 @@ _TOKEN, _LEAF, _MEMBER, _NAME, _REST, _SOMEWHERE = 0.08, 0.2, 0.35, 0.75, 1.0, 2
 """What it costs to read a literal token, one of several leaves, one of several other words, a name, the rest
 of a key, and something somewhere in it."""
 _PREFIXED = 0.5
+_HELD = 0.6
+"""What it costs to list a number that might have been any: such a rule serves no deeper model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +164,8 @@ def _product(contents: list[Tokens], first: bool, last: bool) -> tuple[str, floa
         if len(members) > _MEMBERS or (len(members) > 1 and not _alike(members)):
             return None
         out.append(_choice([_one(member) for member in members]))
-        leaf = last and place > final
-        cost += _TOKEN if len(members) == 1 else (_LEAF if leaf else _MEMBER) * len(members)
+        each = _HELD if is_number(members[0]) else _LEAF if last and place > final else _MEMBER
+        cost += _TOKEN if len(members) == 1 else each * len(members)
     return "".join(out), cost
 
 
@@ -187,7 +189,7 @@ def _segments(contents: list[Tokens], first: bool, last: bool) -> tuple[str, flo
             return None
         elif all(len(member) == 1 and is_number(member[0]) for member in members):
             out.append(only([member[0] for member in members]))
-            cost += _LEAF * len(members)
+            cost += _HELD * len(members)
         else:
             out.append("[^.]+")
             cost += _NAME

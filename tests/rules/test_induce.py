@@ -57,14 +57,16 @@ def test_densenet_needs_the_one_rule_that_a_person_wrote():
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "student.backbone."])
 def test_a_wrapper_is_stripped_and_put_on_by_one_rule(prefix):
     keys = list(nn.Transformer(8, 2, 2, 2, 16).state_dict())
-    quoted = re.escape(prefix).replace("_", "_")
+    quoted = prefix.replace(".", r"\.")
     assert texts(learnt({prefix + key: key for key in keys})) == [(quoted + "(?P<rest>.+)", "{rest}")]
     assert texts(learnt({key: prefix + key for key in keys})) == [("(?P<rest>.+)", prefix + "{rest}")]
 
 
 def test_a_wrapper_inside_is_stripped_too():
     pairs = {
-        f"_fsdp.blocks.{i}._fsdp.{x}.weight": f"blocks.{i}.{x}.weight" for i in range(4) for x in ("attn.q", "mlp")
+        f"_fsdp.blocks.{i}._fsdp.{x}.weight": f"blocks.{i}.{x}.weight"
+        for i in range(4)
+        for x in ("attn.q", "mlp.fc1", "norm")
     }
     pairs["_fsdp.norm.weight"] = "norm.weight"
     rules = learnt(pairs)
