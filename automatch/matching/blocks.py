@@ -268,7 +268,7 @@ class Solver:
 
 def plausible(evidence: Evidence) -> bool:
     """May a pair be believed at all? What merely fits and is left over is no evidence."""
-    if evidence.contradiction:
+    if evidence.contradiction or evidence.name * evidence.trust_names < -0.15:
         return False
     if evidence.astray:
         return evidence.name >= 0.3 and not evidence.free

@@ -63,6 +63,8 @@ def _among_rivals(e: Evidence) -> Judgement:
         return Judgement(0.99, False, "names decide between modules of one shape")
     if e.learnt >= 0.5 and e.margin >= 1.0:
         return Judgement(0.95, False, "as in the other blocks")
+    if e.fit_margin >= 0.2 and not e.intact and order < 0.4:
+        return Judgement(0.4, True, "more tensors of the two modules fit, but tensors are missing around them")
     if names >= 0.08 and order > -0.2:
         return Judgement(0.95, False, "names and order decide between modules of one shape")
     if e.free and e.margin < 0.7:

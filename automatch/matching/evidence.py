@@ -16,6 +16,7 @@ class Evidence:
         margin: by how much this choice beats the best other one; large where there is no other.
         name_margin: the same by names alone.
         order_margin: the same by order alone.
+        fit_margin: how much better the tensors of the two modules fit than those of the next best choice.
         rivals: how many other tensors of the scope would have fitted.
         sequence: share of the scope's modules whose sequence of shapes agrees.
         intact: nothing is left over in the scope on either side.
@@ -35,6 +36,7 @@ class Evidence:
     margin: float = 9.0
     name_margin: float = 9.0
     order_margin: float = 9.0
+    fit_margin: float = 0.0
     rivals: int = 0
     sequence: float = 0.0
     intact: bool = True

@@ -77,7 +77,7 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
         by_column[j].append(i)
     out: list[Pair] = []
     for i, j in chosen.items():
-        margins = [9.0, 9.0, 9.0]
+        margins = [9.0, 9.0, 9.0, 0.0]
         rivals = free = 0
 
         def note(plus: list[tuple[int, int]], minus: list[tuple[int, int]], margins: list[float] = margins) -> None:
@@ -86,6 +86,7 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             order = sum(table.order[p] for p in plus) - sum(table.order[p] for p in minus)
             if total < margins[0]:
                 margins[0] = total
+                margins[3] = sum(table.fits[p][1] for p in plus) - sum(table.fits[p][1] for p in minus)
             margins[1], margins[2] = min(margins[1], name), min(margins[2], order)
 
         for d in by_row[i]:
@@ -111,6 +112,7 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             margin=margins[0],
             name_margin=margins[1],
             order_margin=margins[2],
+            fit_margin=margins[3],
             rivals=rivals,
             sequence=table.sequence,
             intact=intact,

@@ -53,7 +53,8 @@ class Names:
         while i < len(texts):
             text = texts[i]
             if text in _AFTER and i + 1 < len(texts) and i + 2 < len(texts):
-                yield Word(f"{text}_{texts[i + 1]}", _NOTHING)  # after the attention: not attention itself
+                after = lex.words.get(texts[i + 1], _NOTHING)  # after the attention: not attention itself
+                yield Word(f"{text}_{texts[i + 1]}", frozenset(f"{text} {concept}" for concept in after))
                 i += 2
                 continue
             if i + 1 < len(texts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -101,6 +101,7 @@ def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False
         unit.leaves[role] = leaf
         unit.place = min(unit.place, leaf.place)
     found = sorted(units.values(), key=lambda u: u.place)
+    _silence_echoes(found)
     peers: dict[tuple[object, ...], list[Unit]] = defaultdict(list)
     for unit in found:
         alike = (unit.main(), *(w for t in unit.path for w in words_of(t) if not w.isdigit()))
@@ -110,6 +111,17 @@ def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False
         for rank, unit in enumerate(numbered):
             unit.rank, unit.peers = rank, len(group)
     return found
+
+
+def _silence_echoes(units: Sequence[Unit]) -> None:
+    """A token that says more than its words is taken at its word only where one module of the scope bears it.
+
+    Beside a `pre_feedforward_layernorm`, a `post_attention_layernorm` is not the norm before the mlp.
+    """
+    count = Counter(w.text for unit in units for w in set(unit.words) if w.text[0] == "~")
+    if any(n > 1 for n in count.values()):
+        for unit in units:
+            unit.words = tuple(w for w in unit.words if count.get(w.text, 0) < 2)
 
 
 def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]], float]:
