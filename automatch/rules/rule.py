@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from automatch.errors import RuleError
+from automatch.rules.hazard import hazard
 from automatch.rules.lookup import Lookup, compiled
 from automatch.rules.members import alternatives
 from automatch.rules.replacement import parse
@@ -118,10 +119,13 @@ class Rule:
         """Makes sure that the rule can be run.
 
         Raises:
-            RuleError: the pattern is no regex, the replacement names a group that the pattern
-                does not have, or the operation is unknown.
+            RuleError: the pattern is no regex or could take forever on some key, the replacement
+                names a group that the pattern does not have, or the operation is unknown.
         """
         groups = set(compiled(self.pattern, where).groupindex)
+        danger = hazard(self.pattern)
+        if danger:
+            raise RuleError(f"{where}: the pattern {self.pattern!r} may take forever on some key: {danger}")
         words = self.op.split("+")
         unknown = next((word for word in words if word not in _WORDS), None)
         if unknown is not None:

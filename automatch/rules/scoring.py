@@ -126,8 +126,8 @@ class Sample:
     def literal(self, bad: int) -> Scored:
         """A rule for the first of these keys alone."""
         first = bad & -bad
-        demand = self._probes[first.bit_length() - 1].demand
-        assert demand is not None  # a key that belongs nowhere is never wrong until a rule makes it so
+        probe = self._probes[first.bit_length() - 1]
+        demand = probe.demand or staying(probe.key)
         scored = self.score(literal_candidate(demand))
         return replace(scored, right=scored.right | first, wrong=scored.wrong & ~first)
 
@@ -138,7 +138,16 @@ class Sample:
             return probe.demand.goals == goals and probe.demand.channel == channel
         if channel != RENAME:
             return False
-        return goals[0] not in self._demands.taboo or (probe.key, goals[0]) in self._demands.excused
+        return (
+            goals[0] == probe.key
+            or goals[0] not in self._demands.taboo
+            or (probe.key, goals[0]) in self._demands.excused
+        )
+
+
+def staying(key: str) -> Demand:
+    """The demand that a key stays as it is."""
+    return Demand((key,), key, (key,))
 
 
 def _beginning(pattern: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from automatch.rules.demands import RENAME, Demand, Demands
 from automatch.rules.rule import Rule, RuleSet
-from automatch.rules.scoring import Probe, literal_candidate
+from automatch.rules.scoring import Probe, literal_candidate, staying
 from automatch.rules.tensors import Move
 from automatch.rules.tokens import BY, PART
 
@@ -38,11 +38,11 @@ def check(rules: Sequence[Rule], demands: Demands, checkpoint_keys: Sequence[str
             continue
         target = key if move is None else move.targets[0]
         if move is not None and (move.law.op != "rename" or _intrudes(key, target, demands)):
-            wrong[key] = _staying(key)
+            wrong[key] = Probe(key, staying(key), -1)
         elif landed.setdefault(target, key) != key:
-            wrong[key] = _staying(key)
+            wrong[key] = Probe(key, staying(key), -1)
             if landed[target]:
-                wrong[landed[target]] = _staying(landed[target])
+                wrong[landed[target]] = Probe(landed[target], staying(landed[target]), -1)
     return list(wrong.values()), hits
 
 
@@ -87,7 +87,3 @@ def _right(key: str, move: Move | None, demand: Demand) -> bool:
 
 def _intrudes(key: str, target: str, demands: Demands) -> bool:
     return target != key and target in demands.taboo and (key, target) not in demands.excused
-
-
-def _staying(key: str) -> Probe:
-    return Probe(key, Demand((key,), key, (key,)), -1)

@@ -7,9 +7,11 @@ import signal
 
 import pytest
 
+from automatch.errors import RuleError
 from automatch.matching.assignment import Match
 from automatch.rules.induce import induce
 from automatch.rules.linear import linear
+from automatch.rules.rule import RuleSet
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,37 @@ def test_the_patterns_of_rules_are_linear(pattern):
 )
 def test_other_patterns_are_not_called_linear(pattern):
     assert not linear(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(a+)+$",
+        r"(a|a)*b",
+        r"(.*)\.(.*)\.(.*)\.(.*)\.w",
+        r"(?:\w+_)*x",
+        r"(?:x*){2,}y",
+        r"[^x]*[^y]*\S+.+z",
+        "a*" * 11,
+    ],
+)
+def test_a_rule_that_could_take_forever_is_refused_when_it_is_read(pattern):
+    with pytest.raises(RuleError, match=r"rule 1: .* may take forever"):
+        RuleSet.from_list([{"pattern": pattern, "replacement": "x"}])
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(.*)\.(.*)\.w",
+        r"(?:[^.]+\.)*norm",
+        r"^layers\.\d+\.(?:a|b)?[)(*]+\)$",
+        r"(?P<x>\w+)_(?P<y>[a-z]+)",
+        r"(?i:A)b{2}",
+    ],
+)
+def test_what_people_write_is_read(pattern):
+    assert len(RuleSet.from_list([{"pattern": pattern, "replacement": "x"}])) == 1
 
 
 def test_adversarial_keys_are_answered_at_once():
