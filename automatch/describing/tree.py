@@ -20,7 +20,19 @@ _MASK = (1 << 61) - 1
 class Node:
     """One dotted level. Leaves lie in `tree.order[start:end]`."""
 
-    __slots__ = ("children", "count", "end", "is_list", "label", "leaf", "parent", "signature", "start", "struct")
+    __slots__ = (
+        "children",
+        "count",
+        "end",
+        "is_list",
+        "label",
+        "leaf",
+        "parent",
+        "signature",
+        "start",
+        "struct",
+        "table",
+    )
 
     def __init__(self, label: str, parent: Node | None) -> None:
         self.label = label
@@ -33,6 +45,7 @@ class Node:
         self.signature = 0
         self.struct = 0
         self.is_list = False
+        self.table: dict[str, Node] | None = None  # children by label, while the tree grows
 
     def tokens(self, top: Node | None = None) -> list[str]:
         """Labels on the way down from `top` (not included)."""
@@ -98,22 +111,21 @@ class Tree:
         self._finish(structs)
 
     def _grow(self, paths: Sequence[tuple[str, ...]]) -> None:
-        tables: dict[int, dict[str, Node]] = {id(self.root): {}}
         for number, path in enumerate(paths):
             node = self.root
             for token in path:
-                table = tables[id(node)]
-                child = table.get(token)
+                child = node.table.get(token) if node.table is not None else None
                 if child is None:
-                    child = table[token] = Node(token, node)
-                    tables[id(child)] = {}
+                    child = Node(token, node)
+                    if node.table is None:
+                        node.table = {}
+                    node.table[token] = child
                     node.children.append(child)
                 node = child
             if node.leaf >= 0:  # two keys with one path ("a.b" and "a/b"): keep both, side by side
                 twin = Node(node.label, node.parent)
                 assert node.parent is not None
                 node.parent.children.append(twin)
-                tables[id(twin)] = {}
                 node = twin
             node.leaf = number
             self.node_of.append(node)
@@ -130,6 +142,7 @@ class Tree:
                 stack.extend((child, False) for child in reversed(node.children))
                 continue
             node.end = len(self.order)
+            node.table = None
             own = self.shapes[node.leaf] if node.leaf >= 0 else -1
             signature, count = (scramble(own), 1) if own >= 0 else (0, 0)
             parts: list[object] = [node.is_list, self.shapes[node.leaf] if node.leaf >= 0 else None]
@@ -179,7 +192,7 @@ def _insert_lists(root: Node) -> None:
     stack = [root]
     while stack:
         node = stack.pop()
-        if node.children and all(c.label.isdigit() for c in node.children):
+        if node.children and all(c.label.isdecimal() for c in node.children):
             node.is_list = True
             node.children.sort(key=lambda c: int(c.label))
         else:

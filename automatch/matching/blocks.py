@@ -231,7 +231,7 @@ class Solver:
                     continue
                 if dice >= CLOSE:
                     shared = dice * (key_a[1] + key_b[1]) / 2
-                    if x.label == y.label and not x.label.isdigit():
+                    if x.label == y.label and not x.label.isdecimal():
                         shared *= SAME_LABEL
                     scored.append((shared * dice**4, x.start, y.start, structs, others))
         scored.sort(key=lambda item: (-item[0], item[1], item[2]))
@@ -258,7 +258,7 @@ class Solver:
                 place = 1.0 - abs(i / len(left) - j / len(right)) if len(left) == len(right) else 0.5
                 number = 0.0
                 if left[i].label == right[j].label:
-                    number = (0.35 if len(left) != len(right) else 0.0) if left[i].label.isdigit() else 0.3
+                    number = (0.35 if len(left) != len(right) else 0.0) if left[i].label.isdecimal() else 0.3
                 local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
                 similar = SIMILARITY * self._similar(left[i], right[j])
                 row.append(2.0 + self.context.names_trust * name * 1.2 + place * 0.6 + number + local + similar)

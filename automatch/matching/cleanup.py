@@ -63,10 +63,12 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     while the other side has no such pair. The name decides: as on the other side, else by the
     field's words for the first (student, online, q) and the second (teacher, ema, k).
     """
+    expected = sum(1 for leaf in others if not leaf.integer)
+    if not _may_have_copies(leaves, expected):
+        return Cleaned(leaves, {})
     shapes, structs = Interner(), Interner()
     tree = Tree([leaf.path for leaf in leaves], [-1 if x.integer else shapes(x.shape) for x in leaves], structs)
     theirs = Tree([leaf.path for leaf in others], [-1 if x.integer else shapes(x.shape) for x in others], structs)
-    expected = sum(1 for leaf in others if not leaf.integer)
     words = {w for leaf in others for token in leaf.path[:3] for w in words_of(token)}
     gone: set[int] = set()
     notes: list[str] = []
@@ -89,13 +91,22 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, tuple(notes), undecided)
 
 
+def _may_have_copies(leaves: Sequence[Leaf], expected: int) -> bool:
+    """Are there two places near the top that each hold about as many tensors as the other side has?"""
+    for depth in (1, 2, 3):
+        count = Counter(leaf.path[:depth] for leaf in leaves if not leaf.integer)
+        if sum(n >= COPY_LEAVES and 2 * n >= expected for n in count.values()) >= 2:
+            return True
+    return False
+
+
 def _twins(tree: Tree) -> list[list[Node]]:
     """Groups of sibling subtrees that are copies of each other; the outermost only."""
     out: list[list[Node]] = []
     stack = [tree.root]
     while stack:
         node = stack.pop()
-        candidates = [c for c in node.children if c.count >= COPY_LEAVES and not c.label.isdigit()]
+        candidates = [c for c in node.children if c.count >= COPY_LEAVES and not c.label.isdecimal()]
         found: list[Node] = []
         if not node.is_list:
             for i, a in enumerate(candidates):

@@ -121,7 +121,7 @@ def drop_half_matched(found: list[Found], source: Sequence[Leaf], target: Sequen
 def _unserved(leaves: Sequence[Leaf], served: set[int]) -> dict[tuple[str, ...], int]:
     out: dict[tuple[str, ...], int] = defaultdict(int)
     for leaf in leaves:
-        if id(leaf) not in served and not any(token.isdigit() for token in leaf.path):
+        if id(leaf) not in served and not any(token.isdecimal() for token in leaf.path):
             for depth in range(1, len(leaf.path)):
                 out[leaf.path[:depth]] += 1
     return out
@@ -130,7 +130,7 @@ def _unserved(leaves: Sequence[Leaf], served: set[int]) -> dict[tuple[str, ...],
 def _half(leaf: Leaf, free: dict[tuple[str, ...], int]) -> tuple[str, ...] | None:
     """The smallest container above the leaf's module that holds unserved leaves, if it is a small one."""
     length, _ = role_of(leaf.path)
-    if any(token.isdigit() for token in leaf.path):
+    if any(token.isdecimal() for token in leaf.path):
         return None  # in a repeated block the other blocks bear witness
     for depth in range(length - 1, 0, -1):
         if free.get(leaf.path[:depth]):

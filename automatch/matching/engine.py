@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
+from automatch.collecting import paused
 from automatch.describing.lexicon import EMPTY, lexicon
 from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
@@ -61,6 +62,11 @@ def match(
     if by not in ("all", "name", "topology"):
         raise InputError(f"by={by!r} is not known; use 'all', 'name' or 'topology'.")
     decisions = resolve(pin, forbid, checkpoint.keys, model.keys)
+    with paused():
+        return _match(checkpoint, model, by, decisions)
+
+
+def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: Decisions) -> Assignment:
     squeezed = to_squeeze(checkpoint, model)
     source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
     if by == "name":

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from automatch.describing.tokens import words_of
 from automatch.matching.leaves import Leaf, template
@@ -45,18 +46,25 @@ Hole = tuple[str, ...]
 def _role(path: tuple[str, ...]) -> tuple[int, str, str] | None:
     """(index of the token, its role, the token with the role taken out); the last such token counts."""
     for i in range(len(path) - 1, -1, -1):
-        token = path[i]
-        if token.isdigit():
-            continue
-        words = words_of(token)
-        joined = "".join(words)
-        if joined in _ROLE_WORDS:
-            return i, _ROLE_WORDS[joined], "{}"
-        hits = [j for j, w in enumerate(words) if w in _ROLE_WORDS]
-        if len(hits) == 1:
-            j = hits[0]
-            return i, _ROLE_WORDS[words[j]], "_".join((*words[:j], "{}", *words[j + 1 :]))
+        found = _token_role(path[i])
+        if found is not None:
+            return i, *found
     return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _token_role(token: str) -> tuple[str, str] | None:
+    if token.isdecimal():
+        return None
+    words = words_of(token)
+    joined = "".join(words)
+    if joined in _ROLE_WORDS:
+        return _ROLE_WORDS[joined], "{}"
+    hits = [j for j, w in enumerate(words) if w in _ROLE_WORDS]
+    if len(hits) != 1:
+        return None
+    j = hits[0]
+    return _ROLE_WORDS[words[j]], "_".join((*words[:j], "{}", *words[j + 1 :]))
 
 
 def _joined(shapes: Sequence[Shape], dim: int) -> Shape | None:
@@ -199,7 +207,7 @@ def _join(members: tuple[Leaf, ...], dim: int, path: Hole, gone: dict[int, Leaf 
 
 def _block(path: tuple[str, ...]) -> tuple[str, ...]:
     """The path of the innermost numbered block around a leaf; () outside of blocks."""
-    last = max((i for i, token in enumerate(path[:-2]) if token.isdigit()), default=-1)
+    last = max((i for i, token in enumerate(path[:-2]) if token.isdecimal()), default=-1)
     return path[: last + 1]
 
 
@@ -213,7 +221,7 @@ class _Blocks:
         bags: dict[tuple[str, ...], Counter[Shape]] = defaultdict(Counter)
         for leaf in others:
             for i, token in enumerate(leaf.path):
-                if token.isdigit():
+                if token.isdecimal():
                     bags[leaf.path[: i + 1]][leaf.shape] += 1
             bags[()][leaf.shape] += 1
         unique = {frozenset(bag.items()): bag for bag in bags.values()}

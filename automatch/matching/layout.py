@@ -35,7 +35,7 @@ def _kind(leaf: Leaf) -> Kind:
     if last not in ROLES:
         words = words_of(last)
         last = "projection" if words and words[-1] in ("proj", "projection") else last
-    return last, any(token.isdigit() for token in leaf.path)
+    return last, any(token.isdecimal() for token in leaf.path)
 
 
 def _permuted(shape: Shape, perm: tuple[int, ...]) -> Shape:

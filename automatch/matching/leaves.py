@@ -66,19 +66,25 @@ def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> 
     ]
 
 
+_ADOPTED = ("bias", "weight")
+
+
 def adopt(leaves: list[Leaf]) -> None:
     """Put a bias that stands beside its module into the module (in place): `q_bias` beside `q_proj.weight`.
 
     Only where one module beside it bears the word and has no tensor of that role.
     """
+    beside_modules = [
+        leaf for leaf in leaves if leaf.path[-1] in _ADOPTED and leaf.keys[0].endswith(f"_{leaf.path[-1]}")
+    ]
+    if not beside_modules:
+        return
     paths = {leaf.path for leaf in leaves}
     modules: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for path in dict.fromkeys(leaf.path[:-1] for leaf in leaves if len(leaf.path) > 1):
         modules[path[:-1]].append(path[-1])
-    for leaf in leaves:
-        *prefix, stem, role = leaf.path if len(leaf.path) >= 2 else ("", *leaf.path, "")
-        if not leaf.keys[0].endswith(f"{stem}_{role}"):
-            continue
+    for leaf in beside_modules:
+        *prefix, stem, role = leaf.path
         beside = [
             token
             for token in modules.get(tuple(prefix), ())
@@ -108,6 +114,19 @@ def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
     return frozenset(out)
 
 
+class _Blanks(dict[str, str]):
+    """token -> `#` for a number, else itself; filled as tokens are met."""
+
+    def __missing__(self, token: str) -> str:
+        if len(self) > 1 << 17:
+            self.clear()
+        blank = self[token] = "#" if token.isdecimal() else token
+        return blank
+
+
+_blank = _Blanks().__getitem__
+
+
 def template(path: Sequence[str]) -> tuple[str, ...]:
     """A path with its pure numbers taken out; what all layers have in common."""
-    return tuple("#" if token.isdigit() else token for token in path)
+    return tuple(map(_blank, path))

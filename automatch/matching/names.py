@@ -41,7 +41,7 @@ class Names:
         return found
 
     def _cut(self, token: str) -> Iterable[Word]:
-        texts = [w for w in words_of(token) if not w.isdigit()]
+        texts = [w for w in words_of(token) if not w.isdecimal()]
         whole = "".join(words_of(token))
         lex = self.lexicon
         if whole in lex.tokens:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from automatch.matching.assignment import Assignment, Match, Mismatch
-from automatch.matching.confidence import judge
+from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Evidence
 from automatch.matching.leaves import Leaf, template
 from automatch.ops import relative_shape
@@ -31,11 +31,12 @@ def assignment(
 ) -> Assignment:
     """Word the pairs, in the order of the model's keys; every key of both sides gets one place."""
     votes = Counter((template(s.path), template(t.path)) for s, t, _ in found)
-    rivals = _free_by_shape(found, source)
+    judged = {id(e): judge(e) for e in {id(e): e for _, _, e in found}.values()}
+    rivals = _by_shape(source) if any(j.ambiguous for j in judged.values()) else {}
     served: dict[str, Match] = {}
     used: set[str] = set()
     for s, t, evidence in found:
-        one = _match(s, t, evidence, votes[template(s.path), template(t.path)], rivals)
+        one = _match(s, t, judged[id(evidence)], votes[template(s.path), template(t.path)], rivals)
         used.update(one.checkpoint_keys)
         for key in one.model_keys:
             served[key] = one
@@ -53,18 +54,18 @@ def assignment(
     )
 
 
-def _free_by_shape(found: Sequence[Found], source: Sequence[Leaf]) -> dict[tuple[int, ...], list[Leaf]]:
+def _by_shape(source: Sequence[Leaf]) -> dict[tuple[int, ...], list[Leaf]]:
     """All checkpoint leaves by shape: the alternatives of an ambiguous match are among them."""
-    if not any(judge(e).ambiguous for _, _, e in found):
-        return {}
     out: dict[tuple[int, ...], list[Leaf]] = {}
     for leaf in source:
         out.setdefault(leaf.shape, []).append(leaf)
     return out
 
 
-def _match(s: Leaf, t: Leaf, evidence: Evidence, votes: int, rivals: Mapping[tuple[int, ...], Sequence[Leaf]]) -> Match:
-    confidence, ambiguous, reason = judge(evidence)
+def _match(
+    s: Leaf, t: Leaf, judgement: Judgement, votes: int, rivals: Mapping[tuple[int, ...], Sequence[Leaf]]
+) -> Match:
+    confidence, ambiguous, reason = judgement
     if votes > 1:
         reason = f"{reason} ({votes} times alike)"
     ops = list(s.ops) + [_OTHER_WAY.get(op, op) for op in t.ops]

@@ -104,10 +104,10 @@ def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False
     _silence_echoes(found)
     peers: dict[tuple[object, ...], list[Unit]] = defaultdict(list)
     for unit in found:
-        alike = (unit.main(), *(w for t in unit.path for w in words_of(t) if not w.isdigit()))
+        alike = (unit.main(), *(w for t in unit.path for w in words_of(t) if not w.isdecimal()))
         peers[alike].append(unit)
     for group in peers.values():
-        numbered = sorted(group, key=lambda u: [int(w) for t in u.path for w in words_of(t) if w.isdigit()])
+        numbered = sorted(group, key=lambda u: [int(w) for t in u.path for w in words_of(t) if w.isdecimal()])
         for rank, unit in enumerate(numbered):
             unit.rank, unit.peers = rank, len(group)
     return found

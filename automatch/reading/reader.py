@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from automatch.collecting import paused
 from automatch.errors import InputError, UnsafeInputError
 from automatch.reading.checks import check_names
 from automatch.reading.choosing import choose, escaped
@@ -60,22 +59,10 @@ def _read_file(path: Path, limits: Limits, level: int = 0) -> Found:
     file = open_file(path)
     for format_ in FILE_FORMATS:
         if format_.accepts(file):
-            with _no_garbage_collection():
+            with paused():
                 found = format_.read(file, context)
             return found if found.files else replace(found, files=(str(path),))
     raise InputError(refusal(file))
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Hundreds of thousands of small objects are made and all are kept: looking for cycles costs half the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _read_object(source: object, limits: Limits) -> Found:
