@@ -133,7 +133,37 @@ def _copied(source: Tokens, goal: Tokens, origin: dict[int, int]) -> list[int | 
     middle = _middle(marks_s[start : len(source) - end], marks_g[start : len(goal) - end])
     for at, from_ in middle:
         out[start + at] = start + from_
+    _add_moved(marks_s, marks_g, out)
     return out
+
+
+def _add_moved(source: Tokens, goal: Tokens, out: list[int | None]) -> None:
+    """Adds what is carried over to another place: the longest common runs of what is left, word by word."""
+    used = {origin for origin in out if origin is not None}
+    lost = {token for origin, token in enumerate(source) if origin not in used}
+    if not any(out[at] is None and is_word(token) and token in lost for at, token in enumerate(goal)):
+        return
+    while True:
+        best: tuple[int, int, int] = (0, 0, 0)
+        for at in range(len(goal)):
+            for origin in range(len(source)):
+                length = 0
+                while (
+                    at + length < len(goal)
+                    and origin + length < len(source)
+                    and out[at + length] is None
+                    and origin + length not in used
+                    and goal[at + length] == source[origin + length]
+                ):
+                    length += 1
+                if length > best[0] and any(map(is_word, goal[at : at + length])):
+                    best = length, at, origin
+        length, at, origin = best
+        if not length:
+            return
+        for step in range(length):
+            out[at + step] = origin + step
+            used.add(origin + step)
 
 
 @lru_cache(maxsize=4096)
