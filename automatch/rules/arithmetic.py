@@ -134,27 +134,37 @@ def _guesses(rows: list[Row], slots: list[int], division: bool) -> Iterator[Law]
 
 
 def _divisions(rows: list[Row], slots: list[int]) -> Iterator[Law]:
-    """Quotients and remainders, those that need no addition first, then the divisor that the steps show."""
+    """Quotients and remainders that hold: those without additions first, then the divisor that the steps show."""
     values = sorted({int(target) for _, target in rows})
     step = values[1] - values[0] if len(values) > 1 else 1
     for s in slots:
-        sources = sorted({int(source[s]) for source, _ in rows})
-        regular = sources[1] - sources[0] if len(sources) > 1 else 0
-        first, laws = rows[0], []
-        for divisor in range(2, min(_LARGEST_DIVISOR, sources[-1] + 1) + 1):
-            for shift in _near_zero(divisor):
-                inside = int(first[0][s]) + shift
-                for factor in (1, -1) if step == 1 else (step,):
-                    offset = int(first[1]) - factor * (inside // divisor)
-                    laws.append(Law("floor", (s,), (1,), shift, divisor, factor, offset))
-                laws.append(Law("modulo", (s,), (1,), shift, divisor, 1, int(first[1]) - inside % divisor))
+        table = {int(source[s]): int(target) for source, target in rows}
+        if any(table[int(source[s])] != int(target) for source, target in rows):
+            continue  # the number alone does not decide
+        pairs = sorted(table.items())
+        regular = pairs[1][0] - pairs[0][0] if len(pairs) > 1 else 0
+        laws = list(_dividing(s, pairs, step))
         yield from sorted(laws, key=lambda law: _oddity(law, regular))
 
 
-def _oddity(law: Law, regular: int) -> tuple[int, bool, bool, int]:
+def _dividing(s: int, pairs: list[tuple[int, int]], step: int) -> Iterator[Law]:
+    x, y = pairs[0]
+    for divisor in range(2, min(_LARGEST_DIVISOR, pairs[-1][0] + 1) + 1):
+        for shift in range(1 - divisor, divisor):
+            for factor in (1, -1) if step == 1 else (step,):
+                offset = y - factor * ((x + shift) // divisor)
+                if all(factor * ((a + shift) // divisor) + offset == b for a, b in pairs):
+                    yield Law("floor", (s,), (1,), shift, divisor, factor, offset)
+            offset = y - (x + shift) % divisor
+            if all((a + shift) % divisor + offset == b for a, b in pairs):
+                yield Law("modulo", (s,), (1,), shift, divisor, 1, offset)
+
+
+def _oddity(law: Law, regular: int) -> tuple[int, bool, bool, int, int, bool]:
     """Sorts quotients and remainders: (i-1)%3 before i%3-1, but i//2+1 before (i+2)//2."""
     late = law.offset if law.kind == "modulo" else law.shift
-    return (law.shift != 0) + (law.offset != 0), law.divisor != regular, late != 0, law.divisor
+    additions = (law.shift != 0) + (law.offset != 0)
+    return additions, law.divisor != regular, late != 0, law.divisor, abs(law.shift), law.shift < 0
 
 
 def _planes(rows: list[Row], s: int, t: int) -> Iterator[Law]:
@@ -170,14 +180,6 @@ def _planes(rows: list[Row], s: int, t: int) -> Iterator[Law]:
         terms = sorted(((s, rise // run), (t, rise2 // run2)))
         shift = int(first[1]) - sum(factor * int(first[0][slot]) for slot, factor in terms)
         yield Law("linear", tuple(slot for slot, _ in terms), tuple(factor for _, factor in terms), shift)
-
-
-def _near_zero(divisor: int) -> list[int]:
-    """Shifts that give different laws, small ones first: 0, 1, -1, 2, -2..."""
-    out = [0]
-    for step in range(1, divisor):
-        out += [step, -step]
-    return out
 
 
 def _distinct(rows: Sequence[Row]) -> list[Row]:

@@ -15,12 +15,9 @@ _ROUNDS = 8
 def pruned(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
     """Without the rules whose work the others do."""
     out = list(chosen)
-    once = twice = 0
+    alone = _taken_once(chosen) & sample.bad
     for scored in chosen:
-        twice |= once & scored.taken
-        once |= scored.taken
-    for scored in chosen:
-        if scored.right & once & ~twice & sample.bad:
+        if scored.right & alone:
             continue  # the only one that puts some key right
         rest = [other for other in out if other is not scored]
         if not sample.left(rest):
@@ -34,20 +31,36 @@ def refined(chosen: list[Scored], pool: Sequence[Scored], sample: Sample) -> lis
     A pair may shorten what neither exchange does alone: once the exceptions are said exactly,
     the rule that they except may be said in general.
     """
-    for _ in range(_ROUNDS if len(chosen) <= _MOST_RULES else 0):
-        better = _exchanged(chosen, pool, sample) or _exchanged_twice(chosen, pool, sample)
+    if len(chosen) > _MOST_RULES:
+        return chosen
+    cheapest_first = sorted(pool, key=lambda scored: scored.cost)
+    for _ in range(_ROUNDS):
+        better = _exchanged(chosen, cheapest_first, sample) or _exchanged_twice(chosen, cheapest_first, sample)
         if better is None:
             return chosen
         chosen = pruned(better, sample)
     return chosen
 
 
+def _taken_once(chosen: Sequence[Scored]) -> int:
+    """Keys that exactly one rule matches."""
+    once = twice = 0
+    for scored in chosen:
+        twice |= once & scored.taken
+        once |= scored.taken
+    return once & ~twice
+
+
 def _exchanged(chosen: list[Scored], pool: Sequence[Scored], sample: Sample) -> list[Scored] | None:
     """The list with one rule exchanged for the one that saves most; it may move to the end."""
     best, saved = None, 1e-6
+    alone = _taken_once(chosen) & sample.bad
     for i, scored in enumerate(chosen):
+        needed = scored.right & alone
         for other in pool:
-            if scored.cost - other.cost <= saved or not other.right & scored.right:
+            if scored.cost - other.cost <= saved:
+                break
+            if needed & ~other.right or not other.right & scored.right:
                 continue
             for trial in ([*chosen[:i], other, *chosen[i + 1 :]], [*chosen[:i], *chosen[i + 1 :], other]):
                 if not sample.left(trial):
@@ -58,14 +71,14 @@ def _exchanged(chosen: list[Scored], pool: Sequence[Scored], sample: Sample) -> 
 
 def _exchanged_twice(chosen: list[Scored], pool: Sequence[Scored], sample: Sample) -> list[Scored] | None:
     before = sum(scored.cost for scored in chosen)
+    alone = _taken_once(chosen) & sample.bad
     for i, scored in enumerate(chosen):
-        others = [
-            other
-            for other in pool
-            if other is not scored and other.right & scored.right and other.cost < scored.cost + _DETOUR
-        ]
-        tried = 0
-        for other in sorted(others, key=lambda other: other.cost):
+        needed, tried = scored.right & alone, 0
+        for other in pool:
+            if other.cost >= scored.cost + _DETOUR or tried == _ALTERNATIVES:
+                break
+            if other is scored or needed & ~other.right or not other.right & scored.right:
+                continue
             trial = [*chosen[:i], other, *chosen[i + 1 :]]
             if sample.left(trial):
                 continue
@@ -73,6 +86,4 @@ def _exchanged_twice(chosen: list[Scored], pool: Sequence[Scored], sample: Sampl
             if better is not None and sum(s.cost for s in better) < before - 1e-6:
                 return better
             tried += 1
-            if tried == _ALTERNATIVES:
-                break
     return None

@@ -48,24 +48,19 @@ class Scored:
         right: keys that it puts right.
         wrong: keys that it makes wrong.
         cells: the keys of every cell that it touches.
-        lean: what it costs the reader that other rules have to come before it.
+        cost: how long the rule reads, and how much it leans on rules before it.
     """
 
     candidate: Candidate
     right: int
     wrong: int
     cells: tuple[int, ...]
-    lean: float = 0.0
+    cost: float
 
     @property
     def taken(self) -> int:
         """Keys that its pattern matches."""
         return self.right | self.wrong
-
-    @property
-    def cost(self) -> float:
-        """How long the rule reads, and how much it leans on rules before it."""
-        return self.lean + self.candidate.cost
 
 
 class Sample:
@@ -120,7 +115,7 @@ class Sample:
             else:
                 wrong |= 1 << i
         lean = min(_MOST_LEANING, _LEANING * sum(1 for own in touched if own & wrong))
-        self._scored[candidate.rule] = Scored(candidate, right, wrong, tuple(touched), lean)
+        self._scored[candidate.rule] = Scored(candidate, right, wrong, tuple(touched), candidate.cost + lean)
         return self._scored[candidate.rule]
 
     def literal(self, bad: int) -> Scored:
