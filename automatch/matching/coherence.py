@@ -70,6 +70,10 @@ class Coherence:
             untouched, node = node, node.parent
         return None
 
+    def _has_free(self, which: int, node: Node) -> bool:
+        start = self._tops[which].start
+        return any(p < 0 for p in self._partners[which][node.start - start : node.end - start])
+
     def _served(self, which: int, node: Node) -> bool:
         start = self._tops[which].start
         return any(p >= 0 for p in self._partners[which][node.start - start : node.end - start])
@@ -85,6 +89,10 @@ class Coherence:
         node = tree.node_of[tree.order[low]]
         while node is not top and node.parent is not None and not (node.children and node.end > high):
             node = node.parent
+        if not up and node is not top and node.parent is not None and not self._has_free(which, node):
+            beside = node.parent  # the module is complete; its last part may stand beside it (GCN: lin.weight, bias)
+            if any(child.leaf >= 0 and self._has_free(which, child) for child in beside.children):
+                node = beside
         if up == 2 and node is not top and node.parent is not None and not is_module(node):
             node = node.parent
         if up:

@@ -114,7 +114,7 @@ def drop_half_matched(found: list[Found], source: Sequence[Leaf], target: Sequen
     return [
         item
         for item, home in zip(found, homes, strict=True)
-        if home is None or pairs[home] > 0.5 * min(sizes[0][home[0]], sizes[1][home[1]])
+        if home is None or item[2].level == "pin" or pairs[home] > 0.5 * min(sizes[0][home[0]], sizes[1][home[1]])
     ]
 
 
@@ -236,5 +236,5 @@ def _share(matched: Sequence[Leaf], side: Sequence[Leaf]) -> float:
 
 
 def flagged(evidence: Evidence) -> Evidence:
-    """The same evidence, to be flagged whatever it says."""
-    return replace(evidence, level="doubtful")
+    """The same evidence, to be flagged whatever it says; what a person pinned stays."""
+    return evidence if evidence.level == "pin" else replace(evidence, level="doubtful")

@@ -93,8 +93,8 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     elif kin < DOUBTFUL or copies.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += share(found, target, {t.key: t.tied for t in model.tensors if t.tied})
-    found += tie(found, source, target, names)
-    pairs = mismatches(found, source, target, names)
+    found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
+    pairs = [p for p in mismatches(found, source, target, names) if p[0].raw != p[1].raw]
     return assignment(
         checkpoint, model, found, source, target, pairs, slots.notes + copies.notes, {**slots.dropped, **copies.dropped}
     )
@@ -113,8 +113,7 @@ def _solve(
     solver = Solver(sides[0], sides[1], names, order_trust, decisions.refuses if decided else None)
     by_key = {key: leaf for leaf in target for key in leaf.keys}
     for leaf in source:
-        wanted = decisions.pinned.get(leaf.keys[0])
-        if wanted is not None:
+        for wanted in decisions.pinned.get(leaf.keys[0], ()):
             solver.teach(leaf.path, by_key[wanted].path)
     return solver.solve_roots()
 
@@ -123,14 +122,14 @@ def _pinned(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
     """The pairs with every pin in place.
 
     Raises:
-        InputError: pinned keys differ in shape.
+        InputError: pinned keys differ in shape, or two are pinned to one model key.
     """
     if not decisions.pinned:
         return found
     mine = {key: leaf for leaf in source for key in leaf.keys}
     theirs = {key: leaf for leaf in target for key in leaf.keys}
     pairs: dict[int, Found] = {}
-    for key, other in decisions.pinned.items():
+    for key, other in ((key, other) for key, others in decisions.pinned.items() for other in others):
         s, t = mine.get(key), theirs.get(other)
         if s is None or t is None:
             raise InputError(
@@ -138,7 +137,9 @@ def _pinned(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             )
         if s.shape != t.shape:
             raise InputError(f"pin {key}={other}: the shapes {list(s.raw)} and {list(t.raw)} do not fit each other.")
-        pairs[id(t)] = (s, t, Evidence(level="pin"))
+        first = pairs.setdefault(id(t), (s, t, Evidence(level="pin")))[0]
+        if first is not s:
+            raise InputError(f"{other} is pinned to {first.keys[0]} and to {key}; take one of the two away.")
     taken = {id(s) for s, _, _ in pairs.values()}
     return [f for f in found if id(f[1]) not in pairs and id(f[0]) not in taken] + list(pairs.values())
 

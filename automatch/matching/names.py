@@ -54,7 +54,8 @@ class Names:
             text = texts[i]
             if text in _AFTER and i + 1 < len(texts) and i + 2 < len(texts):
                 after = lex.words.get(texts[i + 1], _NOTHING)  # after the attention: not attention itself
-                yield Word(f"{text}_{texts[i + 1]}", frozenset(f"{text} {concept}" for concept in after))
+                said = frozenset(f"{text} {concept}" for concept in after)
+                yield Word(f"{text}_{texts[i + 1]}", said | after if text == "pre" else said)
                 i += 2
                 continue
             if i + 1 < len(texts):

@@ -6,36 +6,47 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from automatch.errors import InputError
 from automatch.matching.leaves import Leaf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decisions:
     """Pins and forbidden pairs, resolved to keys.
 
     Attributes:
-        pinned: checkpoint key -> model key.
+        pinned: checkpoint key -> the model keys that it must serve.
         forbidden: pairs (checkpoint key, model key).
     """
 
-    pinned: dict[str, str]
+    pinned: dict[str, tuple[str, ...]]
     forbidden: frozenset[tuple[str, str]]
 
     def refuses(self, mine: Leaf, theirs: Leaf) -> bool:
         """Must these two not be put together?"""
         for key in mine.keys:
             wanted = self.pinned.get(key)
-            if wanted is not None and wanted not in theirs.keys:
+            if wanted is not None and not any(other in wanted for other in theirs.keys):
                 return True
-            if self.forbidden and any((key, other) in self.forbidden for other in theirs.keys):
-                return True
-        if self.pinned:
-            served = set(self.pinned.values())
-            if any(other in served and self.pinned.get(key) != other for other in theirs.keys for key in mine.keys):
-                return True
-        return False
+        served = self._served
+        if any(other in served and key not in served[other] for other in theirs.keys for key in mine.keys):
+            return True
+        return self.forbids(mine, theirs)
+
+    def forbids(self, mine: Leaf, theirs: Leaf) -> bool:
+        """Did a person forbid this pair?"""
+        return bool(self.forbidden) and any((k, o) in self.forbidden for k in mine.keys for o in theirs.keys)
+
+    @cached_property
+    def _served(self) -> dict[str, set[str]]:
+        """Model key -> the checkpoint keys that are pinned to it."""
+        out: dict[str, set[str]] = defaultdict(set)
+        for key, others in self.pinned.items():
+            for other in others:
+                out[other].add(key)
+        return dict(out)
 
 
 def resolve(
@@ -47,14 +58,16 @@ def resolve(
     groups must be equal on both sides, or the model side refers to them as in `re.sub` (`\1`).
 
     Raises:
-        InputError: a pair speaks of nothing that exists.
+        InputError: a pair speaks of nothing that exists, or is both pinned and forbidden.
     """
-    pinned: dict[str, str] = {}
+    forbidden = {pair for left, right in forbid for pair in _pairs(left, right, checkpoint, model, "forbid")}
+    pinned: dict[str, dict[str, None]] = defaultdict(dict)
     for left, right in pin:
         for key, other in _pairs(left, right, checkpoint, model, "pin"):
-            pinned[key] = other
-    forbidden = {pair for left, right in forbid for pair in _pairs(left, right, checkpoint, model, "forbid")}
-    return Decisions(pinned, frozenset(forbidden))
+            if (key, other) in forbidden:
+                raise InputError(f"{key}={other} is both pinned and forbidden; take one of the two away.")
+            pinned[key][other] = None
+    return Decisions({key: tuple(others) for key, others in pinned.items()}, frozenset(forbidden))
 
 
 def _pairs(left: str, right: str, checkpoint: Sequence[str], model: Sequence[str], word: str) -> list[tuple[str, str]]:
@@ -63,7 +76,12 @@ def _pairs(left: str, right: str, checkpoint: Sequence[str], model: Sequence[str
         raise InputError(f"{word} {left}={right}: no checkpoint key matches {left!r}; take a key from the match table.")
     if "\\" in right and re.search(r"\\(\d|g<)", right):
         keys = set(model)
-        out = [(key, m.expand(right) + rest) for key, m, rest in mine if m is not None]
+        try:
+            out = [(key, m.expand(right) + rest) for key, m, rest in mine if m is not None]
+        except (re.error, IndexError) as error:
+            raise InputError(
+                f"{word} {left}={right}: {right!r} refers to a group that {left!r} does not capture ({error})."
+            ) from None
         out = [(key, other) for key, other in out if other in keys]
     else:
         theirs = _hits(right, model, word)
