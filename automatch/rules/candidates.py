@@ -12,7 +12,7 @@ from automatch.rules.holes import Hole, bare, factored, literal, only, options
 from automatch.rules.linear import linear
 from automatch.rules.replacement import quote
 from automatch.rules.rule import Rule
-from automatch.rules.tokens import BY, PART, Tokens, is_word, tokens
+from automatch.rules.tokens import BY, HASH, PART, Tokens, is_word, tokens
 
 _NUMBERS = "ijklmnopqrstuvwxyz"
 _TEXTS = "abcdfghABCDFGHIJKLMNOPQRSTUVWXYZ"
@@ -149,8 +149,9 @@ class Group:
             named = next((names[at] for at, element in enumerate(elements) if element == PART), None)
             part = named if named is not None else (int(channel.part[0]), int(channel.part[1]))
         law = channel.law
+        goals = [goal.replace(HASH, "#") for goal in goals]
         return Rule(
-            pattern,
+            pattern.replace(HASH, "#"),
             goals[0] if len(goals) == 1 else tuple(goals),
             law.op,
             part=part,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from automatch.rules.arithmetic import Law, Row, fit
 from automatch.rules.demands import Channel, Demand
-from automatch.rules.tokens import Tokens, is_word, numbers, template, tokens
+from automatch.rules.tokens import Tokens, is_word, split, tokens
 
 _ROWS = 48
 _CLASSES = 24
@@ -64,19 +64,21 @@ def cells_of(demands: Iterable[Demand]) -> tuple[list[Cell], list[tuple[Cell, in
     """
     families: dict[tuple[Channel, str, tuple[str, ...]], list[Example]] = {}
     for demand in demands:
-        key = (demand.channel, template(demand.source), tuple(map(template, demand.goals)))
-        target = tuple(n for goal in demand.goals for n in numbers(goal))
-        families.setdefault(key, []).append(Example(demand, numbers(demand.source), target))
+        source, numbers = split(demand.source)
+        goals = [split(goal) for goal in demand.goals]
+        target = goals[0][1] if len(goals) == 1 else tuple(number for _, own in goals for number in own)
+        key = (demand.channel, source, tuple(goal for goal, _ in goals))
+        families.setdefault(key, []).append(Example(demand, numbers, target))
     paths = _Paths()
-    for (_, source, goals), examples in families.items():
-        paths.add(source, goals, examples)
+    for (_, source, texts), examples in families.items():
+        paths.add(source, texts, examples)
     cells: list[Cell] = []
     whole: list[tuple[Cell, int]] = []
-    for (channel, source, goals), examples in families.items():
-        laws = _stays(source, goals, examples) or paths.laws(source, goals, examples)
+    for (channel, source, texts), examples in families.items():
+        laws = _stays(source, texts, examples) or paths.laws(source, texts, examples)
         for part, own in [(examples, laws)] if None not in laws else _split(examples, laws):
             complete = tuple(law for law in own if law is not None)
-            cell = Cell(channel, tokens(source), tuple(map(tokens, goals)), complete, tuple(part))
+            cell = Cell(channel, tokens(source), tuple(map(tokens, texts)), complete, tuple(part))
             finer = _by_unused(cell)
             if len(finer) > 1:
                 whole.append((cell, len(cells)))

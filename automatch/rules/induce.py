@@ -57,10 +57,11 @@ def induce(
         key that serves two model keys by different operations) it names.
     """
     demands = demands_of(matches, checkpoint_keys, model_keys, mismatched)
-    cells, whole = cells_of(demand for demand in demands.wanted if _readable(demand))
+    odd = [demand for demand in demands.wanted if not _readable(demand)] if _any_odd(demands) else []
+    cells, whole = cells_of(demand for demand in demands.wanted if demand not in odd)
     aligned = [align(cell, number) for number, cell in enumerate(cells)]
     groups = _groups(aligned, [align(cell, number) for cell, number in whole])
-    probes = _sample(cells, demands)
+    probes = _sample(cells, demands, odd)
     for _ in range(_ROUNDS):
         rules = cover(list(probes.values()), demands, groups)
         wrong, hits = check(rules, demands, checkpoint_keys)
@@ -91,6 +92,13 @@ def _noted(rules: tuple[Rule, ...], demands: Demands) -> tuple[Rule, ...]:
     return tuple(replace(rule, note="; ".join(notes[i])) for i, rule in enumerate(rules))
 
 
+def _any_odd(demands: Demands) -> bool:
+    """Whether any key may hold a reserved character; asked of all of them at once, as hardly any ever does."""
+    keys = "".join(key for demand in demands.wanted for key in demand.keys)
+    goals = "".join(goal for demand in demands.wanted for goal in demand.goals)
+    return not plain(keys + goals.replace(BY, "")) or any(not key for demand in demands.wanted for key in demand.keys)
+
+
 def _readable(demand: Demand) -> bool:
     """Whether keys and goals hold no reserved characters (the marks of the demand itself apart)."""
     return all(map(plain, demand.keys)) and all(plain(goal.replace(BY, "")) for goal in demand.goals)
@@ -117,7 +125,7 @@ def _groups(aligned: Sequence[Aligned], whole: Sequence[Aligned]) -> list[Group]
     ]
 
 
-def _sample(cells: Sequence[Cell], demands: Demands) -> dict[str, Probe]:
+def _sample(cells: Sequence[Cell], demands: Demands, odd: Sequence[Demand]) -> dict[str, Probe]:
     """A few keys of every cell and of every family that belongs nowhere."""
     probes: dict[str, Probe] = {}
     for number, cell in enumerate(cells):
@@ -130,10 +138,9 @@ def _sample(cells: Sequence[Cell], demands: Demands) -> dict[str, Probe]:
     for number, keys in enumerate(families.values(), len(cells)):
         for key in _some(keys):
             probes[key] = Probe(key, None, number)
-    for demand in demands.wanted:
-        if not _readable(demand):
-            for key in demand.keys:
-                probes[key] = Probe(key, demand, -1 - len(probes))
+    for demand in odd:
+        for key in demand.keys:
+            probes[key] = Probe(key, demand, -1 - len(probes))
     return probes
 
 

@@ -1,7 +1,8 @@
 r"""A key as the words, numbers and separators that it is made of.
 
 Two control characters stand for what several keys of one tensor do not share: `PART` for the
-word that tells the parts of a concat apart, `BY` for the number that orders a stack.
+word that tells the parts of a concat apart, `BY` for the number that orders a stack. In
+templates `#` stands for a number, so that a `#` of the key itself becomes `HASH`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from functools import lru_cache
 
 PART = "\x01"
 BY = "\x02"
+HASH = "\x03"
 
 _TOKENS = re.compile(r"[0-9]+|[A-Za-z]+|[^0-9A-Za-z]")
-_NUMBER = re.compile(r"[0-9]+")
+_NUMBER = re.compile(r"([0-9]+)")
 
 Tokens = tuple[str, ...]
 
@@ -25,13 +27,14 @@ def tokens(text: str) -> Tokens:
 
 
 def template(text: str) -> str:
-    """The text with every number replaced by `#` (a literal `#` by a character that keys do not have)."""
-    return _NUMBER.sub("#", text.replace("#", "\x03") if "#" in text else text)
+    """The text with every number replaced by `#`, and a `#` of its own by `HASH`."""
+    return split(text)[0]
 
 
-def numbers(text: str) -> tuple[str, ...]:
-    """The numbers of a text, in order, as they are written."""
-    return tuple(_NUMBER.findall(text))
+def split(text: str) -> tuple[str, Tokens]:
+    """The template of a text, and its numbers as they are written."""
+    parts = _NUMBER.split(text.replace("#", HASH) if "#" in text else text)
+    return "#".join(parts[::2]), tuple(parts[1::2])
 
 
 def is_number(token: str) -> bool:
