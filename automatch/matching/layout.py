@@ -83,10 +83,13 @@ def unify_layout(leaves: list[Leaf], others: list[Leaf]) -> None:
         elif theirs[shape] and not theirs[turned]:
             votes[kind] -= 2
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
+    bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
     for (_, shape), members in families.items():
         kind = _kind(members[0])
         prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
+        if kind[0] == "projection" and not bare_there:
+            prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
         if votes[kind] + prior <= 0 or len(shape) not in _PERMS:
             continue
         perms = _PERMS[len(shape)]

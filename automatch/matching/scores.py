@@ -16,6 +16,7 @@ from automatch.spec import Shape
 _WEIGHTS = {"*": "weight", "weight_orig": "weight"}
 
 NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 0.25, 1.5, 0.6, 0.5, -1.0
+SAME = 0.15
 """What each signal weighs in the score of a pair."""
 
 
@@ -91,6 +92,8 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
 def _named_alike(a: Unit, b: Unit, names: Names, weights: Mapping[str, float]) -> float:
     """Similarity of two names; numbers count by their rank among modules called the same."""
     value = names.compare(a.words, b.words, weights)
+    if a.path[-1] == b.path[-1] and not names.silent and not a.path[-1].isdecimal():
+        value += SAME
     if names.silent or a.peers < 2 or a.peers != b.peers:
         return value
     return value + (ORDINAL if a.rank == b.rank else -ORDINAL)
