@@ -19,6 +19,7 @@ _TEXTS = "abcdfghABCDFGHIJKLMNOPQRSTUVWXYZ"
 BASE_COST = 6.0
 _CALCULATION = 0.5
 _PINNED = 0.6
+_CARRIED = ("", "#", PART, BY)
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,11 @@ class Group:
             if values == ["#"]:
                 return [Hole("", r"\d+", "", 0.2)]
             return [Hole("", only(values), "", 0.3 + _PINNED * (len(values) - 1))]
-        last = at == len(self.skeleton.elements) - 1
-        return options(contents, at == 0, last, last and (at == 0 or (at == 1 and not self._options(0, pinned))))
+        elements = self.skeleton.elements
+        last = at == len(elements) - 1
+        prefix = last and (at == 0 or (at == 1 and elements[0] not in _CARRIED))
+        anywhere = last or elements[at + 1] in _CARRIED or any(map(is_word, tokens(elements[at + 1])))
+        return options(contents, at == 0, last, prefix, anywhere)
 
     def _contents(self, at: int, pinned: frozenset[tuple[int, int]]) -> list[Tokens]:
         """Texts of an element in all cells, `#` for numbers that are not pinned."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from automatch.rules.tokens import Tokens, is_number, is_word
 
 _MEMBERS = 16
-_TOKEN, _LEAF, _MEMBER, _NAME, _REST, _SOMEWHERE = 0.08, 0.2, 0.35, 0.75, 1.0, 2.2
+_TOKEN, _LEAF, _MEMBER, _NAME, _REST, _SOMEWHERE = 0.08, 0.2, 0.35, 0.75, 1.0, 1.3
 """What it costs to read a literal token, one of several leaves, one of several other words, a name, the rest
 of a key, and something somewhere in it."""
-_PREFIXED = 0.5
+_PREFIXED, _NOWHERE = 0.5, 1.0
 _HELD = 0.6
 """What it costs to list a number that might have been any: such a rule serves no deeper model."""
 
@@ -44,7 +44,9 @@ def literal(text: str) -> str:
     return re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text).replace("\n", r"\n").replace("\0", r"\0")
 
 
-def options(contents: Sequence[Tokens], first: bool, last: bool, prefix: bool = False) -> list[Hole]:
+def options(
+    contents: Sequence[Tokens], first: bool, last: bool, prefix: bool = False, anywhere: bool = True
+) -> list[Hole]:
     """Ways to describe these texts, from the most exact to the most general.
 
     Args:
@@ -53,6 +55,8 @@ def options(contents: Sequence[Tokens], first: bool, last: bool, prefix: bool = 
         last: the run ends the key.
         prefix: all that the rule does is to change what stands before the run; then the run reads
             best as "the rest", whatever it is.
+        anywhere: the rule replaces a word after the run, by which it can be found anywhere; where
+            it replaces but a dot, what stands before the dot has to be said.
     """
     before, after = _common(contents)
     cut = [content[len(before) : len(content) - len(after)] for content in contents]
@@ -67,6 +71,7 @@ def options(contents: Sequence[Tokens], first: bool, last: bool, prefix: bool = 
         if made is not None:
             inside, cost = made
             cost += _TOKEN * (len(before) + len(after)) - (_PREFIXED if prefix and inside == ".+" else 0.0)
+            cost += 0.0 if anywhere or ".+" not in inside else _NOWHERE
             same = next((i for i, other in enumerate(found) if other.inside == inside), None)
             if same is None:
                 found.append(Hole(*_around(outside, inside), cost))
