@@ -88,7 +88,7 @@ def unify_layout(leaves: list[Leaf], others: list[Leaf]) -> None:
     for (_, shape), members in families.items():
         kind = _kind(members[0])
         prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
-        if kind == ("projection", False) and len(shape) == 2 and not bare_there:
+        if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
         if votes[kind] + prior <= 0 or len(shape) not in _PERMS:
             continue
