@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -80,8 +81,9 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     merge_heads(target, source)
     unify_layout(source, target)
     unify_layout(target, source)
-    source, target = fold_stacks(source, target), fold_stacks(target, source)
-    source, target = fold_parts(source, target), fold_parts(target, source)
+    if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
+        source, target = fold_stacks(source, target), fold_stacks(target, source)
+        source, target = fold_parts(source, target), fold_parts(target, source)
     names = Names(EMPTY if by == "topology" else lexicon(), silent=by == "topology")
     order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) else 1.0
     found = _solve(source, target, names, order_trust, decisions)
