@@ -16,6 +16,7 @@ from automatch.rules.demands import Channel
 from automatch.rules.tokens import BY, PART, Tokens, is_word, tokens
 
 _MOST_SPLITS = 4
+_LONGEST = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,8 @@ def _add_moved(source: Tokens, goal: Tokens, out: list[int | None]) -> None:
     """Adds what is carried over to another place: the longest common runs of what is left, word by word."""
     used = {origin for origin in out if origin is not None}
     lost = {token for origin, token in enumerate(source) if origin not in used}
-    if not any(out[at] is None and is_word(token) and token in lost for at, token in enumerate(goal)):
+    shared = any(out[at] is None and is_word(token) and token in lost for at, token in enumerate(goal))
+    if not shared or len(source) * len(goal) > 4 * _LONGEST**2:
         return
     while True:
         best: tuple[int, int, int] = (0, 0, 0)
@@ -193,7 +195,7 @@ def _middle(source: Tokens, goal: Tokens) -> tuple[tuple[int, int], ...]:
         best[state] = (score, pairs)
         return best[state]
 
-    if rows * columns > 2500:
+    if rows * columns > _LONGEST**2 or rows + columns > 4 * _LONGEST:
         return ()
     return value(0, 0, False)[1]
 

@@ -18,6 +18,7 @@ from automatch.rules.tokens import Tokens, is_word, split, tokens
 _ROWS = 48
 _CLASSES = 24
 _UNUSED = 6
+_DEEPEST = 10
 Numbers = tuple[str, ...]
 
 
@@ -120,7 +121,7 @@ class _Paths:
         some = _some(examples)
         for goal in goals:
             for before in _heads(goal)[1:]:
-                for used, head in enumerate(heads):
+                for used, head in enumerate(heads[:_DEEPEST]):
                     rows = self._rows.setdefault((head, before), {})
                     for example in some:
                         rows[(example.source[:used], example.target[slot])] = None
@@ -137,7 +138,7 @@ class _Paths:
                 own = [(example.source, example.target[slot]) for example in some]
                 found = [
                     law
-                    for used, head in enumerate(heads)
+                    for used, head in enumerate(heads[:_DEEPEST])
                     if (law := self._fit(head, before, used, near)) is not None and law.holds(own)
                 ]
                 law = min(found, key=_plainness, default=None) or fit(own, _order(len(heads) - 1, near), near)

@@ -10,6 +10,7 @@ from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.tensors import PLAIN, Law
 from automatch.rules.tokens import BY, PART, Tokens, is_number, tokens
 
+_LONGEST = 1000
 _RESERVED = re.compile("[\x01-\x03]")
 
 
@@ -110,8 +111,11 @@ def demands_of(
 
 
 def plain(text: str) -> bool:
-    """Whether a key can be read as tokens; one with the reserved control characters gets a literal rule."""
-    return bool(text) and _RESERVED.search(text) is None
+    """Whether a key can be read as tokens.
+
+    One with the reserved control characters, or longer than any real one, gets a literal rule.
+    """
+    return 0 < len(text) <= _LONGEST and _RESERVED.search(text) is None
 
 
 def _aside(key: str, names: frozenset[str]) -> str:

@@ -57,8 +57,8 @@ def induce(
         key that serves two model keys by different operations) it names.
     """
     demands = demands_of(matches, checkpoint_keys, model_keys, mismatched)
-    odd = [demand for demand in demands.wanted if not _readable(demand)] if _any_odd(demands) else []
-    cells, whole = cells_of(demand for demand in demands.wanted if demand not in odd)
+    odd = [demand for demand in demands.wanted if not _readable(demand)]
+    cells, whole = cells_of(demands.wanted if not odd else [d for d in demands.wanted if _readable(d)])
     aligned = [align(cell, number) for number, cell in enumerate(cells)]
     groups = _groups(aligned, [align(cell, number) for cell, number in whole])
     probes = _sample(cells, demands, odd)
@@ -90,13 +90,6 @@ def _noted(rules: tuple[Rule, ...], demands: Demands) -> tuple[Rule, ...]:
         if move is not None and _ASIDE not in notes[move.rule - 1]:
             notes[move.rule - 1].append(_ASIDE)
     return tuple(replace(rule, note="; ".join(notes[i])) for i, rule in enumerate(rules))
-
-
-def _any_odd(demands: Demands) -> bool:
-    """Whether any key may hold a reserved character; asked of all of them at once, as hardly any ever does."""
-    keys = "".join(key for demand in demands.wanted for key in demand.keys)
-    goals = "".join(goal for demand in demands.wanted for goal in demand.goals)
-    return not plain(keys + goals.replace(BY, "")) or any(not key for demand in demands.wanted for key in demand.keys)
 
 
 def _readable(demand: Demand) -> bool:

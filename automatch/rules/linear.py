@@ -22,6 +22,7 @@ _DIGIT, _SEGMENT, _ANY = r"\d+", "[^.]+", ".+"
 _ATOM = re.compile(r"\\d\+|\[\^\.\]\+|\.\+|\\[^A-Za-z0-9]|\\[n0]|[^\\()\[\]{}|.*+?^$]")
 _OPEN = re.compile(r"\(\?(?::|P<[A-Za-z_]\w*>)")
 _DEEPEST = 40
+_MOST_PATHS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ def linear(pattern: str) -> bool:
     read = _Reader(pattern).whole()
     if read is None:
         return False
-    return all(_sound(path) for path in _paths(read))
+    paths = _paths(read)
+    return len(paths) <= _MOST_PATHS and all(_sound(path) for path in paths)
 
 
 def _sound(path: tuple[tuple[str, ...] | _Run, ...]) -> bool:
@@ -86,7 +88,9 @@ def _paths(branches: tuple[tuple[_Item, ...], ...]) -> list[tuple[tuple[str, ...
                 more = [((item,),)]
             else:
                 more = _plain(item) or _paths(item.branches)
-            ways = [way + step for way in ways for step in more][:4096]
+            ways = [way + step for way in ways for step in more]
+            if len(ways) > _MOST_PATHS:
+                return ways  # too many to look at; the caller refuses
         paths += ways
     return paths
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from automatch.errors import RuleError
 
-LONGEST = 20_000
 _BACK_REFERENCE = re.compile(r"\\[1-9]")
 _NAMED = re.compile(r"\(\?P<[A-Za-z_]\w*>")
 _FEW = 4
@@ -25,10 +24,8 @@ def compiled(pattern: str, where: str) -> re.Pattern[str]:
         where: how to name the rule in an error, e.g. "rule 3".
 
     Raises:
-        RuleError: it is not a regex, or longer than `LONGEST` characters.
+        RuleError: it is not a regex.
     """
-    if len(pattern) > LONGEST:
-        raise RuleError(f"{where}: the pattern is {len(pattern)} characters long; at most {LONGEST} are read")
     try:
         return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:

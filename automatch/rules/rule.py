@@ -16,6 +16,7 @@ from automatch.rules.replacement import parse
 from automatch.rules.tensors import CUTTING, PLAIN, Law, Move, apply_moves
 from automatch.spec import Shape
 
+LONGEST = 20_000
 _WORDS = ("rename", "transpose", "permute", "reshape", "concat", "chunk", "stack", "unstack")
 
 
@@ -119,9 +120,11 @@ class Rule:
         """Makes sure that the rule can be run.
 
         Raises:
-            RuleError: the pattern is no regex or could take forever on some key, the replacement
+            RuleError: the pattern is too long, no regex or could take forever on some key, the replacement
                 names a group that the pattern does not have, or the operation is unknown.
         """
+        if len(self.pattern) > LONGEST:
+            raise RuleError(f"{where}: the pattern is {len(self.pattern)} characters long; at most {LONGEST} are read")
         groups = set(compiled(self.pattern, where).groupindex)
         danger = hazard(self.pattern)
         if danger:

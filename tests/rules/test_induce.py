@@ -56,7 +56,7 @@ def test_densenet_needs_the_one_rule_that_a_person_wrote():
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "student.backbone."])
 def test_a_wrapper_is_stripped_and_put_on_by_one_rule(prefix):
-    keys = list(nn.Transformer(8, 2, 2, 2, 16).state_dict())
+    keys = list(nn.Transformer(8, 2, 2, 2, 16, batch_first=True).state_dict())
     quoted = prefix.replace(".", r"\.")
     assert texts(learnt({prefix + key: key for key in keys})) == [(quoted + "(?P<rest>.+)", "{rest}")]
     assert texts(learnt({key: prefix + key for key in keys})) == [("(?P<rest>.+)", prefix + "{rest}")]
@@ -174,6 +174,17 @@ def test_two_strays_that_a_general_rule_would_throw_together_stay_apart():
 def test_nothing_to_rename_needs_no_rule():
     assert learnt({"a.w": "a.w", "b.w": "b.w"}, strays=("c.w",)).rules == ()
     assert induce([], ["a"], ["b"]) == RuleSet()
+
+
+def test_a_number_sign_in_a_key_is_a_character_like_others():
+    pairs = {f"block#{i}.w#.{x}": f"blocks.{i}.w#.{x}" for i in range(3) for x in ("weight", "bias")}
+    assert len(learnt(pairs)) == 1
+
+
+def test_very_long_keys_are_renamed_too():
+    long = ".".join(f"a{i}_b" for i in range(4000))
+    pairs = {f"module.{long}.w": f"{long}.w", f"x.{long}": f"{long[:-1]}c.q.{long}", "module.v": "v"}
+    learnt(pairs)
 
 
 def test_keys_swapped_without_a_system_become_literal_rules_that_say_so():
