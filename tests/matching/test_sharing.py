@@ -1,0 +1,175 @@
+"""Tensors that stand twice: tied weights, optimizer slots, second copies of the whole network."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from automatch.matching import match
+from tests.matching.networks import Encoder, Flat, HfEncoder, Stages, to_hf, to_stages
+from tests.matching.truth import Served, by_rename, complete, flagged, found, honest, renamed, solved, spec, truth
+
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+
+class LanguageModel(nn.Module):
+    def __init__(self, tied: bool) -> None:
+        super().__init__()
+        self.model = Encoder(2)
+        self.lm_head = nn.Linear(16, 60, bias=False)
+        if tied:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+
+def without(key: str) -> dict[str, object]:
+    return renamed(LanguageModel(False), lambda other: None if other == key else other)
+
+
+def test_a_live_model_shows_that_its_head_is_tied() -> None:
+    """The file holds the embedding alone; the head gets the same tensor, and that is certain."""
+    checkpoint = without(HEAD)
+    expected = {**truth((key, key) for key in checkpoint), (HEAD,): Served((EMBEDDING,))}
+    assignment = solved(checkpoint, LanguageModel(True), expected)
+    assert {m.model_keys[0]: m.confidence for m in assignment.matches}[HEAD] == 1.0
+
+
+def test_a_live_model_under_other_names() -> None:
+    checkpoint = renamed(without(HEAD), lambda key: to_hf(key.removeprefix("model.")))
+    expected = truth((to_hf(key.removeprefix("model.")), key) for key in without(HEAD))
+    expected[HEAD,] = expected[EMBEDDING,]
+    solved(checkpoint, LanguageModel(True), expected)
+
+
+def test_a_tied_model_loads_from_the_head_alone() -> None:
+    checkpoint = without(EMBEDDING)
+    expected = {**truth((key, key) for key in checkpoint), (EMBEDDING,): Served((HEAD,))}
+    solved(checkpoint, LanguageModel(True), expected)
+
+
+def test_files_cannot_show_whether_a_head_is_tied_or_missing() -> None:
+    """Two files of the same keys: one model ties its head, the other trains it. So the head is flagged, and only it."""
+    checkpoint = without(HEAD)
+    expected = {**truth((key, key) for key in checkpoint), (HEAD,): Served((EMBEDDING,))}
+    assignment = honest(checkpoint, LanguageModel(False), expected)
+    assert found(assignment) == expected
+    assert flagged(assignment) == {HEAD}
+    assert assignment.missing_keys == assignment.unexpected_keys == ()
+
+
+def test_a_head_that_is_there_is_used() -> None:
+    for tied in (False, True):
+        model = LanguageModel(tied)
+        solved(LanguageModel(False), model, truth((key, key) for key in spec(model).keys))
+
+
+def test_a_matrix_that_is_no_head_is_not_tied() -> None:
+    """It has the embedding's shape; nothing in its name says that they share it."""
+    model = nn.ModuleDict(
+        {"embed_tokens": nn.Embedding(60, 16), "layers": Encoder(2).layers, "adapter": nn.Linear(16, 60)}
+    )
+    checkpoint = renamed(model, lambda key: None if key.startswith("adapter") else key)
+    assert solved(checkpoint, model, truth((key, key) for key in checkpoint)).missing_keys == (
+        "adapter.weight",
+        "adapter.bias",
+    )
+
+
+@pytest.mark.parametrize("words", [("/adam_m", "/adam_v"), (".exp_avg", ".exp_avg_sq"), ("/Momentum",)])
+@pytest.mark.parametrize("beside", [True, False], ids=["beside", "behind"])
+def test_optimizer_slots_are_left_out(words: tuple[str, ...], beside: bool) -> None:
+    """They have the shapes of the weights; not one of them is loaded, and a note says so."""
+    tensors: dict[str, torch.Tensor] = {}
+    for key, tensor in Encoder().state_dict().items():
+        tensors[key] = tensor
+        if beside:
+            tensors.update((key + word, tensor) for word in words)
+    for word in () if beside else words:
+        tensors.update((key + word, tensor) for key, tensor in Encoder().state_dict().items())
+    slots = {key for key in tensors if key.endswith(words)}
+    assignment = solved(tensors, HfEncoder(), by_rename(Encoder(), to_hf))
+    assert set(assignment.unexpected_keys) == slots == set(assignment.harmless)
+    assert any(f"{len(slots)} optimizer slots" in note for note in assignment.notes)
+
+
+def twice(first: str, second: str) -> dict[str, object]:
+    model = Encoder()
+    return {**renamed(model, lambda key: first + key), **renamed(model, lambda key: second + key)}
+
+
+@pytest.mark.parametrize(
+    ("used", "left_out"),
+    [
+        ("student.", "teacher."),
+        ("model.", "model_ema."),
+        ("model.", "ema_model."),
+        ("raw.", "ema."),
+        ("encoder_q.", "encoder_k."),
+        ("encoder.", "momentum_encoder."),
+        ("online.", "target."),
+    ],
+)
+@pytest.mark.parametrize("used_first", [True, False])
+@pytest.mark.parametrize("hf", [False, True], ids=["same code", "other code"])
+def test_names_tell_which_copy_is_meant(used: str, left_out: str, used_first: bool, hf: bool) -> None:
+    """Of student and teacher, of raw and averaged weights: the one that was trained; a note names the other."""
+    checkpoint = twice(used, left_out) if used_first else twice(left_out, used)
+    model = HfEncoder() if hf else Encoder()
+    expected = truth((used + key, to_hf(key) if hf else key) for key in spec(Encoder()).keys)
+    assignment = solved(checkpoint, model, expected)
+    assert set(assignment.unexpected_keys) == {key for key in checkpoint if key.startswith(left_out)}
+    assert any(left_out.removesuffix(".") in note for note in assignment.notes)
+
+
+@pytest.mark.parametrize("names", [("alpha.", "beta."), ("net_a.", "net_b."), ("x.", "y.")])
+def test_copies_whose_names_say_nothing_are_flagged(names: tuple[str, str]) -> None:
+    """Nothing tells which is meant: every match is flagged, whichever copy it takes."""
+    checkpoint, model = spec(twice(*names)), spec(HfEncoder())
+    assignment = match(checkpoint, model)
+    complete(assignment, checkpoint, model)
+    assert flagged(assignment) == set(model.keys)
+
+
+def test_a_model_that_holds_both_gets_both() -> None:
+    solved(
+        twice("student.", "teacher."),
+        twice("student.", "teacher."),
+        truth((k, k) for k in twice("student.", "teacher.")),
+    )
+
+
+@pytest.mark.parametrize("order", [("query_encoder.", "passage_encoder."), ("passage_encoder.", "query_encoder.")])
+def test_two_towers_go_by_their_names(order: tuple[str, str]) -> None:
+    """The file holds them in another order than the model."""
+    checkpoint = twice(*order)
+    solved(checkpoint, twice("query.", "passage."), truth((key, key.replace("_encoder", "")) for key in checkpoint))
+
+
+@pytest.mark.xfail(strict=True, reason="a copy at the root is not seen: the averaged weights are loaded, silently")
+@pytest.mark.parametrize("prefix", ["ema.", "ema_model.module.", "teacher."])
+def test_a_second_copy_beside_bare_keys(prefix: str) -> None:
+    """A module that keeps its average as a child: the bare keys have the very names of the model."""
+    checkpoint = {**Encoder().state_dict(), **renamed(Encoder(), lambda key: prefix + key)}
+    honest(checkpoint, Encoder(), truth((key, key) for key in spec(Encoder()).keys))
+
+
+@pytest.mark.xfail(strict=True, reason="whole blocks that only their order puts together are never flagged")
+def test_two_towers_whose_names_say_nothing_are_flagged() -> None:
+    """Only the order of the keys says that `alpha` is the question's tower; one of the two orders is wrong."""
+    model = spec(twice("question.", "passage."))
+    for checkpoint in (twice("alpha.", "beta."), twice("beta.", "alpha.")):
+        assert flagged(match(spec(checkpoint), model)) == set(model.keys)
+
+
+@pytest.mark.parametrize("stages", [False, True], ids=["same code", "other code"])
+def test_averages_whose_names_lost_their_dots(stages: bool) -> None:
+    """Latent diffusion keeps `model_ema.diffusion_modelinput_blocks00weight` beside the model."""
+    flat = Flat().state_dict()
+    checkpoint = {f"model.diffusion_model.{key}": tensor for key, tensor in flat.items()}
+    checkpoint.update((f"model_ema.diffusion_model{key.replace('.', '')}", tensor) for key, tensor in flat.items())
+    checkpoint["model_ema.decay"] = torch.empty(())
+    checkpoint["model_ema.num_updates"] = torch.empty((), dtype=torch.int32)
+    model = Stages() if stages else Flat()
+    solved(
+        checkpoint, model, truth((f"model.diffusion_model.{key}", to_stages(key) if stages else key) for key in flat)
+    )
