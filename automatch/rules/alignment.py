@@ -15,6 +15,8 @@ from automatch.rules.cells import Cell
 from automatch.rules.demands import Channel
 from automatch.rules.tokens import BY, PART, Tokens, is_word, tokens
 
+CARRIED = ("", "#", PART, BY)
+"""Elements of a skeleton that are not literal text."""
 _MOST_SPLITS = 4
 _LONGEST = 50
 
@@ -77,7 +79,7 @@ def align(cell: Cell, number: int) -> Aligned:
 
 def loosened(skeleton: Skeleton) -> Skeleton:
     """A skeleton without the literal texts that the source loses."""
-    return replace(skeleton, elements=tuple(e if e in ("", "#", PART, BY) else "?" for e in skeleton.elements))
+    return replace(skeleton, elements=tuple(e if e in CARRIED else "?" for e in skeleton.elements))
 
 
 def split_words(aligned: Aligned) -> list[Aligned]:
@@ -88,11 +90,10 @@ def split_words(aligned: Aligned) -> list[Aligned]:
     """
     cell, lost = aligned.cell, []
     for element, (start, end) in zip(aligned.skeleton.elements, aligned.spans, strict=True):
-        if element not in ("", "#", PART, BY):
+        if element not in CARRIED:
             lost += [at for at in range(start, end) if is_word(cell.source[at]) and len(cell.source[at]) > 1]
-    gained = {
-        token for piece in aligned.skeleton.pieces for item in piece if isinstance(item, str) for token in tokens(item)
-    }
+    texts = [item for piece in aligned.skeleton.pieces for item in piece if isinstance(item, str)]
+    gained = dict.fromkeys(token for text in texts for token in tokens(text) if is_word(token))
     out = []
     for at in lost:
         word = cell.source[at]
@@ -216,19 +217,15 @@ def _skeleton(
     elements: list[str] = []
     spans: list[tuple[int, int]] = []
     for at, token in enumerate(cell.source):
-        run = bool(uses[at]) and at not in calculated
-        if token in (PART, BY):
-            kind = token
-        elif run:
+        kind = token
+        if uses[at] and at not in calculated:
             kind = ""
-        elif token == "#" and at not in calculated and _constant(cell, slots.index(at)) is not None:
-            kind = _constant(cell, slots.index(at)) or ""
-        else:
-            kind = token
-        previous = at - 1
-        if run and elements and elements[-1] == "" and _follows(uses[previous], uses[at]):
+        elif token == "#" and at not in calculated:
+            kind = _constant(cell, slots.index(at)) or token
+        before = elements[-1] if elements else "#"
+        if kind == before == "" and _follows(uses[at - 1], uses[at]):
             spans[-1] = (spans[-1][0], at + 1)
-        elif elements and _literal(kind, token, run) and spans and _was_literal(elements[-1]):
+        elif kind not in CARRIED and before not in CARRIED:
             elements[-1] += kind
             spans[-1] = (spans[-1][0], at + 1)
         else:
@@ -236,7 +233,7 @@ def _skeleton(
             spans.append((at, at + 1))
     where = {at: number for number, (start, end) in enumerate(spans) for at in range(start, end)}
     pieces = tuple(
-        _piece(goal, goal_copies, own, where, elements, slots)
+        _piece(goal, goal_copies, own, where, slots)
         for goal, goal_copies, own in zip(cell.goals, copies, laws, strict=True)
     )
     return Aligned(cell, number, Skeleton(cell.channel, tuple(elements), pieces), tuple(spans))
@@ -246,14 +243,6 @@ def _constant(cell: Cell, slot: int) -> str | None:
     """The one value that a number of the source has in all examples."""
     values = {example.source[slot] for example in cell.examples}
     return values.pop() if len(values) == 1 else None
-
-
-def _literal(kind: str, token: str, run: bool) -> bool:
-    return not run and kind not in (PART, BY, "#")
-
-
-def _was_literal(kind: str) -> bool:
-    return kind not in ("", PART, BY, "#")
 
 
 def _follows(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> bool:
@@ -266,7 +255,6 @@ def _piece(
     copies: list[int | None],
     laws: list[Law | None],
     where: dict[int, int],
-    elements: list[str],
     slots: list[int],
 ) -> tuple[str | int | Law, ...]:
     out: list[str | int | Law] = []

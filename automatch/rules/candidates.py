@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from automatch.rules.alignment import Aligned, Skeleton
+from automatch.rules.alignment import CARRIED, Aligned, Skeleton
 from automatch.rules.arithmetic import Law
 from automatch.rules.demands import Channel
 from automatch.rules.holes import Hole, bare, factored, literal, only, options
@@ -19,7 +19,6 @@ _TEXTS = "abcdfghABCDFGHIJKLMNOPQRSTUVWXYZ"
 BASE_COST = 6.0
 _CALCULATION = 0.5
 _PINNED = 0.6
-_CARRIED = ("", "#", PART, BY)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Shape:
     """How each element of a skeleton is described; one point of the search.
 
     Attributes:
-        holes: the options of every element, `None` for literal ones.
+        holes: the options of every element; none for literal ones and for `PART` and `BY`.
         chosen: which option of every element is in use.
         pinned: numbers that are restricted to the values seen: (element, place among its numbers).
     """
@@ -202,8 +201,8 @@ class Group:
             return [Hole("", only(values), "", 0.3 + _PINNED * (len(values) - 1))]
         elements = self.skeleton.elements
         last = at == len(elements) - 1
-        prefix = last and (at == 0 or (at == 1 and elements[0] not in _CARRIED))
-        anywhere = last or elements[at + 1] in _CARRIED or any(map(is_word, tokens(elements[at + 1])))
+        prefix = last and (at == 0 or (at == 1 and elements[0] not in CARRIED))
+        anywhere = last or elements[at + 1] in CARRIED or any(map(is_word, tokens(elements[at + 1])))
         return options(contents, at == 0, last, prefix, anywhere)
 
     def _contents(self, at: int, pinned: frozenset[tuple[int, int]]) -> list[Tokens]:

@@ -69,6 +69,8 @@ def apply_moves(state_dict: Mapping[str, Any], move: Callable[[str], Move | None
     sources: dict[str, str] = {}
     groups: dict[str, list[tuple[str, Move]]] = {}
     for key in state_dict:
+        if not isinstance(key, str):
+            raise RuleError(f"the key {key!r} is not a text, so no rule can be asked about it")
         found = move(key)
         if found is not None and found.joins:
             target = found.targets[0]

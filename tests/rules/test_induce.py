@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -185,6 +187,25 @@ def test_very_long_keys_are_renamed_too():
     long = ".".join(f"a{i}_b" for i in range(4000))
     pairs = {f"module.{long}.w": f"{long}.w", f"x.{long}": f"{long[:-1]}c.q.{long}", "module.v": "v"}
     learnt(pairs)
+
+
+def test_rules_do_not_depend_on_the_order_of_sets():
+    script = """
+from automatch.matching.assignment import Match
+from automatch.rules.induce import induce
+words = {"query": "to_q", "key": "to_k", "value": "to_v", "wo": "to_out", "norm.1": "norm1", "norm.2": "norm2"}
+names = [(a + "." + w, b + "." + w) for a, b in words.items() for w in ("weight", "bias")]
+pairs = [(f"b.{i}.{a}", f"blocks.{i}.{b}") for i in range(3) for a, b in names]
+print(induce([Match((t,), (s,)) for s, t in pairs], [s for s, _ in pairs] + ["b.x", "y"], [t for _, t in pairs]))
+"""
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in "0123"
+    }
+    assert len(answers) == 1
+    assert len(answers.pop().splitlines()) <= 3
 
 
 def test_keys_swapped_without_a_system_become_literal_rules_that_say_so():

@@ -101,6 +101,11 @@ def test_apply_renames_keeps_the_order_and_refuses_collisions():
         rules.apply({"module.x": 1, "x": 2})
 
 
+def test_a_key_that_is_no_text_is_refused():
+    with pytest.raises(RuleError, match="the key 3 is not a text"):
+        RuleSet().apply({3: 1})
+
+
 def test_tied_keys_get_the_same_tensor():
     rules = RuleSet((Rule("wte", "embed"),), tied=(("embed", "head"),))
     assert rules.apply({"wte": 1}) == {"embed": 1, "head": 1}
