@@ -121,10 +121,24 @@ class Solver:
                 out.append((i, j, evidence))
                 used_a.add(i)
                 used_b.add(j)
-        out += self._rest(a, b, out, used_a, used_b)
+        for _ in range(2):  # once more for the tensors of modules that were matched in part
+            more = self._rest(a, b, blocks, out, used_a, used_b)
+            out += more
+            used_a.update(i for i, _, _ in more)
+            used_b.update(j for _, j, _ in more)
+            if not more:
+                break
         return out
 
-    def _rest(self, a: Node, b: Node, done: list[Placed], used_a: set[int], used_b: set[int]) -> list[Placed]:
+    def _rest(
+        self,
+        a: Node,
+        b: Node,
+        blocks: list[tuple[Node, Node]],
+        done: list[Placed],
+        used_a: set[int],
+        used_b: set[int],
+    ) -> list[Placed]:
         """Single modules that no pair of blocks took."""
         left = [i for i in range(a.end - a.start) if i not in used_a]
         right = [j for j in range(b.end - b.start) if j not in used_b]
@@ -143,7 +157,7 @@ class Solver:
         at_b = {id(self.target.leaves[self.target.tree.order[b.start + j]]): j for j in right}
         context = self.context
         if done:
-            coherence = Coherence(self.source.tree, self.target.tree, a, b, done, at_a, at_b)
+            coherence = Coherence(self.source.tree, self.target.tree, a, b, blocks, done, at_a, at_b)
             context = replace(context, astray=coherence)
         out: list[Placed] = []
         top_a, top_b = len(a.tokens()), len(b.tokens())

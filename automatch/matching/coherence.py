@@ -26,12 +26,17 @@ class Coherence:
         target: Tree,
         a: Node,
         b: Node,
+        blocks: Sequence[tuple[Node, Node]],
         done: Sequence[Placed],
         at_a: dict[int, int],
         at_b: dict[int, int],
     ) -> None:
         self._trees, self._tops, self._at = (source, target), (a, b), (at_a, at_b)
         self._partners = ([-1] * (a.end - a.start), [-1] * (b.end - b.start))
+        self._tried: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        for number, pair in enumerate(blocks):
+            for tried, node, top in zip(self._tried, pair, (a, b), strict=True):
+                tried.update((i - top.start, number) for i in range(node.start, node.end))
         for i, j, _ in done:
             self._partners[0][i] = j
             self._partners[1][j] = i
@@ -40,6 +45,9 @@ class Coherence:
     def __call__(self, mine: Leaf, theirs: Leaf) -> int:
         """0: they do; 1: their containers do not; 2: their very modules have other partners."""
         at = (self._at[0][id(mine)], self._at[1][id(theirs)])
+        number = self._tried[0].get(at[0])
+        if number is not None and number == self._tried[1].get(at[1]):
+            return 2  # they were side by side in a pair of blocks, and were not put together there
         worst = 0
         for which in (0, 1):
             region = self._region(which, at[which])

@@ -78,7 +78,7 @@ def unify_layout(leaves: list[Leaf], others: list[Leaf]) -> None:
         elif shape in same_name and turned not in same_name:
             votes[kind] -= 4
         lack, excess = mine[shape] - theirs[shape], theirs[turned] - mine[turned]
-        if lack > 0 and excess > 0:
+        if lack > 0 and excess > 0 and 2 * theirs[shape] <= mine[shape]:
             votes[kind] += 2
         elif theirs[shape] and not theirs[turned]:
             votes[kind] -= 2

@@ -118,10 +118,10 @@ def _silence_echoes(units: Sequence[Unit]) -> None:
 
     Beside a `pre_feedforward_layernorm`, a `post_attention_layernorm` is not the norm before the mlp.
     """
-    count = Counter(w.text for unit in units for w in set(unit.words) if w.text[0] == "~")
+    count = Counter((unit.path[:-1], w.text) for unit in units for w in set(unit.words) if w.text[0] == "~")
     if any(n > 1 for n in count.values()):
         for unit in units:
-            unit.words = tuple(w for w in unit.words if count.get(w.text, 0) < 2)
+            unit.words = tuple(w for w in unit.words if count.get((unit.path[:-1], w.text), 0) < 2)
 
 
 def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]], float]:
