@@ -29,10 +29,10 @@ CLOSE = 0.75
 SAME_LABEL = 1.2
 """What an equal name is worth when similar blocks are put in order."""
 
-TWIN = 0.85
+TWIN = 0.7
 """Siblings that are so similar to a block compete with it for its partner."""
 
-SIMILARITY = 6.0
+SIMILARITY = 4.0
 """What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks."""
 
 LEARN_FROM = 0.9
