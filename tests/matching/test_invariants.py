@@ -19,7 +19,7 @@ from tests.matching.trees import NETWORKS, Renaming, renamings
 from tests.matching.truth import Served, by_rename, complete, flagged, found, renamed, silent, spec, truth
 
 BY = st.sampled_from(["all", "name", "topology"])
-FEW = settings(max_examples=80)
+FEW = settings(max_examples=30)
 
 
 def described(model: nn.Module) -> StateDictSpec:
@@ -97,7 +97,7 @@ KEYS = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(KEYS, KEYS, BY)
 def test_odd_keys_and_shapes_do_no_harm(mine: list, other: list, by: str) -> None:
     """Empty sides, empty tokens, tensors without elements, keys that run through each other."""
@@ -190,14 +190,14 @@ def test_by_topology_names_do_not_matter(pair: tuple[StateDictSpec, StateDictSpe
     assert found(assignment) == {tuple(map(rename, keys)): served for keys, served in itself.items()}
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(pairs(), BY)
 def test_the_same_question_gets_the_same_answer(pair: tuple[StateDictSpec, StateDictSpec, Renaming], by: str) -> None:
     mine, other, _ = pair
     assert match(mine, other, by=by) == match(mine, other, by=by)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(pairs(), st.data())
 def test_pins_hold(pair: tuple[StateDictSpec, StateDictSpec, Renaming], data: st.DataObject) -> None:
     """Whatever a person pins is there, certain; whatever a person forbids is not; the rest is still complete."""

@@ -44,7 +44,7 @@ def one_to_one(chosen: list[int], scores: list[list[float]]) -> list[tuple[int, 
     return pairs
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(matrices(4))
 def test_assign_is_the_best_of_all_choices(scores: list[list[float]]) -> None:
     pairs = one_to_one(assign(scores), scores)
@@ -76,7 +76,7 @@ def test_assign_takes_nothing_where_nothing_is_allowed() -> None:
 SEQUENCES = st.lists(st.sampled_from([(1,), (2,), (3, 4), None]), max_size=7)
 
 
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(SEQUENCES, SEQUENCES)
 def test_common_subsequence(a: list, b: list) -> None:
     """As long as the longest found by trying all of them, and a common subsequence indeed."""
@@ -122,7 +122,7 @@ def shapes_of(tree: Tree, node: Node) -> Counter[int]:
     return Counter(tree.shapes[leaf] for leaf in tree.order[node.start : node.end] if tree.shapes[leaf] >= 0)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(leaves(), leaves())
 def test_signatures_are_equal_where_the_multisets_of_shapes_are(one: tuple, other: tuple) -> None:
     structs = Interner()
@@ -135,7 +135,7 @@ def test_signatures_are_equal_where_the_multisets_of_shapes_are(one: tuple, othe
             assert node.count == sum(shapes_of(tree, node).values())
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(leaves(), leaves())
 def test_equal_structs_mean_equal_subtrees(one: tuple, other: tuple) -> None:
     """What was found out about one of them holds for the other: same names, same shapes, same order."""
@@ -148,7 +148,7 @@ def test_equal_structs_mean_equal_subtrees(one: tuple, other: tuple) -> None:
             assert seen.setdefault(node.struct, inner) == inner
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(leaves(), leaves())
 def test_similarity_is_the_dice_coefficient(one: tuple, other: tuple) -> None:
     structs = Interner()

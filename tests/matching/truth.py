@@ -92,8 +92,8 @@ def complete(assignment: Assignment, given: StateDictSpec, wanted: StateDictSpec
     assert sorted([*served, *assignment.missing_keys]) == sorted(wanted.keys)
     assert used.isdisjoint(assignment.unexpected_keys)
     assert sorted({*used, *assignment.unexpected_keys}) == sorted(given.keys)
-    assert list(assignment.missing_keys) == [k for k in wanted.keys if k in set(assignment.missing_keys)]
-    assert list(assignment.unexpected_keys) == [k for k in given.keys if k in set(assignment.unexpected_keys)]
+    for left, keys in ((assignment.missing_keys, wanted.keys), (assignment.unexpected_keys, given.keys)):
+        assert list(left) == sorted(left, key=keys.index)
     for pair in assignment.mismatched:
         assert pair.key in assignment.missing_keys
         assert pair.checkpoint_key in assignment.unexpected_keys
@@ -101,7 +101,7 @@ def complete(assignment: Assignment, given: StateDictSpec, wanted: StateDictSpec
         assert pair.checkpoint_shape == given.by_key[pair.checkpoint_key].shape
     for m in assignment.matches:
         assert 0.0 <= m.confidence <= 1.0 and m.reason
-        assert set(m.alternatives) <= set(given.keys)
+        assert all(key in given.by_key for key in m.alternatives)
 
 
 def flagged(assignment: Assignment) -> set[str]:
