@@ -135,6 +135,7 @@ def _apply_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN", help="a safetensors file or a file of torch.save")
     parser.add_argument("target", metavar="OUT", help="the new file, in the same format")
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
+    parser.add_argument("--ambiguous", action="store_true", help="write ambiguous keys too, where the guess puts them")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
@@ -195,7 +196,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
 def _apply(arguments: argparse.Namespace) -> int:
     from automatch.pipeline import convert
 
-    converted = convert(arguments.rules, arguments.source, arguments.target, at=arguments.at)
+    converted = convert(arguments.rules, arguments.source, arguments.target, at=arguments.at, ambiguous=arguments.ambiguous)
     if not arguments.quiet:
         print(_shown(str(converted)))
     return 0

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from automatch.diagnosing.comparison import StrictLoad
+from automatch.diagnosing.comparison import StrictLoad, is_doubtful
 from automatch.diagnosing.verdict import verdict
 from automatch.errors import InputError
 from automatch.matching import match
 from automatch.matching.assignment import Assignment
 from automatch.reading import read_checkpoint, read_model
 from automatch.reporting.diagnosis import Diagnosis
+from automatch.rules.guesses import marked
 from automatch.rules.induce import induce
 from automatch.rules.replay import replay
 from automatch.rules.rule import RuleSet
@@ -67,6 +68,7 @@ def diagnose(
     strict_load = _proven(wanted.module, given, assignment, rules) if proof.ok else None
     sentence = verdict(given, wanted.spec, assignment, rules)
     sources = _called(checkpoint, "CHECKPOINT"), _called(model, "MODEL")
+    rules = marked(rules, (key for match in assignment.matches if is_doubtful(match) for key in match.checkpoint_keys))
     return Diagnosis(given, wanted.spec, assignment, rules, proof, sentence, strict_load, sources)
 
 
@@ -112,6 +114,7 @@ def convert(
     target: str | os.PathLike[str],
     *,
     at: str | None = None,
+    ambiguous: bool = False,
 ) -> Converted:
     """Write a checkpoint file under the keys that rules give, in the same format; `target` appears whole or not at all.
 
@@ -120,20 +123,22 @@ def convert(
         source: a safetensors file or a file of `torch.save`.
         target: the new file.
         at: dotted path to the state_dict inside a nested checkpoint; None to take the one the rules were made for.
+        ambiguous: whether keys of ambiguous matches may be written where the likeliest guess puts them.
 
     Returns:
         What was written.
 
     Raises:
+        NotProvenError: a key would be written by a guess, and `ambiguous` does not allow it.
         InputError: a file cannot be used, two keys would become one, or no rule takes any key.
     """
     from automatch.applying.convert import convert as rewrite
     from automatch.applying.convert import read_rules
 
     if isinstance(rules, RuleSet):
-        return rewrite(rules, Path(source), Path(target), at)
+        return rewrite(rules, Path(source), Path(target), at, ambiguous=ambiguous)
     read, made_for = read_rules(Path(rules))
-    return rewrite(read, Path(source), Path(target), made_for or None if at is None else at)
+    return rewrite(read, Path(source), Path(target), made_for or None if at is None else at, ambiguous=ambiguous)
 
 
 def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()) -> StateDictSpec:

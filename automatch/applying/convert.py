@@ -11,8 +11,9 @@ from automatch.applying.atomic import refuse_no_file, refuse_same_file, written_
 from automatch.applying.plan import Plan, Writer
 from automatch.applying.proof import meta_tensors
 from automatch.applying.writers import WRITERS
-from automatch.errors import InputError, RuleError
+from automatch.errors import InputError, NotProvenError, RuleError
 from automatch.reading import read_checkpoint
+from automatch.rules.guesses import guess_text, unmarked
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
 
@@ -70,7 +71,9 @@ def read_rules(source: Path) -> tuple[RuleSet, str | None]:
     return rules, at if isinstance(at, str) else None
 
 
-def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None) -> Converted:
+def convert(
+    rules: RuleSet, source: Path, target: Path, at: str | None = None, *, ambiguous: bool = False
+) -> Converted:
     """Write `source` under the keys that the rules give to `target`, in the same format.
 
     Tensors that are only renamed keep their bytes; safetensors metadata and the other entries of a torch checkpoint are
@@ -81,8 +84,10 @@ def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None) -
         source: a safetensors file or a file of `torch.save`.
         target: the new file; an older one is replaced, `source` itself is refused.
         at: dotted path to the state_dict inside a nested checkpoint; None to have it found.
+        ambiguous: whether keys of ambiguous matches may be written where the guess puts them.
 
     Raises:
+        NotProvenError: a key would be written by a guess, and `ambiguous` does not allow it.
         InputError: a file cannot be used, two keys would become one, or no rule takes any key.
     """
     spec = read_checkpoint(source, at=at)
@@ -98,7 +103,13 @@ def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None) -
     hit = {move.rule for move in moves.values() if move is not None}
     if not hit:
         raise InputError(f"{source}: no rule takes any of its {len(spec)} keys; are these the rules for this file?")
-    plan = _plan(rules, spec, source)
+    guesses = guess_text(rules, spec.keys)
+    if guesses and not ambiguous:
+        raise NotProvenError(
+            f"{source}: {guesses}; decide with pins and diagnose again, or have the likeliest guess written with "
+            f"--ambiguous (in Python: ambiguous=True); nothing was written"
+        )
+    plan = _plan(unmarked(rules), spec, source)
     with written_beside(target) as part:
         writer.write(source, part, plan)
     return Converted(

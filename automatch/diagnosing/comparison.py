@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from automatch.diagnosing.document import SCHEMA, match_entry, mismatch_entry, side_entry
 from automatch.matching.assignment import Assignment, Match, Mismatch
+from automatch.rules.guesses import DOUBTFUL
 from automatch.rules.replay import Proof
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
 
 if TYPE_CHECKING:
     import networkx as nx
-
-# A match below this is more likely wrong than right.
-DOUBTFUL = 0.5
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,6 +55,7 @@ class Rule:
         sizes: proportions of the pieces of a chunk; None for equal ones.
         shape: for reshape: sizes in which 0 keeps the size at that place and -1 takes the rest.
         note: for people: families covered, or why the rule is literal.
+        ambiguous: how many of the hits belong to ambiguous matches: for those the rule gives a guess.
     """
 
     pattern: str
@@ -67,6 +69,7 @@ class Rule:
     sizes: tuple[int, ...] | None = None
     shape: Shape | None = None
     note: str = ""
+    ambiguous: int = 0
 
     @property
     def law(self) -> Law:
@@ -85,6 +88,8 @@ class Rule:
             value = getattr(self, name)
             if value is not None and value != "":
                 out[name] = list(value) if isinstance(value, tuple) else value
+        if self.ambiguous:
+            out["ambiguous"] = self.ambiguous
         return out
 
     @classmethod
@@ -112,6 +117,7 @@ class Rule:
             sizes=_numbers(data, "sizes", where),
             shape=_numbers(data, "shape", where),
             note=_text(data, "note", where, ""),
+            ambiguous=_number(data, "ambiguous", where) or 0,
         )
         rule.check(where)
         return rule
@@ -159,16 +165,24 @@ class RuleSet:
         rules: in the order in which they are asked.
         tied: (served, other): model keys that share a tensor in the model. The rules give the
             first; the second gets the same tensor.
+        undecided: checkpoint keys of ambiguous matches; the rules give each its likeliest place, a guess.
     """
 
     rules: tuple[Rule, ...] = ()
     tied: tuple[tuple[str, str], ...] = ()
+    undecided: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)
 
     def __len__(self) -> int:
         return len(self.rules)
+
+    def __getitem__(self, position: int) -> Rule:
+        return self.rules[position]
+
+    def __repr__(self) -> str:
+        return f"<RuleSet: {len(self.rules)} {'rule' if len(self.rules) == 1 else 'rules'}>"
 
     def __str__(self) -> str:
         width = max((len(rule.pattern) for rule in self.rules), default=0)
@@ -209,8 +223,20 @@ class RuleSet:
         move = self.move(key)
         return key if move is None else move.targets[0]
 
+    def guesses(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """Those of the keys that go by a guess; without `undecided`, all that a rule with ambiguous hits takes."""
+        if self.undecided:
+            undecided = frozenset(self.undecided)
+            return tuple(key for key in keys if key in undecided)
+        if not any(rule.ambiguous for rule in self.rules):
+            return ()
+        moves = ((key, self.move(key)) for key in keys)
+        return tuple(key for key, move in moves if move is not None and self.rules[move.rule - 1].ambiguous)
+
     def apply(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
         """The tensors under their new keys; keys that no rule takes stay as they are.
+
+        Keys of ambiguous matches go where the likeliest guess puts them, with a `UserWarning` that names them.
 
         Args:
             state_dict: tensors (torch or numpy) under checkpoint keys; it is not changed.
@@ -223,6 +249,13 @@ class RuleSet:
             RuleError: two keys would become the same key, a group lacks a member, or an
                 operation does not fit a tensor.
         """
+        guesses = self.guesses(state_dict)
+        if guesses:
+            warnings.warn(
+                f"{len(guesses)} keys are renamed by a guess, the first {guesses[0]!r}: their matches are ambiguous; "
+                f"decide them with pins",
+                stacklevel=2,
+            )
         out = apply_moves(state_dict, self.move)
         for served, other in self.tied:
             if served in out and other not in out:
@@ -246,8 +279,8 @@ class RuleSet:
     def from_json(cls, text: str) -> RuleSet:
         """Reads the JSON of `automatch diagnose --format json`, or its list of rules alone.
 
-        From the whole JSON the ties are read as well: a checkpoint key that serves several
-        model keys stands in several of its matches.
+        From the whole JSON the ties are read as well (a checkpoint key that serves several
+        model keys stands in several of its matches), and which keys are ambiguous.
 
         Raises:
             RuleError: it is neither.
@@ -261,7 +294,11 @@ class RuleSet:
             raise RuleError('the JSON is neither a list of rules nor an object with a list under "rules"')
         read = cls.from_list(rules)
         matches = data.get("matches") if isinstance(data, dict) else None
-        return read if not isinstance(matches, list) else cls(read.rules, tuple(_ties(matches, read)))
+        if not isinstance(matches, list):
+            return read
+        from automatch.rules.guesses import undecided_keys
+
+        return cls(read.rules, tuple(_ties(matches, read)), tuple(undecided_keys(matches)))
 
 
 def _move(rule: Rule, number: int, groups: Mapping[str, str | None]) -> Move:

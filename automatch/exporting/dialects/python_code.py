@@ -17,7 +17,7 @@ PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[^{}]+")
 HEAD = '''"""Gives a checkpoint the keys of the model. Written by automatch as a proposal: read it before use."""
 
 import re
-{imports}
+{imports}{guesses}
 
 def convert(state_dict):
     """Return the state_dict under the model's keys; keys that no rule takes stay as they are."""
@@ -25,6 +25,13 @@ def convert(state_dict):
 {rules}
     ]
 '''
+
+GUESSES = """
+# The evidence does not decide these checkpoint keys: a rule below (or staying as it is) is a guess for each of them.
+AMBIGUOUS = [
+{keys}
+]
+"""
 
 RENAME = """    converted = {}
     for key, tensor in state_dict.items():
@@ -98,7 +105,12 @@ def render(rules: RuleSet) -> str:
     only_names = all(rule.op == "rename" for rule in rules)
     joins = any(word in JOINING for rule in rules for word in rule.op.split("+"))
     lines = [line for rule in rules for line in _rule(rule, only_names)]
-    text = HEAD.format(imports="\nimport torch\n" if joins else "", rules="\n".join(lines))
+    keys = "\n".join(f"    {_literal(key)}," for key in rules.undecided)
+    text = HEAD.format(
+        imports="\nimport torch\n" if joins else "",
+        guesses=GUESSES.format(keys=keys) if keys else "",
+        rules="\n".join(lines),
+    )
     text = text.replace("    rules = [\n\n    ]\n", "    rules = []\n")
     text += RENAME if only_names else CHANGE
     if rules.tied:
@@ -111,7 +123,8 @@ def _rule(rule: Rule, only_names: bool) -> Iterator[str]:
     """The lines of one entry of the list `rules`."""
     hits = f", {rule.hits} {'key' if rule.hits == 1 else 'keys'}" if rule.hits else ""
     note = f" ({ascii(rule.note)[1:-1]})" if rule.note else ""
-    yield f"        # {rule.op}{hits}{note}"
+    guess = f", {rule.ambiguous} of them a guess" if rule.ambiguous else ""
+    yield f"        # {rule.op}{hits}{guess}{note}"
     texts = (rule.replacement,) if isinstance(rule.replacement, str) else rule.replacement
     if only_names:
         yield f"        ({_pattern(rule.pattern)}, lambda m: {_new(texts[0])}),"
