@@ -239,16 +239,15 @@ def test_by_topology_pays_no_heed_to_misleading_names() -> None:
 
 def test_decisions_reach_the_front() -> None:
     """`automatch.diagnose` and `load` take the same words."""
-    with torch.device("cpu"):
-        model = nn.ModuleDict({"one": nn.Linear(4, 4), "two": nn.Linear(4, 4)})
-        checkpoint = {
-            f"{name}.{role}": torch.rand(shape)
-            for name in ("red", "green")
-            for role, shape in (("weight", (4, 4)), ("bias", (4,)))
-        }
-        automatch.load(model, checkpoint, pin=[("red", "two")])
-        assert torch.equal(model["two"].weight, checkpoint["red.weight"])
-        assert torch.equal(model["one"].bias, checkpoint["green.bias"])
+    model = nn.ModuleDict({"one": nn.Linear(4, 4), "two": nn.Linear(4, 4)})
+    checkpoint = {
+        f"{name}.{role}": torch.rand(shape)
+        for name in ("red", "green")
+        for role, shape in (("weight", (4, 4)), ("bias", (4,)))
+    }
+    automatch.load(model, checkpoint, pin=[("red", "two")])
+    assert torch.equal(model["two"].weight, checkpoint["red.weight"])
+    assert torch.equal(model["one"].bias, checkpoint["green.bias"])
 
 
 def test_the_rest_of_a_transformer_stays_as_it_was() -> None:

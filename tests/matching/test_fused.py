@@ -198,12 +198,11 @@ def test_blocks_that_are_nothing_but_attention(whole: bool) -> None:
 @pytest.mark.parametrize("whole", [False, True], ids=["apart into fused", "fused into apart"])
 def test_the_loaded_network_computes_the_same(whole: bool) -> None:
     """Biases too are joined and cut in the order of the weights."""
-    with torch.device("cpu"):
-        torch.manual_seed(0)
-        mine, other = (nn.Sequential(*[Head(kind) for _ in range(3)]) for kind in (whole, not whole))
-        x = torch.randn(2, 5, 8)
-        automatch.load(other, mine.state_dict())
-        assert torch.allclose(mine(x), other(x), atol=1e-6)
+    torch.manual_seed(0)
+    mine, other = (nn.Sequential(*[Head(kind) for _ in range(3)]) for kind in (whole, not whole))
+    x = torch.randn(2, 5, 8)
+    automatch.load(other, mine.state_dict())
+    assert torch.allclose(mine(x), other(x), atol=1e-6)
 
 
 def test_what_is_folded_stands_once() -> None:

@@ -16,7 +16,7 @@ from tests.matching.truth import Served, by_rename, renamed, solved, spec, truth
 
 def vocoder(wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """A small generator after HiFi-GAN, every convolution parametrized."""
-    with torch.device("cpu"), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         model = nn.Module()
         model.conv_pre = wrap(nn.Conv1d(8, 32, 7))
@@ -73,8 +73,7 @@ def test_a_direction_is_no_weight() -> None:
 
 def test_pruned_weights() -> None:
     """prune keeps `weight_orig` and a mask; the mask is left over and is reported."""
-    with torch.device("cpu"):
-        pruned, bare = Vgg([3, 8, 16, 16]), Vgg([3, 8, 16, 16])
+    pruned, bare = Vgg([3, 8, 16, 16]), Vgg([3, 8, 16, 16])
     for module in list(pruned.modules()):
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             prune.identity(module, "weight")

@@ -84,7 +84,6 @@ def test_equal_names_in_another_order() -> None:
     solved(layers(["q", "k", "v"]), layers(["v", "q", "k"]), exchanged(layers(["q", "k", "v"]), {}))
 
 
-@pytest.mark.xfail(strict=True, reason="synonyms are hardly less alike than equal names, so the order wins; flagged")
 @pytest.mark.parametrize("names", [["mlp", "ffn"], ["q_proj", "query"], ["norm", "ln"]])
 def test_equal_names_that_mean_the_same_in_another_order(names: list[str]) -> None:
     """`mlp` is `mlp`, though `ffn` is another word for it."""
