@@ -6,6 +6,7 @@ Exit codes: 0 it fits, as it is or completely by the rules; 1 something is left;
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from automatch.reporting.style import Style
 
 INTERRUPTED = 130
+# What stdout answers where it cannot take more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 DESCRIPTION = "Finds out why a PyTorch state_dict does not fit, and the regex rules that make it fit."
 EXAMPLES = """\
 examples:
@@ -55,9 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"automatch: {_one_line(error)}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        # The reader (head, less) has gone: nothing more to say, and Python must not try to at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        _close_stdout()  # the reader (head, less) has seen enough
+        return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _close_stdout()
+        print(f"automatch: the output cannot be written ({error.strerror}); make room, or use -o FILE", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("automatch: interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
@@ -155,7 +163,9 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _output_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write there instead of printing")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="write there instead of printing; - is stdout"
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -172,6 +182,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _diagnose(arguments: argparse.Namespace) -> int:
     from automatch.pipeline import diagnose
 
+    _spare_inputs(arguments, arguments.checkpoint, arguments.model)
     diagnosis = diagnose(
         arguments.checkpoint,
         arguments.model,
@@ -189,6 +200,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         renderer = next(form for form in FORMATS if arguments.format == form.NAME)
         text = renderer.render(diagnosis, _style(arguments))
     if arguments.output is not None or not arguments.quiet:
+        _spare_inputs(arguments, *diagnosis.checkpoint.files, *diagnosis.model.files)
         _put(text, arguments.output)
     return diagnosis.exit_code
 
@@ -196,7 +208,9 @@ def _diagnose(arguments: argparse.Namespace) -> int:
 def _apply(arguments: argparse.Namespace) -> int:
     from automatch.pipeline import convert
 
-    converted = convert(arguments.rules, arguments.source, arguments.target, at=arguments.at, ambiguous=arguments.ambiguous)
+    converted = convert(
+        arguments.rules, arguments.source, arguments.target, at=arguments.at, ambiguous=arguments.ambiguous
+    )
     if not arguments.quiet:
         print(_shown(str(converted)))
     return 0
@@ -206,7 +220,10 @@ def _keys(arguments: argparse.Namespace) -> int:
     from automatch.pipeline import read_keys
     from automatch.reading import write_key_list
 
-    _put(write_key_list(read_keys(arguments.source, at=arguments.at)), arguments.output)
+    _spare_inputs(arguments, arguments.source)
+    keys = read_keys(arguments.source, at=arguments.at)
+    _spare_inputs(arguments, *keys.files)
+    _put(write_key_list(keys), arguments.output)
     return 0
 
 
@@ -242,7 +259,7 @@ def _style(arguments: argparse.Namespace) -> Style:
 
     from automatch.reporting.style import Style
 
-    here = arguments.output is None and sys.stdout.isatty()
+    here = _is_stdout(arguments.output) and sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if here else None
     return Style(full=arguments.full, colour=here and _has_colour(), width=width)
 
@@ -255,12 +272,42 @@ def _has_colour() -> bool:
 def _put(text: str, output: Path | None) -> None:
     """Print the text, or write it to a file that appears whole or not at all."""
     text = text if text.endswith("\n") else f"{text}\n"
-    if output is None:
-        sys.stdout.write(text)
+    if output is None or _is_stdout(output):
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _close_stdout()  # the exit code still tells what was found
     else:
         from automatch.applying.atomic import write_text
 
         write_text(output, text)
+
+
+def _is_stdout(output: Path | None) -> bool:
+    """Whether the text goes to stdout: no file is named, or `-`."""
+    return output is None or str(output) == "-"
+
+
+def _spare_inputs(arguments: argparse.Namespace, *sources: str) -> None:
+    """Refuse an output that is one of the inputs, by whatever name; a factory's file is one.
+
+    Raises:
+        InputError: it is.
+    """
+    if _is_stdout(arguments.output):
+        return
+    from automatch.applying.atomic import refuse_same_file
+
+    for source in sources:
+        for name in (source, source.partition("(")[0].rpartition(":")[0]):
+            if name:
+                refuse_same_file(Path(name), arguments.output)
+
+
+def _close_stdout() -> None:
+    """Nothing more can be said there, and Python must not try to at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _text_of(name: str) -> str:

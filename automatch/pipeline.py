@@ -132,12 +132,14 @@ def convert(
         NotProvenError: a key would be written by a guess, and `ambiguous` does not allow it.
         InputError: a file cannot be used, two keys would become one, or no rule takes any key.
     """
+    from automatch.applying.atomic import refuse_same_file
     from automatch.applying.convert import convert as rewrite
     from automatch.applying.convert import read_rules
 
     if isinstance(rules, RuleSet):
         return rewrite(rules, Path(source), Path(target), at, ambiguous=ambiguous)
     read, made_for = read_rules(Path(rules))
+    refuse_same_file(Path(rules), Path(target))
     return rewrite(read, Path(source), Path(target), made_for or None if at is None else at, ambiguous=ambiguous)
 
 

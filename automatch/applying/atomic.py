@@ -54,11 +54,18 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Writes a text file beside its place and renames it into place.
+    """Writes a text file beside its place and renames it into place; a device or a pipe is written to directly.
 
     Raises:
         InputError: the file cannot be written.
     """
+    if target.exists() and not target.is_file() and not target.is_dir():
+        try:
+            with target.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise InputError(f"{target}: {error.strerror or error}; give the name of another file") from None
+        return
     with written_beside(target) as part:
         part.write_text(text, encoding="utf-8")
 
@@ -79,5 +86,9 @@ def refuse_same_file(source: Path, target: Path) -> None:
     Raises:
         InputError: both paths are one file.
     """
-    if target.exists() and target.samefile(source):
+    try:
+        same = target.samefile(source)
+    except (OSError, ValueError):  # one of the two is not there
+        return
+    if same:
         raise InputError(f"{target}: is the input itself; give the output another name")

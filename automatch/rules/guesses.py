@@ -1,4 +1,4 @@
-"""Which keys the rules rename by a guess: the evidence did not decide, and the rules give the likeliest choice all the same."""
+"""Which keys the rules rename by a guess: the evidence did not decide, and they give the likeliest choice all the same."""
 
 from __future__ import annotations
 
