@@ -12,6 +12,13 @@ raised is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import re
+
+# What a terminal would take for a colour or a movement.
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[@-_]")
+# Where torch begins to advise what nobody should do with a stranger's file.
+_ADVICE = re.compile(r"(?:This file can still be loaded|\(1\) |[^.]*weights_only\s*=?\s*False)")
+
 
 class AutomatchError(Exception):
     """Base of all errors raised on purpose."""
@@ -42,3 +49,19 @@ class NotProvenError(AutomatchError):
     def __init__(self, message: str, diagnosis: object = None) -> None:
         super().__init__(message)
         self.diagnosis = diagnosis
+
+
+def quoted(error: BaseException, length: int = 300) -> str:
+    """What another library said, for our own sentence: one line, no colours, no unsafe advice, whole words.
+
+    Args:
+        error: what was raised.
+        length: at most so many characters.
+    """
+    text = " ".join(_ANSI.sub("", str(error)).split())
+    advice = _ADVICE.search(text)
+    text = (text[: advice.start()] if advice else text).rstrip(" .:;,") or type(error).__name__
+    if len(text) <= length:
+        return text
+    head = text[:length]
+    return f"{head.rsplit(' ', 1)[0] if ' ' in head else head} ..."

@@ -71,9 +71,7 @@ def read_rules(source: Path) -> tuple[RuleSet, str | None]:
     return rules, at if isinstance(at, str) else None
 
 
-def convert(
-    rules: RuleSet, source: Path, target: Path, at: str | None = None, *, ambiguous: bool = False
-) -> Converted:
+def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None, *, ambiguous: bool = False) -> Converted:
     """Write `source` under the keys that the rules give to `target`, in the same format.
 
     Tensors that are only renamed keep their bytes; safetensors metadata and the other entries of a torch checkpoint are

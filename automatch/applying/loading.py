@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from automatch.applying.proof import first_sentence, meta_copy, meta_tensors
+from automatch.applying.proof import meta_copy, meta_tensors
 from automatch.applying.tensors import load_tensors
+from automatch.applying.undo import Undo
 from automatch.diagnosing.comparison import Comparison, is_doubtful
-from automatch.errors import NotProvenError
+from automatch.errors import AutomatchError, NotProvenError, quoted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,13 +104,31 @@ def _load(module: Module, source: object, comparison: Comparison) -> Loaded:
     on_meta = any(tensor.is_meta for tensor in module.state_dict().values())
     if on_meta:
         tensors = _with_ties(tensors, comparison)
-    module.load_state_dict(tensors, strict=False, assign=on_meta)
+    _fill(module, tensors, on_meta, comparison)
     return Loaded(
         comparison,
         tuple(key for key in comparison.model.keys if key in tensors),
         tuple(key for key in comparison.model.keys if key not in tensors),
         tuple(key for key in comparison.checkpoint.keys if key not in used),
     )
+
+
+def _fill(module: Module, tensors: dict[str, Tensor], assign: bool, comparison: Comparison) -> None:
+    """Load for good. What no copy without memory can show (a buffer that cannot be written to, a hook) is undone.
+
+    Raises:
+        NotProvenError: torch, or the module's own code, refuses.
+    """
+    undo = Undo(module)
+    try:
+        surplus = module.load_state_dict(tensors, strict=False, assign=assign).unexpected_keys
+        if surplus:
+            raise NotProvenError(f"nothing was loaded: the model has no place for {_some(surplus)}", comparison)
+    except BaseException as error:
+        undo.restore()
+        if isinstance(error, AutomatchError) or not isinstance(error, Exception):
+            raise
+        raise NotProvenError(f"nothing was loaded: torch refuses it: {quoted(error)}", comparison) from error
 
 
 def _rehearse(module: Module, tensors: dict[str, Tensor], comparison: Comparison) -> None:
@@ -124,7 +143,7 @@ def _rehearse(module: Module, tensors: dict[str, Tensor], comparison: Comparison
     try:
         surplus = twin.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
     except (RuntimeError, KeyError, ValueError, AssertionError) as error:
-        raise NotProvenError(f"nothing was loaded: torch refuses it: {first_sentence(error)}", comparison) from None
+        raise NotProvenError(f"nothing was loaded: torch refuses it: {quoted(error)}", comparison) from None
     if surplus:
         raise NotProvenError(f"nothing was loaded: the model has no place for {_some(surplus)}", comparison)
 

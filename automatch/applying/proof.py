@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from automatch.diagnosing.comparison import StrictLoad
-from automatch.errors import RuleError
+from automatch.errors import RuleError, quoted
 from automatch.matching.assignment import Assignment
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
@@ -44,15 +44,9 @@ def prove(module: object, checkpoint: StateDictSpec, assignment: Assignment, rul
         renamed = rules.apply({key: tensor for key, tensor in meta_tensors(checkpoint).items() if key not in surplus})
         twin.load_state_dict({**renamed, **{key: own[key] for key in kept}}, strict=True, assign=True)
     except (RuleError, RuntimeError, KeyError, ValueError, AssertionError) as error:
-        return StrictLoad(False, f"{CALL} failed on a copy of the model: {first_sentence(error)}", kept)
+        return StrictLoad(False, f"{CALL} failed on a copy of the model: {quoted(error)}", kept)
     also = f"; {len(kept)} harmless keys kept the model's own value" if kept else ""
     return StrictLoad(True, f"proven by {CALL} on a copy of the model on the meta device{also}", kept)
-
-
-def first_sentence(error: Exception) -> str:
-    """The beginning of an error text on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def meta_copy(module: object) -> Module | None:

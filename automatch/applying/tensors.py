@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automatch.applying.kinds import is_numpy_archive, is_safetensors, is_torch_file
+from automatch.applying.stand_in import tensors_of
 from automatch.applying.torch_document import at_path, load_document, locate
 from automatch.errors import InputError
 from automatch.spec import StateDictSpec
@@ -51,7 +52,7 @@ def _from_files(spec: StateDictSpec) -> dict[str, Any]:
             found.update(_arrays(path, spec))
         elif is_torch_file(path):
             document = load_document(path, whole=False)
-            found.update(at_path(document, locate(document, spec.at, str(path))))
+            found.update(tensors_of(at_path(document, locate(document, spec.at, str(path)))))
         else:
             raise InputError(f"{path}: read as {spec.origin}, which gives no values; give the checkpoint itself")
     return found

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pickle
+import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 from automatch.applying.kinds import is_torch_zip
-from automatch.errors import InputError
+from automatch.applying.stand_in import StandIn
+from automatch.errors import InputError, quoted
 from automatch.reading import split_at
+
+# The class or function in the text of torch's safe loader.
+GLOBAL = re.compile(r"GLOBAL (?P<name>[\w.]+)")
 
 
 def load_document(path: Path, whole: bool = True) -> Any:
@@ -34,7 +39,12 @@ def load_document(path: Path, whole: bool = True) -> Any:
         with nullcontext() if whole or not zipped else _stand_ins(path):
             return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        named = GLOBAL.search(str(error))
+        reason = (
+            f"it names {named['name']}, so a whole module or another object was pickled in it"
+            if named
+            else quoted(error, 200)
+        )
         raise InputError(
             f"{path}: torch's safe loader (weights_only=True) refuses it: {reason}; where you trust the file, save its "
             f"state_dict alone (safetensors, or torch.save(checkpoint['state_dict'], ...)) and use that"
@@ -58,21 +68,7 @@ def _stand_ins(path: Path) -> AbstractContextManager[None]:
         return nullcontext()
     names = sorted(serialization.get_unsafe_globals_in_checkpoint(str(path)))
     # One class for each name: the loader tells them apart by identity.
-    return serialization.safe_globals([(type("StandIn", (_Nothing,), {}), name) for name in names])
-
-
-class _Nothing:
-    """Takes the place of an object whose class is not imported; holds and does nothing."""
-
-    def __init__(self, *_: object) -> None:
-        """Takes whatever the real class takes."""
-
-    def __new__(cls, *_: object) -> _Nothing:
-        """Made from any arguments."""
-        return super().__new__(cls)
-
-    def __setstate__(self, _: object) -> None:
-        """Forgets the state."""
+    return serialization.safe_globals([(type("StandIn", (StandIn,), {}), name) for name in names])
 
 
 def locate(document: Any, at: str, where: str) -> tuple[Any, ...]:

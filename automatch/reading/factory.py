@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from automatch.errors import InputError
+from automatch.errors import InputError, quoted
 
 FORM = re.compile(r"(?P<place>.+?):(?P<name>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)(?P<call>\(.*\))?", re.DOTALL)
 KEYWORD = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
@@ -150,6 +150,8 @@ def _package_root(file: Path) -> tuple[Path, str]:
 def _find(factory: Factory) -> Any:
     try:
         module = _import_file(factory) if factory.place.endswith(".py") else importlib.import_module(factory.place)
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:  # it is the user's code: anything may come
         raise InputError(f"{factory.text}: importing {factory.place} raised {_one_line(error)}") from error
     target: Any = module
@@ -163,7 +165,7 @@ def _find(factory: Factory) -> Any:
 def _import_file(factory: Factory) -> ModuleType:
     file = Path(factory.place).resolve()
     if not file.is_file():
-        raise InputError(f"{factory.text}: no such file {factory.place}")
+        raise InputError(f"{factory.text}: no such file; the working directory is {Path.cwd()}")
     _, name = _package_root(file)
     if "." in name:
         return importlib.import_module(name)
@@ -184,6 +186,5 @@ def _similar(part: str, target: object) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    name = type(error).__name__
-    return f"{name}: {text[:300]}" if text else name
+    text, name = quoted(error), type(error).__name__
+    return name if text == name else f"{name}: {text}"

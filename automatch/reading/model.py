@@ -48,6 +48,8 @@ def read_model(source: object, *, args: Sequence[str] = ()) -> ModelSide:
             return _built(factory)
     if args:
         raise InputError(f"{source}: arguments are for a factory `package.module:factory`, and this is none")
+    if isinstance(source, type):
+        raise InputError(f"{source.__name__} is a class, not a model; call it: {source.__name__}(...)")
     module = source if is_module(source) else None
     return ModelSide(read_checkpoint(source), module)
 

@@ -70,8 +70,9 @@ def _read_object(source: object, limits: Limits) -> Found:
     for format_ in OBJECT_FORMATS:
         if format_.accepts(source):
             return format_.read(source, context)
+    what = f"the class {source.__name__}" if isinstance(source, type) else type(source).__name__
     raise InputError(
-        f"{type(source).__name__} is no checkpoint; give a path, a mapping of names to tensors or an nn.Module"
+        f"{what} is no checkpoint; give a path, a mapping of names to tensors or an nn.Module"
     )
 
 

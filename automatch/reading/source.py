@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from automatch.reading.limits import Limits
 from automatch.spec import TensorSpec
 
 HEAD_BYTES = 65_536
+# `package.module:factory` or `path/file.py:factory`, not a drive letter.
+FACTORY = re.compile(r"[^:]{2,}:[A-Za-z_][\w.]*(\(.*\))?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,10 @@ def open_file(path: Path) -> File:
             size = os.fstat(stream.fileno()).st_size
             return File(path, size, stream.read(HEAD_BYTES))
     except FileNotFoundError:
+        if FACTORY.fullmatch(str(path)):
+            raise InputError(
+                f"{path}: no such file; a factory stands for the model, which comes second: give the checkpoint first"
+            ) from None
         raise InputError(f"{path}: no such file; check the path (the working directory is {Path.cwd()})") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
