@@ -274,6 +274,60 @@ def test_what_torch_refuses_is_found_before_the_model_is_touched(strict) -> None
     assert_untouched(model, before)
 
 
+class Shielded(nn.Module):
+    """A buffer that repeats one number: its copy without memory can be loaded, it cannot be written to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 3)
+        self.register_buffer("mean", torch.zeros(1).expand(4))
+        self.last = nn.Linear(3, 2)
+
+
+class Checking(nn.Module):
+    """Looks at its values once they are loaded."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+        self.first = nn.Linear(3, 3)
+        self.norm = nn.BatchNorm1d(3)
+        self.register_buffer("seen", torch.zeros(2), persistent=False)
+        self.register_load_state_dict_post_hook(Checking.check)
+
+    def check(self, _: object) -> None:
+        if not self.first.weight.is_meta:
+            self.seen += 1
+            self.first.weight = nn.Parameter(self.first.weight + 1)
+            raise self.error
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [(Shielded, "written-to tensor"), (lambda: Checking(ValueError("not these")), "not these")],
+    ids=["expanded buffer", "hook"],
+)
+def test_what_fails_half_way_is_undone(build, text, strict) -> None:
+    model = build()
+    before, parts = snapshot(model), dict(model.named_parameters())
+    ones = {f"net.{key}": torch.ones_like(tensor) for key, tensor in model.state_dict().items()}
+    with pytest.raises(NotProvenError, match=f"nothing was loaded: .*{text}") as raised:
+        automatch.load(model, ones, strict=strict)
+    assert_untouched(model, before)
+    assert all(not buffer.any() for name, buffer in model.named_buffers() if name == "seen")
+    assert all(parts[name] is parameter for name, parameter in model.named_parameters())
+    assert isinstance(raised.value.diagnosis, automatch.Diagnosis)
+
+
+def test_an_interruption_is_undone_and_goes_on() -> None:
+    model = Checking(KeyboardInterrupt())
+    before = snapshot(model)
+    with pytest.raises(KeyboardInterrupt):
+        automatch.load(model, {f"net.{key}": torch.ones_like(t) for key, t in model.state_dict().items()})
+    assert_untouched(model, before)
+
+
 def test_the_proof_runs_torchs_strict_load() -> None:
     found = automatch.diagnose(renamed(Net().state_dict()), Net())
     assert found.complete and found.exit_code == 0
