@@ -169,14 +169,13 @@ def _output_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _pair(text: str) -> tuple[str, str]:
-    """A pin: everything before the first `=` that is not part of a regex group such as `(?=`, and the rest."""
-    left, sign, right = text.partition("=")
-    while sign and left.endswith(("(?", "(?<")):
-        more, sign, right = right.partition("=")
-        left = f"{left}={more}"
-    if not left or not right:
-        raise argparse.ArgumentTypeError(f"{text!a} is not of the form CHECKPOINT_KEY=MODEL_KEY")
-    return left, right
+    """A pin as argparse wants it."""
+    from automatch.matching.pins import split_pair
+
+    try:
+        return split_pair(text, "pair")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("pair: ")) from None
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:

@@ -6,15 +6,16 @@ What is applied to tensors is imported where it is used: a comparison of files d
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from automatch.diagnosing.comparison import StrictLoad, is_doubtful
 from automatch.diagnosing.verdict import verdict
 from automatch.errors import InputError
 from automatch.matching import match
 from automatch.matching.assignment import Assignment
+from automatch.matching.pins import as_pairs, check_pins, resolve
 from automatch.reading import read_checkpoint, read_model
 from automatch.reporting.diagnosis import Diagnosis
 from automatch.rules.guesses import marked
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from automatch.applying.loading import Loaded
 
 By = Literal["all", "name", "topology"]
-Pairs = Sequence[tuple[str, str]]
+# {checkpoint key: model key}, or pairs, or texts "checkpoint_key=model_key"; regexes are allowed on both sides.
+Pairs = Mapping[str, str] | Iterable[tuple[str, str] | str] | str
 
 
 def diagnose(
@@ -49,8 +51,9 @@ def diagnose(
         checkpoint: a path (safetensors, torch, sharded index, folder, key list), a `Mapping[str, Tensor]` or a module.
         model: an `nn.Module`, `"package.module:factory"`, `"path/file.py:factory"`, or anything a checkpoint can be.
         by: the evidence: "name" (equal names), "topology" (shapes and order), "all" (both, and more).
-        pin: pairs (checkpoint key or regex, model key or replacement) that are decided; the rest follows from them.
-        forbid: pairs that must not be.
+        pin: what is decided, the rest follows from it: `{checkpoint key or regex: model key or replacement}`, a list of
+            such pairs, or of texts `"checkpoint_key=model_key"`.
+        forbid: pairs that must not be, in the same forms.
         at: dotted path to the state_dict inside a nested checkpoint; None to take the best fitting dict.
         model_args: arguments for the factory, `value` or `name=value`.
 
@@ -60,9 +63,13 @@ def diagnose(
     Raises:
         InputError: a source, a pin or an argument cannot be used.
     """
+    _check_options(by, at)
+    pins, forbidden = as_pairs(pin, "pin"), as_pairs(forbid, "forbid")
     wanted = read_model(model, args=model_args)
     given = read_checkpoint(checkpoint, at=at, like=wanted.spec)
-    assignment = match(given, wanted.spec, by=by, pin=pin, forbid=forbid)
+    if pins:
+        check_pins(resolve(pins, forbidden, given.keys, wanted.spec.keys), given, wanted.spec)
+    assignment = match(given, wanted.spec, by=by, pin=pins, forbid=forbidden)
     rules = induce(assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
     proof = replay(rules, assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
     strict_load = _proven(wanted.module, given, assignment, rules) if proof.ok else None
@@ -136,6 +143,7 @@ def convert(
     from automatch.applying.convert import convert as rewrite
     from automatch.applying.convert import read_rules
 
+    _check_options("all", at)
     if isinstance(rules, RuleSet):
         return rewrite(rules, Path(source), Path(target), at, ambiguous=ambiguous)
     read, made_for = read_rules(Path(rules))
@@ -154,6 +162,7 @@ def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()
     Raises:
         InputError: the source cannot be used.
     """
+    _check_options("all", at)
     if at is None:
         return read_model(source, args=args).spec
     return read_checkpoint(source, at=at)
@@ -166,6 +175,18 @@ def _proven(module: object, given: StateDictSpec, assignment: Assignment, rules:
     from automatch.applying.proof import prove
 
     return prove(module, given, assignment, rules)
+
+
+def _check_options(by: object, at: object) -> None:
+    """Refuse options of the wrong kind before anything is read.
+
+    Raises:
+        InputError: names the option.
+    """
+    if by not in get_args(By):
+        raise InputError(f"by={by!r}: choose one of {', '.join(map(repr, get_args(By)))}")
+    if at is not None and not isinstance(at, str):
+        raise InputError(f"at={at!r}: give the dotted path to the state_dict as a text, such as 'ema.model'")
 
 
 def _called(source: object, otherwise: str) -> str:

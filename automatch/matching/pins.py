@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
+from typing import TypeGuard
 
 from automatch.errors import InputError
 from automatch.matching.leaves import Leaf
+from automatch.spec import StateDictSpec
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,72 @@ class Decisions:
             for other in others:
                 out[other].add(key)
         return dict(out)
+
+
+def as_pairs(value: object, word: str) -> tuple[tuple[str, str], ...]:
+    """The pairs that a person gave, in whatever form.
+
+    Args:
+        value: a mapping of checkpoint keys to model keys, or a sequence of pairs or of texts `"a=b"`; one text or None
+            will do as well.
+        word: "pin" or "forbid", for messages.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (split_pair(value, word),)
+    items: Iterable[object] = value.items() if isinstance(value, Mapping) else value if _is_listing(value) else (value,)
+    return tuple(_as_pair(item, word) for item in items)
+
+
+def _is_listing(value: object) -> TypeGuard[Iterable[object]]:
+    """Whether it is a sequence or set of pairs."""
+    return isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray))
+
+
+def _as_pair(item: object, word: str) -> tuple[str, str]:
+    if isinstance(item, str):
+        return split_pair(item, word)
+    if isinstance(item, (tuple, list)) and len(item) == 2 and all(isinstance(key, str) for key in item):
+        return item[0], item[1]
+    raise InputError(
+        f'{word}: {item!r} is no pair; give {word}={{"checkpoint_key": "model_key"}}, a list of such pairs, or of '
+        f'texts "checkpoint_key=model_key"'
+    )
+
+
+def split_pair(text: str, word: str) -> tuple[str, str]:
+    """Both sides of `CHECKPOINT_KEY=MODEL_KEY`, cut at the first `=` that is not part of a regex group such as `(?=`.
+
+    Raises:
+        InputError: it does not have this form.
+    """
+    left, sign, right = text.partition("=")
+    while sign and left.endswith(("(?", "(?<")):
+        more, sign, right = right.partition("=")
+        left = f"{left}={more}"
+    if not left or not right:
+        raise InputError(f"{word}: {text!a} is not of the form CHECKPOINT_KEY=MODEL_KEY")
+    return left, right
+
+
+def check_pins(decisions: Decisions, checkpoint: StateDictSpec, model: StateDictSpec) -> None:
+    """Refuse pins that cannot all hold: two tensors that each fill the same model tensor.
+
+    Parts that are joined may share a model key; they are smaller than it.
+
+    Raises:
+        InputError: names the keys.
+    """
+    owner: dict[str, str] = {}
+    for key, others in decisions.pinned.items():
+        for other in others:
+            whole = prod(checkpoint.by_key[key].shape) == prod(model.by_key[other].shape)
+            if whole and owner.setdefault(other, key) != key:
+                raise InputError(f"{owner[other]} and {key} are both pinned to {other}; take one of the two away.")
 
 
 def resolve(
