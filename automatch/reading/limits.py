@@ -22,6 +22,7 @@ class Limits:
         stack: values on the stack of a pickle at once.
         memo: values that a pickle numbers for later use.
         depth: containers inside containers.
+        copied: values in lists and dicts that a pickle wants copied (`list(x)`, `dict(x)`, ...), all copies together.
         zip_entries: members of one archive.
         inflate_ratio: how many times larger than its stored form a compressed member may be.
     """
@@ -36,6 +37,7 @@ class Limits:
     stack: int = 1_000_000
     memo: int = 10_000_000
     depth: int = 1_000
+    copied: int = 2_000_000
     zip_entries: int = 1_000_000
     inflate_ratio: int = 200
 

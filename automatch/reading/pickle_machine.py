@@ -21,6 +21,7 @@ class Machine:
         size: where the stream ends at the latest.
         persistent: gives the record for what a pickle calls a persistent id (a storage).
         depth: how many marks may be open.
+        copies: how many values of lists and dicts may still be copied.
         stack: values since the last mark.
         marks: stacks below the marks.
         memo: values by the number the pickle gave them.
@@ -33,6 +34,7 @@ class Machine:
     size: int
     persistent: Callable[[Any], object]
     depth: int
+    copies: int
     stack: list[Any] = field(default_factory=list)
     marks: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)

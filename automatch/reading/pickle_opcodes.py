@@ -14,6 +14,7 @@ from automatch.reading.records import ArrayRecord, Call, Global, TensorRecord
 from automatch.reading.torch_builders import check_keys, describe_array, make_global
 
 PLAIN_KEYS = frozenset((str,))
+COPIED = frozenset((list, tuple, dict, str, bytes))
 
 
 def _pop_mark(m: Machine) -> list[Any]:
@@ -176,35 +177,40 @@ def _stack_global(m: Machine) -> None:
     m.stack.append(_find(m, module, name))
 
 
-def _call(function: object, args: object) -> object:
+def _call(m: Machine, function: object, args: object) -> object:
     if type(args) is not tuple:
         raise ValueError("the arguments of a call are no tuple")
     if type(function) is Global and function.describe is not None:
+        # the plain containers copy their last argument; three bytes of pickle can ask for a large one again
+        if args and type(args[-1]) in COPIED:
+            m.copies -= len(args[-1])
+            if m.copies < 0:
+                raise ValueError("it copies more values than any checkpoint needs (limit copied)")
         return function.describe(args)
     return Call(function, args)
 
 
 def _reduce(m: Machine) -> None:
     args = m.stack.pop()
-    m.stack[-1] = _call(m.stack[-1], args)
+    m.stack[-1] = _call(m, m.stack[-1], args)
 
 
 def _newobj_ex(m: Machine) -> None:
     keywords, args = m.stack.pop(), m.stack.pop()
     if type(keywords) is not dict:
         raise ValueError("the keyword arguments of a call are no dict")
-    m.stack[-1] = _call(m.stack[-1], args)
+    m.stack[-1] = _call(m, m.stack[-1], args)
 
 
 def _inst(m: Machine) -> None:
     module, name = text(line_of(m)), text(line_of(m))
     args = _pop_mark(m)
-    m.stack.append(_call(_find(m, module, name), tuple(args)))
+    m.stack.append(_call(m, _find(m, module, name), tuple(args)))
 
 
 def _obj(m: Machine) -> None:
     function, *args = _pop_mark(m)
-    m.stack.append(_call(function, tuple(args)))
+    m.stack.append(_call(m, function, tuple(args)))
 
 
 def _build(m: Machine) -> None:

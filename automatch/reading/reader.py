@@ -9,7 +9,7 @@ from pathlib import Path
 
 from automatch.collecting import paused
 from automatch.errors import InputError, UnsafeInputError
-from automatch.reading.checks import check_names
+from automatch.reading.checks import check_names, check_shapes
 from automatch.reading.choosing import choose, escaped
 from automatch.reading.formats import FILE_FORMATS, OBJECT_FORMATS
 from automatch.reading.limits import DEFAULT_LIMITS, Limits
@@ -92,7 +92,9 @@ def _described(found: Found, name: str, at: str | None, like: StateDictSpec | No
         )
     if not chosen.tensors:
         raise InputError(f"{name}: {found.empty}; give a file that holds a state_dict")
-    check_names([t.key for t in chosen.tensors], name, limits)
+    names = [t.key for t in chosen.tensors]
+    check_names(names, name, limits)
+    check_shapes(names, [t.shape for t in chosen.tensors], name, limits)
     if chosen.dropped:
         notes += (f"not tensors, left out: {listed(chosen.dropped)}",)
     return StateDictSpec(

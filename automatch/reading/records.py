@@ -32,7 +32,7 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Call:
     """A call that a pickle asks for and nobody makes: REDUCE, NEWOBJ, OBJ, INST.
 
@@ -52,6 +52,10 @@ class Call:
 
     def __str__(self) -> str:
         return str(self.function) if isinstance(self.function, Global) else f"a {type(self.function).__name__}"
+
+    def __repr__(self) -> str:
+        """The same: what it holds may hold it again, or share so much that writing it out never ends."""
+        return str(self)
 
 
 @dataclass(slots=True, eq=False)

@@ -63,7 +63,7 @@ def load_inert(
         UnsafeInputError: it goes beyond a limit.
     """
     size = min(len(data), start + limits.pickle_bytes)
-    machine = Machine(data, start, size, size, persistent, limits.depth)
+    machine = Machine(data, start, size, size, persistent, limits.depth, limits.copied)
     try:
         for _ in range(-(-limits.opcodes // CHECK_EVERY)):
             if _run(machine):

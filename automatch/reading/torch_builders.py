@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from automatch.reading.limits import DEFAULT_LIMITS
 from automatch.reading.records import ArrayRecord, Call, Global, StorageRecord, TensorRecord
+from automatch.spec import Shape
 
 Args = tuple[Any, ...]
 LARGEST = 2**63
+MOST_DIMS = DEFAULT_LIMITS.rank
+LONGEST_KEY = 64
 
 # bytes of one element of a storage
 ITEMSIZE: dict[str, int] = {
@@ -120,12 +124,14 @@ def _view(storage: object, offset: Any, size: Any, stride: Any, dtype: str | Non
     """A tensor that shows part of a storage; refuses one that would reach beyond it."""
     if type(storage) is not StorageRecord or type(size) is not tuple or type(stride) is not tuple:
         raise ValueError("a tensor is rebuilt from something else than a storage and its sizes")
-    if len(size) != len(stride) or type(offset) is not int or offset < 0:
+    if len(size) != len(stride) or type(offset) is not int or not 0 <= offset < LARGEST:
         raise ValueError("a tensor has sizes and strides that do not belong together")
+    if len(size) > MOST_DIMS:
+        raise ValueError(f"a tensor has {len(size)} dimensions, more than {MOST_DIMS}")
     last, empty = offset, False
     for d, s in zip(size, stride, strict=True):
-        if type(d) is not int or type(s) is not int or d < 0 or s < 0:
-            raise ValueError("a tensor has a size or stride that is no whole number >= 0")
+        if type(d) is not int or type(s) is not int or not 0 <= d < LARGEST or not 0 <= s < LARGEST:
+            raise ValueError("a tensor has a size or stride that is no whole number >= 0 of at most 63 bits")
         last += (d - 1) * s
         empty = empty or d == 0
     if dtype is None:
@@ -152,10 +158,19 @@ def _dtype(value: object) -> str:
     return dtype
 
 
+def _sizes(size: object, what: str) -> Shape:
+    """The sizes of something that has no storage to compare them with."""
+    if type(size) is not tuple:
+        raise ValueError(f"{what} has no sizes")
+    if len(size) > MOST_DIMS:
+        raise ValueError(f"{what} has {len(size)} dimensions, more than {MOST_DIMS}")
+    if any(type(d) is not int or not 0 <= d < LARGEST for d in size):
+        raise ValueError(f"{what} has a size that is no whole number >= 0 of at most 63 bits")
+    return size
+
+
 def _without_storage(dtype: object, size: object) -> TensorRecord:
-    if type(size) is not tuple or any(type(d) is not int or d < 0 for d in size):
-        raise ValueError("a tensor has a size that is no whole number >= 0")
-    return TensorRecord(size, _dtype(dtype))
+    return TensorRecord(_sizes(size, "a tensor"), _dtype(dtype))
 
 
 def _sparse(args: Args) -> TensorRecord:
@@ -163,15 +178,16 @@ def _sparse(args: Args) -> TensorRecord:
     data = args[1]
     size = data[2] if len(data) < 4 or isinstance(data[2], tuple) else data[3]
     values = data[1] if isinstance(data[2], tuple) else data[2]
-    if not isinstance(values, TensorRecord) or type(size) is not tuple or any(type(d) is not int for d in size):
+    if not isinstance(values, TensorRecord) or type(size) is not tuple:
         raise ValueError("a sparse tensor is rebuilt from something else than indices, values and sizes")
-    return TensorRecord(size, values.dtype)
+    return TensorRecord(_sizes(size, "a sparse tensor"), values.dtype)
 
 
 def _from_type(args: Args) -> object:
     function, _, inner = args[:3]
-    if isinstance(function, Global) and function.describe is not None and type(inner) is tuple:
-        return function.describe(inner)
+    # only what rebuilds a tensor: anything else could copy, or call this again without end
+    if isinstance(function, Global) and function.module == "torch._utils" and type(inner) is tuple:
+        return function.describe(inner) if function.describe else Call(function, inner)
     return Call(function, (inner,))
 
 
@@ -198,28 +214,30 @@ def check_keys(keys: list[Any]) -> None:
     """Refuses dict keys whose hash might recurse or be costly to compute.
 
     Raises:
-        ValueError: a key is a container or a number of more than 64 bits.
+        ValueError: a key is a container, a number of more than 64 bits or a tuple of very many values.
     """
     for key in keys:
         parts = key if type(key) is tuple else (key,)
+        if len(parts) > LONGEST_KEY:
+            raise ValueError("a dict has a key that cannot be one")
         for part in parts:
             if isinstance(part, (tuple, list, dict)) or (type(part) is int and abs(part) >= LARGEST):
                 raise ValueError("a dict has a key that cannot be one")
 
 
 def _size(args: Args) -> tuple[Any, ...]:
-    return tuple(args[0]) if args else ()
+    return tuple(args[-1]) if args else ()
 
 
 def _members(kind: str, args: Args) -> Call:
-    values = args[0] if args else []
+    values = args[-1] if args else []
     if not isinstance(values, (list, tuple)):
         raise ValueError(f"a {kind} is made from something else than a list")
     return Call(Global("builtins", kind, harmless=True), members=list(values))
 
 
 def _reconstructor(args: Args) -> Call:
-    return Call(args[0], args[1:])
+    return Call(args[0], args[1:3])
 
 
 def describe_array(array: ArrayRecord, state: object) -> None:
@@ -235,9 +253,7 @@ def describe_array(array: ArrayRecord, state: object) -> None:
 
 
 def _array(shape: object, dtype: object) -> ArrayRecord:
-    if type(shape) is not tuple or any(type(d) is not int or d < 0 for d in shape):
-        raise ValueError("a NumPy array has a size that is no whole number >= 0")
-    return ArrayRecord(shape, _numpy_dtype(dtype))
+    return ArrayRecord(_sizes(shape, "a NumPy array"), _numpy_dtype(dtype))
 
 
 def _numpy_dtype(dtype: object) -> str:
@@ -269,7 +285,7 @@ DESCRIBE: dict[str, Callable[[Args], object]] = {
     "builtins.dict": _dict,
     "builtins.set": lambda args: _members("set", args),
     "builtins.frozenset": lambda args: _members("frozenset", args),
-    "builtins.list": lambda args: list(args[0]) if args else [],
+    "builtins.list": lambda args: list(args[-1]) if args else [],
     "copyreg._reconstructor": _reconstructor,
     "numpy.core.multiarray._reconstruct": lambda _: ArrayRecord((), "object"),
     "numpy._core.multiarray._reconstruct": lambda _: ArrayRecord((), "object"),

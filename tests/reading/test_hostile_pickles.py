@@ -156,6 +156,25 @@ FAULTS = {
     "negative size": (TENSOR.replace(b"K\x00K\x02\x85", b"K\x00J\xff\xff\xff\xff\x85"), "no whole number"),
     "negative offset": (TENSOR.replace(b"K\x00K\x02\x85", b"J\xff\xff\xff\xffK\x02\x85"), "belong together"),
     "more strides than sizes": (TENSOR.replace(b"K\x01\x85", b"K\x01K\x01\x86"), "belong together"),
+    "more dimensions than torch has": (
+        TENSOR.replace(b"K\x00K\x02\x85K\x01\x85", b"K\x00" + 2 * (b"(" + b"K\x01" * 65 + b"t")), "has 65 dimensions"
+    ),
+    "size of 2 to the 70": (
+        b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\n\x8a\x0a" + (2**70).to_bytes(10, "little")
+        + b"\x85\x89tR",
+        "at most 63 bits",
+    ),
+    "65 dimensions without storage": (
+        b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\n(" + b"K\x01" * 65 + b"t\x89tR",
+        "has 65 dimensions",
+    ),
+    "sparse tensor with a negative size": (
+        b"ctorch._utils\n_rebuild_sparse_tensor\n(N(N" + TENSOR + b"J\xfb\xff\xff\xff\x85\x89ttR", "no whole number"
+    ),
+    "array of 65 dimensions": (
+        b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01(" + b"K\x01" * 65 + b"tNNNtb", "has 65 dimensions"
+    ),
+    "dict key of many values": (b"}(" + b"N" * 65 + b"tNs", "a key that cannot be one"),
     "size that is true": (TENSOR.replace(b"K\x00K\x02\x85", b"K\x00\x88\x85"), "no whole number"),
     "storage of the wrong size": (TENSOR.replace(b"K\x02tQ", b"K\x03tQ"), "should have 12 bytes, its record has 8"),
     "storage of 2 to the 62": (TENSOR.replace(b"K\x02tQ", b"\x8a\x08" + bytes(7) + b"\x40tQ"), "should have"),
@@ -262,6 +281,45 @@ def test_limits(tmp_path: Path, limits: Limits, message: str) -> None:
     path = write_zip(tmp_path / "a.pt", pickled(b"(" + b"N\x94" * 10_000 + b"l"))
     with pytest.raises(UnsafeInputError, match=message):
         read_checkpoint(path, limits=limits)
+
+
+COPIES = {
+    "list": b"cbuiltins\nlist\n",
+    "set": b"cbuiltins\nset\n",
+    "frozenset": b"cbuiltins\nfrozenset\n",
+    "size": b"ctorch\nSize\n",
+    "dict": b"ccollections\nOrderedDict\n",
+}
+
+
+@IN_EVERY_FILE
+@pytest.mark.parametrize("what", list(COPIES))
+def test_copies_are_counted_together(tmp_path: Path, kind: str, what: str) -> None:
+    """A few bytes ask for a large list again and again."""
+    once = COPIES[what] + b"h\x00\x85R"
+    entries = b"".join(b"M" + n.to_bytes(2, "little") + b"N" for n in range(1000))
+    large = b"}q\x00(" + entries + b"u0" if what == "dict" else b"]q\x00(" + b"N" * 1000 + b"e0"
+    body = large + b"(" + text("few") + b"(" + once * 9 + b"l" + STATE_DICT + b"l"
+    assert len(read_checkpoint(WRITERS[kind](tmp_path / "a.pt", pickled(body)), limits=Limits(copied=9_000))) == 1
+    many = WRITERS[kind](tmp_path / "b.pt", pickled(large + b"(" + once * 10 + STATE_DICT + b"l"))
+    with pytest.raises(InputError, match="limit copied"):
+        read_checkpoint(many, limits=Limits(copied=9_000))
+
+
+def test_a_rebuilt_subclass_cannot_call_itself_without_end(tmp_path: Path) -> None:
+    """Each level hands itself to the next as what rebuilds the tensor."""
+    rebuild = b"ctorch._tensor\n_rebuild_from_type_v2\n"
+    nested = rebuild + b"q\x000h\x00N)\x87q\x010" + b"h\x00Nh\x01\x87q\x010" * 3000
+    path = write_zip(tmp_path / "a.pt", pickled(nested + b"(h\x00h\x01R" + STATE_DICT + b"l"))
+    assert read_checkpoint(path).keys == ("weight",)
+
+
+def test_shapes_keep_to_the_limits_of_the_caller(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.pt", pickled(b"}" + text("w") + TENSOR.replace(b"K\x00K\x02\x85K\x01\x85",
+                     b"K\x00K\x02K\x01\x86K\x01K\x01\x86") + b"s"))  # fmt: skip
+    assert read_checkpoint(path).tensors[0].shape == (2, 1)
+    with pytest.raises(UnsafeInputError, match=r"'w' has shape .* cannot be true"):
+        read_checkpoint(path, limits=Limits(rank=1))
 
 
 def test_a_legacy_file_that_uses_a_storage_it_does_not_list(tmp_path: Path) -> None:
