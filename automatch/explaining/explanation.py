@@ -17,6 +17,7 @@ from automatch.rules.rule import Rule, RuleSet
 SCHEMA = 1
 NEXT = "automatch diagnose CHECKPOINT MODEL"
 _SHOWN = 4
+_SURE = 0.65
 _RENAMES = frozenset(
     {
         "prefix-module",
@@ -77,6 +78,10 @@ class Explanation:
             known.append("shapes: which unexpected key could serve which missing one")
         return tuple(known)
 
+    @property
+    def _doubt(self) -> str:
+        return "" if self.finding.score >= _SURE or self.cause == "other" else " (likely, not proven)"
+
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON as plain dicts and lists."""
         return {
@@ -97,7 +102,7 @@ class Explanation:
     def __str__(self) -> str:
         """The explanation for a terminal."""
         parts = [
-            f"{self.cause}: {self.finding.sentence}",
+            f"{self.cause}{self._doubt}: {self.finding.sentence}",
             "\n".join(_lists(self.report)),
             "\n".join(_rule_lines(self)),
             f"way out: {self.advice}",
@@ -177,11 +182,11 @@ def _rule_lines(explanation: Explanation) -> list[str]:
     report, rules = explanation.report, explanation.rules
     if not rules:
         if explanation.cause not in _RENAMES:
-            return ["no rule: this is not a matter of names"] if report.missing_keys or report.unexpected_keys else []
+            return [_no_rule(explanation.finding)] if report.missing_keys or report.unexpected_keys else []
         if not (report.missing_keys and report.unexpected_keys):
             return ["no rule: the text has only one of the two lists"]
         return [
-            "no rule: on the listed keys no rule sends every unexpected key to a missing one, or several do equally "
+            "no rule from names alone: none sends every listed unexpected key to a missing one, or several do equally "
             "well"
         ]
     moved = [(key, rules.rename(key)) for key in report.unexpected_keys if rules.move(key) is not None]
@@ -199,3 +204,10 @@ def _rule_lines(explanation: Explanation) -> list[str]:
     if left:
         lines.append(f"  left over: {', '.join(left[:_SHOWN])}{' ...' if len(left) > _SHOWN else ''}")
     return lines
+
+
+def _no_rule(finding: Finding) -> str:
+    """Why there is no rule where the cause is none of names; what the text leaves open stays open."""
+    if finding.score < _SURE:
+        return "no rule: the listed names suggest none; shapes may"
+    return "no rule: this does not look like a matter of names"

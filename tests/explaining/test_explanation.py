@@ -55,7 +55,7 @@ def test_what_holds_for_every_explanation(text: str) -> None:
         stray = [k for k, new in renamed.items() if new not in data["missing_keys"] and "num_batches" not in k]
         assert not stray
     assert sum(rule["hits"] for rule in data["rules"]) == len(renamed)
-    assert str(explanation).startswith(f"{data['cause']}: ")
+    assert str(explanation).startswith(data["cause"])
     assert "automatch diagnose CHECKPOINT MODEL" in str(explanation)
 
 
@@ -161,3 +161,65 @@ def test_every_hint_is_explained() -> None:
     met = {hint for said in TEXTS for hint in parse_error(said.text).hints}
     met |= {hint for _, text, _ in REPORTS for hint in parse_error(text).hints}
     assert met <= set(HINTS)
+
+
+OLD = [
+    *each("embed", "{}.weight", "{}.bias"),
+    *each(
+        "0 1 2", *(f"blocks.{{}}.{n}.{w}" for n in ("norm1", "attn", "norm2", "fc1", "fc2") for w in ("weight", "bias"))
+    ),
+    *each("norm head", "{}.weight", "{}.bias"),
+]
+NEW = [
+    *each("stem", "{}.weight", "{}.bias"),
+    *each(
+        "0 1 2",
+        *(f"layers.{{}}.{n}.{w}" for n in ("ln_1", "proj", "ln_2", "mlp.0", "mlp.2") for w in ("weight", "bias")),
+    ),
+    *each("final_ln classifier", "{}.weight", "{}.bias"),
+]
+
+
+def test_everything_renamed_is_no_other_architecture() -> None:
+    explanation = explain(torch_text(NEW, OLD))
+    assert explanation.cause == "renamed-modules"
+    assert "36 missing and 36 unexpected keys have the same outline (weight 18, bias 18; 3 blocks)" in str(explanation)
+    assert "automatch diagnose" in explanation.advice
+    assert "shapes" in explanation.finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("missing", "unexpected"),
+    [
+        (NEW, OLD[:20]),  # counts
+        (NEW, [*OLD[:12], *(f"bn{i}.running_{w}" for i in range(12) for w in ("mean", "var"))]),  # last words
+        (NEW, [k for k in OLD if ".2." not in k] + [f"tail{i}.weight" for i in range(10)]),  # depth
+    ],
+)
+def test_what_differs_in_outline_is_another_architecture(missing: list[str], unexpected: list[str]) -> None:
+    explanation = explain(torch_text(missing, unexpected))
+    assert explanation.cause == "wrong-architecture/variant"
+    assert "last words differ" in explanation.finding.sentence
+    assert "renaming cannot help" not in str(explanation), "no shape is known"
+
+
+def test_renaming_is_excluded_only_by_shapes() -> None:
+    sizes = [(f"h.{i}.weight", (8, 8), (4, 4)) for i in range(4)]
+    assert "renaming cannot help" in explain(torch_text(sizes=sizes)).advice
+    for text in (torch_text(sizes=sizes, cut=True), torch_text(["a.b.c"]), torch_text(["a.b", "c.d"], ["e.f", "g.h"])):
+        assert "renaming cannot help" not in str(explain(text))
+
+
+def test_a_cut_text_with_one_key_tells_no_architecture() -> None:
+    explanation = explain('Missing key(s) in state_dict: "layer3.5.bn2.weight", ...')
+    assert explanation.cause == "other"
+    assert "too little" in explanation.finding.sentence
+    assert "another architecture or variant" not in str(explanation)
+
+
+def test_a_cut_text_that_begins_with_the_model_asks_for_the_prefix() -> None:
+    explanation = explain('Missing key(s) in state_dict: "conv1.weight", "bn1.weight", ...')
+    assert explanation.cause == "prefix-module"
+    assert "(likely, not proven)" in str(explanation)
+    assert "automatch keys FILE" in explanation.advice
+    assert not explanation.rules
