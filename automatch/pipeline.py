@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from automatch.diagnosing.comparison import StrictLoad, is_doubtful
+from automatch.diagnosing.values import dtype_sentence, mismatched_dtypes
 from automatch.diagnosing.verdict import verdict
 from automatch.errors import InputError
 from automatch.matching import match
@@ -72,7 +73,7 @@ def diagnose(
     assignment = match(given, wanted.spec, by=by, pin=pins, forbid=forbidden)
     rules = induce(assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
     proof = replay(rules, assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
-    strict_load = _proven(wanted.module, given, assignment, rules) if proof.ok else None
+    strict_load = _proven(wanted.module, given, wanted.spec, assignment, rules) if proof.ok else None
     sentence = verdict(given, wanted.spec, assignment, rules)
     sources = _called(checkpoint, "CHECKPOINT"), _called(model, "MODEL")
     rules = marked(rules, (key for match in assignment.matches if is_doubtful(match) for key in match.checkpoint_keys))
@@ -168,10 +169,15 @@ def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()
     return read_checkpoint(source, at=at)
 
 
-def _proven(module: object, given: StateDictSpec, assignment: Assignment, rules: RuleSet) -> StrictLoad | None:
+def _proven(
+    module: object, given: StateDictSpec, wanted: StateDictSpec, assignment: Assignment, rules: RuleSet
+) -> StrictLoad | None:
     """The strict load on a copy of the module; None where only keys are known."""
     if module is None:
         return None
+    clash = dtype_sentence(mismatched_dtypes(given, wanted, assignment))
+    if clash:
+        return StrictLoad(None, f"load_state_dict was not tried: {clash}")
     from automatch.applying.proof import prove
 
     return prove(module, given, assignment, rules)

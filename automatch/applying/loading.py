@@ -10,7 +10,9 @@ from automatch.applying.proof import meta_copy, meta_tensors
 from automatch.applying.tensors import load_tensors
 from automatch.applying.undo import Undo
 from automatch.diagnosing.comparison import Comparison, is_doubtful
+from automatch.diagnosing.values import tie_sentence
 from automatch.errors import AutomatchError, NotProvenError, quoted
+from automatch.matching.assignment import Match
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,18 +31,23 @@ class Loaded:
         loaded_keys: model keys that have the checkpoint's values now.
         left_keys: model keys that are as they were.
         unused_keys: checkpoint keys that went nowhere.
+        notes: sentences about what else happened.
     """
 
     diagnosis: Comparison
     loaded_keys: tuple[str, ...]
     left_keys: tuple[str, ...]
     unused_keys: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Loaded: {self}>"
 
     def __str__(self) -> str:
         """One sentence."""
         text = f"loaded {len(self.loaded_keys)} of {len(self.diagnosis.model)} model keys"
         text += self._rest("left as they were", self.left_keys)
-        return text + self._rest("not used", self.unused_keys)
+        return "; ".join([text + self._rest("not used", self.unused_keys), *self.notes])
 
     def _rest(self, what: str, keys: tuple[str, ...]) -> str:
         """The keys that matter, and how many harmless ones there are."""
@@ -64,7 +71,7 @@ def load_complete(module: Module, source: object, comparison: Comparison) -> Loa
             f"print(error.diagnosis) shows them, pin=[...] decides, strict=False loads what is certain",
             comparison,
         )
-    return _load(module, source, comparison)
+    return _load(module, source, comparison, strict=True)
 
 
 def load_certain(module: Module, source: object, comparison: Comparison) -> Loaded:
@@ -74,7 +81,7 @@ def load_certain(module: Module, source: object, comparison: Comparison) -> Load
         NotProvenError: nothing or next to nothing is certain, or the rules are not proven.
         InputError: the values cannot be read.
     """
-    sure = [match for match in comparison.matches if not is_doubtful(match)]
+    sure = _certain(comparison)
     targets = sum(len(match.model_keys) for match in sure)
     sources = len({key for match in sure for key in match.checkpoint_keys})
     share = max(targets / max(1, len(comparison.model)), sources / max(1, len(comparison.checkpoint)))
@@ -86,12 +93,22 @@ def load_certain(module: Module, source: object, comparison: Comparison) -> Load
         )
     if not comparison.proof.ok:
         raise NotProvenError(f"nothing was loaded: {_faults(comparison)}", comparison)
-    return _load(module, source, comparison)
+    return _load(module, source, comparison, strict=False)
 
 
-def _load(module: Module, source: object, comparison: Comparison) -> Loaded:
-    """Load all certain matches, first into a copy without memory, then for good."""
-    sure = [match for match in comparison.matches if not is_doubtful(match)]
+def _certain(comparison: Comparison) -> list[Match]:
+    """The matches whose values may be loaded: decided, and of the kind that the model wants."""
+    other_kind = {pair.key for pair in comparison.mismatched_dtypes}
+    return [m for m in comparison.matches if not is_doubtful(m) and other_kind.isdisjoint(m.model_keys)]
+
+
+def _load(module: Module, source: object, comparison: Comparison, strict: bool) -> Loaded:
+    """Load all certain matches, first into a copy without memory, then for good.
+
+    Raises:
+        NotProvenError: torch refuses, or strict and two different tensors would go into one.
+    """
+    sure = _certain(comparison)
     used = {key for match in sure for key in match.checkpoint_keys}
     wanted = {key for match in sure for key in match.model_keys}
 
@@ -101,6 +118,11 @@ def _load(module: Module, source: object, comparison: Comparison) -> Loaded:
 
     _rehearse(module, renamed(meta_tensors(comparison.checkpoint)), comparison)
     tensors = renamed(load_tensors(source, comparison.checkpoint))
+    parted = _parted(tensors, comparison)
+    if parted and strict:
+        raise NotProvenError(
+            f"nothing was loaded: {parted[0]}, and they are not equal; untie the model, or strict=False", comparison
+        )
     on_meta = any(tensor.is_meta for tensor in module.state_dict().values())
     if on_meta:
         tensors = _with_ties(tensors, comparison)
@@ -110,6 +132,18 @@ def _load(module: Module, source: object, comparison: Comparison) -> Loaded:
         tuple(key for key in comparison.model.keys if key in tensors),
         tuple(key for key in comparison.model.keys if key not in tensors),
         tuple(key for key in comparison.checkpoint.keys if key not in used),
+        parted,
+    )
+
+
+def _parted(tensors: dict[str, Tensor], comparison: Comparison) -> tuple[str, ...]:
+    """What is said of keys that are one tensor in the model and get two different ones."""
+    import torch
+
+    return tuple(
+        tie_sentence(tie)
+        for tie in comparison.parted_ties
+        if tie.key in tensors and tie.other in tensors and not torch.equal(tensors[tie.key], tensors[tie.other])
     )
 
 
@@ -161,6 +195,7 @@ def _faults(comparison: Comparison) -> str:
     counts = {
         "ambiguous": sum(len(match.model_keys) for match in comparison.doubtful),
         "of another size": len(comparison.mismatched_keys),
+        "of another dtype": len(comparison.mismatched_dtypes),
         "missing": sum(key not in harmless for key in comparison.missing_keys),
         "unexpected": sum(key not in harmless for key in comparison.unexpected_keys),
         "not reproduced by the rules": len(comparison.proof.wrong) + len(comparison.proof.collisions),

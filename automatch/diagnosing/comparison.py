@@ -8,8 +8,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from automatch.diagnosing.document import SCHEMA, match_entry, mismatch_entry, side_entry
+from automatch.diagnosing.values import (
+    MismatchedDtype,
+    PartedTie,
+    dtype_sentence,
+    mismatched_dtypes,
+    parted_ties,
+    tie_sentence,
+)
 from automatch.matching.assignment import Assignment, Match, Mismatch
-from automatch.rules.guesses import DOUBTFUL
+from automatch.rules.doubt import DOUBTFUL
 from automatch.rules.replay import Proof
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
@@ -78,6 +86,23 @@ class Comparison:
         return self.assignment.mismatched
 
     @cached_property
+    def mismatched_dtypes(self) -> tuple[MismatchedDtype, ...]:
+        """Matched pairs of which one holds whole numbers and the other floats, as quantised weights do."""
+        return mismatched_dtypes(self.checkpoint, self.model, self.assignment)
+
+    @cached_property
+    def parted_ties(self) -> tuple[PartedTie, ...]:
+        """Keys that share a tensor in the model while the checkpoint has a tensor for each."""
+        return parted_ties(self.checkpoint, self.model, self.assignment)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the whole, without full stops."""
+        clash = dtype_sentence(self.mismatched_dtypes)
+        ties = map(tie_sentence, self.parted_ties)
+        return (*self.assignment.notes, *([clash] if clash else []), *ties)
+
+    @cached_property
     def doubtful(self) -> tuple[Match, ...]:
         """Matches that the evidence does not decide; nothing of theirs is loaded."""
         return tuple(match for match in self.matches if is_doubtful(match))
@@ -90,6 +115,7 @@ class Comparison:
             bool(self.matches)
             and not self.doubtful
             and not self.mismatched_keys
+            and not self.mismatched_dtypes
             and all(key in self.assignment.harmless for key in left)
             and self.proof.ok
             and (self.strict_load is None or self.strict_load.passed is not False)
@@ -119,8 +145,9 @@ class Comparison:
             "missing_keys": list(self.missing_keys),
             "unexpected_keys": list(self.unexpected_keys),
             "mismatched_keys": [mismatch_entry(pair) for pair in self.mismatched_keys],
+            "mismatched_dtypes": [pair._asdict() for pair in self.mismatched_dtypes],
             "harmless": dict(self.assignment.harmless),
-            "notes": list(self.assignment.notes),
+            "notes": list(self.notes),
             "rules": self.rules.to_list(),
             "proof": {
                 "replayed": self.proof.ok,

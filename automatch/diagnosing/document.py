@@ -6,6 +6,7 @@
                   "alternatives": [...], "reason": str, "dim": int, "perm": [...]}],
      "missing_keys": [...], "unexpected_keys": [...],
      "mismatched_keys": [{"key": model key, "checkpoint_key", "checkpoint_shape", "model_shape"}],
+     "mismatched_dtypes": [{"key": model key, "checkpoint_key", "checkpoint_dtype", "model_dtype"}],
      "harmless": {key: why its being missing or unexpected does no harm}, "notes": [...],
      "rules": [{"pattern": str, "replacement": str, "op": str, "hits": int, ...}],
      "proof": {"replayed": bool, "strict_load": null | {"passed": bool | null, "message": str, "kept": [...]}}}

@@ -9,6 +9,7 @@ from automatch.diagnosing.comparison import is_doubtful
 from automatch.diagnosing.evidence import Evidence, Finding, gather
 from automatch.diagnosing.judging import findings
 from automatch.diagnosing.naming import count
+from automatch.diagnosing.values import dtype_sentence, mismatched_dtypes
 from automatch.diagnosing.variant import differences
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.rules.rule import RuleSet
@@ -41,6 +42,9 @@ def verdict(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignm
     evidence = gather(checkpoint, model, assignment)
     told = findings(evidence)
     names = next((f.sentence for f in told if f.cause in _NAMES and f.score >= _LIKELY and evidence.renamed), "")
+    clash = dtype_sentence(mismatched_dtypes(checkpoint, model, assignment))
+    if _all_served(assignment) and clash:
+        return f"{clash}; {_model_keys(assignment.matches)} of {count(len(model), 'key')} mapped by name and shape"
     if _all_served(assignment):
         return "; ".join(_complete(evidence, assignment, names, len(rules)))
     served = _model_keys(m for m in assignment.matches if not is_doubtful(m))

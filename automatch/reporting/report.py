@@ -84,7 +84,7 @@ def _sides(comparison: Comparison) -> Section:
 
 def _notes(comparison: Comparison) -> Section:
     """What the readers and the matching want the user to know."""
-    notes = (*comparison.checkpoint.notes, *comparison.model.notes, *comparison.assignment.notes)
+    notes = (*comparison.checkpoint.notes, *comparison.model.notes, *comparison.notes)
     return Section("notes", lines=tuple(map(printable, notes)))
 
 

@@ -1,15 +1,12 @@
-"""Which keys the rules rename by a guess: the evidence did not decide, and they give the likeliest choice all the same."""
+"""Which keys the rules rename by a guess: the evidence did not decide, and they give the likeliest choice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from automatch.rules.rule import RuleSet
 
-# A match below this is more likely wrong than right.
-DOUBTFUL = 0.5
 MOST_SHOWN = 3
 
 
@@ -28,19 +25,6 @@ def marked(rules: RuleSet, keys: Iterable[str]) -> RuleSet:
 def unmarked(rules: RuleSet) -> RuleSet:
     """The same rules for somebody who wants the guesses."""
     return replace(rules, rules=tuple(replace(rule, ambiguous=0) for rule in rules), undecided=())
-
-
-def undecided_keys(matches: Iterable[Any]) -> list[str]:
-    """Checkpoint keys of the ambiguous matches in the JSON of a diagnosis; what has another form is passed over."""
-    out: dict[str, None] = {}
-    for match in matches:
-        if not isinstance(match, dict) or not isinstance(match.get("checkpoint_keys"), list):
-            continue
-        confidence = match.get("confidence", 1)
-        weak = isinstance(confidence, (int, float)) and confidence < DOUBTFUL
-        if match.get("ambiguous") is True or weak:
-            out.update(dict.fromkeys(map(str, match["checkpoint_keys"])))
-    return list(out)
 
 
 def guess_text(rules: RuleSet, keys: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from automatch.errors import RuleError
+from automatch.rules.doubt import undecided_keys
 from automatch.rules.hazard import hazard
 from automatch.rules.lookup import Lookup, compiled
 from automatch.rules.members import alternatives
@@ -296,8 +297,6 @@ class RuleSet:
         matches = data.get("matches") if isinstance(data, dict) else None
         if not isinstance(matches, list):
             return read
-        from automatch.rules.guesses import undecided_keys
-
         return cls(read.rules, tuple(_ties(matches, read)), tuple(undecided_keys(matches)))
 
 
