@@ -9,7 +9,9 @@ r"""The patterns that rules are written in, and why none of them can run away.
 2. what follows a `\d+` or `[^.]+` cannot be taken by it, so giving back characters fails at once;
 3. after a `.+`, a `\d+` or `[^.]+` follows a text that it could not have taken, so it starts
    only where a run of such characters starts: of all the places where `.+` may end, each run
-   is read once.
+   is read once;
+4. where a text to choose is the beginning of another (`1|10`), both may match: such choices
+   together leave no more ways through the pattern than are looked at.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ def linear(pattern: str) -> bool:
     """Whether a pattern is of the grammar above and takes time linear in the key."""
     read = _Reader(pattern).whole()
     if read is None:
+        return False
+    if _retries(read) > _MOST_PATHS:
         return False
     paths = _paths(read)
     return len(paths) <= _MOST_PATHS and all(_sound(path) for path in paths)
@@ -93,6 +97,29 @@ def _paths(branches: tuple[tuple[_Item, ...], ...]) -> list[tuple[tuple[str, ...
                 return ways  # too many to look at; the caller refuses
         paths += ways
     return paths
+
+
+def _retries(branches: tuple[tuple[_Item, ...], ...]) -> int:
+    """In how many ways the plain texts to choose between may match at the same place, all choices together."""
+    ways = 1
+    for branch in branches:
+        for item in branch:
+            if isinstance(item, _Choice):
+                ways *= _alike(item) if _plain(item) else _retries(item.branches)
+    return ways
+
+
+def _alike(choice: _Choice) -> int:
+    """How many of the texts of a choice can match at one place: the longest row in which each begins the next."""
+    texts = sorted("".join(map(str, branch)) for branch in choice.branches)
+    row: list[str] = []
+    most = 1
+    for text in texts:
+        while row and not text.startswith(row[-1]):
+            row.pop()
+        row.append(text)
+        most = max(most, len(row))
+    return most
 
 
 def _plain(choice: _Choice) -> list[tuple[tuple[str, ...] | _Run, ...]]:

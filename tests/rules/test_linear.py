@@ -46,6 +46,7 @@ def test_the_patterns_of_rules_are_linear(pattern):
         r"a*",
         r"(a",
         "(?:" * 60 + "a" + ")" * 60,
+        "(?:a|aa)" * 30 + "y",
     ],
 )
 def test_other_patterns_are_not_called_linear(pattern):
@@ -62,6 +63,16 @@ def test_other_patterns_are_not_called_linear(pattern):
         r"(?:x*){2,}y",
         r"[^x]*[^y]*\S+.+z",
         "a*" * 11,
+        r"\w+" * 9 + "y",
+        r"(a{1,5}){1,50}b",
+        r"(?:x{1,9}){1,30}y",
+        r"(\w+){9}y",
+        r"x{1,9}" * 4 + "xy",
+        r"(?x) \w+ \w+ \w+ \w+ y",
+        r"\w+(\.x)?\w+(\.x)?\w+(?:\.)*\w+y",
+        "a?" * 30 + "a" * 30,
+        "(?:a|aa)" * 30 + "y",
+        "(?:a|aa)" * 30 + "[xy]",
     ],
 )
 def test_a_rule_that_could_take_forever_is_refused_when_it_is_read(pattern):
@@ -77,6 +88,11 @@ def test_a_rule_that_could_take_forever_is_refused_when_it_is_read(pattern):
         r"^layers\.\d+\.(?:a|b)?[)(*]+\)$",
         r"(?P<x>\w+)_(?P<y>[a-z]+)",
         r"(?i:A)b{2}",
+        r"^(?:module\.)?(?:backbone\.)?(.*?)\.(\d+)\.(.*)$",
+        r"(\w+)\.(\w+)\.(\w+)\.(\w+)\.(\w+)\.(weight|bias)",
+        r"layers\.([0-9]{1,3})\.(q|k|v)_proj\.(?P<rest>[a-z_]+)",
+        r"(?:ab){2}\w+",
+        r"layers\.(?:1|10|11|2)\.(?P<a>.+)",
     ],
 )
 def test_what_people_write_is_read(pattern):
