@@ -128,33 +128,31 @@ def words_removed(source: str, target: str) -> list[str] | None:
 
 
 def wrapper_rules(words: Sequence[str], keys: Sequence[str]) -> tuple[RulePair, ...]:
-    """Rules that take wrapper words out of keys, one for each number of places that occurs."""
-    word = "|".join(re.escape(w) for w in words)
-    part = rf"(?:{word})\." if len(words) > 1 else rf"{word}\."
-    places = sorted({_places(k, frozenset(words)) for k in keys} - {()}, key=lambda p: (-len(p), p))
+    """Rules that take wrapper words out of keys, one for each order and place in which they occur."""
+    places = sorted({wrapper_places(k, frozenset(words)) for k in keys} - {()}, key=lambda p: (-len(p), p))
     rules: list[RulePair] = []
-    for gaps in places:
+    for place in places:
         pattern, replacement = "", ""
-        for number, gap in enumerate(gaps):
+        for number, (gap, word) in enumerate(place):
             if gap:
                 pattern += rf"(?P<part{number}>.+)\."
                 replacement += f"{{part{number}}}."
-            pattern += part
+            pattern += rf"{re.escape(word)}\."
         rules.append((pattern + r"(?P<rest>.+)", replacement + "{rest}"))
     return tuple(rules)
 
 
-def _places(key: str, words: frozenset[str]) -> tuple[bool, ...]:
-    """For each wrapper word in the key, whether other words stand between it and the one before."""
-    gaps: list[bool] = []
+def wrapper_places(key: str, words: frozenset[str]) -> tuple[tuple[bool, str], ...]:
+    """The wrapper words of a key in order, each with whether other words stand between it and the one before."""
+    places: list[tuple[bool, str]] = []
     since = 0
     for token in tokens(key)[:-1]:
         if token in words:
-            gaps.append(since > 0)
+            places.append((since > 0, token))
             since = 0
         else:
             since += 1
-    return tuple(gaps)
+    return tuple(places)
 
 
 def runs(key: str, longest: int) -> Iterable[tuple[str, str, str]]:

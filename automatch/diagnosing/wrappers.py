@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from automatch.diagnosing.evidence import Evidence
 from automatch.diagnosing.naming import is_counter, share, tokens
-from automatch.diagnosing.renaming import RulePair, cures, without, words_removed, wrapper_rules
+from automatch.diagnosing.renaming import RulePair, cures, without, words_removed, wrapper_places, wrapper_rules
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,16 @@ class Unwrapped:
     Attributes:
         in_checkpoint: the checkpoint carries it, else the model.
         how_many: "all 12 keys carry" or the like.
+        words: the wrapper words in the order of their nesting, the outermost first: "module._orig_mod".
+        front: they stand in front of the keys, so that `model.{words}` is what was wrapped.
         score: how sure, in [0, 1].
         rules: what takes it out of, or puts it into, the checkpoint's keys.
     """
 
     in_checkpoint: bool
     how_many: str
+    words: str
+    front: bool
     score: float
     rules: tuple[RulePair, ...]
 
@@ -58,7 +63,15 @@ def unwrapped(evidence: Evidence, words: tuple[str, ...], must: str | None = Non
         score = 0.85 if evidence.truncated else 0.5
     rules = wrapper_rules(words, carriers) if in_checkpoint else _wrapping(carriers, others, wanted)
     how_many = _how_many(evidence, carriers, own, in_checkpoint)
-    return Unwrapped(in_checkpoint, how_many, score, rules if cures(rules, evidence) else ())
+    names, front = _nesting(carriers, wanted)
+    return Unwrapped(in_checkpoint, how_many, names, front, score, rules if cures(rules, evidence) else ())
+
+
+def _nesting(carriers: list[str], words: frozenset[str]) -> tuple[str, bool]:
+    """The commonest run of wrapper words, the outermost first, and whether it stands in front of the keys."""
+    runs = Counter(wrapper_places(k, words) for k in carriers)
+    place = runs.most_common(1)[0][0] if runs else ()
+    return ".".join(word for _, word in place), bool(place) and not any(gap for gap, _ in place)
 
 
 def _wrapping(carriers: list[str], others: set[str], words: frozenset[str]) -> tuple[RulePair, ...]:
@@ -83,7 +96,8 @@ def _from_pairs(evidence: Evidence, words: frozenset[str], must: str | None) -> 
         if len(hits) > 0.9 * len(removed):
             carriers = [a if in_checkpoint else b for a, b in evidence.renamed]
             rules = wrapper_rules(sorted(words), carriers) if in_checkpoint else ()
-            return Unwrapped(in_checkpoint, _how_many(evidence, carriers, (), in_checkpoint), 0.9, rules)
+            how_many = _how_many(evidence, carriers, (), in_checkpoint)
+            return Unwrapped(in_checkpoint, how_many, *_nesting(carriers, words), 0.9, rules)
     return None
 
 

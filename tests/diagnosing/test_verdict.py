@@ -83,3 +83,9 @@ def test_it_is_one_sentence() -> None:
 def test_another_size_of_the_same_architecture() -> None:
     said = verdict(Encoder(layers=6, width=32).state_dict(), Encoder())
     assert said.startswith("wrong variant: the checkpoint has 6 modules in `layers` against 4; size 32 in ")
+
+
+def test_both_wrappers_are_named() -> None:
+    net = ConvNet()
+    said = verdict(nn.DataParallel(torch.compile(net)).state_dict(), net)
+    assert said.startswith("saved from a compiled model inside DataParallel: every key carries `module._orig_mod.`")

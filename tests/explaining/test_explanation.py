@@ -223,3 +223,34 @@ def test_a_cut_text_that_begins_with_the_model_asks_for_the_prefix() -> None:
     assert "(likely, not proven)" in str(explanation)
     assert "automatch keys FILE" in explanation.advice
     assert not explanation.rules
+
+
+@pytest.mark.parametrize(
+    ("words", "cause", "nesting"),
+    [
+        ("module._orig_mod", "prefix-compile", "a compiled model inside DataParallel"),
+        ("_orig_mod.module", "prefix-compile", "a compiled model around DataParallel"),
+        ("_fsdp_wrapped_module._orig_mod", "prefix-compile", "a compiled model inside FSDP"),
+        ("module.module", "prefix-module", "DataParallel wrapped twice"),
+    ],
+)
+def test_two_wrappers_are_both_named_in_their_order(words: str, cause: str, nesting: str) -> None:
+    explanation = explain(torch_text(RESNET, at(f"{words}.", RESNET)))
+    assert explanation.cause == cause
+    assert f"{nesting}: all {len(RESNET)} unexpected keys carry `{words}.`" in explanation.finding.sentence
+    assert f"`model.{words}.state_dict()`" in explanation.advice
+    pattern = words.replace(".", r"\.")
+    assert [(r.pattern, r.replacement) for r in explanation.rules] == [(rf"{pattern}\.(?P<rest>.+)", "{rest}")]
+    assert f"`model.{words}`" in explain(torch_text(at(f"{words}.", RESNET), RESNET)).advice
+
+
+def test_a_wrapper_of_a_part_does_not_name_the_whole_model() -> None:
+    advice = explain(torch_text(at("unet.", RESNET), at("unet._orig_mod.", RESNET))).advice
+    assert "model._orig_mod" not in advice
+
+
+def test_sharding_inside_data_parallel() -> None:
+    explanation = explain(torch_text(RESNET, at("module._fsdp_wrapped_module.", RESNET)))
+    assert explanation.cause == "prefix-wrapper"
+    assert "`module._fsdp_wrapped_module.`" in explanation.finding.sentence
+    assert len(explanation.rules) == 1

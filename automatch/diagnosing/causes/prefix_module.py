@@ -13,15 +13,14 @@ def check(evidence: Evidence) -> Finding | None:
     found = unwrapped(evidence, WORDS)
     if found is None:
         return None
+    words = found.words or "module"
+    twice = "DataParallel" if "." not in words or not found.front else "DataParallel wrapped twice"
+    inner = f"`model.{words}`" if found.front else "the part without `module.`"
     if found.in_checkpoint:
-        sentence = f"saved from DataParallel: {found.how_many} `module.`, the model has none"
-        advice = (
-            "take `module.` out of the checkpoint's keys (the rule does it), or save "
-            "`model.module.state_dict()` next time"
-        )
+        sentence = f"saved from {twice}: {found.how_many} `{words}.`, the model has none"
+        save = f"`model.{words}.state_dict()`" if found.front else "the state_dict of the unwrapped parts"
+        advice = f"take `{words}.` out of the checkpoint's keys (the rule does it), or save {save} next time"
     else:
-        sentence = f"the model is wrapped in DataParallel, the checkpoint is not: {found.how_many} `module.`"
-        advice = (
-            "load into `model.module` instead of `model`, or load before wrapping; the rule does the same to the keys"
-        )
+        sentence = f"the model is wrapped in DataParallel, the checkpoint is not: {found.how_many} `{words}.`"
+        advice = f"load into {inner} instead of `model`, or load before wrapping; the rule does the same to the keys"
     return Finding("prefix-module", found.score, sentence, advice, found.rules)

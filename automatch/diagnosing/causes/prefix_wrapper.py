@@ -22,11 +22,13 @@ _USUAL = re.compile(
 def check(evidence: Evidence) -> Finding | None:
     """Whether putting in or taking out one run of words joins the two lists."""
     for word in WORDS:
-        found = unwrapped(evidence, (word,))
+        ways = (unwrapped(evidence, (word,)), unwrapped(evidence, (*WORDS, "module"), must=word))
+        found = max((f for f in ways if f), key=lambda f: f.score, default=None)
         if found:
             side = "checkpoint" if found.in_checkpoint else "model"
-            sentence = f"the {side} was wrapped: {found.how_many} `{word}.`"
-            return Finding("prefix-wrapper", found.score, sentence, _advice(word, found.in_checkpoint), found.rules)
+            words = found.words or word
+            sentence = f"the {side} was wrapped: {found.how_many} `{words}.`"
+            return Finding("prefix-wrapper", found.score, sentence, _advice(words, found.in_checkpoint), found.rules)
     if evidence.renamed:
         return _by_pairs(evidence)
     return _by_names(evidence) or _beyond_the_cut(evidence)
