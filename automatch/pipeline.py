@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from automatch.diagnosing.comparison import StrictLoad, is_doubtful
 from automatch.diagnosing.values import dtype_sentence, mismatched_dtypes
 from automatch.diagnosing.verdict import verdict
-from automatch.errors import InputError
+from automatch.errors import InputError, NotProvenError
 from automatch.matching import match
 from automatch.matching.assignment import Assignment
 from automatch.matching.pins import as_pairs, check_pins, resolve
@@ -105,7 +105,8 @@ def load(
         What was loaded and what was left.
 
     Raises:
-        NotProvenError: strict and not certain, or nothing or next to nothing fits; carries the diagnosis.
+        NotProvenError: strict and not certain, or nothing or next to nothing fits, or two dicts of the checkpoint fit
+            alike; carries the diagnosis.
         InputError: a source or a pin cannot be used.
     """
     if not callable(getattr(model, "load_state_dict", None)):
@@ -113,6 +114,14 @@ def load(
     from automatch.applying.loading import load_certain, load_complete
 
     diagnosis = diagnose(checkpoint, model, by=by, pin=pin, forbid=forbid, at=at)
+    found = diagnosis.checkpoint
+    if found.rivals:
+        places = " and ".join(repr(place) for place in (found.at, *found.rivals))
+        raise NotProvenError(
+            f"{found.name}: {places} hold the same keys and shapes, and nothing tells which is meant; nothing was "
+            f"loaded; choose with at={found.at!r}",
+            diagnosis,
+        )
     return (load_complete if strict else load_certain)(model, checkpoint, diagnosis)
 
 

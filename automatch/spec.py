@@ -43,6 +43,7 @@ class StateDictSpec:
         at: dotted path to the state_dict inside a nested checkpoint, "" at its top.
         notes: sentences the reader wants the user to see.
         files: paths of the files that it was read from: one, or the shards; empty for objects.
+        rivals: dotted paths of other dicts with the same keys and shapes: nothing but the values tells them apart.
     """
 
     name: str
@@ -51,6 +52,7 @@ class StateDictSpec:
     at: str = ""
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
+from dataclasses import dataclass
 
 from automatch.errors import InputError
 from automatch.reading.source import Candidate, Found, listed
-from automatch.spec import StateDictSpec
+from automatch.spec import Shape, StateDictSpec
 
 # names that hold the weights themselves, the most usual first; averaged copies come after all others
 USUAL = (
@@ -20,8 +23,10 @@ USUAL = (
     "params",
     "weights",
 )
-AVERAGED = ("ema", "params_ema", "model_ema", "ema_state_dict", "state_dict_ema", "swa", "teacher")
+AVERAGED = re.compile(r"(?:^|[^a-z])(?:ema|swa|teacher|averaged?)(?![a-z])")
 NAME_WEIGHT = 0.25
+# so much better must an averaged copy fit than the weights themselves
+AVERAGED_LEAD = 0.05
 SHARE_TO_BE_PREFERRED = 0.5
 SHARE_TO_BE_NAMED = 0.2
 
@@ -47,7 +52,22 @@ def split_at(at: str) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None) -> tuple[Candidate, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Choice:
+    """The dict that is taken.
+
+    Attributes:
+        candidate: the dict.
+        notes: sentences that name the others.
+        rivals: paths of others with the same keys and shapes, unless the user chose.
+    """
+
+    candidate: Candidate
+    notes: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+
+
+def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None) -> Choice:
     """Chooses one dict of a source.
 
     Args:
@@ -57,14 +77,14 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
         like: the other side; what fits it best is chosen. Without it: the usual name, else the most tensors.
 
     Returns:
-        The chosen dict, and notes that name the others.
+        The chosen dict, notes that name the others, and those that nothing tells from it.
 
     Raises:
         InputError: `at` leads to no dict with tensors, or only an optimizer's state is there.
     """
     candidates = tuple(c for c in found.candidates if not c.is_optimizer)
     if at is not None:
-        return _at(candidates, where, at), ()
+        return Choice(_at(candidates, where, at))
     models = [c for c in candidates if not _is_optimizer(c)]
     if not models:
         choice = f", or choose {_paths(candidates)} with --at" if candidates else ""
@@ -72,10 +92,28 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
     chosen = _best_fit(models, like) if like is not None and like.tensors else _usual(models)
     others = [c for c in models if c is not chosen and len(c.tensors) >= len(chosen.tensors) * SHARE_TO_BE_NAMED]
     if not others:
-        return chosen, ()
+        return Choice(chosen)
     place = f"`{escaped(chosen.path)}`" if chosen.path else "the top level"
+    rivals = [c for c in others if _shapes(c) == _shapes(chosen)]
+    if rivals:
+        same = " and ".join([place, *(_name(c) for c in rivals)])
+        rest = [c for c in others if c not in rivals]
+        also = f"; also there: {_paths(rest)}" if rest else ""
+        note = (
+            f"{same} hold the same keys and shapes, nothing tells them apart; {place} is shown, choose with --at{also}"
+        )
+        return Choice(chosen, (note,), tuple(escaped(c.path) for c in rivals))
     why = "fits the model best" if like is not None else "is the usual place"
-    return chosen, (f"{place} ({len(chosen.tensors)} tensors) {why}; also there: {_paths(others)} (choose with --at)",)
+    note = f"{place} ({len(chosen.tensors)} tensors) {why}; also there: {_paths(others)} (choose with --at)"
+    return Choice(chosen, (note,))
+
+
+def _shapes(candidate: Candidate) -> dict[str, Shape]:
+    return {t.key: t.shape for t in candidate.tensors}
+
+
+def _name(candidate: Candidate) -> str:
+    return f"`{escaped(candidate.path)}`" if candidate.path else "the top level (--at '')"
 
 
 def _at(candidates: tuple[Candidate, ...], where: str, at: str) -> Candidate:
@@ -106,9 +144,13 @@ def _is_optimizer(candidate: Candidate) -> bool:
 def _rank(candidate: Candidate) -> int:
     """Position of the usual names: weights first, then whatever else, averaged copies last."""
     name = candidate.path[-1].lower() if candidate.path else ""
-    if name in AVERAGED:
+    if _is_averaged(candidate):
         return len(USUAL) + 1
     return USUAL.index(name) if name in USUAL else len(USUAL)
+
+
+def _is_averaged(candidate: Candidate) -> bool:
+    return any(AVERAGED.search(key.lower()) for key in candidate.path)
 
 
 def _usual(candidates: list[Candidate]) -> Candidate:
@@ -119,13 +161,21 @@ def _usual(candidates: list[Candidate]) -> Candidate:
 
 def _best_fit(candidates: list[Candidate], like: StateDictSpec) -> Candidate:
     shapes = Counter(t.shape for t in like.tensors)
-    names = frozenset(like.keys)
+    names, bare_names = frozenset(like.keys), frozenset(_bare(like.keys))
 
     def fit(candidate: Candidate) -> tuple[float, int]:
         ours = Counter(t.shape for t in candidate.tensors)
         common = (shapes & ours).total()
         either = len(like) + len(candidate.tensors) - common
-        same = sum(t.key in names for t in candidate.tensors) / len(like)
-        return (common / either + NAME_WEIGHT * same, -_rank(candidate))
+        keys = tuple(t.key for t in candidate.tensors)
+        same = max(sum(key in names for key in keys), sum(key in bare_names for key in _bare(keys))) / len(like)
+        lead = AVERAGED_LEAD if _is_averaged(candidate) else 0
+        return (common / either + NAME_WEIGHT * same - lead, -_rank(candidate))
 
     return max(candidates, key=fit)
+
+
+def _bare(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys without the modules that all of them stand in: a wrapper tells nothing about which dict is meant."""
+    start = len(os.path.commonprefix(keys).rpartition(".")[0])
+    return tuple(key[start:].removeprefix(".") for key in keys)

@@ -71,9 +71,7 @@ def _read_object(source: object, limits: Limits) -> Found:
         if format_.accepts(source):
             return format_.read(source, context)
     what = f"the class {source.__name__}" if isinstance(source, type) else type(source).__name__
-    raise InputError(
-        f"{what} is no checkpoint; give a path, a mapping of names to tensors or an nn.Module"
-    )
+    raise InputError(f"{what} is no checkpoint; give a path, a mapping of names to tensors or an nn.Module")
 
 
 def _described(found: Found, name: str, at: str | None, like: StateDictSpec | None, limits: Limits) -> StateDictSpec:
@@ -84,7 +82,8 @@ def _described(found: Found, name: str, at: str | None, like: StateDictSpec | No
                 f"save the state_dict alone (torch.save(model.state_dict(), ...) or safetensors)"
             )
         raise InputError(f"{name}: {found.empty}; give a file that holds a state_dict")
-    chosen, notes = choose(found, name, at, like)
+    choice = choose(found, name, at, like)
+    chosen, notes = choice.candidate, choice.notes
     if chosen.odd_keys:
         raise InputError(
             f"{name}: key {chosen.odd_keys[0]} is not a string; every key of a state_dict is one "
@@ -97,6 +96,6 @@ def _described(found: Found, name: str, at: str | None, like: StateDictSpec | No
     check_shapes(names, [t.shape for t in chosen.tensors], name, limits)
     if chosen.dropped:
         notes += (f"not tensors, left out: {listed(chosen.dropped)}",)
-    return StateDictSpec(
-        name, chosen.tensors, found.origin, escaped(chosen.path), (*found.notes, *notes, *chosen.notes), found.files
-    )
+    notes = (*found.notes, *notes, *chosen.notes)
+    place = escaped(chosen.path)
+    return StateDictSpec(name, chosen.tensors, found.origin, place, notes, found.files, choice.rivals)

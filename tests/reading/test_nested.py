@@ -118,9 +118,24 @@ def test_names_decide_between_equal_shapes(tmp_path: Path, how: str) -> None:
     assert read(value, tmp_path, how, like=read_checkpoint(net())).at == "other"
 
 
+@pytest.mark.parametrize("ema", ["ema", "model_ema", "teacher"])
+def test_the_names_of_an_averaged_copy_do_not_outweigh_the_weights(ema: str) -> None:
+    """Saved from DataParallel, the copy from the bare model. A copy that alone has the sizes is still found."""
+    wrapped = {f"module.{key}": tensor for key, tensor in state_dict().items()}
+    like = read_checkpoint(net())
+    assert read_checkpoint({ema: state_dict(), "state_dict": wrapped}, like=like).at == "state_dict"
+    assert read_checkpoint({ema: {"module": state_dict()}, "model": wrapped}, like=like).at == "model"
+    assert read_checkpoint({ema: {"module": state_dict()}, "net": wrapped}).at == "net"
+    other = {ema: state_dict(), "state_dict": {f"module.{key}": t for key, t in state_dict(8).items()}}
+    assert read_checkpoint(other, like=like).at == ema
+
+
 def test_the_choice_is_said_and_names_the_others() -> None:
     spec = read_checkpoint({"model": state_dict(), "ema": state_dict(), "optimizer": adam()})
-    assert spec.notes == ("`model` (9 tensors) is the usual place; also there: `ema` (9 tensors) (choose with --at)",)
+    assert spec.rivals == ("ema",)
+    assert spec.notes == (
+        "`model` and `ema` hold the same keys and shapes, nothing tells them apart; `model` is shown, choose with --at",
+    )
     spec = read_checkpoint({"model": state_dict(), "ema": state_dict()}, like=read_checkpoint(net()))
     assert "`model` (9 tensors) fits the model best; also there: `ema` (9 tensors)" in spec.notes[0]
 

@@ -43,7 +43,7 @@ def read(file: File, context: Context) -> Found:
         notes += found.notes
         if not found.candidates:
             raise InputError(f"{file.path.parent / shard}: {found.empty}, but the index names it as a shard")
-        chosen, _ = choose(found, str(file.path.parent / shard), None, None)
+        chosen = choose(found, str(file.path.parent / shard), None, None).candidate
         for tensor in chosen.tensors:
             if home.setdefault(tensor.key, shard) != shard:
                 raise InputError(f"{where}: key {shown(tensor.key)} is in two shards, {home[tensor.key]} and {shard}")
