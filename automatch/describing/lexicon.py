@@ -55,7 +55,9 @@ def parse_lexicon(text: str) -> Lexicon:
             pieces = word.split("_")
             if len(pieces) == 2:
                 phrases.setdefault((pieces[0], pieces[1]), set()).add(concept)
-            words.setdefault(word.replace("_", ""), set()).add(concept)
+            words.setdefault(word, set()).add(concept)
+            if len(word) > len("to_k"):
+                words.setdefault(word.replace("_", ""), set()).add(concept)
     return Lexicon(
         {k: frozenset(v) for k, v in words.items()},
         {k: frozenset(v) for k, v in phrases.items()},

@@ -16,6 +16,7 @@ from automatch.describing.tree import Node, Tree, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence
+from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, template
 from automatch.matching.lists import align_lists
@@ -70,8 +71,11 @@ class Solver:
         self.learnt: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
         self.taught: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
         self.learnt_source: Counter[tuple[str, ...]] = Counter()
-        self.context = Context(names, order_trust, 0.0 if names.silent else 1.0, self._support, forbidden)
-        self._memo: dict[tuple[int, int], list[Placed]] = {}
+        self.identity = Identity(source.leaves, target.leaves)
+        self.context = Context(
+            names, order_trust, 0.0 if names.silent else 1.0, self._support, forbidden, self.identity
+        )
+        self._memo: dict[tuple[int, int, bool], list[Placed]] = {}
 
     def _support(self, a: tuple[str, ...], b: tuple[str, ...]) -> float:
         a, b = template(a), template(b)
@@ -102,7 +106,8 @@ class Solver:
     def solve(self, a: Node, b: Node) -> list[Placed]:
         """Pairs of leaves under two corresponding nodes, as positions relative to their starts."""
         # What a person decided about one layer does not hold for its equals: then every pair is solved itself.
-        key = (a.struct, b.struct) if self.context.forbidden is None else (id(a), id(b))
+        alike = self.identity.holds and self.identity(tuple(a.tokens()), tuple(b.tokens()))
+        key = (a.struct, b.struct, alike) if self.context.forbidden is None else (id(a), id(b), alike)
         found = self._memo.get(key)
         if found is None:
             found = self._memo[key] = self._solve(a, b)

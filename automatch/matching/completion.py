@@ -149,7 +149,7 @@ def mismatches(
     if not left or not right or len(left) * len(right) > 4_000:
         return _same_names(left, right)
     out = _same_names(left, right)
-    out += _same_names(left, right, _prefixes(found), {id(x) for pair in out for x in pair})
+    out += _same_names(left, right, prefixes(found), {id(x) for pair in out for x in pair})
     taken = {id(s) for s, _ in out} | {id(t) for _, t in out}
     by_role: dict[tuple[str, int], list[Leaf]] = defaultdict(list)
     for leaf in left:
@@ -196,7 +196,7 @@ def _same_names(
     return [(by_path[t.path], t) for t in right if t.path in by_path and id(t) not in taken]
 
 
-def _prefixes(found: Sequence[Found]) -> Prefixes:
+def prefixes(found: Sequence[Found]) -> Prefixes:
     """The prefixes that most pairs exchange (`module.` against nothing)."""
     count: Counter[Prefixes] = Counter()
     for s, t, _ in found:

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from automatch.matching.evidence import Evidence
 
+VARIETY = 3
+"""Fewer different shapes make no sequence that could agree or not."""
+
 
 class Judgement(NamedTuple):
     """How sure a pair is, whether a person must look at it, and why."""
@@ -38,7 +41,7 @@ def judge(e: Evidence) -> Judgement:
 
 
 def _alone(e: Evidence) -> Judgement:
-    words = "only module of this shape here"
+    words = "only module of this shape in its block"
     if e.astray and e.name < 0.5:
         return Judgement(0.4, True, f"{words}, but in a container that does not correspond")
     if e.name >= 0.5:
@@ -70,11 +73,11 @@ def _among_rivals(e: Evidence) -> Judgement:
     if e.free and e.margin < 0.7:
         return Judgement(0.4, True, "an unmatched tensor of the same shape would fit as well")
     if names > -0.08 and order >= 0.4:
-        if e.sequence >= 0.99:
+        if e.sequence >= 0.99 and e.variety >= VARIETY:
             return Judgement(0.92, False, "same place in the same sequence of shapes; names do not tell")
-        if e.sequence >= 0.8 and e.intact:
+        if e.sequence >= 0.8 and e.intact and e.variety >= VARIETY:
             return Judgement(0.8, False, "order decides between modules of one shape; names do not tell")
-        return Judgement(0.45, True, "order alone decides, and the order differs elsewhere")
+        return Judgement(0.45, True, "order alone decides between modules of one shape")
     if names <= -0.08 and order >= 0.4:
         return Judgement(0.4, True, "names and order contradict each other")
     return Judgement(0.4, True, "nothing tells modules of one shape apart")

@@ -70,7 +70,7 @@ def match(
 def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: Decisions) -> Assignment:
     squeezed = to_squeeze(checkpoint, model)
     source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
-    if by == "name":
+    if by == "name" or (by == "all" and _same_keys(checkpoint, model)):
         return assignment(checkpoint, model, _equal_names(source, target, decisions), source, target)
     adopt(source)
     adopt(target)
@@ -85,7 +85,7 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
         source, target = fold_stacks(source, target), fold_stacks(target, source)
         source, target = fold_parts(source, target), fold_parts(target, source)
     names = Names(EMPTY if by == "topology" else lexicon(), silent=by == "topology")
-    order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) else 1.0
+    order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
     found = _solve(source, target, names, order_trust, decisions)
     found = _pinned(found, source, target, decisions)
     found = drop_half_matched(found, source, target)
@@ -154,6 +154,13 @@ def _equal_names(source: Sequence[Leaf], target: Sequence[Leaf], decisions: Deci
         if (s := mine.get(t.keys[0])) is not None and s.raw == t.raw and not decisions.refuses(s, t)
     ]
     return _pinned(found, source, target, decisions)
+
+
+def _same_keys(checkpoint: StateDictSpec, model: StateDictSpec) -> bool:
+    """Have both sides the same keys with the same shapes?"""
+    return len(checkpoint) == len(model) and {(t.key, t.shape) for t in checkpoint.tensors} == {
+        (t.key, t.shape) for t in model.tensors
+    }
 
 
 def is_sorted(keys: Sequence[str]) -> bool:

@@ -19,6 +19,7 @@ class Evidence:
         fit_margin: how much better the tensors of the two modules fit than those of the next best choice.
         rivals: how many other tensors of the scope would have fitted.
         sequence: share of the scope's modules whose sequence of shapes agrees.
+        variety: how many different shapes that sequence has; order says nothing where all are alike.
         intact: nothing is left over in the scope on either side.
         learnt: sister blocks decided the same way.
         exact: shapes are equal as stored.
@@ -39,6 +40,7 @@ class Evidence:
     fit_margin: float = 0.0
     rivals: int = 0
     sequence: float = 0.0
+    variety: int = 9
     intact: bool = True
     learnt: float = 0.0
     exact: bool = True

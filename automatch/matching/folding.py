@@ -110,6 +110,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
             continue
         mine = Counter(leaf.shape for leaf in leaves)
         theirs = Counter(leaf.shape for leaf in others)
+        whole = Counter(leaf.shape for leaf in leaves if _role(leaf.path) is None)
         fused = Counter(leaf.shape for leaf in others if _role(leaf.path) is None)  # a k_proj is no fused kv
         families: dict[Hole, list[Hole]] = defaultdict(list)
         for name in groups:
@@ -120,7 +121,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
             if not _worth_a_look([groups[n] for n in names], parts, mine, theirs):
                 continue
             blocks = blocks or _Blocks(leaves, others)
-            for members, dim, path in _decide(names, groups, parts, mine, fused, blocks):
+            for members, dim, path in _decide(names, groups, parts, whole, fused, blocks):
                 _join(members, dim, path, gone)
         leaves = [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
     return leaves
@@ -215,6 +216,7 @@ class _Blocks:
     """The blocks of both sides as multisets of shapes: does a fold make a block look like one of theirs?"""
 
     def __init__(self, leaves: list[Leaf], others: list[Leaf]) -> None:
+        self._paired = {id(leaf) for group in _groups(leaves, PARTS[-1]).values() for leaf in group.values()}
         self._mine: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
         for leaf in leaves:
             self._mine[_block(leaf.path)].append(leaf)
@@ -223,17 +225,24 @@ class _Blocks:
             for i, token in enumerate(leaf.path):
                 if token.isdecimal():
                     bags[leaf.path[: i + 1]][leaf.shape] += 1
-            bags[()][leaf.shape] += 1
+        whole = Counter(leaf.shape for leaf in others)
         unique = {frozenset(bag.items()): bag for bag in bags.values()}
-        self._theirs = [(bag, sum(bag.values())) for bag in unique.values()]
+        self._theirs = [(bag, sum(bag.values())) for bag in unique.values()] or [(whole, len(others))]
+        self._whole = [(whole, len(others))]
 
     def neighbours(self, leaf: Leaf) -> list[tuple[Hole, Leaf]]:
-        """The other leaves of the block that play the same role in their modules, by relative path."""
+        """The other leaves of the block that play the same role in their modules, by relative path.
+
+        Not those of a gate and an up: they have a fold of their own.
+        """
         prefix = _block(leaf.path)
+        if not prefix:
+            return []
         return [
             (other.path[len(prefix) : -1], other)
             for other in self._mine[prefix]
-            if prefix and other is not leaf and other.path[-1] == leaf.path[-1] and len(other.shape) == len(leaf.shape)
+            if other is not leaf and other.path[-1] == leaf.path[-1] and len(other.shape) == len(leaf.shape)
+            if id(other) not in self._paired
         ]
 
     def neighbour(self, leaf: Leaf, relative: Hole) -> Leaf | None:
@@ -245,19 +254,22 @@ class _Blocks:
         joined = _joined([m.shape for m in members], dim)
         prefix = _block(members[0].path)
         bag: Counter[Shape] = Counter(leaf.shape for leaf in self._mine[prefix])
-        before = self._best(bag)
+        theirs = self._theirs if prefix else self._whole + self._theirs
+        before = _best(bag, theirs)
         bag.subtract(m.shape for m in members)
         assert joined is not None
         bag[joined] += 1
-        return self._best(+bag) - before
+        return _best(+bag, theirs) - before
 
-    def _best(self, bag: Counter[Shape]) -> float:
-        size = sum(bag.values())
-        best = 0.0
-        for other, count in self._theirs:
-            shared = sum(min(n, other[s]) for s, n in bag.items() if s in other)
-            best = max(best, 2.0 * shared / (size + count))
-        return best
+
+def _best(bag: Counter[Shape], others: Sequence[tuple[Counter[Shape], int]]) -> float:
+    """How much a block looks like the one of the others that it looks like most (Dice)."""
+    size = sum(bag.values())
+    best = 0.0
+    for other, count in others:
+        shared = sum(min(n, other[s]) for s, n in bag.items() if s in other)
+        best = max(best, 2.0 * shared / (size + count))
+    return best
 
 
 def fold_stacks(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:

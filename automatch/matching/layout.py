@@ -26,7 +26,11 @@ _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
 CONVENTION = 100
 """Votes for a transposition that the name `kernel` is worth: nothing but [in, out] is called so."""
 
+BY_BIAS = 20
+"""Votes that the lengths of the biases are worth: a Linear's bias is as long as its first dimension."""
+
 Kind = tuple[str, bool]
+Families = dict[tuple[tuple[str, ...], Shape], list[Leaf]]
 
 
 def _kind(leaf: Leaf) -> Kind:
@@ -46,7 +50,7 @@ def _is_kernel(leaf: Leaf) -> bool:
     return leaf.path[-1] == "kernel" or leaf.path[-1] == "depthwise_kernel"
 
 
-def _families(leaves: Iterable[Leaf]) -> dict[tuple[tuple[str, ...], Shape], list[Leaf]]:
+def _families(leaves: Iterable[Leaf]) -> Families:
     out: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
         if len(leaf.shape) >= 2:
@@ -59,29 +63,9 @@ def unify_layout(leaves: list[Leaf], others: list[Leaf]) -> None:
 
     Only called with the side whose kernels may be the transposed ones; the caller tries both.
     """
-    mine = Counter(leaf.shape for leaf in leaves)
-    theirs = Counter(leaf.shape for leaf in others)
-    named: dict[tuple[str, ...], set[Shape]] = defaultdict(set)
-    for leaf in others:
-        if len(leaf.shape) >= 2:
-            named[_tail(leaf.path)].add(leaf.shape)
-    votes: Counter[Kind] = Counter()
     families = _families(leaves)
-    for (_, shape), members in families.items():
-        turned = _permuted(shape, _PERMS[len(shape)][0]) if len(shape) in _PERMS else shape
-        if turned == shape:
-            continue
-        kind = _kind(members[0])
-        same_name = named.get(_tail(members[0].path), set())
-        if turned in same_name and shape not in same_name:
-            votes[kind] += 4
-        elif shape in same_name and turned not in same_name:
-            votes[kind] -= 4
-        lack, excess = mine[shape] - theirs[shape], theirs[turned] - mine[turned]
-        if lack > 0 and excess > 0 and 2 * theirs[shape] <= mine[shape]:
-            votes[kind] += 2
-        elif theirs[shape] and not theirs[turned]:
-            votes[kind] -= 2
+    votes = _votes(leaves, others, families)
+    theirs = Counter(leaf.shape for leaf in others)
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
     bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
@@ -98,6 +82,57 @@ def unify_layout(leaves: list[Leaf], others: list[Leaf]) -> None:
             leaf.shape = _permuted(shape, perm)
             leaf.perm = perm
             leaf.ops += ("transpose",)
+
+
+def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counter[Kind]:
+    """For each kind of tensor, what speaks for (positive) and against its being transposed."""
+    mine = Counter(leaf.shape for leaf in leaves)
+    theirs = Counter(leaf.shape for leaf in others)
+    named: dict[tuple[str, ...], set[Shape]] = defaultdict(set)
+    for leaf in others:
+        if len(leaf.shape) >= 2:
+            named[_tail(leaf.path)].add(leaf.shape)
+    votes: Counter[Kind] = Counter()
+    for (_, shape), members in families.items():
+        turned = _permuted(shape, _PERMS[len(shape)][0]) if len(shape) in _PERMS else shape
+        if turned == shape:
+            continue
+        kind = _kind(members[0])
+        same_name = named.get(_tail(members[0].path), set())
+        if turned in same_name and shape not in same_name:
+            votes[kind] += 4
+        elif shape in same_name and turned not in same_name:
+            votes[kind] -= 4
+        lack, excess = mine[shape] - theirs[shape], theirs[turned] - mine[turned]
+        if lack > 0 and excess > 0 and 2 * theirs[shape] <= mine[shape]:
+            votes[kind] += 2
+        elif theirs[shape] and not theirs[turned]:
+            votes[kind] -= 2
+    here, there = _orientations(leaves), _orientations(others)
+    for kind, lying in here.items():
+        standing = there.get(kind, sum(there.values()))
+        if lying > 0 >= standing:
+            votes[kind] += BY_BIAS
+        elif lying < 0 and standing <= 0:
+            votes[kind] -= BY_BIAS
+    return votes
+
+
+def _orientations(leaves: Iterable[Leaf]) -> Counter[Kind]:
+    """Per kind, how many matrices are stored [in, out] more than [out, in], as the lengths of their biases show."""
+    matrices: dict[tuple[str, ...], Leaf] = {}
+    biases: dict[tuple[str, ...], Shape] = {}
+    for leaf in leaves:
+        if len(leaf.shape) == 2 and leaf.shape[0] != leaf.shape[1]:
+            matrices[leaf.path[:-1]] = leaf
+        elif len(leaf.shape) == 1 and leaf.path[-1] in ("bias", "b", "beta"):
+            biases[leaf.path[:-1]] = leaf.shape
+    out: Counter[Kind] = Counter()
+    for module, leaf in matrices.items():
+        bias = biases.get(module)
+        if bias is not None and bias[0] in leaf.shape:
+            out[_kind(leaf)] += 1 if bias[0] == leaf.shape[1] else -1
+    return out
 
 
 def _tail(path: tuple[str, ...]) -> tuple[str, ...]:

@@ -106,6 +106,8 @@ def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
         for shape in mine:
             if 1 not in shape or mine[shape] <= theirs[shape]:
                 continue
+            if any(len(other) == len(shape) and sorted(other) == sorted(shape) for other in theirs if other != shape):
+                continue  # a kernel in another layout
             bare = squeeze(shape)
             forms = [s for s in theirs if squeeze(s) == bare and s != shape]
             if any(theirs[s] > mine[s] for s in forms):

@@ -115,6 +115,7 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             fit_margin=margins[3],
             rivals=rivals,
             sequence=table.sequence,
+            variety=table.variety,
             intact=intact,
             learnt=table.learnt[i, j],
             exact=table.exact[i, j] == 1.0,

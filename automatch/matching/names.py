@@ -17,6 +17,8 @@ class Word(NamedTuple):
     concepts: frozenset[str]
 
 
+SHORT = 3
+
 _NOTHING: frozenset[str] = frozenset()
 _AFTER = ("post", "pre")
 
@@ -43,9 +45,12 @@ class Names:
     def _cut(self, token: str) -> Iterable[Word]:
         texts = [w for w in words_of(token) if not w.isdecimal()]
         whole = "".join(words_of(token))
+        if "_" in token and len(whole) <= SHORT:  # `to_k` is not `tok`
+            whole = token.lower()
         lex = self.lexicon
-        if whole in lex.tokens:
-            yield Word(f"~{lex.tokens[whole]}", _NOTHING)
+        beyond = lex.tokens.get(whole)
+        if beyond is not None:
+            yield Word(f"~{beyond}", _NOTHING)
         if whole in lex.words:
             yield Word(whole, lex.words[whole])
             return

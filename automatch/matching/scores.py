@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from automatch.matching.leaves import Leaf
@@ -16,7 +16,10 @@ from automatch.spec import Shape
 _WEIGHTS = {"*": "weight", "weight_orig": "weight"}
 
 NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 0.25, 1.5, 0.6, 0.5, -1.0
-SAME = 0.15
+NEAR = 256
+"""A module is compared with no more than so many others of its shapes."""
+
+SAME, IDENTICAL = 0.15, 0.5
 """What each signal weighs in the score of a pair."""
 
 
@@ -35,6 +38,7 @@ class Table:
     trust_order: float
     sequence: float
     names: Names
+    variety: int
     astray: frozenset[tuple[int, int]]
 
     def against(self, i: int, j: int) -> bool:
@@ -69,12 +73,14 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
                 for j in by_shape.get((_WEIGHTS.get(role, role), leaf.shape, leaf.integer), ())
             }
         )
+        if len(near) > NEAR:
+            near = _nearest(i, near, source, target)
         for j in near:
             pairs, fit = pair_leaves(unit, target[j], ctx)
             if fit > 0:
                 fits[i, j] = (pairs, fit)
     weights = contrast([u.words for u in source], [u.words for u in target])
-    name = {(i, j): _named_alike(source[i], target[j], ctx.names, weights) for i, j in fits}
+    name = {(i, j): _named_alike(source[i], target[j], ctx, weights) for i, j in fits}
     aligned = common_subsequence([u.main() for u in source], [u.main() for u in target])
     sequence = len(aligned) / max(1, min(len(source), len(target)))
     order = places(source, target, fits, aligned)
@@ -85,15 +91,37 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
     )
     trust_names, trust_order = trusts(source, target, fits, name, ctx)
     return Table(
-        source, target, fits, name, order, learnt, exact, trust_names, trust_order, sequence, ctx.names, astray
+        source,
+        target,
+        fits,
+        name,
+        order,
+        learnt,
+        exact,
+        trust_names,
+        trust_order,
+        sequence,
+        ctx.names,
+        len({u.main() for u in source}),
+        astray,
     )
 
 
-def _named_alike(a: Unit, b: Unit, names: Names, weights: Mapping[str, float]) -> float:
+def _nearest(i: int, near: Sequence[int], source: Sequence[Unit], target: Sequence[Unit]) -> list[int]:
+    """Of very many modules that would fit, those of the same name and those in about the same place."""
+    place = i * len(target) // max(1, len(source))
+    ranked = sorted(near, key=lambda j: (source[i].path != target[j].path, abs(j - place), j))
+    return sorted(ranked[:NEAR])
+
+
+def _named_alike(a: Unit, b: Unit, ctx: Context, weights: Mapping[str, float]) -> float:
     """Similarity of two names; numbers count by their rank among modules called the same."""
+    names = ctx.names
     value = names.compare(a.words, b.words, weights)
     if a.path[-1] == b.path[-1] and not names.silent and not a.path[-1].isdecimal():
         value += SAME
+        if ctx.same is not None and ctx.same(a.full, b.full):
+            value += IDENTICAL
     if names.silent or a.peers < 2 or a.peers != b.peers:
         return value
     return value + (ORDINAL if a.rank == b.rank else -ORDINAL)

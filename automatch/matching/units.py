@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from automatch.describing.tokens import ROLES, words_of
+from automatch.describing.tokens import ROLES, stem_index, words_of
 from automatch.matching.leaves import Leaf
 from automatch.matching.names import Names, Word
 from automatch.spec import Shape
@@ -40,6 +40,7 @@ class Unit:
     place: int = 0
     rank: int = 0
     peers: int = 1
+    full: tuple[str, ...] = ()
 
     def main(self) -> Shape | None:
         """The shape that stands for the module in the order of shapes."""
@@ -63,6 +64,7 @@ class Context:
         astray: 0 where two left-over leaves lie in modules that belong together, 1 where they lie in
             other containers, 2 where they are parts of other modules.
         learnt: (path of a checkpoint module in its block, path of a model module) -> support.
+        same: says whether two full paths are one and the same name, wrappers apart.
         forbidden: says whether two leaves must not be put together.
     """
 
@@ -71,6 +73,7 @@ class Context:
     names_trust: float
     learnt: Callable[[tuple[str, ...], tuple[str, ...]], float]
     forbidden: Callable[[Leaf, Leaf], bool] | None = None
+    same: Callable[[tuple[str, ...], tuple[str, ...]], bool] | None = None
     astray: Callable[[Leaf, Leaf], int] | None = None
 
 
@@ -97,11 +100,12 @@ def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False
             if unit is not None:
                 module = leaf.path
             shown = module[top:] or module[-1:]
-            unit = units[module] = Unit(shown, names.path_words(shown), place=leaf.place)
+            unit = units[module] = Unit(shown, names.path_words(shown), place=leaf.place, full=module)
         unit.leaves[role] = leaf
         unit.place = min(unit.place, leaf.place)
     found = sorted(units.values(), key=lambda u: u.place)
     _silence_echoes(found)
+    _silence_numbers(found, names)
     peers: dict[tuple[object, ...], list[Unit]] = defaultdict(list)
     for unit in found:
         alike = (unit.main(), *(w for t in unit.path for w in words_of(t) if not w.isdecimal()))
@@ -122,6 +126,19 @@ def _silence_echoes(units: Sequence[Unit]) -> None:
     if any(n > 1 for n in count.values()):
         for unit in units:
             unit.words = tuple(w for w in unit.words if count.get((unit.path[:-1], w.text), 0) < 2)
+
+
+def _silence_numbers(units: Sequence[Unit], names: Names) -> None:
+    """`fc1` and `fc2` mean first and second of a pair only where there are no others: not beside `fc3` or `fc0`."""
+    numbered: dict[tuple[tuple[str, ...], str], set[int]] = defaultdict(set)
+    for unit in units:
+        found = stem_index(unit.path[-1])
+        if found is not None:
+            numbered[unit.path[:-1], found[0]].add(found[1])
+    for unit in units:
+        found = stem_index(unit.path[-1])
+        if found is not None and not numbered[unit.path[:-1], found[0]] <= {1, 2}:
+            unit.words = names.path_words((*unit.path[:-1], found[0]))
 
 
 def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]], float]:

@@ -184,10 +184,6 @@ class Head(nn.Module):
         return x + self.mlp(x)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="blocks are also compared with the whole other network, which hides that folding makes them like its blocks",
-)
 @pytest.mark.parametrize("whole", [False, True], ids=["apart into fused", "fused into apart"])
 def test_blocks_that_are_nothing_but_attention(whole: bool) -> None:
     mine, other = (nn.Sequential(*[Head(kind, mlp=False) for _ in range(3)]) for kind in (False, True))
