@@ -163,19 +163,20 @@ def _best_fit(candidates: list[Candidate], like: StateDictSpec) -> Candidate:
     shapes = Counter(t.shape for t in like.tensors)
     names, bare_names = frozenset(like.keys), frozenset(_bare(like.keys))
 
-    def fit(candidate: Candidate) -> tuple[float, int]:
+    def fit(candidate: Candidate) -> tuple[float, int, int]:
         ours = Counter(t.shape for t in candidate.tensors)
         common = (shapes & ours).total()
         either = len(like) + len(candidate.tensors) - common
         keys = tuple(t.key for t in candidate.tensors)
-        same = max(sum(key in names for key in keys), sum(key in bare_names for key in _bare(keys))) / len(like)
+        exact = sum(key in names for key in keys)
+        same = max(exact, sum(key in bare_names for key in _bare(keys))) / len(like)
         lead = AVERAGED_LEAD if _is_averaged(candidate) else 0
-        return (common / either + NAME_WEIGHT * same - lead, -_rank(candidate))
+        return (common / either + NAME_WEIGHT * same - lead, -_rank(candidate), exact)
 
     return max(candidates, key=fit)
 
 
 def _bare(keys: tuple[str, ...]) -> tuple[str, ...]:
     """The keys without the modules that all of them stand in: a wrapper tells nothing about which dict is meant."""
-    start = len(os.path.commonprefix(keys).rpartition(".")[0])
+    start = len(os.path.commonprefix(keys).rpartition(".")[0])  # noqa: RUF071 - these are no file paths
     return tuple(key[start:].removeprefix(".") for key in keys)
