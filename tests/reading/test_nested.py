@@ -136,7 +136,7 @@ def test_the_choice_is_said_and_names_the_others() -> None:
     assert spec.notes == (
         "`model` and `ema` hold the same keys and shapes, nothing tells them apart; `model` is shown, choose with --at",
     )
-    spec = read_checkpoint({"model": state_dict(), "ema": state_dict()}, like=read_checkpoint(net()))
+    spec = read_checkpoint({"model": state_dict(), "ema": state_dict(prefix="x.")}, like=read_checkpoint(net()))
     assert "`model` (9 tensors) fits the model best; also there: `ema` (9 tensors)" in spec.notes[0]
 
 

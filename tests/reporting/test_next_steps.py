@@ -1,0 +1,53 @@
+"""What the report advises can be done."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import automatch
+from automatch import pipeline
+from automatch.matching import match
+from automatch.matching.assignment import Mismatch
+from automatch.reading import write_key_list
+
+
+def next_of(diagnosis: automatch.Diagnosis) -> str:
+    return str(diagnosis).rpartition("\nnext\n")[2]
+
+
+def wrapped() -> dict:
+    return {f"module.{key}": tensor for key, tensor in nn.Linear(3, 2).state_dict().items()}
+
+
+def test_a_key_list_is_never_loaded_or_rewritten(tmp_path) -> None:
+    path = tmp_path / "a.keys.json"
+    path.write_text(write_key_list(automatch.read_keys(wrapped())))
+    for model in (nn.Linear(3, 2), nn.Linear(3, 5)):
+        text = str(automatch.diagnose(path, model))
+        assert "automatch.load" not in text and "apply rules.json" not in text
+    assert "-o rules.json" in next_of(automatch.diagnose(path, nn.Linear(3, 2)))
+
+
+def test_only_what_can_be_rewritten_is(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(wrapped(), "a.pt")
+    assert "automatch apply rules.json a.pt OUT" in next_of(automatch.diagnose("a.pt", nn.Linear(3, 2)))
+    assert "automatch apply" not in next_of(automatch.diagnose(wrapped(), nn.Linear(3, 2)))
+    assert "automatch.load(model, checkpoint)" in next_of(automatch.diagnose(wrapped(), nn.Linear(3, 2)))
+    torch.save(nn.Sequential(nn.Linear(3, 2)), "whole.pt")
+    found = automatch.diagnose(Path("whole.pt"), nn.Linear(3, 2))
+    assert "automatch.load" in next_of(found) and "automatch apply" not in next_of(found)
+
+
+def test_equal_shapes_are_no_size_mismatch(monkeypatch) -> None:
+    def odd(given, wanted, **options):
+        found = match(given, wanted, **options)
+        pair = Mismatch("x", "a", (3,), (3,))
+        return replace(found, matches=(), missing_keys=("x",), unexpected_keys=("a",), mismatched=(pair,))
+
+    monkeypatch.setattr(pipeline, "match", odd)
+    found = automatch.diagnose({"a": torch.zeros(3)}, {"x": torch.zeros(3)})
+    assert not found.mismatched_keys and "size mismatch" not in str(found)
+    assert (found.missing_keys, found.unexpected_keys) == (("x",), ("a",))
