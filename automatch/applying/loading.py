@@ -158,6 +158,8 @@ def _fill(module: Module, tensors: dict[str, Tensor], assign: bool, comparison: 
         surplus = module.load_state_dict(tensors, strict=False, assign=assign).unexpected_keys
         if surplus:
             raise NotProvenError(f"nothing was loaded: the model has no place for {_some(surplus)}", comparison)
+        if assign:
+            undo.tie()
     except BaseException as error:
         undo.restore()
         if isinstance(error, AutomatchError) or not isinstance(error, Exception):

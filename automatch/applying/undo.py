@@ -26,6 +26,17 @@ class Undo:
             if id(tensor) not in self._values:
                 self._values[id(tensor)] = _copy(tensor)
 
+    def tie(self) -> None:
+        """Let places that shared one object share one again: what torch assigned to the last of them."""
+        given: dict[int, Tensor] = {}
+        for held, name, old in self._places:
+            now = held.get(name)
+            if now is not None and now is not old:
+                given[id(old)] = now
+        for held, name, old in self._places:
+            if id(old) in given:
+                held[name] = given[id(old)]
+
     def restore(self) -> None:
         """Put every object back into its place, and its values into it."""
         import torch
