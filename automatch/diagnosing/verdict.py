@@ -54,6 +54,11 @@ def verdict(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignm
         if best is None and part < _HARDLY and len(evidence.unexpected_keys) > _MOSTLY * len(checkpoint):
             return f"not the same architecture: {round(100 * part)} % of the shapes have a counterpart"
     whole = [f.sentence for f in told[:1] if f.cause in _WHOLE and f.score >= _SURE]
+    whole = (
+        whole
+        or [f.sentence for f in told if f.cause == "quantized" and f.score >= _LIKELY]
+        or ([clash] if clash else [])
+    )
     what = whole or [part for part in (names, _leftovers(evidence, assignment)) if part]
     return "; ".join([*what, f"{served} of {count(len(model), 'key')} mapped", _counts(assignment)])
 
