@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import tokens
+from automatch.diagnosing.naming import count, tokens
 
 _FUSED = re.compile(
     r"qkv|qkv_proj|in_proj|in_proj_weight|in_proj_bias|c_attn|query_key_value|Wqkv|wqkv|W_pack|qkv_linear"
@@ -21,19 +22,20 @@ _SPLIT = re.compile(
 
 def check(evidence: Evidence) -> Finding | None:
     """Whether the fused name stands on one side and the parts on the other."""
-    fused_unexpected, split_unexpected = _count(evidence.unexpected_keys)
-    fused_missing, split_missing = _count(evidence.missing_keys)
-    joined = min(fused_unexpected, split_missing)
-    cut = min(split_unexpected, fused_missing)
+    there, here = _parts(evidence.unexpected_keys), _parts(evidence.missing_keys)
+    joined = min(len(there.fused), len(here.split))
+    cut = min(len(there.split), len(here.fused))
     if not joined and not cut:
-        return _one_list(evidence, fused_unexpected, fused_missing)
+        return _one_list(evidence, there, here)
+    fused, split = (there.fused, here.split) if joined >= cut else (here.fused, there.split)
     keys = len(evidence.unexpected_keys) + len(evidence.missing_keys)
-    part = (fused_unexpected + split_missing if joined >= cut else split_unexpected + fused_missing) / keys
+    part = (len(fused) + len(split)) / keys
     score = 0.85 if part > 0.6 else 0.6 if part > 0.2 else 0.35
+    one, several = _called(fused[:1]), _called(split)
     if joined >= cut:
         sentence = (
-            f"the checkpoint keeps {fused_unexpected} fused tensors (query, key and value in one), the model "
-            f"wants {split_missing} separate ones"
+            f"the checkpoint keeps {several} in {count(len(fused), 'fused tensor')} ({one}), the model wants "
+            f"{count(len(split), 'separate one')}"
         )
         advice = (
             "cut each fused tensor along its first dimension; `automatch diagnose CHECKPOINT MODEL` needs the "
@@ -41,38 +43,52 @@ def check(evidence: Evidence) -> Finding | None:
         )
     else:
         sentence = (
-            f"the checkpoint keeps {split_unexpected} separate tensors (query, key, value), the model wants "
-            f"{fused_missing} fused ones"
+            f"the checkpoint keeps {several} in {count(len(split), 'separate tensor')}, the model wants "
+            f"{count(len(fused), 'fused one')} ({one})"
         )
         advice = (
-            "join them along the first dimension in the order query, key, value; `automatch diagnose "
-            "CHECKPOINT MODEL` needs the shapes to prove it"
+            f"join {several} along the first dimension; `automatch diagnose CHECKPOINT MODEL` needs the shapes to "
+            "prove it, and the code of the model says in which order"
         )
     return Finding("fused/split tensors", score, sentence, advice)
 
 
-def _one_list(evidence: Evidence, fused_unexpected: int, fused_missing: int) -> Finding | None:
+@dataclass(frozen=True)
+class _Parts:
+    """The keys of one list that are named like fused tensors or like parts, each with the word that says so."""
+
+    fused: tuple[str, ...]
+    split: tuple[str, ...]
+
+
+def _parts(keys: tuple[str, ...]) -> _Parts:
+    found: tuple[list[str], list[str]] = ([], [])
+    for key in keys:
+        words = tokens(key)[-2:]
+        for pattern, into in zip((_FUSED, _SPLIT), found, strict=True):
+            into += [word for word in words if pattern.fullmatch(word)][-1:]
+    return _Parts(tuple(found[0]), tuple(found[1]))
+
+
+def _called(words: tuple[str, ...]) -> str:
+    """The different words, at most four: "`q`, `k` and `v`"."""
+    names = [f"`{word}`" for word in dict.fromkeys(words)][:4]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _one_list(evidence: Evidence, there: _Parts, here: _Parts) -> Finding | None:
     """Only fused tensors are listed, the parts lie beyond a cut or under names that both sides have."""
     if evidence.unexpected_keys and evidence.missing_keys:
         return None
-    number, keys = max((fused_unexpected, evidence.unexpected_keys), (fused_missing, evidence.missing_keys))
-    if number < 2 or number < 0.4 * len(keys):
+    fused, keys = (there.fused, evidence.unexpected_keys) if there.fused else (here.fused, evidence.missing_keys)
+    if len(fused) < 2 or len(fused) < 0.4 * len(keys):
         return None
-    has, lacks = ("checkpoint", "model") if keys is evidence.unexpected_keys else ("model", "checkpoint")
+    has, lacks = ("checkpoint", "model") if there.fused else ("model", "checkpoint")
     return Finding(
         "fused/split tensors",
         0.6,
-        f"the {has} has {number} fused tensors (query, key and value in one) that the {lacks} lacks; the rest of "
+        f"the {has} has {count(len(fused), 'fused tensor')} ({_called(fused)}) that the {lacks} lacks; the rest of "
         f"their blocks is not listed",
         "look for the separate tensors on the other side: `automatch diagnose CHECKPOINT MODEL` shows both with "
         "their shapes",
     )
-
-
-def _count(keys: tuple[str, ...]) -> tuple[int, int]:
-    fused = split = 0
-    for key in keys:
-        words = tokens(key)[-2:]
-        fused += any(bool(_FUSED.fullmatch(w)) for w in words)
-        split += any(bool(_SPLIT.fullmatch(w)) for w in words)
-    return fused, split
