@@ -34,9 +34,9 @@ def check(evidence: Evidence) -> Finding | None:
     if not cuts:
         return None
     cut, hits = cuts.most_common(1)[0]
-    whole_words = sum(k[cut - 1 : cut] == "." for k in evidence.missing_keys if len(k) > cut)
-    if hits < 0.7 * len(unexpected) or whole_words > 0.3 * len(evidence.missing_keys):
-        return None
+    cut_words = sum(_cuts_a_word(k, cut) for k in evidence.missing_keys if k[cut:] in set(unexpected))
+    if hits < 0.7 * len(unexpected) or cut_words < 0.5 * hits:
+        return None  # at the edges of words it may as well be a renaming: `to_q` and `q`
     whole = affix(evidence)
     if whole and len(whole.pairs) >= hits:
         return None  # whole words too many or too few explain it as well
@@ -51,3 +51,8 @@ def check(evidence: Evidence) -> Finding | None:
         f"take the line that cuts {cut} characters (`k[{cut}:]`) out of the loading script, or let it cut only keys "
         f"that begin with the prefix",
     )
+
+
+def _cuts_a_word(key: str, cut: int) -> bool:
+    """Whether the cut goes through a word: `conv_bl|ock1.0`, not `to_|q` nor `net.|0`."""
+    return key[cut - 1].isalnum() and key[cut].isalnum() and not (key[cut - 1].islower() and key[cut].isupper())
