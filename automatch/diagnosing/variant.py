@@ -6,8 +6,9 @@ import re
 from collections import Counter, defaultdict
 
 from automatch.diagnosing.evidence import Evidence
-from automatch.diagnosing.naming import is_buffer, template, tokens
+from automatch.diagnosing.naming import count, is_buffer, template, tokens
 
+_SEVERAL = 3
 _BLOCK_PART = re.compile(r"(?:^|.*\.)(?P<list>[A-Za-z]\w*\.\d+)\.(?P<kind>conv|bn)3\.\w+$")
 
 
@@ -42,7 +43,10 @@ def _depths(evidence: Evidence) -> list[str]:
     file, model = _lengths(evidence.checkpoint.keys), _lengths(evidence.model.keys)
     names = _called(evidence)
     different = [(names.get(n, n), n) for n in model if file.get(names.get(n, n), model[n]) != model[n]]
-    return [f"{file[a]} modules in `{a}` against {model[b]}{f' in `{b}`' if a != b else ''}" for a, b in different[:2]]
+    return [
+        f"{count(file[a], 'module')} in `{a}` against {model[b]}{f' in `{b}`' if a != b else ''}"
+        for a, b in different[:2]
+    ]
 
 
 def _called(evidence: Evidence) -> dict[str, str]:
@@ -92,15 +96,14 @@ def _numbered(key: str) -> list[tuple[str, int]]:
 
 
 def _widths(evidence: Evidence) -> list[str]:
-    """The commonest pair of sizes that differ."""
+    """The commonest pair of sizes that differ; a width shows in several tensors, what differs once is no width."""
     pairs = Counter(
-        (a, b)
+        pair
         for m in evidence.mismatched
         if len(m.checkpoint_shape) == len(m.model_shape)
-        for a, b in zip(m.checkpoint_shape, m.model_shape, strict=True)
-        if a != b
+        for pair in sorted({(a, b) for a, b in zip(m.checkpoint_shape, m.model_shape, strict=True) if a != b})
     )
-    told = [f"size {a} in {n} places against {b}" for (a, b), n in pairs.most_common(1)]
+    told = [f"size {a} in {n} tensors against {b}" for (a, b), n in pairs.most_common(1) if n >= _SEVERAL]
     ranks = next((m for m in evidence.mismatched if len(m.checkpoint_shape) != len(m.model_shape)), None)
     if ranks:
         told.insert(0, f"`{ranks.key}` as {list(ranks.checkpoint_shape)} against {list(ranks.model_shape)}")

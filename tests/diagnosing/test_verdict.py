@@ -89,3 +89,72 @@ def test_both_wrappers_are_named() -> None:
     net = ConvNet()
     said = verdict(nn.DataParallel(torch.compile(net)).state_dict(), net)
     assert said.startswith("saved from a compiled model inside DataParallel: every key carries `module._orig_mod.`")
+
+
+def test_the_rest_does_not_fit_where_something_is_ambiguous_or_missing() -> None:
+    checkpoint = dict(Encoder(classes=1000).state_dict())
+    ambiguous = {
+        k.replace("norm1.weight", "norm1.x").replace("norm1.bias", "norm1.y"): t for k, t in checkpoint.items()
+    }
+    said = verdict(ambiguous, Encoder())
+    assert "ambiguous" in said
+    assert "the rest fits" not in said
+    del checkpoint["layers.0.norm1.weight"]
+    said = verdict(checkpoint, Encoder())
+    assert "1 missing" in said
+    assert "the rest fits" not in said
+
+
+def test_one_table_against_one_layer_is_no_width() -> None:
+    one, other = Encoder(), Encoder()
+    one.embedding = nn.Linear(16, 24, bias=False)
+    said = verdict(one.state_dict(), other)
+    assert "wrong variant" not in said
+    assert "1 places" not in said
+    said = verdict(nn.Sequential(nn.Linear(8, 16)).state_dict(), nn.Sequential(nn.Embedding(100, 8)))
+    assert said == "0 of 1 key mapped; 1 unexpected, 1 of another shape"
+
+
+def linears(**sizes: tuple[int, int]) -> nn.Module:
+    module = nn.Module()
+    for name, (inputs, outputs) in sizes.items():
+        module.add_module(name, nn.Linear(inputs, outputs, bias=False))
+    return module
+
+
+def test_fused_tensors_are_called_by_their_names() -> None:
+    apart = linears(w1=(8, 16), w2=(8, 12), w3=(16, 8))
+    said = verdict(apart.state_dict(), linears(w12=(8, 32), w3=(16, 8)))
+    assert said.startswith(
+        "the checkpoint keeps `w1` and `w2` in 2 separate tensors, the model wants 1 fused one (`w12`)"
+    )
+    said = verdict(linears(w12=(8, 32), w3=(16, 8)).state_dict(), apart)
+    assert said.startswith(
+        "the checkpoint keeps `w1` and `w2` in 1 fused tensor (`w12`), the model wants 2 separate ones"
+    )
+
+
+def test_a_prefix_at_the_edge_of_a_word_is_not_stripped() -> None:
+    same = {"q": (16, 16), "k": (16, 16), "v": (16, 16)}
+    said = verdict(linears(**same).state_dict(), linears(to_k=(16, 16), to_q=(16, 16), to_v=(16, 16)))
+    assert "strips" not in said
+
+
+def test_quantised_keys_beside_others() -> None:
+    net = ConvNet()
+    checkpoint = dict(net.state_dict())
+    checkpoint["fc.qweight"] = torch.zeros(2, 10, dtype=torch.int32)
+    checkpoint["fc.scales"] = torch.zeros(1, 10)
+    checkpoint["fc.qzeros"] = torch.zeros(1, 2, dtype=torch.int32)
+    del checkpoint["fc.weight"]
+    assert verdict(checkpoint, net).startswith(
+        "the checkpoint is quantised, the model is not: 3 keys such as `fc.qweight`"
+    )
+
+
+def test_whole_numbers_are_no_weights() -> None:
+    net = Encoder()
+    checkpoint = {k: t.to(torch.int8) if t.ndim == 2 else t for k, t in net.state_dict().items()}
+    assert "quantised" in verdict(checkpoint, net)
+    del checkpoint["layers.0.norm1.weight"]
+    assert "quantised" in verdict(checkpoint, net)

@@ -254,3 +254,17 @@ def test_sharding_inside_data_parallel() -> None:
     assert explanation.cause == "prefix-wrapper"
     assert "`module._fsdp_wrapped_module.`" in explanation.finding.sentence
     assert len(explanation.rules) == 1
+
+
+def test_a_head_that_differs_proves_nothing_of_what_is_not_listed() -> None:
+    shown = str(explain(torch_text(sizes=[("fc.weight", (1000, 512), (10, 512)), ("fc.bias", (1000,), (10,))])))
+    assert "nothing else is listed" in shown
+    assert "the rest fits" not in shown
+
+
+def test_stripping_shows_in_the_middle_of_words() -> None:
+    cut = explain(torch_text(["conv_first.weight", "conv_first.bias"], ["rst.weight", "rst.bias"]))
+    assert "strips" in cut.finding.sentence
+    edge = explain(torch_text(each("q k v", "to_{}.weight"), each("q k v", "{}.weight")))
+    assert edge.cause == "renamed-modules"
+    assert "strips" not in str(edge)

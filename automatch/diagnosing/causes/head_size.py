@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from automatch.diagnosing.comparison import is_doubtful
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import count, is_buffer, is_head, is_table, share, templates
 from automatch.diagnosing.shapes import is_first_size_only, is_like_classes
@@ -35,7 +36,7 @@ def _by_shapes(evidence: Evidence) -> Finding | None:
     kinds = len(templates(m.key.rpartition(".")[0] for m in sized))
     if named >= 0.5:
         score = 0.86 * part
-    elif kinds <= 2 and part == 1.0:
+    elif kinds <= 2 and part == 1.0 and not _is_most(evidence):
         one_pair = len({(m.checkpoint_shape[0], m.model_shape[0]) for m in sized}) == 1
         known = not evidence.truncated or (one_pair and len(sized) > 2)
         score = (0.66 if known else 0.38) + (0.1 if is_like_classes(sized[0]) else 0.0)
@@ -46,7 +47,7 @@ def _by_shapes(evidence: Evidence) -> Finding | None:
         score *= 0.6
     first = sized[0]
     a, b = first.checkpoint_shape[0], first.model_shape[0]
-    rest = "" if listed or evidence.truncated or part < 1.0 else ", the rest fits"
+    rest = "" if listed or part < 1.0 else _rest(evidence)
     return Finding(
         "num-classes/head",
         score,
@@ -55,6 +56,21 @@ def _by_shapes(evidence: Evidence) -> Finding | None:
         f"differs{rest}",
         _WAY_OUT.format(a, "this tensor" if len(sized) == 1 else "these tensors"),
     )
+
+
+def _is_most(evidence: Evidence) -> bool:
+    """Whether what differs is most of the model: without a telling name it is no head then."""
+    return evidence.model is not None and 2 * len(evidence.mismatched) > len(evidence.model)
+
+
+def _rest(evidence: Evidence) -> str:
+    """What is known of the other tensors."""
+    if evidence.truncated:
+        return ""
+    if evidence.model is None:
+        return ", nothing else is listed"
+    matches = evidence.assignment.matches if evidence.assignment else ()
+    return "" if any(map(is_doubtful, matches)) else ", the rest fits"
 
 
 def _by_names(evidence: Evidence) -> Finding | None:

@@ -55,7 +55,8 @@ def _seen(evidence: Evidence, keys: list[str]) -> str:
     if evidence.mismatched:
         first = evidence.mismatched[0]
         shapes = f"{list(first.checkpoint_shape)} in the checkpoint and {list(first.model_shape)} in the model"
-        return f"`{first.key}` is {shapes}: another variant"
+        others = len(evidence.mismatched) - 1
+        return f"`{first.key}` is {shapes}{f', and {others} more differ in shape' if others else ''}: another variant"
     if evidence.half_read:
         return f"`{evidence.half_read[0]}` has another shape; the text is cut before it says which"
     missing, unexpected = len(evidence.missing_keys), len(evidence.unexpected_keys)
