@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from automatch.applying.proof import meta_copy, meta_tensors
-from automatch.applying.tensors import load_tensors
+from automatch.applying.proof import meta_copy, meta_tensors, without_tensor
+from automatch.applying.tensors import load_values
 from automatch.applying.undo import Undo
 from automatch.diagnosing.comparison import Comparison, is_doubtful
 from automatch.diagnosing.values import tie_sentence
@@ -117,16 +117,21 @@ def _load(module: Module, source: object, comparison: Comparison, strict: bool) 
         return {key: tensor for key, tensor in moved.items() if key in wanted}
 
     _rehearse(module, renamed(meta_tensors(comparison.checkpoint)), comparison)
-    tensors = renamed(load_tensors(source, comparison.checkpoint))
+    values, states = load_values(source, comparison.checkpoint)
+    tensors = renamed(values)
     parted = _parted(tensors, comparison)
     if parted and strict:
         raise NotProvenError(
             f"nothing was loaded: {parted[0]}, and they are not equal; untie the model, or strict=False", comparison
         )
-    on_meta = any(tensor.is_meta for tensor in module.state_dict().values())
+    own = module.state_dict()
+    on_meta = any(getattr(tensor, "is_meta", False) for tensor in own.values())
     if on_meta:
         tensors = _with_ties(tensors, comparison)
-    _fill(module, tensors, on_meta, comparison)
+    own_states = without_tensor(own)
+    moved = {comparison.rules.rename(key): state for key, state in states.items()}
+    extra = {key: state for key, state in moved.items() if key in own_states}
+    _fill(module, {**tensors, **extra}, on_meta, comparison)
     return Loaded(
         comparison,
         tuple(key for key in comparison.model.keys if key in tensors),
@@ -147,7 +152,7 @@ def _parted(tensors: dict[str, Tensor], comparison: Comparison) -> tuple[str, ..
     )
 
 
-def _fill(module: Module, tensors: dict[str, Tensor], assign: bool, comparison: Comparison) -> None:
+def _fill(module: Module, tensors: dict[str, Any], assign: bool, comparison: Comparison) -> None:
     """Load for good. What no copy without memory can show (a buffer that cannot be written to, a hook) is undone.
 
     Raises:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from automatch.diagnosing.comparison import StrictLoad
 from automatch.errors import RuleError, quoted
@@ -42,11 +43,19 @@ def prove(module: object, checkpoint: StateDictSpec, assignment: Assignment, rul
     surplus = set(assignment.unexpected_keys)
     try:
         renamed = rules.apply({key: tensor for key, tensor in meta_tensors(checkpoint).items() if key not in surplus})
-        twin.load_state_dict({**renamed, **{key: own[key] for key in kept}}, strict=True, assign=True)
+        whole = {**without_tensor(own), **renamed, **{key: own[key] for key in kept}}
+        twin.load_state_dict(whole, strict=True, assign=True)
     except (RuleError, RuntimeError, KeyError, ValueError, AssertionError) as error:
         return StrictLoad(False, f"{CALL} failed on a copy of the model: {quoted(error)}", kept)
     also = f"; {len(kept)} harmless keys kept the model's own value" if kept else ""
     return StrictLoad(True, f"proven by {CALL} on a copy of the model on the meta device{also}", kept)
+
+
+def without_tensor(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Its extra states that are no tensors: they have no shape to compare, and a module does well without them."""
+    import torch
+
+    return {key: value for key, value in state_dict.items() if not isinstance(value, torch.Tensor)}
 
 
 def meta_copy(module: object) -> Module | None:

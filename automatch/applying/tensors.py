@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automatch.applying.kinds import is_numpy_archive, is_safetensors, is_torch_file
-from automatch.applying.stand_in import tensors_of
+from automatch.applying.stand_in import StandIn, tensors_of
 from automatch.applying.torch_document import at_path, load_document, locate
 from automatch.errors import InputError
 from automatch.spec import StateDictSpec
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def load_tensors(source: object, spec: StateDictSpec) -> dict[str, Tensor]:
+EXTRA_STATE = "_extra_state"  # how torch ends the key of what a module's get_extra_state() gave
+
+
+def load_values(source: object, spec: StateDictSpec) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a checkpoint, on the CPU if they come from files.
 
     safetensors are opened by their library; torch files by `torch.load(weights_only=True)`, mapped where they can be.
@@ -26,7 +29,7 @@ def load_tensors(source: object, spec: StateDictSpec) -> dict[str, Tensor]:
         spec: what it answered.
 
     Returns:
-        A tensor for each key of `spec`, in its order.
+        A tensor for each key of `spec`, in its order; and the extra states of modules that are no tensors.
 
     Raises:
         InputError: the source holds keys but no values, or its values are not those that were described.
@@ -39,7 +42,13 @@ def load_tensors(source: object, spec: StateDictSpec) -> dict[str, Tensor]:
         found = state_dict()
     else:
         raise InputError(f"{spec.name}: holds keys and shapes but no values; give the checkpoint itself")
-    return {t.key: _checked(found, t.key, t.shape, spec.name) for t in spec.tensors}
+    tensors = {t.key: _checked(found, t.key, t.shape, spec.name) for t in spec.tensors}
+    states = {
+        key: value
+        for key, value in found.items()
+        if type(key) is str and key.endswith(EXTRA_STATE) and key not in tensors and not isinstance(value, StandIn)
+    }
+    return tensors, states
 
 
 def _from_files(spec: StateDictSpec) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ class Undo:
 
     def __init__(self, module: Module) -> None:
         """Copy the values of a module; needs as much memory as they take."""
-        self._places: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
+        self._places: list[tuple[dict[str, Any], str, Tensor]] = []
         self._values: dict[int, Tensor | None] = {}
         for part in module.modules():
             for held in (part._parameters, part._buffers):
@@ -54,9 +54,9 @@ class Undo:
 def _copy(tensor: Tensor) -> Tensor | None:
     """The values of a tensor; None where it has none (on the meta device, or not initialized)."""
     import torch
-    from torch.nn.parameter import UninitializedTensorMixin
+    from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-    if isinstance(tensor, UninitializedTensorMixin) or tensor.is_meta:
+    if isinstance(tensor, (UninitializedBuffer, UninitializedParameter)) or tensor.is_meta:
         return None
     with torch.inference_mode():
         return _own(tensor).detach().to("cpu", copy=True)

@@ -339,6 +339,43 @@ def test_an_interruption_is_undone_and_goes_on() -> None:
     assert_untouched(model, before)
 
 
+class Counting(nn.Module):
+    """Keeps something in the state_dict that is no tensor."""
+
+    def __init__(self, seen: int = 0) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+        self.seen = seen
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"seen": self.seen}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.seen = state["seen"]
+
+
+def counting(seen: int = 0) -> nn.Module:
+    return nn.Sequential(OrderedDict(body=Counting(seen), head=nn.Linear(4, 2)))
+
+
+@pytest.mark.parametrize("rename", [dict, wrapped])
+@pytest.mark.parametrize("saved", [in_memory, in_torch_zip], ids=lambda f: f.__name__)
+def test_extra_states_come_along(rename, saved, tmp_path) -> None:
+    trained, model = counting(7), counting()
+    done = automatch.load(model, saved(rename(trained.state_dict()), tmp_path))
+    assert done.diagnosis.exit_code == 0
+    assert model.body.seen == 7
+    assert torch.equal(model.head.weight, trained.head.weight)
+
+
+def test_extra_states_that_the_file_lacks_are_no_hindrance() -> None:
+    trained, model = counting(7), counting(5)
+    tensors = {key: value for key, value in trained.state_dict().items() if isinstance(value, torch.Tensor)}
+    automatch.load(model, tensors)
+    assert model.body.seen == 5
+    assert torch.equal(model.head.weight, trained.head.weight)
+
+
 def test_the_proof_runs_torchs_strict_load() -> None:
     found = automatch.diagnose(renamed(Net().state_dict()), Net())
     assert found.complete and found.exit_code == 0
