@@ -36,6 +36,9 @@ TWIN = 0.7
 SIMILARITY = 4.0
 """What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks."""
 
+DOUBT = 0.1
+"""Names of two blocks must tell them from two others by more than this, or the pair is in doubt."""
+
 LEARN_FROM = 0.9
 """Other blocks are told of decisions that are at least this sure without them."""
 
@@ -75,6 +78,7 @@ class Solver:
         self.context = Context(
             names, order_trust, 0.0 if names.silent else 1.0, self._support, forbidden, self.identity
         )
+        self._doubted: set[tuple[int, int]] = set()
         self._memo: dict[tuple[int, int, bool], list[Placed]] = {}
 
     def _support(self, a: tuple[str, ...], b: tuple[str, ...]) -> float:
@@ -121,7 +125,10 @@ class Solver:
         used_a: set[int] = set()
         used_b: set[int] = set()
         for x, y in blocks:
+            doubted = (id(x), id(y)) in self._doubted
             for i, j, evidence in self.solve(x, y):
+                if doubted and evidence.level == "unit":
+                    evidence = replace(evidence, level="blocks")
                 i, j = i + x.start - a.start, j + y.start - b.start
                 out.append((i, j, evidence))
                 used_a.add(i)
@@ -268,12 +275,15 @@ class Solver:
         weights = contrast(words[0], words[1])
         ranks = [_local_ranks(side) for side in paths]
         matrix: list[list[float]] = []
+        apart: list[list[float]] = []  # the same without order
         for i in range(len(left)):
             row: list[float] = []
+            bare: list[float] = []
             for j in range(len(right)):
                 name = self.names.compare(words[0][i], words[1][j], weights)
                 if self.context.names_trust and self.names.contradiction(words[0][i], words[1][j]):
                     row.append(-1.0)
+                    bare.append(-1.0)
                     continue
                 place = 1.0 - abs(i / len(left) - j / len(right)) if len(left) == len(right) else 0.5
                 number = 0.0
@@ -281,9 +291,31 @@ class Solver:
                     number = (0.35 if len(left) != len(right) else 0.0) if left[i].label.isdecimal() else 0.3
                 local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
                 similar = SIMILARITY * self._similar(left[i], right[j])
-                row.append(2.0 + self.context.names_trust * name * 1.2 + place * 0.6 + number + local + similar)
+                bare.append(2.0 + self.context.names_trust * name * 1.2 + number + local + similar)
+                row.append(bare[-1] + place * 0.6)
             matrix.append(row)
-        return [(left[i], right[j]) for i, j in enumerate(assign(matrix)) if j >= 0 and matrix[i][j] > 0]
+            apart.append(bare)
+        chosen = {i: j for i, j in enumerate(assign(matrix)) if j >= 0 and matrix[i][j] > 0}
+        if not self.names.silent:
+            self._note_doubts(left, right, chosen, apart, [[template(p) for p in side] for side in paths])
+        return [(left[i], right[j]) for i, j in chosen.items()]
+
+    def _note_doubts(
+        self,
+        left: list[Node],
+        right: list[Node],
+        chosen: dict[int, int],
+        apart: list[list[float]],
+        templates: list[list[tuple[str, ...]]],
+    ) -> None:
+        """Remember the pairs of blocks that only order tells from others (numbered siblings have an order)."""
+        for i, j in chosen.items():
+            for k, m in chosen.items():
+                if templates[0][i] == templates[0][k] or templates[1][j] == templates[1][m]:
+                    continue
+                if apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT:
+                    self._doubted.add((id(left[i]), id(right[j])))
+                    break
 
 
 def plausible(evidence: Evidence) -> bool:

@@ -64,6 +64,12 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     field's words for the first (student, online, q) and the second (teacher, ema, k).
     """
     expected = sum(1 for leaf in others if not leaf.integer)
+    bare = _copy_of_bare(leaves, others, expected)
+    if bare:
+        dropped = {key: "belongs to a second copy of the network" for i in sorted(bare) for key in leaves[i].keys}
+        first = leaves[min(bare)].path[0]
+        note = f"a second copy under {first} is left out, the keys without it are used"
+        return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in bare], dropped, (note,))
     if not _may_have_copies(leaves, expected):
         return Cleaned(leaves, {})
     shapes, structs = Interner(), Interner()
@@ -89,6 +95,23 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
         return Cleaned(leaves, {})
     dropped = {key: "belongs to a second copy of the network" for i in sorted(gone) for key in leaves[i].keys}
     return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, tuple(notes), undecided)
+
+
+def _copy_of_bare(leaves: Sequence[Leaf], others: Sequence[Leaf], expected: int) -> set[int]:
+    """The leaves under one first token that are a copy of those without it (`ema.fc.weight` beside `fc.weight`)."""
+    known = {(leaf.path, leaf.shape) for leaf in leaves}
+    theirs = {leaf.path[0] for leaf in others}
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, leaf in enumerate(leaves):
+        groups[leaf.path[0]].append(i)
+    for token, members in groups.items():
+        if len(members) < max(COPY_LEAVES, 0.5 * expected) or token in theirs or len(members) == len(leaves):
+            continue
+        for depth in (1, 2):
+            same = sum((leaves[i].path[depth:], leaves[i].shape) in known for i in members)
+            if same >= COPY_SHARE * len(members):
+                return set(members)
+    return set()
 
 
 def _may_have_copies(leaves: Sequence[Leaf], expected: int) -> bool:

@@ -33,6 +33,8 @@ def judge(e: Evidence) -> Judgement:
         return Judgement(1.0, False, "equal names and shapes")
     if e.level == "tied":
         return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
+    if e.level == "blocks":
+        return Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart")
     if e.level == "doubtful":
         return Judgement(0.3, True, "too little of the two networks fits")
     if e.rivals == 0:

@@ -18,7 +18,8 @@ def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> lis
         return []
     total, pairs = _align(similar, left, right)
     backwards = _align(similar, left, right[::-1])
-    if len(left) > 1 and backwards[0] > total + 0.05 * max(1, len(pairs)):
+    perfect = min(len(left), len(right)) - 1e-6
+    if len(left) > 1 and (total < perfect <= backwards[0] or backwards[0] > total + 0.05 * max(1, len(pairs))):
         total, pairs = backwards
     if not pairs or total < 0.8 * len(pairs) or len(pairs) < 0.5 * min(len(left), len(right)):
         return []

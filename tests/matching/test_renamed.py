@@ -78,9 +78,6 @@ def test_lists_that_run_backwards(widths: tuple[int, ...]) -> None:
     both_ways(Decoder(widths), UpBlocks(widths), lambda key: to_up_blocks(key, len(widths)))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="forwards costs one module in two stages, backwards none: read forwards, silently"
-)
 def test_a_list_of_equal_stages_that_runs_backwards() -> None:
     """All stages have one width; only the stage without upsampling tells the direction."""
     honest(Decoder((8, 8, 8)), UpBlocks((8, 8, 8)), by_rename(Decoder((8, 8, 8)), lambda key: to_up_blocks(key, 3)))

@@ -145,7 +145,6 @@ def test_two_towers_go_by_their_names(order: tuple[str, str]) -> None:
     solved(checkpoint, twice("query.", "passage."), truth((key, key.replace("_encoder", "")) for key in checkpoint))
 
 
-@pytest.mark.xfail(strict=True, reason="a copy at the root is not seen: the averaged weights are loaded, silently")
 @pytest.mark.parametrize("prefix", ["ema.", "ema_model.module.", "teacher."])
 def test_a_second_copy_beside_bare_keys(prefix: str) -> None:
     """A module that keeps its average as a child: the bare keys have the very names of the model."""
@@ -153,7 +152,6 @@ def test_a_second_copy_beside_bare_keys(prefix: str) -> None:
     honest(checkpoint, Encoder(), truth((key, key) for key in spec(Encoder()).keys))
 
 
-@pytest.mark.xfail(strict=True, reason="whole blocks that only their order puts together are never flagged")
 def test_two_towers_whose_names_say_nothing_are_flagged() -> None:
     """Only the order of the keys says that `alpha` is the question's tower; one of the two orders is wrong."""
     model = spec(twice("question.", "passage."))
