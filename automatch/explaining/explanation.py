@@ -43,13 +43,11 @@ class Explanation:
     Attributes:
         report: the lists that the text shows.
         finding: the likeliest cause.
-        others: further causes that the evidence speaks for, the likelier first.
         rules: what would cure it, replayed on the listed keys; empty where no rule can, or none is evident.
     """
 
     report: ErrorReport
     finding: Finding
-    others: tuple[Finding, ...] = ()
     rules: RuleSet = field(default_factory=RuleSet)
 
     @property
@@ -142,8 +140,8 @@ def explain(text: object) -> Explanation:
         half_read=report.half_read,
         hints=report.hints,
     )
-    best, *others = findings(evidence) or (_UNCLEAR,)
-    return Explanation(report, best, tuple(others), _rules(best, report.unexpected_keys))
+    best = next(iter(findings(evidence)), _UNCLEAR)
+    return Explanation(report, best, _rules(best, report.unexpected_keys))
 
 
 def _rules(finding: Finding, keys: tuple[str, ...]) -> RuleSet:

@@ -11,7 +11,6 @@ from mmap import ACCESS_READ, mmap
 from typing import Any
 
 from automatch.errors import InputError, UnsafeInputError
-from automatch.reading.limits import Limits
 from automatch.reading.nested import find_state_dicts
 from automatch.reading.records import Global, StorageRecord
 from automatch.reading.safe_pickle import Pickled, load_inert
@@ -46,7 +45,7 @@ def read(file: File, context: Context) -> Found:
             raise InputError(f"{where}: not a torch file of a known version; save it again with a current torch")
         pickled = load_inert(data, where, context.limits, storages, start=machine.end)
         keys = load_inert(data, where, context.limits, start=pickled.end)
-        end = _check_storages(data, keys, storages.roots, where, context.limits)
+        end = _check_storages(data, keys, storages.roots, where)
         trailing = len(data) - end
     notes = []
     if trailing:
@@ -59,7 +58,7 @@ def read(file: File, context: Context) -> Found:
     return Found("torch legacy file, pickle read as data", candidates, tuple(notes), opaque=pickled.opaque)
 
 
-def _check_storages(data: mmap, keys: Pickled, roots: dict[str, StorageRecord], where: str, limits: Limits) -> int:
+def _check_storages(data: mmap, keys: Pickled, roots: dict[str, StorageRecord], where: str) -> int:
     """Walks over the storages from their declared sizes; returns the position behind the last one."""
     if not isinstance(keys.value, list) or any(type(key) is not str for key in keys.value):
         raise InputError(f"{where}: the list of storages is damaged; save or fetch the file again")
