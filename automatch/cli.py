@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from automatch.reporting.style import Style
 
 INTERRUPTED = 130
+# Options of commands with sources that take the next word.
+ONE_VALUE = ("--by", "--pin", "--forbid", "--at", "--format", "-o", "--output")
 # What stdout answers where it cannot take more.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 DESCRIPTION = "Finds out why a PyTorch state_dict does not fit, and the regex rules that make it fit."
@@ -75,9 +77,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _with_command(argv: Sequence[str]) -> list[str]:
     """The arguments, with `diagnose` before those that name no command."""
     first = argv[0] if argv else "--help"
-    if first in COMMANDS or first in ("-h", "--help", "--version"):
+    if first in ("-h", "--help", "--version"):
         return [first, *argv[1:]]
-    return ["diagnose", *argv]
+    command, rest = (first, argv[1:]) if first in COMMANDS else ("diagnose", argv)
+    return [command, *_with_sources_first(rest, {"diagnose": 2, "keys": 1}.get(command, 0))]
+
+
+def _with_sources_first(argv: Sequence[str], wanted: int) -> list[str]:
+    """The arguments in an order in which `--model-args`, which takes all that follows, leaves the sources alone.
+
+    Args:
+        argv: arguments of a command.
+        wanted: how many sources it takes; those that stand nowhere else are the last words after `--model-args`.
+    """
+    sources: list[str] = []
+    factory_args: list[str] = []
+    others: list[str] = []
+    words = iter(argv)
+    inside = False
+    for word in words:
+        if word.startswith("-") and len(word) > 1:
+            inside = word == "--model-args"
+            others += [] if inside else [word]
+            if word in ONE_VALUE:
+                others += [value for value in [next(words, None)] if value is not None]
+        else:
+            (factory_args if inside else sources).append(word)
+    if not factory_args:
+        return list(argv)
+    missing = max(0, wanted - len(sources))
+    cut = len(factory_args) - missing
+    return [*others, *sources, *factory_args[cut:], *(["--model-args", *factory_args[:cut]] if cut > 0 else [])]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,14 +152,7 @@ def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
         help="a pair that must not be; may be repeated",
     )
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
-    parser.add_argument(
-        "--model-args",
-        metavar="ARG",
-        action="extend",
-        nargs="+",
-        default=[],
-        help="arguments for the factory: value or name=value",
-    )
+    _factory_argument(parser)
     parser.add_argument(
         "--format", choices=("table", "json", "markdown", "python"), default="table", help="default: table"
     )
@@ -150,6 +173,7 @@ def _apply_arguments(parser: argparse.ArgumentParser) -> None:
 def _keys_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="FILE", help="a checkpoint or a model, as for diagnose")
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
+    _factory_argument(parser)
     _output_argument(parser)
 
 
@@ -160,6 +184,17 @@ def _explain_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     """The demonstration takes none."""
+
+
+def _factory_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model-args",
+        metavar="ARG",
+        action="extend",
+        nargs="+",
+        default=[],
+        help="arguments for the factory: value or name=value",
+    )
 
 
 def _output_argument(parser: argparse.ArgumentParser) -> None:
@@ -220,7 +255,7 @@ def _keys(arguments: argparse.Namespace) -> int:
     from automatch.reading import write_key_list
 
     _spare_inputs(arguments, arguments.source)
-    keys = read_keys(arguments.source, at=arguments.at)
+    keys = read_keys(arguments.source, at=arguments.at, args=arguments.model_args)
     _spare_inputs(arguments, *keys.files)
     _put(write_key_list(keys), arguments.output)
     return 0
