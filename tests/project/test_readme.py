@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+from automatch.cli import main
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -63,6 +65,14 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys) -> None:
     assert "module." in capsys.readouterr().out
 
 
+def test_the_first_example_needs_only_what_is_installed(tmp_path, monkeypatch, capsys) -> None:
+    first, second = (line for line in shell_lines(README) if "torch.nn" in line)
+    subprocess.run([sys.executable, *shlex.split(first)[1:]], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(second)[1:]) == 0
+    assert "module." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
@@ -106,6 +116,6 @@ def test_every_command_line_of_the_pages_is_understood(page: Path) -> None:
             words = shlex.split(part, comments=True)
             if words[:1] != ["automatch"]:
                 continue
-            text = help_of(words[1]) if words[1] in COMMANDS else help_of()
+            text = help_of(words[1] if words[1] in COMMANDS else "diagnose")
             options = [word.split("=", 1)[0] for word in words[1:] if word.startswith("-") and len(word) > 1]
             assert not [option for option in options if not re.search(rf"(?<![\w-]){option}(?![\w-])", text)], line
