@@ -54,8 +54,9 @@ class Call:
         return str(self.function) if isinstance(self.function, Global) else f"a {type(self.function).__name__}"
 
     def __repr__(self) -> str:
-        """The same: what it holds may hold it again, or share so much that writing it out never ends."""
-        return str(self)
+        """With its first plain arguments; others may hold it again, or share so much that writing them never ends."""
+        args = [repr(arg) if type(arg) in (str, bytes, int, float) else "..." for arg in self.args[:4]]
+        return f"{self}({', '.join(args)})"
 
 
 @dataclass(slots=True, eq=False)
