@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from math import prod
 
 from automatch.diagnosing.evidence import Evidence, Finding
@@ -10,7 +11,7 @@ from automatch.matching.assignment import Mismatch
 
 _MARK = re.compile(
     r"(?:^|.*[._])(?:absmax|nested_absmax|quant_map|nested_quant_map|quant_state(?:\..+)?|bitsandbytes__\w+|SCB"
-    r"|weight_format|qweight|qzeros|g_idx"
+    r"|weight_format|qweight\w*|q_weight|qzeros|g_idx|scale_weight|scale_input|scaled_fp8|W_q"
     r"|q_perm|q_scale\w*|q_groups|q_group_map|q_invperm|qscales?|scales|scales_and_zeros|weight_scale(?:_inv|_2)?"
     r"|weight_scales|input_scale(?:_2)?|output_scale"
     r"|k_scale|v_scale|q_scale|zero_points?|weight_zero_point|input_zero_point|zeros|_packed_params(?:\..+)?"
@@ -20,6 +21,12 @@ _MARK = re.compile(
     r"|quant_scale|int_weight|qtype|weight_q|quantization_\w+|qconfig|fake_quant_enabled|observer_enabled|eps_quant"
     r"|min_val|max_val)$"
 )
+# Bytes for a value: two to eight values in one, and blocks of 32 or 256 values with their scales, as GGUF keeps them.
+_PACKINGS = frozenset(
+    Fraction(*f)
+    for f in ((1, 2), (1, 4), (1, 8), (18, 32), (20, 32), (22, 32), (24, 32), (34, 32), (110, 256), (176, 256))
+) | {Fraction(84, 256), Fraction(210, 256)}
+_LONG_ROW = 256
 _SCALE = re.compile(r"(?P<module>.*\.)scale$")
 
 
@@ -35,7 +42,7 @@ def check(evidence: Evidence) -> Finding | None:
             return _finding(
                 score, f"the {side} is quantised, the {other} is not: {len(marks)} keys such as `{marks[0]}`", side
             )
-    packed = [m for m in evidence.mismatched if _is_packed(m)]
+    packed = [m for m in evidence.mismatched if _is_packed(m)] or _packed_rows(evidence.mismatched)
     if packed and len(packed) > 0.5 * len(evidence.mismatched):
         first = packed[0]
         side = "checkpoint" if prod(first.checkpoint_shape) < prod(first.model_shape) else "model"
@@ -65,6 +72,18 @@ def _is_packed(mismatch: Mismatch) -> bool:
     """Packed to a column, as bitsandbytes does: [n, 1] for two values a byte."""
     small, large = sorted((mismatch.checkpoint_shape, mismatch.model_shape), key=prod)
     return len(small) == 2 and 1 in small and prod(small) > 64 and prod(large) % prod(small) == 0 and 1 not in large
+
+
+def _packed_rows(mismatched: tuple[Mismatch, ...]) -> list[Mismatch]:
+    """All rows shortened by one ratio of a packing, whatever the layer: 4096 values as 2048 bytes."""
+    ratios = set()
+    for m in mismatched:
+        a, b = m.checkpoint_shape, m.model_shape
+        if len(a) != 2 or len(b) != 2 or a[0] != b[0] or b[1] < _LONG_ROW or not a[1]:
+            return []
+        ratios.add(Fraction(a[1], b[1]))
+    several = len(mismatched) > 1 and len({m.model_shape[0] for m in mismatched}) > 1
+    return list(mismatched) if several and len(ratios) == 1 and ratios <= _PACKINGS else []
 
 
 def _finding(score: float, sentence: str, side: str) -> Finding:
