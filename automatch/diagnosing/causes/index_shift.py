@@ -8,6 +8,7 @@ from collections import defaultdict
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import is_counter, template
 
+_DIGITS = re.compile(r"(?<!\d)\d{1,6}(?!\d)")
 _NUMBERS = re.compile(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])")
 
 
@@ -16,7 +17,14 @@ def check(evidence: Evidence) -> Finding | None:
     by_pairs = _by_pairs(evidence)
     if by_pairs or evidence.truncated:
         return by_pairs
-    missing, unexpected = _indices(evidence.missing_keys), _indices(evidence.unexpected_keys)
+    if all(k[:1].isdigit() for k in evidence.listed):
+        return None  # bare numbers of nn.Sequential: another network looks the same
+    return _by_lists(evidence, _NUMBERS) or (_by_lists(evidence, _DIGITS) if len(evidence.missing_keys) > 1 else None)
+
+
+def _by_lists(evidence: Evidence, numbers: re.Pattern[str]) -> Finding | None:
+    """Compare the numbers under each template; `numbers` says what counts as one: `block.4` alone, or `block4`, too."""
+    missing, unexpected = (_indices(keys, numbers) for keys in (evidence.missing_keys, evidence.unexpected_keys))
     if not missing or set(missing) != set(unexpected):
         return None
     shifts = {
@@ -25,8 +33,8 @@ def check(evidence: Evidence) -> Finding | None:
     if any(len(missing[name]) != len(unexpected[name]) for name in missing) or len(shifts) != 1:
         return None
     shift = next(iter(shifts))
-    if shift is None or all(k[:1].isdigit() for k in evidence.listed):
-        return None  # bare numbers of nn.Sequential: another network looks the same
+    if shift is None:
+        return None
     return Finding(
         "index-shift",
         0.72,
@@ -40,7 +48,7 @@ def check(evidence: Evidence) -> Finding | None:
 
 def _by_pairs(evidence: Evidence) -> Finding | None:
     """Read the shift off the pairs that matching found."""
-    pairs = [(_numbers(a), _numbers(b)) for a, b in evidence.renamed if template(a) == template(b)]
+    pairs = [(_numbers(a, _NUMBERS), _numbers(b, _NUMBERS)) for a, b in evidence.renamed if template(a) == template(b)]
     if not pairs or len(pairs) < 0.9 * len(evidence.renamed):
         return None
     shifts = {_shift(a, b) for a, b in pairs}
@@ -56,16 +64,16 @@ def _by_pairs(evidence: Evidence) -> Finding | None:
     )
 
 
-def _indices(keys: tuple[str, ...]) -> dict[str, set[tuple[int, ...]]]:
+def _indices(keys: tuple[str, ...], numbers: re.Pattern[str]) -> dict[str, set[tuple[int, ...]]]:
     found: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     for key in keys:
         if not is_counter(key):
-            found[template(key)].add(_numbers(key))
+            found[numbers.sub("{}", key)].add(_numbers(key, numbers))
     return found
 
 
-def _numbers(key: str) -> tuple[int, ...]:
-    return tuple(int(n) for n in _NUMBERS.findall(key))
+def _numbers(key: str, numbers: re.Pattern[str]) -> tuple[int, ...]:
+    return tuple(int(n) for n in numbers.findall(key))
 
 
 def _shift(source: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, int] | None:

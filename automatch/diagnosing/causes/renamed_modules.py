@@ -6,9 +6,11 @@ import re
 
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.exchange import Exchange, agreement, exchange, exchange_rules, likeness
-from automatch.diagnosing.naming import is_counter, share
+from automatch.diagnosing.naming import is_counter, is_head, share
 from automatch.diagnosing.renaming import cures
 
+_FEW = 4
+_DIGITS = re.compile(r"\d+")
 _OLD_LEAF = re.compile(r".*\b(?:LayerNorm|layer_norm|norm\w*|ln\w*)\.(?:gamma|beta)$", re.I)
 
 
@@ -40,12 +42,16 @@ def _by_names(evidence: Evidence, found: Exchange, wanted: int) -> Finding | Non
         return None
     if len(found.words) > max(1, len(found.pairs) // 2) and not all(likeness(*words) > 0 for words in found.words):
         return None  # nearly as many exchanges as keys, and words that have nothing in common: chance
+    heads = len(found.pairs) <= _FEW and share([k for pair in found.pairs for k in pair], is_head) == 1.0
+    renumbered = all(_DIGITS.sub("", a) == _DIGITS.sub("", b) for a, b in found.words)
     rules = exchange_rules(found)
     words = ", ".join(f"`{a}` => `{b}`" for a, b in found.words[:3])
     how = f"by exchanging words: {words}" if found.evident else "by exchanging words, in more than one way"
     return Finding(
         "renamed-modules",
-        0.84 if whole else 0.5,
+        (0.7 if heads or renumbered else 0.84)
+        if whole
+        else 0.5,  # an output layer under another name is another one more often
         f"{len(found.pairs)} of {wanted} unexpected keys become missing ones {how}",
         "rename the checkpoint's keys; `automatch diagnose CHECKPOINT MODEL` decides and proves it with the shapes",
         rules if cures(rules, evidence) else (),
