@@ -16,7 +16,7 @@ _BUFFER = re.compile(
     # rotary and other tables that are computed
     r"|inv_freq|freqs|freqs_cis|freqs_cos|freqs_sin|cos_cached|sin_cached"
     # signal processing and image statistics
-    r"|mel_basis|mel_fb|hann_window|filterbank|pixel_mean|pixel_std|resample_filter|noise_const|noise_\d+"
+    r"|mel_basis|forward_basis|inverse_basis|\w*sinusoid\w*|occs|binaries|aabb\w*|\w*bitfield|density_grid|mel_fb|hann_window|filterbank|pixel_mean|pixel_std|resample_filter|noise_const|noise_\d+"
     # grids of detectors, schedules of diffusion models
     r"|anchors|anchor_grid|anchor_points|betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus_alphas_cumprod"
     r"|posterior_\w+|lvlb_weights|logvar|scale_factor"
@@ -44,6 +44,15 @@ _TABLES = re.compile(
     re.I,
 )
 _PEFT_TAIL = re.compile(r"\.(?:modules_to_save\.\w+|original_module|base_layer)(?=\.)")
+# Last words of parameters; what ends otherwise is a buffer more often than not.
+_WEIGHT = re.compile(
+    r"\w*(?:weight|bias|scale|shift|gamma|beta|alpha|gain|embed\w*|emb|token\w*|tok|pos|queries|query|prompt\w*|param\w*"
+    r"|latents?|proj\w*|kernel|matri(?:x|ces)|temperature|codebook|lora_?\w*|rel_pos\w*|bias_table|coef\w*|theta"
+    r"|qkv|attn|fc\w*|conv\w*|linear\w*|norm\w*|memory|memories|vectors?|mu|sigma|sigmas|centers?|factors?|logits?)s?"
+    r"|(?:weight|bias|in_proj|to|pos|cls|mask|lora|hada|A|B|W|U|V|Q|K)_?\w*|[a-zA-Z]|original\d?|log_\w+|logit_\w+|g_\w+"
+    r"|\d+|state\w*|running_\w+|data",
+    re.I,
+)
 WRAPPER_WORDS = frozenset(
     {"module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module", "_fpw_module"}
 )
@@ -83,6 +92,11 @@ def is_buffer(key: str) -> bool:
 def is_statistic(key: str) -> bool:
     """A running mean or variance; only a buffer, but one that the model needs."""
     return key.endswith(("running_mean", "running_var"))
+
+
+def is_weight(key: str) -> bool:
+    """Called as parameters are, judged by its last word; statistics of a normalisation and odd names count, too."""
+    return not key or bool(_WEIGHT.fullmatch(key.rpartition(".")[2]))
 
 
 def is_head(key: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from automatch.diagnosing.naming import is_table, tokens
 from automatch.matching.assignment import Mismatch
 
 _IMAGE_CHANNELS = 4
@@ -55,3 +58,15 @@ def is_kernel(mismatch: Mismatch) -> bool:
 def is_like_classes(mismatch: Mismatch) -> bool:
     """Whether the sizes look like numbers of classes: widths are multiples of eight, numbers of classes seldom."""
     return any(size % _WIDTH_STEP for size in first_pair(mismatch))
+
+
+def is_layer_of_classes(key: str, mismatched: Sequence[Mismatch]) -> bool:
+    """Whether what is called a table (`class_embed`) has a bias of another size, too: a layer of outputs then.
+
+    Output layers of a vocabulary change with its table and are none.
+    """
+    module = key.rpartition(".")[0]
+    keys = {m.key for m in mismatched}
+    if not is_table(f"{module}.weight") or not {f"{module}.weight", f"{module}.bias"} <= keys:
+        return False
+    return "emb" in tokens(module)[-1].lower()

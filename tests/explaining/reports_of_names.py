@@ -365,4 +365,40 @@ REPORTS: tuple[tuple[str, str, str], ...] = (
         "['layers.6.input_layernorm.weight', 'layers.8.mlp.down_proj.weight', 'layers.3.mlp.up_proj.weight']\nYou",
         "other",
     ),
+    ("computed tables", torch_text(each("encoder decoder", "{}.pos_enc.sinusoid_table")), "missing-buffers"),
+    ("grids of a field", torch_text(["density_grid", "density_bitfield", "step_counter"]), "missing-buffers"),
+    ("basis of a transform", torch_text(["stft.forward_basis", "stft.window"]), "missing-buffers"),
+    ("a parameter of its own is no buffer", torch_text(["cls_token", "query_embed"]), "wrong-architecture/variant"),
+    (
+        "parts of a detector are no output layers",
+        torch_text(
+            ["roi_head.mask_head.convs.0.conv.weight", "roi_head.bbox_head.shared_convs.0.conv.weight"],
+            ["roi_head.bbox_head.1.fc_cls.weight", "roi_head.bbox_head.2.shared_fcs.0.weight", "neck.3.conv.weight"],
+        ),
+        "wrong-architecture/variant",
+    ),
+    (
+        "an output layer under another name",
+        torch_text(each("head", "{}.weight", "{}.bias"), each("pre_logits.fc", "{}.weight", "{}.bias")),
+        "num-classes/head",
+    ),
+    (
+        "numbers inside names",
+        torch_text(each("block0 block1", "{}.conv.weight"), each("block4 block5", "{}.conv.weight")),
+        "index-shift",
+    ),
+    (
+        "first key, an inner one",
+        "KeyError: 'unexpected key \"conv_refine.weight\" in state_dict'",
+        "wrong-architecture/variant",
+    ),
+    (
+        "old and new names of one network",
+        torch_text(
+            ["conv_first.weight", *each("0 1 2", "trunk.{}.RDB1.conv1.weight"), "trunk_conv.weight", "trunk_conv.bias"],
+            ["model.0.weight", *each("0 1 2", "model.1.sub.{}.RDB1.conv1.0.weight"), "model.3.weight", "model.3.bias"],
+        ),
+        "renamed-modules",
+    ),
+    ("a learned prompt", torch_text(unexpected=["transformer.prefix_encoder.embedding.weight"]), "lora/peft"),
 )

@@ -345,4 +345,39 @@ REPORTS: tuple[tuple[str, str, str], ...] = (
         torch_text(sizes=[("model.embed_tokens.weight", (32000, 5120), (32000, 4096)), ("x", (1,), (2,))], cut=True),
         "wrong-architecture/variant",
     ),
+    (
+        "classes under the name of a table",
+        torch_text(sizes=[("class_embed.weight", (92, 256), (251, 256)), ("class_embed.bias", (92,), (251,))]),
+        "num-classes/head",
+    ),
+    (
+        "a vocabulary with its output layer",
+        torch_text(sizes=[("lm_head.weight", (32, 768), (45, 768)), ("lm_head.bias", (32,), (45,))]),
+        "vocab-or-shape-change",
+    ),
+    (
+        "width of the first layers",
+        torch_text(
+            sizes=[("encoder.conv1.weight", (384, 80, 3), (512, 80, 3)), ("encoder.ln_post.weight", (384,), (512,))]
+        ),
+        "wrong-architecture/variant",
+    ),
+    (
+        "rows of packed blocks",
+        torch_text(
+            sizes=[
+                ("blk.0.attn_q.weight", (4096, 2304), (4096, 4096)),
+                ("blk.0.attn_k.weight", (1024, 2304), (1024, 4096)),
+            ]
+        ),
+        "quantized",
+    ),
+    (
+        "width of another text encoder",
+        torch_text(
+            sizes=[(f"blocks.{i}.attn2.to_k.weight", (w, 1024), (w, 768)) for i, w in enumerate((320, 640, 1280))]
+        ),
+        "wrong-architecture/variant",
+    ),
+    ("type of a packed weight", "KeyError: 'model.layers.0.mlp.gate_up_proj.qweight_type'", "quantized"),
 )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from automatch.diagnosing.comparison import is_doubtful
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import count, is_buffer, is_head, is_table, share, templates
-from automatch.diagnosing.shapes import is_first_size_only, is_like_classes
+from automatch.diagnosing.naming import count, is_buffer, is_head, is_table, share, templates, tokens
+from automatch.diagnosing.shapes import is_first_size_only, is_layer_of_classes, is_like_classes
+from automatch.matching.assignment import Mismatch
 
+_NORM = re.compile(r"\w*(?:norm|bn|ln)\w*", re.I)
+_OUTER = 3
 _WAY_OUT = (
     "build the model with {} outputs, load, then replace the head; or leave {} out of the state_dict and "
     "train a new head"
@@ -32,11 +37,14 @@ def _by_shapes(evidence: Evidence) -> Finding | None:
     part = len(sized) / len(evidence.mismatched)
     if part < 0.6:
         return None
-    named = share([m.key for m in sized], lambda k: is_head(k) and not is_table(k))
+    named = share(
+        [m.key for m in sized],
+        lambda k: (is_head(k) and not is_table(k)) or is_layer_of_classes(k, evidence.mismatched),
+    )
     kinds = len(templates(m.key.rpartition(".")[0] for m in sized))
     if named >= 0.5:
         score = 0.86 * part
-    elif kinds <= 2 and part == 1.0 and not _is_most(evidence):
+    elif kinds <= 2 and part == 1.0 and not _is_most(evidence) and not _is_a_width(sized):
         one_pair = len({(m.checkpoint_shape[0], m.model_shape[0]) for m in sized}) == 1
         known = not evidence.truncated or (one_pair and len(sized) > 2)
         score = (0.66 if known else 0.38) + (0.1 if is_like_classes(sized[0]) else 0.0)
@@ -58,9 +66,21 @@ def _by_shapes(evidence: Evidence) -> Finding | None:
     )
 
 
+def _is_outer_head(key: str) -> bool:
+    """The output layer of a pretrained backbone stands at its top; parts of a detector's heads lie deeper."""
+    return is_head(key) and len(tokens(key)) <= _OUTER
+
+
 def _is_most(evidence: Evidence) -> bool:
     """Whether what differs is most of the model: without a telling name it is no head then."""
     return evidence.model is not None and 2 * len(evidence.mismatched) > len(evidence.model)
+
+
+def _is_a_width(sized: list[Mismatch]) -> bool:
+    """Whether layers of different kinds, or a normalisation, have sizes as widths have them."""
+    kinds = templates(m.key.rpartition(".")[0] for m in sized)
+    norms = any(_NORM.fullmatch(k.rpartition(".")[2]) for k in kinds)
+    return norms or (len(kinds) > 1 and not any(map(is_like_classes, sized)))
 
 
 def _rest(evidence: Evidence) -> str:
@@ -81,7 +101,7 @@ def _by_names(evidence: Evidence) -> Finding | None:
         return None
     if share(both, is_head) >= 0.9:
         score = 0.8 if len(both) <= 30 else 0.6
-    elif missing and 0 < len(unexpected) <= 8 and share(unexpected, is_head) >= 0.6:
+    elif missing and 0 < len(unexpected) <= 8 and share(unexpected, _is_outer_head) >= 0.6:
         score = 0.5  # a pretrained backbone, without its own head, in a larger model
     else:
         return None

@@ -10,7 +10,7 @@ from automatch.diagnosing.naming import count, share
 _MARK = re.compile(
     r"(?:^|.*[._])(?:lora_\w+|lora[AB]?\d?|\w*_lora|lora|hada_w\d_\w|lokr_w\d\w*|loha_\w+|base_layer"
     r"|modules_to_save|original_module|ia3_l|"
-    r"prompt_encoder|prompt_embeddings|lora_magnitude_vector|adapters?|adapter_\w+|dora_scale|oft_\w+)(?:\..*|$)"
+    r"prompt_encoder|prompt_embeddings|prefix_encoder|prefix_tokens|prompt_learner|to_[kv]_ip|lora_magnitude_vector|adapters?|adapter_\w+|dora_scale|oft_\w+)(?:\..*|$)"
 )
 
 

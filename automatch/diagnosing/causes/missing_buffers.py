@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import count, is_buffer, is_statistic, template
+from automatch.diagnosing.naming import count, is_buffer, is_statistic, is_weight, template
 
 
 def check(evidence: Evidence) -> Finding | None:
     """Whether the listed keys are buffers that a model can do without."""
     keys = (*evidence.missing_keys, *evidence.unexpected_keys)
+    if keys and not evidence.mismatched and not any(is_buffer(k) or is_weight(k) for k in keys):
+        return _by_exclusion(evidence)
     # statistics of a normalisation count as buffers only where its weights are not concerned
     only_statistics = all(is_buffer(k) or is_statistic(k) for k in keys)
     buffers = [k for k in keys if is_buffer(k) or (only_statistics and is_statistic(k))]
@@ -41,6 +43,22 @@ def check(evidence: Evidence) -> Finding | None:
     else:
         advice = "delete the unexpected ones and keep the model's own values for the missing ones"
     return Finding("missing-buffers", score, sentence, advice)
+
+
+def _by_exclusion(evidence: Evidence) -> Finding | None:
+    """One side alone has keys, none of them called as parameters are: most are computed when the model is built."""
+    if evidence.missing_keys and evidence.unexpected_keys:
+        return None
+    side, other = ("model", "checkpoint") if evidence.missing_keys else ("checkpoint", "model")
+    keys = evidence.missing_keys or evidence.unexpected_keys
+    names = ", ".join(list(dict.fromkeys(map(_called, keys)))[:3])
+    return Finding(
+        "missing-buffers",
+        0.55,
+        f"the {side} alone has {count(len(keys), 'key')} ({names}), none called as weights are: buffers that are "
+        f"computed or counted, as far as names tell",
+        f"look at where the code registers them: a buffer that is computed needs no {other}'s value, a parameter does",
+    )
 
 
 def _called(key: str) -> str:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import count, is_buffer, is_table, share
-from automatch.diagnosing.shapes import first_pair, is_entries_only, is_first_size_only, is_inputs_only
+from automatch.diagnosing.shapes import (
+    first_pair,
+    is_entries_only,
+    is_first_size_only,
+    is_inputs_only,
+    is_layer_of_classes,
+)
 
 
 def check(evidence: Evidence) -> Finding | None:
@@ -12,7 +18,9 @@ def check(evidence: Evidence) -> Finding | None:
     mismatched = evidence.mismatched
     if not mismatched:
         return _half_read(evidence)
-    tables = [m for m in mismatched if is_table(m.key) and is_entries_only(m)]
+    tables = [
+        m for m in mismatched if is_table(m.key) and is_entries_only(m) and not is_layer_of_classes(m.key, mismatched)
+    ]
     # an output layer of the vocabulary changes with its table
     entries = {first_pair(m) for m in tables}
     tables += [m for m in mismatched if m not in tables and is_first_size_only(m) and first_pair(m) in entries]
