@@ -50,6 +50,9 @@ class Explanation:
     finding: Finding
     rules: RuleSet = field(default_factory=RuleSet)
 
+    def __repr__(self) -> str:
+        return f"<Explanation: {self.cause}>"
+
     @property
     def cause(self) -> str:
         """The cause, one of `automatch.diagnosing.evidence.CAUSE_WORDS`."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from automatch.diagnosing.comparison import Comparison
+from automatch.reporting.printable import printable
 from automatch.reporting.style import Style
 
 
 @dataclass(frozen=True)
 class Diagnosis(Comparison):
     """What `automatch.diagnose` answers; `print` shows what the command line shows."""
+
+    def __repr__(self) -> str:
+        return f"<Diagnosis: {printable(self.verdict)}>"
 
     def __str__(self) -> str:
         return self.table()

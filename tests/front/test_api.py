@@ -159,3 +159,13 @@ def test_an_exception_explains_itself() -> None:
     explanation = automatch.explain(str(raised.value))
     assert explanation.to_dict()["cause"] == "prefix-module"
     assert "module." in str(explanation)
+
+
+def test_what_a_shell_echoes_is_one_short_line() -> None:
+    found = automatch.diagnose(wrapped(net().state_dict()), net())
+    model = net()
+    shown = [found, found.rules, automatch.load(model, wrapped(net().state_dict()))]
+    shown.append(automatch.explain('Error(s) in loading state_dict for Net:\n\tMissing key(s) in state_dict: "a.b". '))
+    for value in shown:
+        assert repr(value).startswith(f"<{type(value).__name__}: ") and len(repr(value)) < 200
+    assert found.rules[0] is found.rules.rules[0]

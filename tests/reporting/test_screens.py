@@ -107,7 +107,7 @@ def test_a_long_report_is_cut_and_says_so() -> None:
     assert all(key in table.render(found, Style(full=True)) for key, _ in keys)
 
 
-def test_a_terminal_cuts_the_evidence_and_never_a_key() -> None:
+def test_a_terminal_cuts_the_evidence_before_any_key() -> None:
     whole, cut = (table.render(CASES["densenet"](), Style(width=width)).split("\nrules:")[0] for width in (None, 170))
     assert "…" not in whole and "…" in cut
     assert max(map(len, cut.splitlines())) == 170

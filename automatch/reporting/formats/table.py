@@ -11,6 +11,12 @@ from automatch.reporting.style import Style
 NAME = "table"
 NUMBER_COLUMNS = ("keys", "confidence")
 LEAST_LAST_COLUMN = 24
+# No other column is made narrower than this.
+LEAST_COLUMN = 10
+INDENT = 2
+GAP = 2
+# What tabulate adds to the width of a head.
+HEAD_PADDING = 2
 
 
 def render(comparison: Comparison, style: Style) -> str:
@@ -31,14 +37,37 @@ def _section(section: Section, style: Style) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> list[str]:
-    """The table's lines; on a terminal the last column is cut so that nothing wraps."""
+    """The table's lines; on a terminal cells are shortened so that nothing wraps."""
     from tabulate import tabulate  # 40 ms that other formats need not wait for
 
+    if style.width is not None and not style.full:
+        columns, *rows = _fitted(columns, rows, style.width - INDENT)
     align = ["right" if column in NUMBER_COLUMNS else "left" for column in columns]
     text = tabulate(rows, columns, tablefmt="simple", colalign=align, disable_numparse=True)
-    lines = [line.rstrip() for line in text.splitlines()]
-    if style.width is None or style.full:
-        return lines
-    start = lines[1].rfind(" ") + 1  # where the last column begins
-    room = max(style.width - 2, start + LEAST_LAST_COLUMN)
-    return [line if len(line) <= room else f"{line[: room - 1]}…" for line in lines]
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def _fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[list[str]]:
+    """Heads and rows that fit into the room: the last column is cut at its end, the widest others in their middle."""
+    heads = [len(column) + HEAD_PADDING for column in columns]
+    widths = [max(head, *map(len, cells)) for head, cells in zip(heads, zip(*rows, strict=True), strict=True)]
+    last = len(widths) - 1
+    texts = [i for i, column in enumerate(columns) if column not in NUMBER_COLUMNS]
+    for floor, among in ((LEAST_LAST_COLUMN, [last]), (LEAST_LAST_COLUMN, texts), (LEAST_COLUMN, texts)):
+        over = sum(widths) + GAP * last - room
+        for _ in range(over):
+            widest = max(among, key=lambda i: (widths[i], i))
+            widths[widest] -= widths[widest] > floor
+    heads = [width - HEAD_PADDING for width in widths]
+    return [
+        [_shortened(cell, width, i < last) for i, (cell, width) in enumerate(zip(row, limits, strict=True))]
+        for row, limits in [(columns, heads), *((row, widths) for row in rows)]
+    ]
+
+
+def _shortened(text: str, width: int, middle: bool) -> str:
+    """The text in at most so many characters, without its middle (both ends of a key tell more) or its end."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2 if middle else 0
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
