@@ -40,6 +40,8 @@ _ROLE_WORDS: dict[str, str] = {
 PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), ("gate", "up"))
 """Which roles are fused, in the order in which they are joined."""
 
+_QKV_WORDS = frozenset({"qkv", "wqkv", "kqv", "querykeyvalue", "inproj", "cattn"})
+
 Hole = tuple[str, ...]
 
 
@@ -178,12 +180,14 @@ def _ways(
             yield _Way(members, dim), ()
     if parts != PARTS[0]:
         return
+    plain = _joined([m.shape for m in members], 0)
     for relative, leaf in blocks.neighbours(members[0]):
         if leaf in members or leaf.shape == members[0].shape:
             continue
         joined = _joined([m.shape for m in (*members, leaf)], 0)
-        if joined is not None and theirs[joined] > mine[joined]:
-            yield _Way((*members, leaf), 0), relative
+        if joined is None or theirs[joined] <= mine[joined] or blocks.has_qkv((*members, leaf), plain):
+            continue
+        yield _Way((*members, leaf), 0), relative
 
 
 def _join(members: tuple[Leaf, ...], dim: int, path: Hole, gone: dict[int, Leaf | None]) -> None:
@@ -212,6 +216,11 @@ def _block(path: tuple[str, ...]) -> tuple[str, ...]:
     return path[: last + 1]
 
 
+@lru_cache(maxsize=1 << 16)
+def _is_qkv(token: str) -> bool:
+    return any(word in _QKV_WORDS for word in ("".join(words_of(token)), *words_of(token)))
+
+
 class _Blocks:
     """The blocks of both sides as multisets of shapes: does a fold make a block look like one of theirs?"""
 
@@ -220,14 +229,18 @@ class _Blocks:
         self._mine: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
         for leaf in leaves:
             self._mine[_block(leaf.path)].append(leaf)
+        named: dict[tuple[str, ...], set[Shape]] = defaultdict(set)
         bags: dict[tuple[str, ...], Counter[Shape]] = defaultdict(Counter)
         for leaf in others:
             for i, token in enumerate(leaf.path):
                 if token.isdecimal():
                     bags[leaf.path[: i + 1]][leaf.shape] += 1
+                    if any(_is_qkv(t) for t in leaf.path[i:]):
+                        named[leaf.path[: i + 1]].add(leaf.shape)
         whole = Counter(leaf.shape for leaf in others)
         unique = {frozenset(bag.items()): bag for bag in bags.values()}
         self._theirs = [(bag, sum(bag.values())) for bag in unique.values()] or [(whole, len(others))]
+        self._named = [(bag, sum(bag.values()), named[path]) for path, bag in bags.items() if named[path]]
         self._whole = [(whole, len(others))]
 
     def neighbours(self, leaf: Leaf) -> list[tuple[Hole, Leaf]]:
@@ -248,6 +261,17 @@ class _Blocks:
     def neighbour(self, leaf: Leaf, relative: Hole) -> Leaf | None:
         """The neighbour at a relative path."""
         return next((other for path, other in self.neighbours(leaf) if path == relative), None)
+
+    def has_qkv(self, members: Sequence[Leaf], plain: Shape | None) -> bool:
+        """Is there, in the block that looks most like this one with the members joined, a qkv of the plain shape?"""
+        joined = _joined([m.shape for m in members], 0)
+        bag: Counter[Shape] = Counter(leaf.shape for leaf in self._mine[_block(members[0].path)])
+        bag.subtract(m.shape for m in members)
+        assert joined is not None
+        bag[joined] += 1
+        bag = +bag
+        best = _best(bag, self._theirs)
+        return any(plain in shapes and _best(bag, [(other, n)]) >= best for other, n, shapes in self._named)
 
     def gain(self, members: Sequence[Leaf], dim: int) -> float:
         """How much more the block looks like one of the other side's blocks with the members joined (Dice)."""
