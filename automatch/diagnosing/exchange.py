@@ -55,12 +55,13 @@ def exchange(evidence: Evidence) -> Exchange:
     """
     unexpected = [k for k in evidence.unexpected_keys if not is_counter(k)][:MOST_KEYS]
     missing = [k for k in evidence.missing_keys if not is_counter(k)][:MOST_KEYS]
-    first = _pass({u: u for u in unexpected}, missing)
+    whole = (evidence.unexpected_whole, evidence.missing_whole)
+    first = _pass({u: u for u in unexpected}, missing, whole)
     taken, found = {m for _, m in first.pairs}, {u for u, _ in first.pairs}
     changed = {_exchanged(u, first.words): u for u in unexpected if u not in found}
     if not first.words or not changed or all(k == u for k, u in changed.items()):
         return first
-    second = _pass(changed, [m for m in missing if m not in taken])
+    second = _pass(changed, [m for m in missing if m not in taken], whole)
     return Exchange(first.pairs + second.pairs, first.words + second.words, first.evident and second.evident)
 
 
@@ -73,9 +74,9 @@ def _exchanged(key: str, words: tuple[Words, ...]) -> str:
     return key
 
 
-def _pass(unexpected: dict[str, str], missing: list[str]) -> Exchange:
+def _pass(unexpected: dict[str, str], missing: list[str], whole: tuple[bool, bool]) -> Exchange:
     """One exchange for each key, the commonest first; `unexpected` gives the real key of each."""
-    options, exact = _options(list(unexpected), missing)
+    options, exact = _options(list(unexpected), missing, whole)
     pairs: dict[str, str] = {}
     taken: set[str] = set()
     used: list[Words] = []
@@ -163,8 +164,13 @@ def _neighbour(found: set[str]) -> str:
     )
 
 
-def _options(unexpected: list[str], missing: list[str]) -> tuple[dict[Words, list[tuple[str, str]]], set[Words]]:
-    """Every exchange that turns some unexpected key into a missing one, and those that leave no occurrence out."""
+def _options(
+    unexpected: list[str], missing: list[str], whole: tuple[bool, bool]
+) -> tuple[dict[Words, list[tuple[str, str]]], set[Words]]:
+    """Every exchange that turns some unexpected key into a missing one, and those that leave no occurrence out.
+
+    What lies opposite to a cut may be left out.
+    """
     index: dict[Words, list[tuple[str, str]]] = defaultdict(list)
     places: tuple[dict[str, int], dict[str, int]] = (defaultdict(int), defaultdict(int))
     for m in missing:
@@ -178,7 +184,11 @@ def _options(unexpected: list[str], missing: list[str]) -> tuple[dict[Words, lis
             for other, m in index.get((head, tail), ())[:50]:
                 if _is_exchange(run, other):
                     options[run, other].append((u, m))
-    exact = {(a, b) for (a, b), c in options.items() if len(c) == places[0][a] == places[1][b]}
+    exact = set()
+    for (a, b), c in options.items():
+        all_here, all_there = len(c) == places[0][a], len(c) == places[1][b]
+        if (all_here or not whole[1]) and (all_there or not whole[0]) and (all_here or all_there):
+            exact.add((a, b))
     return dict(options), exact
 
 

@@ -18,10 +18,10 @@ _BUFFER = re.compile(
     # signal processing and image statistics
     r"|mel_basis|forward_basis|inverse_basis|\w*sinusoid\w*|occs|binaries|aabb\w*|\w*bitfield|density_grid|mel_fb|hann_window|filterbank|pixel_mean|pixel_std|resample_filter|noise_const|noise_\d+"
     # grids of detectors, schedules of diffusion models
-    r"|anchors|anchor_grid|anchor_points|betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus_alphas_cumprod"
-    r"|posterior_\w+|lvlb_weights|logvar|scale_factor"
+    r"|(?:cell_)?anchors(?:\.\d+)?|projection_matrix|anchor_grid|anchor_points|betas|alphas_cumprod\w*|sqrt_\w+|log_one_minus_alphas_cumprod"
+    r"|(?:log_)?sigmas|posterior_\w+|lvlb_weights|logvar|scale_factor"
     # vector quantisation, entropy coding, losses
-    r"|cluster_size|embed_avg|_quantized_cdf|_cdf_length|_offset|_medians"
+    r"|cluster_size|embed_avg|ema_(?:count|weight|w|embed|hidden|cluster_size|dw)|_quantized_cdf|_cdf_length|_offset|_medians"
     r"|class_weights?|pos_weight|loss_weights?|temp_key|dummy\w*|device_indicator"
     # short words count only where they stand alone
     r")$|(?:^|.*\.)(?:steps?|count|mask|cos|sin|pe|cache|fb|window|mean|std|stride|strides|grid|grids|priors|decay)$"

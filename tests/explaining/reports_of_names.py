@@ -401,4 +401,27 @@ REPORTS: tuple[tuple[str, str, str], ...] = (
         "renamed-modules",
     ),
     ("a learned prompt", torch_text(unexpected=["transformer.prefix_encoder.embedding.weight"]), "lora/peft"),
+    (
+        "a list cut behind three layers",
+        torch_text(
+            each("0 1 2 3", "blocks.{}.attn.proj.weight"), each("0 1 2 3", "layers.{}.attn.proj.weight"), cut=True
+        ),
+        "renamed-modules",
+    ),
+    (
+        "a layer more in front of the output",
+        torch_text(
+            each("2 5", "classifier.{}.weight", "classifier.{}.bias"),
+            each("1 4", "classifier.{}.weight", "classifier.{}.bias"),
+        ),
+        "index-shift",
+    ),
+    ("first key, fused", "KeyError: 'model.layers.0.self_attn.qkv_proj.weight'", "fused/split tensors"),
+    (
+        "one key with a word more",
+        torch_text(["layer1.0.conv2.weight", "layer1.1.se.fc1.weight"], ["layer1.0.conv2.conv.weight"], cut=True),
+        "wrong-architecture/variant",
+    ),
+    ("an averaged codebook", torch_text(["quantize.ema_count", "quantize.ema_weight"]), "missing-buffers"),
+    ("anchors with numbers", torch_text(each("0 1", "rpn.anchor_generator.cell_anchors.{}")), "missing-buffers"),
 )

@@ -8,7 +8,7 @@ from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import count, share
 
 _COPY = re.compile(
-    r"(?:model_|module_|net_)?(?:ema|swa|averaged)(?:[._]?(?:model|net|module|params|weights))?[._].+|.+\.ema[._].+",
+    r"(?:model_|module_|net_)?(?:ema|swa|averaged)(?:[._]?(?:model|net|module|params|weights))?[._].+|.+\.ema(?:_model)?\..+",
     re.I,
 )
 

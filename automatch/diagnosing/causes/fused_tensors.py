@@ -81,7 +81,8 @@ def _one_list(evidence: Evidence, there: _Parts, here: _Parts) -> Finding | None
     if evidence.unexpected_keys and evidence.missing_keys:
         return None
     fused, keys = (there.fused, evidence.unexpected_keys) if there.fused else (here.fused, evidence.missing_keys)
-    if len(fused) < 2 or len(fused) < 0.4 * len(keys):
+    fewest = 1 if "first-key-only" in evidence.hints else 2
+    if len(fused) < fewest or len(fused) < 0.4 * len(keys):
         return None
     has, lacks = ("checkpoint", "model") if there.fused else ("model", "checkpoint")
     return Finding(

@@ -37,7 +37,7 @@ def _by_lists(evidence: Evidence, numbers: re.Pattern[str]) -> Finding | None:
         return None
     return Finding(
         "index-shift",
-        0.72,
+        0.82,
         f"the same {len(missing)} kinds of keys stand under other numbers on the two sides: "
         f"{len(evidence.missing_keys)} missing, "
         f"{len(evidence.unexpected_keys)} unexpected",

@@ -44,6 +44,8 @@ def _by_names(evidence: Evidence) -> Finding | None:
     run = renaming.removed or renaming.added
     other = [k for k in (evidence.missing_keys if renaming.removed else evidence.unexpected_keys) if not is_counter(k)]
     part = max(hits / len(wanted), hits / len(other) if len(other) > 4 else 0.0)
+    if hits < 2 and not renaming.leading:
+        return None  # one key with a word more inside is no wrapper
     if part < 0.6 and not (evidence.truncated and _carried(own, run) > 0.9):
         return None
     score = 0.88 * part if part >= 0.6 else 0.7

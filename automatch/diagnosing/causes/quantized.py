@@ -11,7 +11,7 @@ from automatch.matching.assignment import Mismatch
 
 _MARK = re.compile(
     r"(?:^|.*[._])(?:absmax|nested_absmax|quant_map|nested_quant_map|quant_state(?:\..+)?|bitsandbytes__\w+|SCB"
-    r"|weight_format|qweight\w*|q_weight|qzeros|g_idx|scale_weight|scale_input|scaled_fp8|W_q"
+    r"|weight_format|qweight\w*|q_weight|qzeros|g_idx|scale_weight|scale_input|scaled_fp8|W_q|_num_bits|signed_tensor"
     r"|q_perm|q_scale\w*|q_groups|q_group_map|q_invperm|qscales?|scales|scales_and_zeros|weight_scale(?:_inv|_2)?"
     r"|weight_scales|input_scale(?:_2)?|output_scale"
     r"|k_scale|v_scale|q_scale|zero_points?|weight_zero_point|input_zero_point|zeros|_packed_params(?:\..+)?"
