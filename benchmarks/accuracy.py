@@ -47,8 +47,8 @@ def diagnose(case: Case, folder: Path) -> tuple[Answers, Rules, float]:
     Returns:
         The answer to each model key, the rules, the seconds.
     """
-    checkpoint = _write_keys(folder / "source.keys.json", case.source)
-    model = _write_keys(folder / "target.keys.json", case.target)
+    checkpoint = write_keys(folder / "source.keys.json", case.source)
+    model = write_keys(folder / "target.keys.json", case.target)
     start = time.perf_counter()
     found = automatch.diagnose(checkpoint=str(checkpoint), model=str(model)).to_dict()
     seconds = time.perf_counter() - start
@@ -61,7 +61,8 @@ def diagnose(case: Case, folder: Path) -> tuple[Answers, Rules, float]:
     return answers, found["rules"], seconds
 
 
-def _write_keys(path: Path, entries: Sequence[Entry]) -> Path:
+def write_keys(path: Path, entries: Sequence[Entry]) -> Path:
+    """Writes a `*.keys.json` file of one side of a case."""
     path.write_text(json.dumps({"keys": entries}), encoding="utf-8")
     return path
 

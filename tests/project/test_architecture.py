@@ -74,7 +74,7 @@ def test_every_folder_says_what_it_is(folder: Path) -> None:
 
 
 def plural_folders() -> list[Path]:
-    names = {"formats", "causes", "dialects", "ops", "writers", "signals"}
+    names = {"formats", "causes", "dialects", "ops", "writers"}
     return sorted(p for p in (ROOT / "automatch").rglob("*") if p.is_dir() and p.name in names)
 
 
