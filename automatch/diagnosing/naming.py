@@ -36,6 +36,10 @@ _HEAD_MODULES = re.compile(
     re.I,
 )
 _FIRST_HEADS = re.compile(r"\w*heads?|\w*classifier|cls|score|qa_outputs|fc|linear|logits|predictor|predictions?", re.I)
+# Parts of a block; their `fc` or `out` is no output layer of the model.
+_INNER = frozenset(
+    "se attn attention self_attn cross_attn attn1 attn2 mlp ffn ff feed_forward feedforward moe experts".split()
+)
 _TABLES = re.compile(
     r"(?:.*[._])?(?:\w*embed\w*|\w*emb\d?|wte|wpe|lm_head|shared|vocab\w*|symbols?\w*|tok_\w+|final_logits_bias"
     r"|codebook"
@@ -104,6 +108,8 @@ def is_head(key: str) -> bool:
     words = [w for w in tokens(key) if not w.isdigit()]
     if words[-1:] and words[-1] in ("weight", "bias"):
         words.pop()
+    if not _INNER.isdisjoint(words):
+        return False
     return bool(words) and bool(_FIRST_HEADS.fullmatch(words[0]) or any(_HEAD_MODULES.fullmatch(w) for w in words[-2:]))
 
 

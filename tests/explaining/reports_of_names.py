@@ -419,9 +419,18 @@ REPORTS: tuple[tuple[str, str, str], ...] = (
     ("first key, fused", "KeyError: 'model.layers.0.self_attn.qkv_proj.weight'", "fused/split tensors"),
     (
         "one key with a word more",
-        torch_text(["layer1.0.conv2.weight", "layer1.1.se.fc1.weight"], ["layer1.0.conv2.conv.weight"], cut=True),
+        torch_text(
+            ["layer1.0.conv2.weight", "layer1.1.se.fc1.weight"],
+            ["layer1.0.conv2.conv.weight", "layer4.2.conv3.weight"],
+            cut=True,
+        ),
         "wrong-architecture/variant",
     ),
     ("an averaged codebook", torch_text(["quantize.ema_count", "quantize.ema_weight"]), "missing-buffers"),
     ("anchors with numbers", torch_text(each("0 1", "rpn.anchor_generator.cell_anchors.{}")), "missing-buffers"),
+    (
+        "a layer inside a block is no output layer",
+        torch_text(unexpected=each("1 2", "layer{}.0.se.fc.0.weight", "layer{}.0.se.fc.2.weight")),
+        "wrong-architecture/variant",
+    ),
 )
