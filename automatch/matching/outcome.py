@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -16,6 +17,9 @@ from automatch.spec import Shape, StateDictSpec
 Found = tuple[Leaf, Leaf, Evidence]
 
 _OTHER_WAY = {"concat": "chunk", "stack": "unstack"}
+_WINDOW = 16
+"""How far around a tensor alternatives are looked for."""
+
 _COUNTER = "a counter of the statistics; nothing depends on it"
 
 
@@ -59,7 +63,15 @@ def _by_shape(source: Sequence[Leaf]) -> dict[tuple[int, ...], list[Leaf]]:
     out: dict[tuple[int, ...], list[Leaf]] = {}
     for leaf in source:
         out.setdefault(leaf.shape, []).append(leaf)
+    for leaves in out.values():
+        leaves.sort(key=lambda leaf: leaf.place)
     return out
+
+
+def _around(s: Leaf, leaves: Sequence[Leaf]) -> Sequence[Leaf]:
+    """The leaves of a list in state_dict order that stand nearest to one of them."""
+    at = bisect_left(leaves, s.place, key=lambda leaf: leaf.place)
+    return leaves[max(0, at - _WINDOW) : at + _WINDOW]
 
 
 def _match(
@@ -74,7 +86,7 @@ def _match(
     alternatives: tuple[str, ...] = ()
     if ambiguous:
         near = sorted(
-            (leaf for leaf in rivals.get(s.shape, ()) if leaf is not s and leaf.integer == s.integer),
+            (leaf for leaf in _around(s, rivals.get(s.shape, ())) if leaf is not s and leaf.integer == s.integer),
             key=lambda leaf: (template(leaf.path[:-1]) == template(s.path[:-1]), abs(leaf.place - s.place)),
         )
         alternatives = tuple(leaf.keys[0] for leaf in near[:3])

@@ -128,6 +128,9 @@ def _silence_echoes(units: Sequence[Unit]) -> None:
             unit.words = tuple(w for w in unit.words if count.get((unit.path[:-1], w.text), 0) < 2)
 
 
+_ORDINALS = (frozenset({"first"}), frozenset({"second"}))
+
+
 def _silence_numbers(units: Sequence[Unit], names: Names) -> None:
     """`fc1` and `fc2` mean first and second of a pair only where there are no others: not beside `fc3` or `fc0`."""
     numbered: dict[tuple[tuple[str, ...], str], set[int]] = defaultdict(set)
@@ -137,7 +140,8 @@ def _silence_numbers(units: Sequence[Unit], names: Names) -> None:
             numbered[unit.path[:-1], found[0]].add(found[1])
     for unit in units:
         found = stem_index(unit.path[-1])
-        if found is not None and not numbered[unit.path[:-1], found[0]] <= {1, 2}:
+        only = any(w.concepts in _ORDINALS for w in names.path_words(unit.path[-1:]))
+        if only and found is not None and not numbered[unit.path[:-1], found[0]] <= {1, 2}:
             unit.words = names.path_words((*unit.path[:-1], found[0]))
 
 
