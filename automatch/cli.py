@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a screen without Unicode is no reason to fail
     try:
-        arguments = _parser().parse_args(_with_command(sys.argv[1:] if argv is None else argv))
+        words = _with_command(sys.argv[1:] if argv is None else argv)
+        arguments = _parser(words[0]).parse_args(words)
         run: Callable[[argparse.Namespace], int] = arguments.run
         code = run(arguments)
         sys.stdout.flush()
@@ -110,8 +111,8 @@ def _with_sources_first(argv: Sequence[str], wanted: int) -> list[str]:
     return [*others, *sources, *factory_args[cut:], *(["--model-args", *factory_args[:cut]] if cut > 0 else [])]
 
 
-def _parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def _parser(called: str) -> argparse.ArgumentParser:
+    """The parser of all commands; only the called one knows its arguments, since some have to be looked up."""
     from automatch import __version__
 
     raw = argparse.RawDescriptionHelpFormatter
@@ -120,12 +121,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (run, add_arguments, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        add_arguments(command)
+        if name == called:
+            add_arguments(command)
         command.set_defaults(run=run)
     return parser
 
 
 def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
+    from automatch.exporting.dialects import DIALECTS
+    from automatch.reporting.formats import FORMATS
+
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what you have: a file, an index, a folder")
     parser.add_argument("model", metavar="MODEL", help="what you want: package.module:factory, file.py:factory, a file")
     parser.add_argument(
@@ -153,9 +158,8 @@ def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
     _factory_argument(parser)
-    parser.add_argument(
-        "--format", choices=("table", "json", "markdown", "python"), default="table", help="default: table"
-    )
+    forms = [*(form.NAME for form in FORMATS), *(dialect.NAME for dialect in DIALECTS)]
+    parser.add_argument("--format", choices=forms, default=forms[0], help=f"default: {forms[0]}")
     parser.add_argument("--full", action="store_true", help="every key on its own line")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors; the exit code tells")
     _output_argument(parser)
@@ -214,7 +218,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
+    from automatch.exporting.dialects import DIALECTS
     from automatch.pipeline import diagnose
+    from automatch.reporting.formats import FORMATS
 
     _spare_inputs(arguments, arguments.checkpoint, arguments.model)
     diagnosis = diagnose(
@@ -226,13 +232,12 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         at=arguments.at,
         model_args=arguments.model_args,
     )
-    if arguments.format == "python":
-        text = diagnosis.to_python()
+    dialect = next((dialect for dialect in DIALECTS if arguments.format == dialect.NAME), None)
+    if dialect is not None:
+        text = dialect.render(diagnosis.rules)
     else:
-        from automatch.reporting.formats import FORMATS
-
-        renderer = next(form for form in FORMATS if arguments.format == form.NAME)
-        text = renderer.render(diagnosis, _style(arguments))
+        form = next(form for form in FORMATS if arguments.format == form.NAME)
+        text = form.render(diagnosis, _style(arguments))
     if arguments.output is not None or not arguments.quiet:
         _spare_inputs(arguments, *diagnosis.checkpoint.files, *diagnosis.model.files)
         _put(text, arguments.output)
