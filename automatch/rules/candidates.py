@@ -104,8 +104,7 @@ class Group:
         for at, element in enumerate(self.skeleton.elements):
             name = names.get(at)
             if element == PART:
-                parts = self.skeleton.channel.part or ()
-                pattern.append(f"(?P<{name}>{'|'.join(literal(str(part)) for part in parts)})")
+                pattern.append(part_group(self.skeleton.channel, names[at]))
             elif element == BY:
                 pattern.append(rf"(?P<{name}>\d+)")
             elif not shape.holes[at]:
@@ -144,23 +143,9 @@ class Group:
                 else:
                     out.append(quote(item).replace(BY, f"{{{by}}}"))
             goals.append("".join(out))
-        part: str | tuple[int, int] | None = None
-        if channel.part is not None:
-            named = next((names[at] for at, element in enumerate(elements) if element == PART), None)
-            part = named if named is not None else (int(channel.part[0]), int(channel.part[1]))
-        law = channel.law
+        part = next((names[at] for at, element in enumerate(elements) if element == PART), None)
         goals = [goal.replace(HASH, "#") for goal in goals]
-        return Rule(
-            pattern.replace(HASH, "#"),
-            goals[0] if len(goals) == 1 else tuple(goals),
-            law.op,
-            part=part,
-            by=by,
-            dim=law.dim,
-            perm=law.perm,
-            sizes=law.sizes,
-            shape=law.shape,
-        )
+        return rule_of(channel, pattern.replace(HASH, "#"), goals, part, by)
 
     def _names(self, shape: Shape, used: set[int]) -> dict[int, str]:
         names: dict[int, str] = {}
@@ -244,6 +229,38 @@ class Group:
             if n < member.cell.source[start:end].count("#"):
                 values.update(example.source[slot] for example in member.cell.examples)
         return values
+
+
+def rule_of(channel: Channel, pattern: str, goals: Sequence[str], part: str | None, by: str | None) -> Rule:
+    """The rule that does what a channel asks for.
+
+    Args:
+        channel: the operation.
+        pattern: the regex.
+        goals: the replacement of every piece.
+        part: name of the group that tells the parts of a concat apart; None where the channel says which part it is.
+        by: name of the number that orders a stack or an unstack; None for other operations.
+    """
+    law = channel.law
+    place: str | tuple[int, int] | None = part
+    if part is None and channel.part is not None:
+        place = (int(channel.part[0]), int(channel.part[1]))
+    return Rule(
+        pattern,
+        goals[0] if len(goals) == 1 else tuple(goals),
+        law.op,
+        part=place,
+        by=by,
+        dim=law.dim,
+        perm=law.perm,
+        sizes=law.sizes,
+        shape=law.shape,
+    )
+
+
+def part_group(channel: Channel, name: str) -> str:
+    """The group that captures which part of a concat a key is."""
+    return f"(?P<{name}>{'|'.join(literal(str(part)) for part in channel.part or ())})"
 
 
 def _used(item: str | int | Law) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from automatch.errors import RuleError
-from automatch.rules.candidates import BASE_COST, Candidate
+from automatch.rules.candidates import BASE_COST, Candidate, part_group, rule_of
 from automatch.rules.demands import RENAME, Channel, Demand, Demands
 from automatch.rules.holes import literal
 from automatch.rules.replacement import parse, quote
@@ -163,27 +163,14 @@ def weight(cell: int, bad: int) -> float:
 
 def literal_candidate(demand: Demand) -> Candidate:
     """A rule for one demand alone."""
-    law, part, by = demand.channel.law, demand.channel.part, "e" if demand.channel.by else None
+    channel, part, by = demand.channel, None, None
     pattern = literal(demand.source)
     goals = tuple(map(quote, demand.goals))
-    if by is not None:
+    if channel.by:
+        by = "e"
         pattern = pattern.replace(BY, r"(?P<e>\d+)")
         goals = tuple(goal.replace(BY, "{e}") for goal in goals)
-    place: tuple[int, int] | str | None = None
-    if part is not None and isinstance(part[0], str):
-        pattern = pattern.replace(PART, f"(?P<part>{'|'.join(literal(str(text)) for text in part)})")
-        place = "part"
-    elif part is not None:
-        place = (int(part[0]), int(part[1]))
-    rule = Rule(
-        pattern,
-        goals[0] if len(goals) == 1 else goals,
-        law.op,
-        part=place,
-        by=by,
-        dim=law.dim,
-        perm=law.perm,
-        sizes=law.sizes,
-        shape=law.shape,
-    )
-    return Candidate(rule, demand.channel, BASE_COST + 3.0)
+    if channel.part is not None and isinstance(channel.part[0], str):
+        part = "part"
+        pattern = pattern.replace(PART, part_group(channel, part))
+    return Candidate(rule_of(channel, pattern, goals, part, by), channel, BASE_COST + 3.0)
