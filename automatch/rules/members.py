@@ -1,4 +1,4 @@
-"""The members of a captured alternation, in the order in which they are written."""
+"""Patterns read back as the texts that they were written for: the members of a captured alternation, in their order."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ def alternatives(pattern: str, group: str) -> tuple[str, ...]:
     at = start + len(f"(?P<{group}>")
     texts = []
     while True:
-        plain = _PLAIN.match(pattern, at)
-        end = at if plain is None else plain.end()
-        texts.append(_ESCAPE.sub(r"\1", pattern[at:end]))
+        text, end = literal_text(pattern, at)
+        texts.append(text)
         if pattern[end : end + 1] == ")":
             break
         if pattern[end : end + 1] != "|":
@@ -41,3 +40,10 @@ def alternatives(pattern: str, group: str) -> tuple[str, ...]:
     if len(set(texts)) < len(texts):
         raise RuleError(f"the group {group!r} of the pattern {pattern!r} names the same text twice")
     return tuple(texts)
+
+
+def literal_text(pattern: str, at: int = 0) -> tuple[str, int]:
+    """The literal text that stands at a place of a pattern, without its escapes, and where it ends."""
+    plain = _PLAIN.match(pattern, at)
+    end = at if plain is None else plain.end()
+    return _ESCAPE.sub(r"\1", pattern[at:end]), end

@@ -14,14 +14,13 @@ from automatch.errors import RuleError
 from automatch.rules.candidates import BASE_COST, Candidate, part_group, rule_of
 from automatch.rules.demands import RENAME, Channel, Demand, Demands
 from automatch.rules.holes import literal
+from automatch.rules.members import literal_text
 from automatch.rules.replacement import parse, quote
 from automatch.rules.rule import Rule
 from automatch.rules.tokens import BY, PART
 
 _CELL = 4.0
 _LEANING, _MOST_LEANING = 0.3, 2.0
-_PLAIN = re.compile(r"(?:[^\\()\[\]{}|.*+?^$]|\\[^A-Za-z0-9])*")
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +146,8 @@ def staying(key: str) -> Demand:
 
 def _beginning(pattern: str) -> str:
     """Text with which every key begins that a pattern matches."""
-    found = _PLAIN.match(pattern)
-    text = found.group() if found is not None else ""
-    following = pattern[len(text) : len(text) + 1]
-    if "|" in following or following in ("?", "*", "{"):
-        return ""
-    return _ESCAPE.sub(r"\1", text)
+    text, end = literal_text(pattern)
+    return "" if pattern[end : end + 1] in ("|", "?", "*", "{") else text
 
 
 def weight(cell: int, bad: int) -> float:
