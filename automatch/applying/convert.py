@@ -12,7 +12,7 @@ from automatch.applying.plan import Plan, Writer
 from automatch.applying.proof import meta_tensors
 from automatch.applying.writers import WRITERS
 from automatch.errors import InputError, NotProvenError, RuleError
-from automatch.reading import read_checkpoint
+from automatch.reading import format_of, read_checkpoint
 from automatch.rules.guesses import guess_text, unmarked
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
@@ -125,7 +125,8 @@ def _writer(source: Path, target: Path, spec: StateDictSpec) -> Writer:
     Raises:
         InputError: the source is of a kind that nobody writes, or the output name does not fit.
     """
-    writer = next((w for w in WRITERS if w.accepts(source)), None)
+    found = format_of(source)
+    writer = next((w for w in WRITERS if found in w.formats), None)
     if writer is None:
         raise InputError(
             f"{source}: read as {spec.origin}; only a safetensors file or a file of torch.save can be rewritten"

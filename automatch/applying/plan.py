@@ -32,11 +32,11 @@ class Writer:
     Attributes:
         name: what to call it.
         suffixes: endings that promise this kind; an output that promises another is refused.
-        accepts: whether a source is of this kind.
+        formats: what `automatch.reading.format_of` calls the sources that it rewrites.
         write: writes the source under the plan's keys to a second, empty file.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    accepts: Callable[[Path], bool]
+    formats: tuple[str, ...]
     write: Callable[[Path, Path, Plan], None]

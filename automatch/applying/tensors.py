@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automatch.applying.kinds import is_numpy_archive, is_safetensors, is_torch_file
 from automatch.applying.stand_in import StandIn, tensors_of
 from automatch.applying.torch_document import at_path, load_document, locate
 from automatch.errors import InputError
+from automatch.reading import format_of
 from automatch.spec import StateDictSpec
 
 if TYPE_CHECKING:
@@ -55,11 +55,12 @@ def _from_files(spec: StateDictSpec) -> dict[str, Any]:
     """The tensors of one file, or of all shards."""
     found: dict[str, Any] = {}
     for path in map(Path, spec.files):
-        if is_safetensors(path):
+        found_as = format_of(path)
+        if found_as == "safetensors":
             found.update(_safetensors(path))
-        elif is_numpy_archive(path):
+        elif found_as == "NumPy archive":
             found.update(_arrays(path, spec))
-        elif is_torch_file(path):
+        elif found_as in ("torch zip", "torch legacy"):
             document = load_document(path, whole=False)
             found.update(tensors_of(at_path(document, locate(document, spec.at, str(path)))))
         else:

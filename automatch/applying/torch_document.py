@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
-from automatch.applying.kinds import is_torch_zip
 from automatch.applying.stand_in import StandIn
 from automatch.errors import InputError, quoted
-from automatch.reading import split_at
+from automatch.reading import format_of, split_at
 
 # The class or function in the text of torch's safe loader.
 GLOBAL = re.compile(r"GLOBAL (?P<name>[\w.]+)")
@@ -33,7 +32,7 @@ def load_document(path: Path, whole: bool = True) -> Any:
     """
     import torch
 
-    zipped = is_torch_zip(path)
+    zipped = format_of(path) == "torch zip"
     mapped = zipped and _is_stored(path)
     try:
         with nullcontext() if whole or not zipped else _stand_ins(path):

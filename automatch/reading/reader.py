@@ -13,7 +13,7 @@ from automatch.reading.checks import check_names, check_shapes
 from automatch.reading.choosing import choose, escaped
 from automatch.reading.formats import FILE_FORMATS, OBJECT_FORMATS
 from automatch.reading.limits import DEFAULT_LIMITS, Limits
-from automatch.reading.source import Context, Found, listed, open_file
+from automatch.reading.source import Context, File, FileFormat, Found, listed, open_file
 from automatch.reading.unreadable import refusal
 from automatch.spec import StateDictSpec
 
@@ -52,17 +52,31 @@ def read_checkpoint(
     return _described(found, name, at, like, limits)
 
 
+def format_of(path: Path) -> str:
+    """The name of the format in which `read_checkpoint` reads a file ("safetensors", "torch zip"); "" if in none.
+
+    Raises:
+        InputError: the file cannot be opened.
+    """
+    format_ = _format(open_file(path))
+    return format_.name if format_ else ""
+
+
 def _read_file(path: Path, limits: Limits, level: int = 0) -> Found:
     if level > DEEPEST_PART:
         raise InputError(f"{path}: an index that leads to itself")
     context = Context(limits, lambda part: _read_file(part, limits, level + 1))
     file = open_file(path)
-    for format_ in FILE_FORMATS:
-        if format_.accepts(file):
-            with paused():
-                found = format_.read(file, context)
-            return found if found.files else replace(found, files=(str(path),))
-    raise InputError(refusal(file))
+    format_ = _format(file)
+    if format_ is None:
+        raise InputError(refusal(file))
+    with paused():
+        found = format_.read(file, context)
+    return found if found.files else replace(found, files=(str(path),))
+
+
+def _format(file: File) -> FileFormat | None:
+    return next((format_ for format_ in FILE_FORMATS if format_.accepts(file)), None)
 
 
 def _read_object(source: object, limits: Limits) -> Found:

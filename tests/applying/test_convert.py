@@ -60,6 +60,15 @@ def test_safetensors_keep_their_bytes_order_and_metadata(wrapped, tmp_path) -> N
         assert opened.metadata() == {"format": "pt", "licence": "ä"}
 
 
+@pytest.mark.parametrize("length", [ord("{"), ord("<")])
+def test_a_header_whose_length_looks_like_the_start_of_a_text(tmp_path, length) -> None:
+    source, target = tmp_path / "in.safetensors", tmp_path / "out.safetensors"
+    header = b'{"module.w":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}'.ljust(length)
+    source.write_bytes(len(header).to_bytes(8, "little") + header + b"7")
+    automatch.convert(DROP_MODULE, source, target)
+    assert load_file(target)["w"].item() == ord("7")
+
+
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_a_training_checkpoint_keeps_everything_else(wrapped, tmp_path, zipped) -> None:
     source, target = tmp_path / "in.pt", tmp_path / "out.pt"

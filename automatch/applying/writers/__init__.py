@@ -3,7 +3,6 @@
 from automatch.applying.plan import Writer
 from automatch.applying.writers import safetensors_file, torch_zip
 
-# The first that accepts writes; torch's accepts what is left.
 WRITERS: tuple[Writer, ...] = (safetensors_file.WRITER, torch_zip.WRITER)
 
 __all__ = ["WRITERS"]

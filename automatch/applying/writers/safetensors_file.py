@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from automatch.applying.kinds import is_safetensors
 from automatch.applying.plan import Plan, Writer
 from automatch.errors import InputError
 
@@ -58,4 +57,4 @@ def _transform(source: Path, part: Path, plan: Plan) -> None:
     save_file({key: tensor.contiguous().clone() for key, tensor in changed.items()}, part, metadata)
 
 
-WRITER = Writer("safetensors", (".safetensors",), is_safetensors, write)
+WRITER = Writer("safetensors", (".safetensors",), ("safetensors",), write)

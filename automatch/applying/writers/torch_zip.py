@@ -9,7 +9,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from automatch.applying.kinds import is_torch_file
 from automatch.applying.plan import Plan, Writer
 from automatch.applying.torch_document import at_path, load_document, locate
 from automatch.errors import InputError
@@ -56,4 +55,4 @@ def _changed(state_dict: dict[Any, Any], plan: Plan, where: str) -> dict[Any, An
     return changed
 
 
-WRITER = Writer("torch", SUFFIXES, is_torch_file, write)
+WRITER = Writer("torch", SUFFIXES, ("torch zip", "torch legacy"), write)
