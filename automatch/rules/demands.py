@@ -129,11 +129,11 @@ def _by_operation(match: Match) -> list[Demand]:
     law = Law(match.op, match.dim, match.perm, match.sizes, match.shape)
     sources, goals = match.checkpoint_keys, match.model_keys
     if len(sources) == 1:
-        goal = _numbered(goals) if "unstack" in match.op and len(goals) > 1 else None
+        goal = _numbered(goals) if "unstack" in law.words and len(goals) > 1 else None
         if goal is not None:
             return [Demand(sources, sources[0], (goal,), Channel(law, by=True))]
         return [Demand(sources, sources[0], goals, Channel(law))]
-    stack, concat = "stack" in match.op.split("+"), "concat" in match.op.split("+")
+    stack, concat = "stack" in law.words, "concat" in law.words
     shared = _shared(sources, stack, concat) if all(map(plain, sources)) else None
     if shared is not None:
         source, parts = shared

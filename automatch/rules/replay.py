@@ -156,7 +156,7 @@ def _groups(matches: Sequence[Match], moves: dict[str, Move | None]) -> list[str
 def _in_order(moves: list[Move]) -> bool:
     """Whether the rules join the members in the order of the match: part by part, or member by member."""
     places = [(move.part[0] if move.part else 0, move.order or 0) for move in moves]
-    words = moves[0].law.op.split("+")
+    words = moves[0].law.words
     if "stack" in words and "concat" in words:
         return places == sorted(places) or places == sorted(places, key=lambda place: place[::-1])
     return places == sorted(places)

@@ -77,6 +77,11 @@ class Rule:
         """What it does to tensors, without the keys."""
         return Law(self.op, self.dim, self.perm, self.sizes, self.shape)
 
+    @property
+    def replacements(self) -> tuple[str, ...]:
+        """`replacement` as a tuple: one text for each piece."""
+        return (self.replacement,) if isinstance(self.replacement, str) else self.replacement
+
     def to_dict(self) -> dict[str, Any]:
         """The rule as JSON holds it; fields that say nothing are left out."""
         out: dict[str, Any] = {
@@ -136,7 +141,7 @@ class Rule:
         danger = hazard(self.pattern)
         if danger:
             raise RuleError(f"{where}: the pattern {self.pattern!r} may take forever on some key: {danger}")
-        words = self.op.split("+")
+        words = self.law.words
         unknown = next((word for word in words if word not in _WORDS), None)
         if unknown is not None:
             raise RuleError(f"{where}: {unknown!r} is not an operation; use {', '.join(_WORDS)}")
@@ -149,7 +154,7 @@ class Rule:
             raise RuleError(f"{where}: 'by' names the group {self.by!r}, which the pattern does not capture")
         if isinstance(self.part, str):
             alternatives(self.pattern, self.part)
-        for text in self.replacement if isinstance(self.replacement, tuple) else (self.replacement,):
+        for text in self.replacements:
             try:
                 missing = [name for name in parse(text).names if name not in groups]
             except RuleError as error:
@@ -189,7 +194,7 @@ class RuleSet:
         width = max((len(rule.pattern) for rule in self.rules), default=0)
         lines = []
         for rule in self.rules:
-            target = rule.replacement if isinstance(rule.replacement, str) else ", ".join(rule.replacement)
+            target = ", ".join(rule.replacements)
             remarks = [rule.op] if rule.op != "rename" else []
             remarks += [f"{rule.hits} keys"] if rule.hits else []
             remarks += [rule.note] if rule.note else []
@@ -301,9 +306,8 @@ class RuleSet:
 
 
 def _move(rule: Rule, number: int, groups: Mapping[str, str | None]) -> Move:
-    texts = rule.replacement if isinstance(rule.replacement, tuple) else (rule.replacement,)
-    words = rule.op.split("+")
-    if rule.by is not None and "unstack" in words:
+    texts = rule.replacements
+    if rule.by is not None and "unstack" in rule.law.words:
         name, text = rule.by, parse(texts[0])
 
         def member(i: int) -> str:

@@ -93,8 +93,7 @@ class Sample:
         start = _beginning(candidate.rule.pattern)
         low = bisect_left(self._sorted, (start, 0))
         high = bisect_left(self._sorted, (start + chr(0x10FFFF), 0))
-        texts = candidate.rule.replacement
-        parsed = [parse(text) for text in (texts if isinstance(texts, tuple) else (texts,))]
+        parsed = [parse(text) for text in candidate.rule.replacements]
         extra = {candidate.rule.by: BY} if candidate.rule.by is not None else {}
         right = wrong = 0
         touched: dict[int, None] = {}

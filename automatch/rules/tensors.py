@@ -24,6 +24,22 @@ class Law:
     sizes: tuple[int, ...] | None = None
     shape: Shape | None = None
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The single operations, in the order in which they run."""
+        return tuple(self.op.split("+"))
+
+    @property
+    def stacked_first(self) -> bool:
+        """Whether the members of every part are stacked before the parts are concatenated."""
+        words = self.words
+        return "stack" in words and ("concat" not in words or words.index("stack") < words.index("concat"))
+
+    @property
+    def stack_dim(self) -> int:
+        """The dimension that a stack makes or an unstack takes; beside a concat or a chunk, which `dim` is for, 0."""
+        return 0 if {"concat", "chunk"} & set(self.words) else self.dim or 0
+
 
 PLAIN = Law()
 
@@ -152,11 +168,8 @@ def _joined(target: str, members: list[tuple[str, Move]], state_dict: Mapping[st
         rows.setdefault(m.part[0] if m.part else 0, []).append((m.order or 0, state_dict[key]))
     grid = [[tensor for _, tensor in sorted(row, key=lambda item: item[0])] for _, row in sorted(rows.items())]
     law = members[0][1].law
-    words = law.op.split("+")
-    if "stack" in words and ("concat" not in words or words.index("stack") < words.index("concat")):
-        pass  # a row is one part with all its members: it is stacked first
-    else:
-        grid = [list(column) for column in zip(*grid, strict=True)]  # a row is one member with all its parts
+    if not law.stacked_first:  # a row is one part with all its members, and shall be one member with all its parts
+        grid = [list(column) for column in zip(*grid, strict=True)]
     try:
         return _run(_steps(law, 1), grid)
     except RuleError as error:
@@ -176,18 +189,14 @@ def _run(steps: list[Op], grid: list[list[Any]]) -> Any:
 
 
 def _steps(law: Law, pieces: int) -> list[Op]:
-    """The operations of a rule in the order in which they run.
-
-    Where a rule both stacks and concatenates, the stack makes dimension 0 and `dim` is that
-    of the concat.
-    """
-    words = law.op.split("+")
+    """The operations of a rule in the order in which they run."""
     dim = law.dim or 0
     steps: list[Op] = []
-    for word in words:
-        if word in ("stack", "unstack"):
-            where = 0 if len(set(words) & {"concat", "chunk"}) else dim
-            steps.append(Stack(where) if word == "stack" else Unstack(where))
+    for word in law.words:
+        if word == "stack":
+            steps.append(Stack(law.stack_dim))
+        elif word == "unstack":
+            steps.append(Unstack(law.stack_dim))
         elif word == "concat":
             steps.append(Concat(dim))
         elif word == "chunk":

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from automatch.errors import RuleError
 from automatch.rules.members import alternatives
 from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.tensors import JOINING
 
 NAME = "python"
-JOINING = ("concat", "stack")
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+")
 PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[^{}]+")
 
@@ -103,7 +103,7 @@ def render(rules: RuleSet) -> str:
         RuleError: a rule has an operation that cannot be run without the model.
     """
     only_names = all(rule.op == "rename" for rule in rules)
-    joins = any(word in JOINING for rule in rules for word in rule.op.split("+"))
+    joins = any(_joins(rule) for rule in rules)
     lines = [line for rule in rules for line in _rule(rule, only_names)]
     keys = "\n".join(f"    {_literal(key)}," for key in rules.undecided)
     text = HEAD.format(
@@ -125,11 +125,11 @@ def _rule(rule: Rule, only_names: bool) -> Iterator[str]:
     note = f" ({ascii(rule.note)[1:-1]})" if rule.note else ""
     guess = f", {rule.ambiguous} of them a guess" if rule.ambiguous else ""
     yield f"        # {rule.op}{hits}{guess}{note}"
-    texts = (rule.replacement,) if isinstance(rule.replacement, str) else rule.replacement
+    texts = rule.replacements
     if only_names:
         yield f"        ({_pattern(rule.pattern)}, lambda m: {_new(texts[0])}),"
         return
-    if rule.by is not None and "unstack" in rule.op.split("+"):
+    if rule.by is not None and "unstack" in rule.law.words:
         names = f"[{_new(texts[0], rule.by)} for i in range(n)]"
     else:
         names = f"[{', '.join(map(_new, texts))}]"
@@ -141,9 +141,14 @@ def _rule(rule: Rule, only_names: bool) -> Iterator[str]:
     yield "        ),"
 
 
+def _joins(rule: Rule) -> bool:
+    """Whether several tensors become one."""
+    return not set(JOINING).isdisjoint(rule.law.words)
+
+
 def _place(rule: Rule) -> str:
     """Source of a function from a match to (part, order), or None where the rule joins nothing."""
-    if not set(rule.op.split("+")) & set(JOINING):
+    if not _joins(rule):
         return "None"
     part = "0"
     if isinstance(rule.part, str):
@@ -155,29 +160,26 @@ def _place(rule: Rule) -> str:
 
 def _steps(rule: Rule, pieces: int) -> str:
     """Source of the steps; for a joined tensor with the number of parts, and whether a row is one part."""
-    words = rule.op.split("+")
-    steps = f"[{', '.join(_step(word, rule, words, pieces) for word in words if word != 'rename')}]"
-    if not set(words) & set(JOINING):
+    steps = f"[{', '.join(_step(word, rule, pieces) for word in rule.law.words if word != 'rename')}]"
+    if not _joins(rule):
         return steps
     parts = 1
     if isinstance(rule.part, str):
         parts = len(alternatives(rule.pattern, rule.part))
     elif rule.part is not None:
         parts = rule.part[1]
-    stacked_first = "stack" in words and ("concat" not in words or words.index("stack") < words.index("concat"))
-    return f"({parts}, {stacked_first}, {steps})"
+    return f"({parts}, {rule.law.stacked_first}, {steps})"
 
 
-def _step(word: str, rule: Rule, words: list[str], pieces: int) -> str:
+def _step(word: str, rule: Rule, pieces: int) -> str:
     """Source of one step: whether it joins, and a function from a row of tensors to a row of tensors."""
-    dim = rule.dim or 0
-    alone = 0 if set(words) & {"concat", "chunk"} else dim  # beside a concat or chunk, the stack has dimension 0
+    dim, stack_dim = rule.dim or 0, rule.law.stack_dim
     if word == "concat":
         return f"(True, lambda row: [torch.cat(row, {dim})])"
     if word == "stack":
-        return f"(True, lambda row: [torch.stack(row, {alone})])"
+        return f"(True, lambda row: [torch.stack(row, {stack_dim})])"
     if word == "unstack":
-        return f"(False, lambda row: [part for t in row for part in t.unbind({alone})])"
+        return f"(False, lambda row: [part for t in row for part in t.unbind({stack_dim})])"
     if word == "chunk":
         sizes = rule.sizes or (1,) * pieces
         cut = f"t.split([t.shape[{dim}] // {sum(sizes)} * size for size in {sizes}], {dim})"
