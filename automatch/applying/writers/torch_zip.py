@@ -45,14 +45,13 @@ def write(source: Path, part: Path, plan: Plan) -> None:
 
 def _changed(state_dict: dict[Any, Any], plan: Plan, where: str) -> dict[Any, Any]:
     """The state_dict under new keys; its entries that are no tensors follow as they are."""
-    pairs = list(plan.apply({key: state_dict[key] for key in plan.keys}).items())
+    changed = plan.apply({key: state_dict[key] for key in plan.keys})
     meant = set(plan.keys)
-    pairs += [(key, value) for key, value in state_dict.items() if key not in meant]
-    changed = OrderedDict(pairs) if isinstance(state_dict, OrderedDict) else dict(pairs)
-    if len(changed) != len(pairs):
-        taken = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+    others = {key: value for key, value in state_dict.items() if key not in meant}
+    taken = next((key for key in others if key in changed), None)
+    if taken is not None:
         raise InputError(f"{where}: the rules call a tensor {taken!r}, but another entry has that key; mend the rules")
-    return changed
+    return (OrderedDict if isinstance(state_dict, OrderedDict) else dict)({**changed, **others})
 
 
 WRITER = Writer("torch", SUFFIXES, ("torch zip", "torch legacy"), write)
