@@ -42,9 +42,7 @@ def read_checkpoint(
     if isinstance(source, StateDictSpec):
         return source
     if isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        if isinstance(name, bytes):
-            name = os.fsdecode(name)
+        name = os.fsdecode(source)
         found = _read_file(Path(name), limits)
     else:
         name = "state_dict" if isinstance(source, Mapping) else type(source).__name__
