@@ -16,6 +16,7 @@ from automatch.errors import InputError, UnsafeInputError
 from automatch.reading.limits import Limits
 from automatch.reading.pickle_machine import Machine
 from automatch.reading.pickle_opcodes import HANDLERS
+from automatch.reading.source import listed
 
 STOP = 0x2E
 CHECK_EVERY = 4096
@@ -35,6 +36,13 @@ class Pickled:
     value: object
     end: int
     opaque: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence that names what is opaque, if anything is."""
+        if not self.opaque:
+            return ()
+        return (f"the pickle names {listed(self.opaque)}; nothing of it was imported or executed",)
 
 
 def no_persistent_ids(pid: object) -> object:

@@ -7,10 +7,10 @@ from mmap import ACCESS_READ, mmap
 
 from automatch.errors import UnsafeInputError
 from automatch.reading.nested import find_state_dicts
+from automatch.reading.pickle_values import HIGHEST_PROTOCOL
 from automatch.reading.safe_pickle import load_inert
-from automatch.reading.source import Context, File, FileFormat, Found, listed
+from automatch.reading.source import Context, File, FileFormat, Found
 
-HIGHEST_PROTOCOL = 5
 # protocols 0 and 1 have no mark of their own; a dict, a list, a call or an object at the start gives them away
 OLD_START = re.compile(rb"c[\w.]+\n[\w.]+\n|\([dl]p\d+\n|\(?[dl]?[}\]]?q.|\([ci][\w.]+\n[\w.]+\n", re.DOTALL)
 
@@ -35,13 +35,8 @@ def read(file: File, context: Context) -> Found:
         trailing = len(data) - pickled.end
     if trailing:
         raise UnsafeInputError(f"{where}: {trailing} bytes follow the pickle; another file hides there")
-    notes = (
-        (f"the pickle names {listed(pickled.opaque)}; nothing of it was imported or executed",)
-        if pickled.opaque
-        else ()
-    )
     candidates = find_state_dicts(pickled.value, where, context.limits)
-    return Found("pickle, read as data", candidates, notes, opaque=pickled.opaque)
+    return Found("pickle, read as data", candidates, pickled.notes, opaque=pickled.opaque)
 
 
 FORMAT = FileFormat("pickle", accepts, read)

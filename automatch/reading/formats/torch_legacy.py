@@ -14,7 +14,7 @@ from automatch.errors import InputError, UnsafeInputError
 from automatch.reading.nested import find_state_dicts
 from automatch.reading.records import Global, StorageRecord
 from automatch.reading.safe_pickle import Pickled, load_inert
-from automatch.reading.source import Context, File, FileFormat, Found, listed
+from automatch.reading.source import Context, File, FileFormat, Found
 from automatch.reading.torch_builders import storage_record
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -52,10 +52,8 @@ def read(file: File, context: Context) -> Found:
         notes.append(f"{trailing} bytes follow the last storage")
     if isinstance(machine.value, dict) and machine.value.get("little_endian") is False:
         notes.append("saved on a big-endian machine")
-    if pickled.opaque:
-        notes.append(f"the pickle names {listed(pickled.opaque)}; nothing of it was imported or executed")
     candidates = find_state_dicts(pickled.value, where, context.limits)
-    return Found("torch legacy file, pickle read as data", candidates, tuple(notes), opaque=pickled.opaque)
+    return Found("torch legacy file, pickle read as data", candidates, (*notes, *pickled.notes), opaque=pickled.opaque)
 
 
 def _check_storages(data: mmap, keys: Pickled, roots: dict[str, StorageRecord], where: str) -> int:

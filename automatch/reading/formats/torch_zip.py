@@ -46,11 +46,9 @@ def read(file: File, context: Context) -> Found:
         raise UnsafeInputError(f"{where}: {len(stream_bytes) - pickled.end} bytes follow the pickle in {member.name}")
     if order.strip() == b"big":
         notes += ("saved on a big-endian machine",)
-    if pickled.opaque:
-        notes += (f"the pickle names {listed(pickled.opaque)}; nothing of it was imported or executed",)
     candidates = find_state_dicts(pickled.value, where, context.limits)
     origin = "torch zip, pickle read as data"
-    return Found(origin, candidates, (*directory.notes, *notes), opaque=pickled.opaque)
+    return Found(origin, candidates, (*directory.notes, *notes, *pickled.notes), opaque=pickled.opaque)
 
 
 def _root(directory: Directory, where: str) -> str:
