@@ -33,16 +33,14 @@ class Replacement:
     """A replacement text, read once and filled in for every key.
 
     Attributes:
-        text: what was read.
         names: the captured groups that it uses, sorted.
     """
 
-    __slots__ = ("_pieces", "names", "text")
+    __slots__ = ("_pieces", "names")
 
     def __init__(self, text: str) -> None:
-        self.text = text
         used: set[str] = set()
-        self._pieces = tuple(_read(text, used))
+        self._pieces = tuple(_inside(piece, text, used) if braced else piece for piece, braced in cut_at_braces(text))
         self.names = tuple(sorted(used))
 
     def expand(self, groups: Groups) -> str:
@@ -74,8 +72,16 @@ def quote(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _read(text: str, used: set[str]) -> list[str | Piece]:
-    pieces: list[str | Piece] = []
+def cut_at_braces(text: str) -> list[tuple[str, bool]]:
+    """A replacement cut into literal texts, with single braces, and what stands in braces.
+
+    Returns:
+        Texts in order, each with whether it stood in braces.
+
+    Raises:
+        RuleError: a brace is not closed.
+    """
+    out: list[tuple[str, bool]] = []
     plain: list[str] = []
     at = 0
     while at < len(text):
@@ -87,16 +93,27 @@ def _read(text: str, used: set[str]) -> list[str | Piece]:
             if end < 0:
                 raise RuleError(f"the replacement {text!r} has a '{{' that is never closed; double it to mean a brace")
             if plain:
-                pieces.append("".join(plain))
+                out.append(("".join(plain), False))
                 plain.clear()
-            pieces.append(_inside(text[at + 1 : end], text, used))
+            out.append((text[at + 1 : end], True))
             at = end + 1
         else:
             plain.append(text[at])
             at += 1
     if plain:
-        pieces.append("".join(plain))
-    return pieces
+        out.append(("".join(plain), False))
+    return out
+
+
+def expression_tokens(expression: str) -> list[str]:
+    """Names, numbers and signs of what stands in braces, without spaces; what is none of these is the last token."""
+    tokens: list[str] = []
+    end = 0
+    while token := _TOKEN.match(expression, end):
+        tokens.append(token.group(1))
+        end = token.end()
+    rest = expression[end:].strip()
+    return [*tokens, rest] if rest else tokens
 
 
 def _inside(expression: str, text: str, used: set[str]) -> Piece:
@@ -121,7 +138,7 @@ class _Reader:
     """Recursive descent over one `{...}`; builds closures, so nothing is parsed per key."""
 
     def __init__(self, expression: str, text: str, used: set[str]) -> None:
-        self._tokens: list[str] = []
+        self._tokens = expression_tokens(expression)
         self._at = 0
         self._depth = 0
         self._used = used
@@ -129,15 +146,6 @@ class _Reader:
             f"{{{expression}}} in the replacement {text!r} is neither a captured name nor integer arithmetic "
             "(+ - * // % and parentheses)"
         )
-        end = 0
-        while end < len(expression):
-            token = _TOKEN.match(expression, end)
-            if token is None:
-                if expression[end:].strip():
-                    raise RuleError(self._wrong)
-                break
-            self._tokens.append(token.group(1))
-            end = token.end()
 
     def whole(self) -> Number:
         number = self._sum()
@@ -181,7 +189,7 @@ class _Reader:
             if not self._next(")"):
                 raise RuleError(self._wrong)
             return inner
-        if token.isdigit():
+        if token.isascii() and token.isdigit():
             constant = int(token)
             return lambda groups: constant
         if _NAME.fullmatch(token):

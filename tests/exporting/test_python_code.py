@@ -44,9 +44,10 @@ LAYERS = r"layers\.(?P<i>\d+)\."
         RuleSet((Rule(r"module\.(?P<rest>.+)", "{rest}"),)),
         RuleSet((Rule(LAYERS + r"(?P<rest>.+)", "blocks.{i+1}.{(2*i+1)//3}.{i%2}.{rest}"),)),
         RuleSet((Rule(LAYERS + "w", "{{{i}}}\"'\\{i*007}"), Rule(".*", "never.{{}}", note="a\nb"))),
+        RuleSet((Rule(LAYERS + "w", "a}{i}}b{ i +\n1 }.{ i }{{"),)),
         RuleSet((Rule(LAYERS + "w", "a.{i}"),), (("a.0", "tied"), ("gone", "nowhere"))),
     ],
-    ids=["none", "prefix", "arithmetic", "odd characters", "tied"],
+    ids=["none", "prefix", "arithmetic", "odd characters", "lone braces and spaces", "tied"],
 )
 def test_names(rules) -> None:
     keys = ["layers.0.w", "layers.1.w", "layers.12.w"]

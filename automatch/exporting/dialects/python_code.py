@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from automatch.errors import RuleError
 from automatch.rules.members import alternatives
+from automatch.rules.replacement import cut_at_braces, expression_tokens
 from automatch.rules.rule import Rule, RuleSet
 from automatch.rules.tensors import JOINING
 
 NAME = "python"
-WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+")
-PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[^{}]+")
 
 HEAD = '''"""Gives a checkpoint the keys of the model. Written by automatch as a proposal: read it before use."""
 
@@ -100,7 +98,7 @@ def render(rules: RuleSet) -> str:
         rules: what it shall do.
 
     Raises:
-        RuleError: a rule has an operation that cannot be run without the model.
+        RuleError: a rule has an operation that cannot be run without the model, or a brace that is not closed.
     """
     only_names = all(rule.op == "rename" for rule in rules)
     joins = any(_joins(rule) for rule in rules)
@@ -196,31 +194,27 @@ def _step(word: str, rule: Rule, pieces: int) -> str:
 
 def _new(replacement: str, counter: str | None = None) -> str:
     """Source of the new key: a text, or an f-string on the match `m` (and the number `i` for the name `counter`)."""
-    pieces = PIECE.findall(replacement)
-    captured = any(len(piece) > 2 and piece[0] == "{" for piece in pieces)
-    if not captured:
-        return _literal(replacement.replace("{{", "{").replace("}}", "}"))
-    text = ""
-    for piece in pieces:
-        if len(piece) > 2 and piece[0] == "{":
-            text += "{" + _expression(piece[1:-1], counter) + "}"
-        else:
-            text += piece if piece in ("{{", "}}") else _escaped(piece)
-    return f'f"{text}"'
+    cut = cut_at_braces(replacement)
+    if not any(braced for _, braced in cut):
+        return _literal("".join(text for text, _ in cut))
+    inside = "".join(
+        f"{{{_expression(text, counter)}}}" if braced else _escaped(text).replace("{", "{{").replace("}", "}}")
+        for text, braced in cut
+    )
+    return f'f"{inside}"'
 
 
 def _expression(inside: str, counter: str | None) -> str:
     """Source of what stands in braces: a captured text, or arithmetic on captured numbers."""
-    if inside == counter:
-        return "i"
-    if WORD.fullmatch(inside) and not inside.isdigit():
+    tokens = expression_tokens(inside)
+    if inside != counter and tokens == [inside] and not inside.isdigit():
         return f"m['{inside}']"
+    return "".join("i" if token == counter else _operand(token) for token in tokens)
 
-    def word(found: re.Match[str]) -> str:
-        text = found[0]
-        return str(int(text)) if text.isdigit() else "i" if text == counter else _number(text)
 
-    return WORD.sub(word, inside)
+def _operand(token: str) -> str:
+    """Source of a number, a captured number or a sign of arithmetic."""
+    return str(int(token)) if token.isdigit() else _number(token) if token.isidentifier() else token
 
 
 def _number(group: str) -> str:
