@@ -6,10 +6,12 @@ where an error text names some keys and no more.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from automatch.diagnosing.naming import WRAPPER_WORDS, is_buffer, tokens, words_removed
 from automatch.matching.assignment import Assignment, Mismatch
 from automatch.spec import StateDictSpec
 
@@ -47,6 +49,10 @@ HINTS = {
     "warning": "a loader warned and went on; the keys it names were left as initialised",
 }
 """What a text can say beside its lists."""
+
+Wrapped = tuple[str, frozenset[str]]
+"""A key and the words of `WRAPPER_WORDS` in it."""
+Removed = Counter[tuple[str, ...] | None]
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,26 @@ class Evidence:
             return ()
         pairs = ((m.checkpoint_keys[0], m.model_keys[0]) for m in self.assignment.matches if m.op == "rename")
         return tuple((source, target) for source, target in pairs if source != target)
+
+    # Several causes ask for what follows, and a name is worth its look-up only once.
+
+    @cached_property
+    def buffers(self) -> frozenset[str]:
+        """Those of `listed` that are buffers by their names."""
+        return frozenset(filter(is_buffer, self.listed))
+
+    @cached_property
+    def wrapped(self) -> tuple[tuple[Wrapped, ...], tuple[Wrapped, ...]]:
+        """The unexpected and the missing keys that carry words of a wrapper, each with these words."""
+        return _wrapped(self.unexpected_keys), _wrapped(self.missing_keys)
+
+    @cached_property
+    def removed(self) -> tuple[Removed, Removed]:
+        """How many of `renamed` lose which words from checkpoint to model, and likewise from model to checkpoint."""
+        return (
+            Counter(words_removed(source, target) for source, target in self.renamed),
+            Counter(words_removed(target, source) for source, target in self.renamed),
+        )
 
 
 @dataclass(frozen=True)
@@ -139,6 +165,11 @@ def gather(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignme
         model=model,
         assignment=assignment,
     )
+
+
+def _wrapped(keys: tuple[str, ...]) -> tuple[Wrapped, ...]:
+    found = ((key, WRAPPER_WORDS.intersection(tokens(key)[:-1])) for key in keys)
+    return tuple((key, words) for key, words in found if words)
 
 
 def _each_once(mismatched: Iterable[Mismatch]) -> tuple[Mismatch, ...]:

@@ -68,6 +68,18 @@ def tokens(key: str) -> list[str]:
     return key.split(".")
 
 
+def words_removed(source: str, target: str) -> tuple[str, ...] | None:
+    """The words to take out of `source` to get `target`, None where that is not enough."""
+    rest = tokens(target)[::-1]
+    removed = []
+    for word in tokens(source):
+        if rest and rest[-1] == word:
+            rest.pop()
+        else:
+            removed.append(word)
+    return None if rest else tuple(removed)
+
+
 def template(key: str) -> str:
     """The key with its numbers abstracted: `layers.0.weight` gives `layers.{}.weight`."""
     return _NUMBER.sub("{}", key)

@@ -115,18 +115,6 @@ def change(source: str, target: str) -> tuple[str, str, bool]:
     return ".".join(a[start : len(a) - end]), ".".join(b[start : len(b) - end]), start == 0
 
 
-def words_removed(source: str, target: str) -> list[str] | None:
-    """The words to take out of `source` to get `target`, None where that is not enough."""
-    rest = tokens(target)[::-1]
-    removed = []
-    for word in tokens(source):
-        if rest and rest[-1] == word:
-            rest.pop()
-        else:
-            removed.append(word)
-    return None if rest else removed
-
-
 def wrapper_rules(words: Sequence[str], keys: Sequence[str]) -> tuple[RulePair, ...]:
     """Rules that take wrapper words out of keys, one for each order and place in which they occur."""
     places = sorted({wrapper_places(k, frozenset(words)) for k in keys} - {()}, key=lambda p: (-len(p), p))

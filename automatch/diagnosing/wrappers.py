@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from automatch.diagnosing.evidence import Evidence
-from automatch.diagnosing.naming import is_counter, share, tokens
-from automatch.diagnosing.renaming import RulePair, cures, without, words_removed, wrapper_places, wrapper_rules
+from automatch.diagnosing.naming import is_counter, tokens
+from automatch.diagnosing.renaming import RulePair, cures, without, wrapper_places, wrapper_rules
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,20 @@ def unwrapped(evidence: Evidence, words: tuple[str, ...], must: str | None = Non
     """
     wanted = frozenset(words)
 
-    def wrapped(key: str) -> bool:
-        parts = tokens(key)[:-1]
-        return not wanted.isdisjoint(parts) and (must is None or must in parts)
-
-    unexpected = share(evidence.unexpected_keys, wrapped)
-    missing = share(evidence.missing_keys, wrapped)
-    if max(unexpected, missing) < 0.6 or min(unexpected, missing) > 0.3:
+    unexpected, missing = (
+        [key for key, found in side if not wanted.isdisjoint(found) and (must is None or must in found)]
+        for side in evidence.wrapped
+    )
+    parts = (
+        len(unexpected) / max(len(evidence.unexpected_keys), 1),
+        len(missing) / max(len(evidence.missing_keys), 1),
+    )
+    if max(parts) < 0.6 or min(parts) > 0.3:
         return _from_pairs(evidence, wanted, must)
-    in_checkpoint = unexpected > missing
+    in_checkpoint = parts[0] > parts[1]
+    carriers = unexpected if in_checkpoint else missing
     own = evidence.unexpected_keys if in_checkpoint else evidence.missing_keys
     others = set(evidence.missing_keys if in_checkpoint else evidence.unexpected_keys)
-    carriers = [k for k in own if wrapped(k)]
     hits = sum(without(k, wanted) in others for k in carriers if not is_counter(k))
     needed = sum(not is_counter(k) for k in carriers)
     if others and hits:
@@ -90,10 +92,9 @@ def _from_pairs(evidence: Evidence, words: frozenset[str], must: str | None) -> 
     """Look at the pairs that matching found, where lists by name say too little."""
     if not evidence.renamed:
         return None
-    for in_checkpoint in (True, False):
-        removed = [words_removed(a, b) if in_checkpoint else words_removed(b, a) for a, b in evidence.renamed]
-        hits = [r for r in removed if r and words.issuperset(r) and (must is None or must in r)]
-        if len(hits) > 0.9 * len(removed):
+    for in_checkpoint, removed in zip((True, False), evidence.removed, strict=True):
+        hits = sum(n for r, n in removed.items() if r and words.issuperset(r) and (must is None or must in r))
+        if hits > 0.9 * len(evidence.renamed):
             carriers = [a if in_checkpoint else b for a, b in evidence.renamed]
             rules = wrapper_rules(sorted(words), carriers) if in_checkpoint else ()
             how_many = _how_many(evidence, carriers, (), in_checkpoint)
