@@ -22,7 +22,7 @@ from automatch.matching.leaves import Leaf, template
 from automatch.matching.lists import align_lists
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
-from automatch.matching.units import Context, role_of, units_of
+from automatch.matching.units import Context, module_path, role_of, units_of
 
 CLOSE = 0.75
 """Blocks that are not items of corresponding lists must share at least this."""
@@ -75,9 +75,7 @@ class Solver:
         self.taught: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
         self.learnt_source: Counter[tuple[str, ...]] = Counter()
         self.identity = Identity(source.leaves, target.leaves)
-        self.context = Context(
-            names, order_trust, 0.0 if names.silent else 1.0, self._support, forbidden, self.identity
-        )
+        self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
         self._memo: dict[tuple[int, int, bool], list[Placed]] = {}
 
@@ -95,7 +93,7 @@ class Solver:
 
     def teach(self, mine: tuple[str, ...], theirs: tuple[str, ...]) -> None:
         """A person pinned these two leaves: modules of these names belong together, in all blocks."""
-        a, b = mine[: role_of(mine)[0]], theirs[: role_of(theirs)[0]]
+        a, b = module_path(mine), module_path(theirs)
         for depth_a in range(1, len(a) + 1):
             for depth_b in range(1, len(b) + 1):
                 self._learn(a[-depth_a:], b[-depth_b:])
@@ -120,7 +118,7 @@ class Solver:
     def _solve(self, a: Node, b: Node) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
         blocks = align_lists(top_a, top_b, self._similar) if top_a.is_list and top_b.is_list else []
-        blocks = blocks or self._pair_blocks(a, b, top_a, top_b)
+        blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
         used_a: set[int] = set()
         used_b: set[int] = set()
@@ -165,8 +163,8 @@ class Solver:
         sides = [
             units_of(leaves, _depth(node, leaves), self.names, apart) for node, leaves in ((a, rests[0]), (b, rests[1]))
         ]
-        at_a = {id(self.source.leaves[self.source.tree.order[a.start + i]]): i for i in left}
-        at_b = {id(self.target.leaves[self.target.tree.order[b.start + j]]): j for j in right}
+        at_a = {id(leaf): i for leaf, i in zip(rests[0], left, strict=True)}
+        at_b = {id(leaf): j for leaf, j in zip(rests[1], right, strict=True)}
         context = self.context
         if done:
             coherence = Coherence(self.source.tree, self.target.tree, a, b, blocks, done, at_a, at_b)
@@ -180,13 +178,13 @@ class Solver:
             mine, theirs = pair.source.path, pair.target.path
             if judge(replace(pair.evidence, learnt=0.0)).confidence < LEARN_FROM:
                 continue
-            self._learn(mine[top_a : role_of(mine)[0]], theirs[top_b : role_of(theirs)[0]])
+            self._learn(module_path(mine)[top_a:], module_path(theirs)[top_b:])
         return out
 
     def _similar(self, x: Node, y: Node) -> float:
         return self.source.tree.similarity(x, self.target.tree, y)
 
-    def _pair_blocks(self, a: Node, b: Node, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
+    def _pair_blocks(self, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
         """Blocks below two nodes, largest common part first."""
         mine = _by_kind([n for n in self.source.tree.below(top_a) if n.count >= SMALLEST and not is_module(n)])
         theirs = _by_kind([n for n in self.target.tree.below(top_b) if n.count >= SMALLEST and not is_module(n)])

@@ -14,7 +14,10 @@ _SECOND = frozenset("ema teacher momentum target k key shadow averaged swa old p
 _FIRST = frozenset("student online q query main current fast raw base learner".split())
 
 COPY_LEAVES = 8
+"""Fewer tensors are no network that could stand twice in a file."""
+
 COPY_SHARE = 0.8
+"""Two copies share at least this of their names and shapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,8 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     expected = sum(1 for leaf in others if not leaf.integer)
     bare = _copy_of_bare(leaves, others, expected)
     if bare:
-        dropped = {key: "belongs to a second copy of the network" for i in sorted(bare) for key in leaves[i].keys}
-        first = leaves[min(bare)].path[0]
-        note = f"a second copy under {first} is left out, the keys without it are used"
-        return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in bare], dropped, (note,))
+        note = f"a second copy under {leaves[min(bare)].path[0]} is left out, the keys without it are used"
+        return _without(leaves, bare, [note], undecided=False)
     if not _may_have_copies(leaves, expected):
         return Cleaned(leaves, {})
     shapes, structs = Interner(), Interner()
@@ -79,9 +80,10 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     gone: set[int] = set()
     notes: list[str] = []
     undecided = False
+    known = [node.count for group in _twins(theirs) for node in group]
     for group in _twins(tree):
         size = group[0].count
-        if size < 0.5 * expected or len(_twins_of_size(theirs, size)) >= 2:
+        if size < 0.5 * expected or sum(0.5 * size <= count <= 2 * size for count in known) >= 2:
             continue
         keep, sure = _choose(group, words)
         undecided |= not sure
@@ -91,8 +93,11 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
                 notes.append(
                     f"a second copy under {'.'.join(node.tokens())} is left out, {'.'.join(keep.tokens())} is used"
                 )
-    if not gone:
-        return Cleaned(leaves, {})
+    return _without(leaves, gone, notes, undecided)
+
+
+def _without(leaves: list[Leaf], gone: set[int], notes: list[str], undecided: bool) -> Cleaned:
+    """The leaves without those of second copies."""
     dropped = {key: "belongs to a second copy of the network" for i in sorted(gone) for key in leaves[i].keys}
     return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, tuple(notes), undecided)
 
@@ -141,10 +146,6 @@ def _twins(tree: Tree) -> list[list[Node]]:
         if not found:
             stack.extend(c for c in node.children if c.children)
     return out
-
-
-def _twins_of_size(tree: Tree, size: int) -> list[Node]:
-    return [n for group in _twins(tree) for n in group if 0.5 * size <= n.count <= 2 * size]
 
 
 def _share(tree: Tree, a: Node, b: Node) -> float:

@@ -7,13 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from automatch.matching.assignment import Mismatch
-from automatch.matching.evidence import Evidence
-from automatch.matching.leaves import Leaf
+from automatch.matching.evidence import Evidence, Found
+from automatch.matching.leaves import Leaf, numbered
 from automatch.matching.names import Names, contrast
-from automatch.matching.units import role_of
-
-Found = tuple[Leaf, Leaf, Evidence]
+from automatch.matching.units import module_path, role_of
 
 _TIED_SERVED = frozenset({"embedding", "token", "shared"})
 _TIED_MODEL = frozenset({"head", "embedding", "token", "decoder", "output", "linear"})
@@ -85,8 +82,7 @@ def share(found: Sequence[Found], target: Sequence[Leaf], tied: Mapping[str, str
 
 
 def _concepts(leaf: Leaf, names: Names) -> frozenset[str]:
-    length, _ = role_of(leaf.path)
-    return frozenset(c for w in names.path_words(leaf.path[max(0, length - 2) : length]) for c in w.concepts)
+    return frozenset(c for w in names.path_words(module_path(leaf.path)[-2:]) for c in w.concepts)
 
 
 def drop_half_matched(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
@@ -121,7 +117,7 @@ def drop_half_matched(found: list[Found], source: Sequence[Leaf], target: Sequen
 def _unserved(leaves: Sequence[Leaf], served: set[int]) -> dict[tuple[str, ...], int]:
     out: dict[tuple[str, ...], int] = defaultdict(int)
     for leaf in leaves:
-        if id(leaf) not in served and not any(token.isdecimal() for token in leaf.path):
+        if id(leaf) not in served and not numbered(leaf.path):
             for depth in range(1, len(leaf.path)):
                 out[leaf.path[:depth]] += 1
     return out
@@ -129,10 +125,9 @@ def _unserved(leaves: Sequence[Leaf], served: set[int]) -> dict[tuple[str, ...],
 
 def _half(leaf: Leaf, free: dict[tuple[str, ...], int]) -> tuple[str, ...] | None:
     """The smallest container above the leaf's module that holds unserved leaves, if it is a small one."""
-    length, _ = role_of(leaf.path)
-    if any(token.isdecimal() for token in leaf.path):
+    if numbered(leaf.path):
         return None  # in a repeated block the other blocks bear witness
-    for depth in range(length - 1, 0, -1):
+    for depth in range(len(module_path(leaf.path)) - 1, 0, -1):
         if free.get(leaf.path[:depth]):
             return leaf.path[:depth]
     return None
@@ -155,17 +150,17 @@ def mismatches(
     for leaf in left:
         if id(leaf) not in taken:
             by_role[role_of(leaf.path)[1], len(leaf.raw)].append(leaf)
-    modules = {(role_path(s), role_path(t)) for s, t, _ in found}
+    modules = {(module_path(s.path), module_path(t.path)) for s, t, _ in found}
     for t in right:
         if id(t) in taken:
             continue
         options = [s for s in by_role[role_of(t.path)[1], len(t.raw)] if id(s) not in taken]
         if not options:
             continue
-        words = [[names.path_words(role_path(s)) for s in options], [names.path_words(role_path(t))]]
+        words = [[names.path_words(module_path(s.path)) for s in options], [names.path_words(module_path(t.path))]]
         weights = contrast(words[0], words[1])
         scored = [
-            (names.compare(w, words[1][0], weights) + ((role_path(s), role_path(t)) in modules), -i)
+            (names.compare(w, words[1][0], weights) + ((module_path(s.path), module_path(t.path)) in modules), -i)
             for i, (s, w) in enumerate(zip(options, words[0], strict=True))
         ]
         best = max(scored)
@@ -173,11 +168,6 @@ def mismatches(
             out.append((options[-best[1]], t))
             taken.add(id(options[-best[1]]))
     return out
-
-
-def role_path(leaf: Leaf) -> tuple[str, ...]:
-    """The path of the module of a leaf."""
-    return leaf.path[: role_of(leaf.path)[0]]
 
 
 Prefixes = tuple[tuple[str, ...], tuple[str, ...]]
@@ -206,12 +196,6 @@ def prefixes(found: Sequence[Found]) -> Prefixes:
         count[s.path[: len(s.path) - same], t.path[: len(t.path) - same]] += 1
     best = count.most_common(1)
     return best[0][0] if best and best[0][1] * 2 > len(found) else ((), ())
-
-
-def to_mismatch(pair: tuple[Leaf, Leaf]) -> Mismatch:
-    """The report's form of a pair from `mismatches`."""
-    s, t = pair
-    return Mismatch(t.keys[0], s.keys[0], s.raw, t.raw)
 
 
 def kinship(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> float:

@@ -15,12 +15,12 @@ from automatch.matching.assignment import Assignment
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import drop_copies, drop_slots
 from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, share, tie
-from automatch.matching.evidence import Evidence
+from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.layout import merge_heads, unify_layout
 from automatch.matching.leaves import Leaf, adopt, leaves_of, to_squeeze
 from automatch.matching.names import Names
-from automatch.matching.outcome import Found, assignment
+from automatch.matching.outcome import assignment
 from automatch.matching.pins import Decisions, resolve
 from automatch.spec import StateDictSpec
 
@@ -71,7 +71,7 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     squeezed = to_squeeze(checkpoint, model)
     source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
     if by == "name" or (by == "all" and _same_keys(checkpoint, model)):
-        return assignment(checkpoint, model, _equal_names(source, target, decisions), source, target)
+        return assignment(checkpoint, model, _equal_names(source, target, decisions), source)
     adopt(source)
     adopt(target)
     slots = drop_slots(source, target)
@@ -98,7 +98,7 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = [p for p in mismatches(found, source, target, names) if p[0].raw != p[1].raw]
     return assignment(
-        checkpoint, model, found, source, target, pairs, slots.notes + copies.notes, {**slots.dropped, **copies.dropped}
+        checkpoint, model, found, source, pairs, slots.notes + copies.notes, {**slots.dropped, **copies.dropped}
     )
 
 

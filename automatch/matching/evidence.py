@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from automatch.matching.leaves import Leaf
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -22,7 +24,6 @@ class Evidence:
         variety: how many different shapes that sequence has; order says nothing where all are alike.
         intact: nothing is left over in the scope on either side.
         learnt: sister blocks decided the same way.
-        exact: shapes are equal as stored.
         trust_names: how well names explain the undisputed modules of the scope.
         trust_order: how well order does.
         contradiction: the names speak of things that exclude each other.
@@ -43,10 +44,13 @@ class Evidence:
     variety: int = 9
     intact: bool = True
     learnt: float = 0.0
-    exact: bool = True
     trust_names: float = 1.0
     trust_order: float = 1.0
     contradiction: bool = False
     astray: bool = False
     level: str = "unit"
     free: int = 0
+
+
+Found = tuple[Leaf, Leaf, Evidence]
+"""A checkpoint's leaf and the model's that it serves, and why."""

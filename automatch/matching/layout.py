@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from automatch.describing.tokens import ROLES, words_of
-from automatch.matching.leaves import Leaf, template
+from automatch.matching.leaves import Leaf, numbered, template
 from automatch.spec import Shape
 
 _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
@@ -39,7 +39,7 @@ def _kind(leaf: Leaf) -> Kind:
     if last not in ROLES:
         words = words_of(last)
         last = "projection" if words and words[-1] in ("proj", "projection") else last
-    return last, any(token.isdecimal() for token in leaf.path)
+    return last, numbered(leaf.path)
 
 
 def _permuted(shape: Shape, perm: tuple[int, ...]) -> Shape:

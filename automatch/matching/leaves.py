@@ -132,3 +132,8 @@ _blank = _Blanks().__getitem__
 def template(path: Sequence[str]) -> tuple[str, ...]:
     """A path with its pure numbers taken out; what all layers have in common."""
     return tuple(map(_blank, path))
+
+
+def numbered(path: Sequence[str]) -> bool:
+    """Does a path lead through a numbered item, as in repeated blocks?"""
+    return any(token.isdecimal() for token in path)

@@ -12,8 +12,7 @@ SIMILAR = 0.5
 
 def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> list[tuple[Node, Node]]:
     """Items of two lists in corresponding order; [] where they do not look like the same list."""
-    left = sorted(a.children, key=lambda n: int(n.label))
-    right = sorted(b.children, key=lambda n: int(n.label))
+    left, right = a.children, b.children  # a list's items stand in the order of their numbers
     if not all(n.children for n in left + right):
         return []
     total, pairs = _align(similar, left, right)

@@ -118,7 +118,6 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             variety=table.variety,
             intact=intact,
             learnt=table.learnt[i, j],
-            exact=table.exact[i, j] == 1.0,
             trust_names=table.trust_names,
             trust_order=table.trust_order,
             contradiction=table.against(i, j),

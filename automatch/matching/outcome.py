@@ -9,12 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.confidence import Judgement, judge
-from automatch.matching.evidence import Evidence
+from automatch.matching.evidence import Found
 from automatch.matching.leaves import Leaf, template
 from automatch.ops import relative_shape
 from automatch.spec import Shape, StateDictSpec
-
-Found = tuple[Leaf, Leaf, Evidence]
 
 _OTHER_WAY = {"concat": "chunk", "stack": "unstack"}
 _WINDOW = 16
@@ -28,7 +26,6 @@ def assignment(
     model: StateDictSpec,
     found: Sequence[Found],
     source: Sequence[Leaf],
-    target: Sequence[Leaf],
     pairs: Iterable[tuple[Leaf, Leaf]] = (),
     notes: tuple[str, ...] = (),
     harmless: Mapping[str, str] | None = None,

@@ -60,7 +60,6 @@ class Context:
     Attributes:
         names: compares words.
         order_trust: in [0, 1]; small where one side is sorted by name.
-        names_trust: in [0, 1]; 0 switches names off (`by="topology"`).
         astray: 0 where two left-over leaves lie in modules that belong together, 1 where they lie in
             other containers, 2 where they are parts of other modules.
         learnt: (path of a checkpoint module in its block, path of a model module) -> support.
@@ -70,11 +69,20 @@ class Context:
 
     names: Names
     order_trust: float
-    names_trust: float
     learnt: Callable[[tuple[str, ...], tuple[str, ...]], float]
     forbidden: Callable[[Leaf, Leaf], bool] | None = None
     same: Callable[[tuple[str, ...], tuple[str, ...]], bool] | None = None
     astray: Callable[[Leaf, Leaf], int] | None = None
+
+    @property
+    def names_trust(self) -> float:
+        """What names are worth before they are measured: all, or nothing where they are silent."""
+        return 0.0 if self.names.silent else 1.0
+
+
+def module_path(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The path of the module that a leaf's path leads into; a bare parameter is a module of its own."""
+    return path[: role_of(path)[0]]
 
 
 def role_of(path: Sequence[str]) -> tuple[int, str]:
