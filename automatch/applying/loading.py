@@ -103,7 +103,7 @@ def _certain(comparison: Comparison) -> list[Match]:
 
 
 def _load(module: Module, source: object, comparison: Comparison, strict: bool) -> Loaded:
-    """Load all certain matches, first into a copy without memory, then for good.
+    """Load all certain matches, first into a copy without memory unless the proof has done so, then for good.
 
     Raises:
         NotProvenError: torch refuses, or strict and two different tensors would go into one.
@@ -116,7 +116,9 @@ def _load(module: Module, source: object, comparison: Comparison, strict: bool) 
         moved = comparison.rules.apply({key: tensor for key, tensor in tensors.items() if key in used})
         return {key: tensor for key, tensor in moved.items() if key in wanted}
 
-    _rehearse(module, renamed(meta_tensors(comparison.checkpoint)), comparison)
+    if comparison.strict_load is None or not comparison.strict_load.passed:
+        # The proof has loaded the same into such a copy already where it passed.
+        _rehearse(module, renamed(meta_tensors(comparison.checkpoint)), comparison)
     values, states = load_values(source, comparison.checkpoint)
     tensors = renamed(values)
     parted = _parted(tensors, comparison)
