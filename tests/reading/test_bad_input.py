@@ -38,7 +38,7 @@ TAR = bytes(257) + b"ustar\x0000" + bytes(300)
         (b"\x07", "not a checkpoint|no safetensors header"),
         (gzip.compress(b"hello"), "gzip file that holds no key list; unpack it first"),
         (gzip.compress(b"{}")[:-9], "gzip file ends too early"),
-        (b"\x1f\x8b\x08\x00garbage!", "damaged gzip file|gzip file"),
+        (b"\x1f\x8b\x08\x00garbage!", "gzip file ends too early"),
         (b'{"lr": 0.1}', 'not a key list|without a "weight_map"'),
         (b"{", "not valid JSON"),
         (b"\x80\x02", "damaged pickle: it ends too early"),
