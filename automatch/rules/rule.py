@@ -152,15 +152,15 @@ class Rule:
             groups.add(self.by)
         elif self.by is not None and self.by not in groups:
             raise RuleError(f"{where}: 'by' names the group {self.by!r}, which the pattern does not capture")
-        if isinstance(self.part, str):
-            alternatives(self.pattern, self.part)
-        for text in self.replacements:
-            try:
-                missing = [name for name in parse(text).names if name not in groups]
-            except RuleError as error:
-                raise RuleError(f"{where}: {error}") from None
-            if missing:
-                raise RuleError(f"{where}: the replacement uses {missing[0]!r}, which the pattern does not capture")
+        try:
+            if isinstance(self.part, str):
+                alternatives(self.pattern, self.part)
+            used = [name for text in self.replacements for name in parse(text).names]
+        except RuleError as error:
+            raise RuleError(f"{where}: {error}") from None
+        missing = next((name for name in used if name not in groups), None)
+        if missing is not None:
+            raise RuleError(f"{where}: the replacement uses {missing!r}, which the pattern does not capture")
 
 
 @dataclass(frozen=True)
