@@ -24,7 +24,9 @@ Groups = Mapping[str, str | None]
 Number = Callable[[Groups], int]
 Piece = Callable[[Groups], str]
 
-_TOKEN = re.compile(r"\s*(//|[-+*%()]|[0-9]{1,18}|[A-Za-z_][A-Za-z0-9_]*)")
+LONGEST_NUMBER = 18
+"""How many digits a number may have: `int` refuses some thousands of them, and none stands in a real key."""
+_TOKEN = re.compile(rf"\s*(//|[-+*%()]|[0-9]{{1,{LONGEST_NUMBER}}}|[A-Za-z_][A-Za-z0-9_]*)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEEPEST = 50
 
@@ -203,7 +205,7 @@ def _captured(name: str) -> Number:
         value = groups.get(name)
         if value is None or not (value.isascii() and value.isdigit()):
             raise RuleError(f"the replacement calculates with {name!r}, which captured {value!r} and not a number")
-        if len(value) > 18:
+        if len(value) > LONGEST_NUMBER:
             raise RuleError(f"the replacement calculates with {name!r}, whose number {value[:20]}... is too long")
         return int(value)
 

@@ -14,7 +14,7 @@ from automatch.rules.doubt import undecided_keys
 from automatch.rules.hazard import hazard
 from automatch.rules.lookup import Lookup, compiled
 from automatch.rules.members import alternatives
-from automatch.rules.replacement import parse
+from automatch.rules.replacement import LONGEST_NUMBER, parse
 from automatch.rules.tensors import CUTTING, PLAIN, Law, Move, apply_moves
 from automatch.spec import Shape
 
@@ -325,6 +325,8 @@ def _move(rule: Rule, number: int, groups: Mapping[str, str | None]) -> Move:
             raise RuleError(
                 f"rule {number}: {rule.by!r} orders the members of a stack and captured {value!r}, not a number"
             )
+        if len(value) > LONGEST_NUMBER:
+            raise RuleError(f"rule {number}: {rule.by!r} orders a stack, and its number {value[:20]}... is too long")
         order = int(value)
     return Move(number, tuple(parse(t).expand(groups) for t in texts), rule.law, part, order)
 
