@@ -11,6 +11,7 @@ from typing import Any
 
 from automatch.errors import RuleError
 from automatch.rules.doubt import undecided_keys
+from automatch.rules.fields import number_field, numbers_field, part_field, replacement_field, text_field
 from automatch.rules.hazard import hazard
 from automatch.rules.lookup import Lookup, compiled
 from automatch.rules.members import alternatives
@@ -112,18 +113,18 @@ class Rule:
         if not isinstance(data, Mapping):
             raise RuleError(f"{where} is not an object with a pattern and a replacement")
         rule = cls(
-            pattern=_text(data, "pattern", where),
-            replacement=_replacement(data.get("replacement"), where),
-            op=_text(data, "op", where, "rename"),
-            hits=_number(data, "hits", where) or 0,
-            part=_part(data.get("part"), where),
-            by=_text(data, "by", where) if data.get("by") is not None else None,
-            dim=_number(data, "dim", where),
-            perm=_numbers(data, "perm", where),
-            sizes=_numbers(data, "sizes", where),
-            shape=_numbers(data, "shape", where),
-            note=_text(data, "note", where, ""),
-            ambiguous=_number(data, "ambiguous", where) or 0,
+            pattern=text_field(data, "pattern", where),
+            replacement=replacement_field(data, where),
+            op=text_field(data, "op", where, "rename"),
+            hits=number_field(data, "hits", where) or 0,
+            part=part_field(data, where),
+            by=text_field(data, "by", where) if data.get("by") is not None else None,
+            dim=number_field(data, "dim", where),
+            perm=numbers_field(data, "perm", where),
+            sizes=numbers_field(data, "sizes", where),
+            shape=numbers_field(data, "shape", where),
+            note=text_field(data, "note", where, ""),
+            ambiguous=number_field(data, "ambiguous", where) or 0,
         )
         rule.check(where)
         return rule
@@ -342,47 +343,3 @@ def _ties(matches: list[Any], rules: RuleSet) -> list[tuple[str, str]]:
             if served != targets[0]:
                 ties.append((served, str(targets[0])))
     return ties
-
-
-def _text(data: Mapping[str, Any], name: str, where: str, default: str | None = None) -> str:
-    value = data.get(name, default)
-    if not isinstance(value, str):
-        raise RuleError(f'{where}: "{name}" is {"missing" if value is None else "not a text"}')
-    return value
-
-
-def _replacement(value: object, where: str) -> str | tuple[str, ...]:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    raise RuleError(f'{where}: "replacement" is neither a text nor a list of texts')
-
-
-def _number(data: Mapping[str, Any], name: str, where: str) -> int | None:
-    value = data.get(name)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise RuleError(f'{where}: "{name}" is not a whole number')
-    return value
-
-
-def _numbers(data: Mapping[str, Any], name: str, where: str) -> tuple[int, ...] | None:
-    value = data.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, list) or any(not isinstance(n, int) or isinstance(n, bool) for n in value):
-        raise RuleError(f'{where}: "{name}" is not a list of whole numbers')
-    return tuple(value)
-
-
-def _part(value: object, where: str) -> tuple[int, int] | str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(isinstance(n, int) for n in value)
-        and 0 <= value[0] < value[1]
-    ):
-        return (value[0], value[1])
-    raise RuleError(f'{where}: "part" is neither [k, n] with k < n nor the name of a group')

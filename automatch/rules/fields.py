@@ -1,0 +1,63 @@
+"""The fields of a rule as JSON holds them, or a person wrote them.
+
+Each function takes the rule's mapping and how an error names the rule (`where`, e.g. "rule 3"), gives the value of one
+field, and raises a `RuleError` where that is of another type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from automatch.errors import RuleError
+
+
+def text_field(data: Mapping[str, Any], name: str, where: str, default: str | None = None) -> str:
+    """A text; `default` where the field is missing."""
+    value = data.get(name, default)
+    if not isinstance(value, str):
+        raise RuleError(f'{where}: "{name}" is {"missing" if value is None else "not a text"}')
+    return value
+
+
+def replacement_field(data: Mapping[str, Any], where: str) -> str | tuple[str, ...]:
+    """A text, or one for each piece."""
+    value = data.get("replacement")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise RuleError(f'{where}: "replacement" is neither a text nor a list of texts')
+
+
+def number_field(data: Mapping[str, Any], name: str, where: str) -> int | None:
+    """A whole number, or nothing."""
+    value = data.get(name)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise RuleError(f'{where}: "{name}" is not a whole number')
+    return value
+
+
+def numbers_field(data: Mapping[str, Any], name: str, where: str) -> tuple[int, ...] | None:
+    """Whole numbers, or nothing."""
+    value = data.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list) or any(not isinstance(n, int) or isinstance(n, bool) for n in value):
+        raise RuleError(f'{where}: "{name}" is not a list of whole numbers')
+    return tuple(value)
+
+
+def part_field(data: Mapping[str, Any], where: str) -> tuple[int, int] | str | None:
+    """(k, n), the name of a group, or nothing."""
+    value = data.get("part")
+    if value is None or isinstance(value, str):
+        return value
+    if (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(n, int) for n in value)
+        and 0 <= value[0] < value[1]
+    ):
+        return (value[0], value[1])
+    raise RuleError(f'{where}: "part" is neither [k, n] with k < n nor the name of a group')
