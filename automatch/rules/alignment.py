@@ -13,7 +13,7 @@ from functools import lru_cache
 from automatch.rules.arithmetic import Law
 from automatch.rules.cells import Cell
 from automatch.rules.demands import Channel
-from automatch.rules.tokens import BY, PART, Tokens, is_word, tokens
+from automatch.rules.tokens import BY, PART, Tokens, common_ends, is_word, tokens
 
 CARRIED = ("", "#", PART, BY)
 """Elements of a skeleton that are not literal text."""
@@ -121,12 +121,7 @@ def _copied(source: Tokens, goal: Tokens, origin: dict[int, int]) -> list[int | 
     marks_g = tuple(
         (f"#{origin[at]}" if at in origin else "?") if token == "#" else token for at, token in enumerate(goal)
     )
-    start = 0
-    while start < min(len(source), len(goal)) and marks_s[start] == marks_g[start]:
-        start += 1
-    end = 0
-    while end < min(len(source), len(goal)) - start and marks_s[-1 - end] == marks_g[-1 - end]:
-        end += 1
+    start, end = common_ends((marks_s, marks_g))
     out: list[int | None] = [None] * len(goal)
     for at in range(start):
         out[at] = at

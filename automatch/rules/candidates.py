@@ -12,7 +12,7 @@ from automatch.rules.holes import Hole, bare, factored, literal, only, options
 from automatch.rules.linear import linear
 from automatch.rules.replacement import quote
 from automatch.rules.rule import Rule
-from automatch.rules.tokens import BY, HASH, PART, Tokens, is_word, tokens
+from automatch.rules.tokens import BY, HASH, PART, Tokens, common_ends, is_word, tokens
 
 _NUMBERS = "ijklmnopqrstuvwxyz"
 _TEXTS = "abcdfghABCDFGHIJKLMNOPQRSTUVWXYZ"
@@ -274,10 +274,8 @@ def _one_word(texts: Sequence[str]) -> bool:
     rows = [tokens(text) for text in texts]
     if len(rows) == 1:
         return True
-    start = next(i for i in range(len(max(rows, key=len)) + 1) if len({row[: i + 1] for row in rows}) > 1)
-    rows = [row[start:] for row in rows]
-    end = next(i for i in range(len(max(rows, key=len)) + 1) if len({row[len(row) - i - 1 :] for row in rows}) > 1)
-    return all(len(row) == end + 1 and is_word(row[0]) for row in rows)
+    start, end = common_ends(rows)
+    return all(len(row) == start + 1 + end and is_word(row[start]) for row in rows)
 
 
 def _grouped(inside: str) -> str:

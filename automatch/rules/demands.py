@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.tensors import PLAIN, Law
-from automatch.rules.tokens import BY, PART, Tokens, is_number, tokens
+from automatch.rules.tokens import BY, PART, Tokens, common_ends, is_number, tokens
 
 _LONGEST = 1000
 _RESERVED = re.compile("[\x01-\x03]")
@@ -171,13 +171,7 @@ def _number_places(rows: list[Tokens]) -> list[int]:
 
 def _parts(rows: list[Tokens]) -> tuple[str, tuple[str, ...]] | None:
     """Common beginning and end of all rows with `PART` between, and what stands there."""
-    short = min(len(row) for row in rows)
-    start = 0
-    while start < short and len({row[start] for row in rows}) == 1:
-        start += 1
-    end = 0
-    while end < short - start and len({row[-1 - end] for row in rows}) == 1:
-        end += 1
+    start, end = common_ends(rows)
     middles = ["".join(row[start : len(row) - end]) for row in rows]
     if len(set(middles)) < len(rows) or any(BY in middle for middle in middles):
         return None

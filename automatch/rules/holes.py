@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from automatch.rules.tokens import Tokens, is_number, is_word
+from automatch.rules.tokens import Tokens, common_ends, is_number, is_word
 
 _MEMBERS = 16
 _TOKEN, _LEAF, _MEMBER, _NAME, _REST, _SOMEWHERE = 0.08, 0.2, 0.35, 0.75, 1.0, 1.3
@@ -140,13 +140,7 @@ def factored(contents: list[Tokens]) -> str:
     """An alternation of token sequences, nested where they branch."""
     if len(contents) == 1:
         return _text(contents[0])
-    short = min(map(len, contents))
-    start = 0
-    while start < short and _same(contents, start):
-        start += 1
-    end = 0
-    while end < short - start and _same(contents, -1 - end):
-        end += 1
+    start, end = common_ends(contents)
     head, tail = contents[0][:start], contents[0][len(contents[0]) - end :]
     middles = [content[start : len(content) - end] for content in contents]
     groups: dict[str, list[Tokens]] = {}

@@ -8,6 +8,7 @@ templates `#` stands for a number, so that a `#` of the key itself becomes `HASH
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 PART = "\x01"
@@ -35,6 +36,17 @@ def split(text: str) -> tuple[str, Tokens]:
     """The template of a text, and its numbers as they are written."""
     parts = _NUMBER.split(text.replace("#", HASH) if "#" in text else text)
     return "#".join(parts[::2]), tuple(parts[1::2])
+
+
+def common_ends(rows: Sequence[Tokens]) -> tuple[int, int]:
+    """How many tokens all rows begin with alike, and how many of the rest they end with alike."""
+    short = min(map(len, rows))
+    start = end = 0
+    while start < short and len({row[start] for row in rows}) == 1:
+        start += 1
+    while end < short - start and len({row[-1 - end] for row in rows}) == 1:
+        end += 1
+    return start, end
 
 
 def is_number(token: str) -> bool:
