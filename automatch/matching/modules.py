@@ -35,7 +35,7 @@ def assign_units(source: list[Unit], target: list[Unit], ctx: Context) -> list[P
         return []
     chosen: dict[int, int] = {}
     for rows, columns in _components(table.fits):
-        matrix = [[table.score(i, j) if (i, j) in table.fits else NEVER for j in columns] for i in rows]
+        matrix = [[table.score.get((i, j), NEVER) for j in columns] for i in rows]
         for r, c in enumerate(assign(matrix)):
             if c >= 0:
                 chosen[rows[r]] = columns[c]
@@ -81,7 +81,7 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
         rivals = free = 0
 
         def note(plus: list[tuple[int, int]], minus: list[tuple[int, int]], margins: list[float] = margins) -> None:
-            total = sum(table.score(*p) for p in plus) - sum(table.score(*p) for p in minus)
+            total = sum(table.score[p] for p in plus) - sum(table.score[p] for p in minus)
             name = sum(table.name[p] for p in plus) - sum(table.name[p] for p in minus)
             order = sum(table.order[p] for p in plus) - sum(table.order[p] for p in minus)
             if total < margins[0]:

@@ -25,7 +25,7 @@ SAME, IDENTICAL = 0.15, 0.5
 
 @dataclass(slots=True)
 class Table:
-    """Scores of the pairs of one scope that may go together."""
+    """The evidence for the pairs of one scope that may go together, and all of it in one number: `score`."""
 
     source: list[Unit]
     target: list[Unit]
@@ -33,29 +33,17 @@ class Table:
     name: dict[tuple[int, int], float]
     order: dict[tuple[int, int], float]
     learnt: dict[tuple[int, int], float]
-    exact: dict[tuple[int, int], float]
     trust_names: float
     trust_order: float
     sequence: float
     names: Names
     variety: int
     astray: frozenset[tuple[int, int]]
+    score: dict[tuple[int, int], float]
 
     def against(self, i: int, j: int) -> bool:
         """Do the two names exclude each other?"""
         return self.names.contradiction(self.source[i].words, self.target[j].words) > 0
-
-    def score(self, i: int, j: int) -> float:
-        """All evidence for a pair in one number."""
-        fit = self.fits[i, j][1]
-        return (
-            FIT * fit
-            + self.trust_names * NAMES * self.name[i, j]
-            + ORDER * self.trust_order * self.order[i, j]
-            + LEARNT * self.learnt[i, j]
-            + EXACT * self.exact[i, j]
-            + (ASTRAY if (i, j) in self.astray else 0.0)
-        )
 
 
 def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
@@ -90,6 +78,15 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
         key for key, (pairs, _) in fits.items() if ctx.astray is not None and any(ctx.astray(m, t) for m, t in pairs)
     )
     trust_names, trust_order = trusts(source, target, fits, name, ctx)
+    score = {
+        key: FIT * fit
+        + trust_names * NAMES * name[key]
+        + ORDER * trust_order * order[key]
+        + LEARNT * learnt[key]
+        + EXACT * exact[key]
+        + (ASTRAY if key in astray else 0.0)
+        for key, (_, fit) in fits.items()
+    }
     return Table(
         source,
         target,
@@ -97,13 +94,13 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
         name,
         order,
         learnt,
-        exact,
         trust_names,
         trust_order,
         sequence,
         ctx.names,
         len({u.main() for u in source}),
         astray,
+        score,
     )
 
 
