@@ -94,6 +94,16 @@ def in_shards(state_dict, folder):
     return index
 
 
+def in_nested_shards(state_dict, folder):
+    keys = list(state_dict)
+    parts = {"pytorch_model-1-of-2.bin": keys[:4], "pytorch_model-2-of-2.bin": keys[4:]}
+    for name, own in parts.items():
+        torch.save({"step": 3, "model": {key: state_dict[key] for key in own}}, folder / name)
+    index = folder / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": {key: name for name, own in parts.items() for key in own}}))
+    return index
+
+
 def in_safetensors(state_dict, folder):
     save_file(state_dict, folder / "a.safetensors")
     return str(folder / "a.safetensors")
@@ -146,6 +156,7 @@ def in_memory(state_dict, folder):
         in_compressed_zip,
         in_legacy_file,
         in_shards,
+        in_nested_shards,
         in_folder,
         in_numpy_archive,
         in_memory,

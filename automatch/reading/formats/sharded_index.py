@@ -38,6 +38,7 @@ def read(file: File, context: Context) -> Found:
     tensors: list[TensorSpec] = []
     notes: list[str] = []
     home: dict[str, str] = {}
+    places: set[tuple[str, ...]] = set()
     for shard in shards:
         found = context.read_part(file.path.parent / shard)
         notes += found.notes
@@ -48,11 +49,13 @@ def read(file: File, context: Context) -> Found:
             if home.setdefault(tensor.key, shard) != shard:
                 raise InputError(f"{where}: key {shown(tensor.key)} is in two shards, {home[tensor.key]} and {shard}")
         tensors += chosen.tensors
+        places.add(chosen.path)
     notes += _compare(weight_map, home, where)
     plural = "s" if len(shards) != 1 else ""
     origin = f"index and {len(shards)} shard{plural}, headers only"
     files = tuple(str(file.path.parent / shard) for shard in shards)
-    return Found(origin, (Candidate((), tuple(tensors)),), tuple(notes), files=files)
+    place = places.pop() if len(places) == 1 else ()
+    return Found(origin, (Candidate(place, tuple(tensors)),), tuple(notes), files=files)
 
 
 def _weight_map(file: File, context: Context) -> dict[str, str]:
