@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Set
 
 from automatch.diagnosing.naming import is_table, tokens
 from automatch.matching.assignment import Mismatch
@@ -60,13 +60,13 @@ def is_like_classes(mismatch: Mismatch) -> bool:
     return any(size % _WIDTH_STEP for size in first_pair(mismatch))
 
 
-def is_layer_of_classes(key: str, mismatched: Sequence[Mismatch]) -> bool:
+def is_layer_of_classes(key: str, mismatched: Set[str]) -> bool:
     """Whether what is called a table (`class_embed`) has a bias of another size, too: a layer of outputs then.
 
+    `mismatched` are the keys of all tensors that differ in shape.
     Output layers of a vocabulary change with its table and are none.
     """
     module = key.rpartition(".")[0]
-    keys = {m.key for m in mismatched}
-    if not is_table(f"{module}.weight") or not {f"{module}.weight", f"{module}.bias"} <= keys:
+    if not is_table(f"{module}.weight") or not {f"{module}.weight", f"{module}.bias"} <= mismatched:
         return False
     return "emb" in tokens(module)[-1].lower()

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 
 from automatch.diagnosing.evidence import Evidence
-from automatch.diagnosing.naming import count, is_buffer, template, tokens
+from automatch.diagnosing.naming import count, template, tokens
 
 _SEVERAL = 3
 _BLOCK_PART = re.compile(r"(?:^|.*\.)(?P<list>[A-Za-z]\w*\.\d+)\.(?P<kind>conv|bn)3\.\w+$")
@@ -66,7 +66,7 @@ def _depths_by_lists(evidence: Evidence) -> list[str]:
     ):
         found: dict[str, set[int]] = defaultdict(set)
         for key in keys:
-            if not is_buffer(key):
+            if key not in evidence.buffers:
                 for name, number in _numbered(key):
                     found[name].add(number)
         for name, numbers in found.items():

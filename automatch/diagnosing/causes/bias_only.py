@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import count, is_buffer, is_head
+from automatch.diagnosing.naming import count, is_head
 
 
 def check(evidence: Evidence) -> Finding | None:
     """Whether biases are listed whose weights are not; an output layer beside them changes nothing."""
-    keys = [k for k in (*evidence.missing_keys, *evidence.unexpected_keys) if not is_buffer(k)]
+    keys = [k for k in (*evidence.missing_keys, *evidence.unexpected_keys) if k not in evidence.buffers]
     modules = {k.rpartition(".")[0] for k in keys if k.endswith("weight")}
     biases = [k for k in keys if k.rpartition(".")[2] == "bias" and k.rpartition(".")[0] not in modules]
-    rest = [k for k in keys if k not in set(biases)]
+    chosen, missing_keys = frozenset(biases), frozenset(evidence.missing_keys)
+    rest = [k for k in keys if k not in chosen]
     if evidence.mismatched or not biases or len(rest) > 4 or not all(is_head(k) or "norm" in k for k in rest):
         return None
-    missing = sum(k in set(evidence.missing_keys) for k in biases)
+    missing = sum(k in missing_keys for k in biases)
     has, lacks = ("model", "checkpoint") if missing * 2 >= len(biases) else ("checkpoint", "model")
     return Finding(
         "other",

@@ -6,7 +6,7 @@ import re
 
 from automatch.diagnosing.comparison import is_doubtful
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import count, is_buffer, is_head, is_table, share, templates, tokens
+from automatch.diagnosing.naming import count, is_head, is_table, share, templates, tokens
 from automatch.diagnosing.shapes import is_first_size_only, is_layer_of_classes, is_like_classes
 from automatch.matching.assignment import Mismatch
 
@@ -37,9 +37,10 @@ def _by_shapes(evidence: Evidence) -> Finding | None:
     part = len(sized) / len(evidence.mismatched)
     if part < 0.6:
         return None
+    mismatched = {m.key for m in evidence.mismatched}
     named = share(
         [m.key for m in sized],
-        lambda k: (is_head(k) and not is_table(k)) or is_layer_of_classes(k, evidence.mismatched),
+        lambda k: (is_head(k) and not is_table(k)) or is_layer_of_classes(k, mismatched),
     )
     kinds = len(templates(m.key.rpartition(".")[0] for m in sized))
     if named >= 0.5:
@@ -50,7 +51,7 @@ def _by_shapes(evidence: Evidence) -> Finding | None:
         score = (0.66 if known else 0.38) + (0.1 if is_like_classes(sized[0]) else 0.0)
     else:
         return None
-    listed = [k for k in (*evidence.missing_keys, *evidence.unexpected_keys) if not is_buffer(k)]
+    listed = [k for k in (*evidence.missing_keys, *evidence.unexpected_keys) if k not in evidence.buffers]
     if sum(not is_head(k) for k in listed) > 3 * len(sized):
         score *= 0.6
     first = sized[0]
@@ -94,8 +95,8 @@ def _rest(evidence: Evidence) -> str:
 
 
 def _by_names(evidence: Evidence) -> Finding | None:
-    missing = [k for k in evidence.missing_keys if not is_buffer(k)]
-    unexpected = [k for k in evidence.unexpected_keys if not is_buffer(k)]
+    missing = [k for k in evidence.missing_keys if k not in evidence.buffers]
+    unexpected = [k for k in evidence.unexpected_keys if k not in evidence.buffers]
     both = (*missing, *unexpected)
     if not both:
         return None

@@ -7,14 +7,14 @@ or in a form that this loader does not know.
 from __future__ import annotations
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import count, is_buffer, is_head, is_table
+from automatch.diagnosing.naming import count, is_head, is_table
 
 
 def check(evidence: Evidence) -> Finding | None:
     """Whether a warning names weights of the body as newly initialised, and nothing as left over."""
     if "warning" not in evidence.hints or evidence.unexpected_keys or evidence.mismatched:
         return None
-    body = [k for k in evidence.missing_keys if not is_buffer(k) and not is_head(k) and not is_table(k)]
+    body = [k for k in evidence.missing_keys if k not in evidence.buffers and not is_head(k) and not is_table(k)]
     if len(body) < 3:
         return None
     return Finding(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import count, is_buffer, is_statistic, is_weight, template
+from automatch.diagnosing.naming import count, is_statistic, is_weight, template
 
 
 def check(evidence: Evidence) -> Finding | None:
     """Whether the listed keys are buffers that a model can do without."""
     keys = (*evidence.missing_keys, *evidence.unexpected_keys)
-    if keys and not evidence.mismatched and not any(is_buffer(k) or is_weight(k) for k in keys):
+    if keys and not evidence.mismatched and not any(k in evidence.buffers or is_weight(k) for k in keys):
         return _by_exclusion(evidence)
     # statistics of a normalisation count as buffers only where its weights are not concerned
-    only_statistics = all(is_buffer(k) or is_statistic(k) for k in keys)
-    buffers = [k for k in keys if is_buffer(k) or (only_statistics and is_statistic(k))]
+    only_statistics = all(k in evidence.buffers or is_statistic(k) for k in keys)
+    buffers = [k for k in keys if k in evidence.buffers or (only_statistics and is_statistic(k))]
     if not buffers:
         return None
     part = len(buffers) / len(keys)
@@ -23,7 +23,8 @@ def check(evidence: Evidence) -> Finding | None:
     if evidence.mismatched:
         score -= 0.3
     names = list(dict.fromkeys(_called(k) for k in buffers))
-    unexpected = sum(k in set(evidence.unexpected_keys) for k in buffers)
+    unexpected_keys = frozenset(evidence.unexpected_keys)
+    unexpected = sum(k in unexpected_keys for k in buffers)
     missing = len(buffers) - unexpected
     where = [
         f"{count(n, 'key')} in the {side} only" for n, side in ((unexpected, "checkpoint"), (missing, "model")) if n

@@ -29,12 +29,18 @@ def check(evidence: Evidence) -> Finding | None:
         )
     if len(unexpected) < 2:
         return None
-    tails = {(k[cut:], cut) for k in evidence.missing_keys for cut in range(1, min(_LONGEST, len(k)))}
-    cuts = Counter(cut for k in unexpected for cut in range(1, _LONGEST) if (k, cut) in tails)
-    if not cuts:
+    wanted = frozenset(unexpected)
+    tails = {
+        (tail, cut)
+        for k in evidence.missing_keys
+        for cut in range(1, min(_LONGEST, len(k)))
+        if (tail := k[cut:]) in wanted
+    }
+    if not tails:
         return None
+    cuts = Counter(cut for k in unexpected for cut in range(1, _LONGEST) if (k, cut) in tails)
     cut, hits = cuts.most_common(1)[0]
-    cut_words = sum(_cuts_a_word(k, cut) for k in evidence.missing_keys if k[cut:] in set(unexpected))
+    cut_words = sum(_cuts_a_word(k, cut) for k in evidence.missing_keys if k[cut:] in wanted)
     if hits < 0.7 * len(unexpected) or cut_words < 0.5 * hits:
         return None  # at the edges of words it may as well be a renaming: `to_q` and `q`
     whole = affix(evidence)

@@ -36,7 +36,7 @@ def check(evidence: Evidence) -> Finding | None:
         (evidence.unexpected_keys, "checkpoint", "model"),
         (evidence.missing_keys, "model", "checkpoint"),
     ):
-        marks = [k for k in keys if is_mark(k, keys)]
+        marks = _marks(keys)
         if marks and len(marks) >= 0.2 * len(keys):
             score = 0.95 if len(marks) >= 0.4 * len(keys) else 0.7
             return _finding(
@@ -62,10 +62,12 @@ def check(evidence: Evidence) -> Finding | None:
     return None
 
 
-def is_mark(key: str, keys: tuple[str, ...]) -> bool:
-    """Whether a key belongs to a quantised weight; a plain `scale` does if a zero point lies beside it."""
-    scale = _SCALE.match(key)
-    return bool(_MARK.match(key)) or bool(scale and f"{scale['module']}zero_point" in keys)
+def _marks(keys: tuple[str, ...]) -> list[str]:
+    """The keys that belong to quantised weights; a plain `scale` does if a zero point lies beside it."""
+    beside = frozenset(keys)
+    return [
+        k for k in keys if _MARK.match(k) or ((scale := _SCALE.match(k)) and f"{scale['module']}zero_point" in beside)
+    ]
 
 
 def _is_packed(mismatch: Mismatch) -> bool:

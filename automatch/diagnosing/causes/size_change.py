@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import count, is_buffer, is_table, share
+from automatch.diagnosing.naming import count, is_table, share
 from automatch.diagnosing.shapes import (
     first_pair,
     is_entries_only,
@@ -11,6 +13,7 @@ from automatch.diagnosing.shapes import (
     is_inputs_only,
     is_layer_of_classes,
 )
+from automatch.matching.assignment import Mismatch
 
 
 def check(evidence: Evidence) -> Finding | None:
@@ -18,14 +21,15 @@ def check(evidence: Evidence) -> Finding | None:
     mismatched = evidence.mismatched
     if not mismatched:
         return _half_read(evidence)
-    tables = [
-        m for m in mismatched if is_table(m.key) and is_entries_only(m) and not is_layer_of_classes(m.key, mismatched)
-    ]
+    keys = {m.key for m in mismatched}
+    tables = [m for m in mismatched if is_table(m.key) and is_entries_only(m) and not is_layer_of_classes(m.key, keys)]
     # an output layer of the vocabulary changes with its table
     entries = {first_pair(m) for m in tables}
-    tables += [m for m in mismatched if m not in tables and is_first_size_only(m) and first_pair(m) in entries]
-    inputs = [m for m in mismatched if m not in tables and is_inputs_only(m) and not is_table(m.key)]
-    buffers = [m for m in mismatched if m not in tables and m not in inputs and is_buffer(m.key)]
+    rest = _others(mismatched, tables)
+    tables += [m for m in rest if is_first_size_only(m) and first_pair(m) in entries]
+    rest = _others(rest, tables)
+    inputs = [m for m in rest if is_inputs_only(m) and not is_table(m.key)]
+    buffers = [m for m in _others(rest, inputs) if m.key in evidence.buffers]
     part = (len(tables) + len(inputs) + len(buffers)) / len(mismatched)
     if part < 0.6:
         return None
@@ -50,6 +54,12 @@ def check(evidence: Evidence) -> Finding | None:
         f"build the model with {a} here (vocabulary, tokenizer, image size or channels as when it was saved), or "
         f"resize that tensor on purpose",
     )
+
+
+def _others(mismatched: Sequence[Mismatch], told: Sequence[Mismatch]) -> list[Mismatch]:
+    """Those that are not told of yet."""
+    chosen = set(told)
+    return [m for m in mismatched if m not in chosen]
 
 
 def _half_read(evidence: Evidence) -> Finding | None:

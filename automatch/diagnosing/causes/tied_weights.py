@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import WRAPPER_WORDS, is_buffer, tokens
+from automatch.diagnosing.naming import WRAPPER_WORDS, tokens
 
 _TIED = re.compile(
     r"(?:^|.*\.)(?:lm_head\.weight|output\.weight|lm_head\.decoder\.(?:weight|bias)|predictions\.decoder\.(?:weight"
@@ -27,7 +27,7 @@ def check(evidence: Evidence) -> Finding | None:
     ):
         tied = [k for k in keys if is_tied(k)]
         rest = [k for k in keys if not is_tied(k)]
-        if not tied or any(not is_buffer(k) for k in (*rest, *others)) or len(tied) > 6:
+        if not tied or any(k not in evidence.buffers for k in (*rest, *others)) or len(tied) > 6:
             continue
         score = 0.9 if len(tied) >= len(rest) else 0.5
         sentence = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import count, is_buffer, is_table
+from automatch.diagnosing.naming import count, is_table
 from automatch.diagnosing.outline import alike, contrast, outline
 from automatch.diagnosing.shapes import is_entries_only, is_first_size_only, is_inputs_only, is_kernel
 from automatch.diagnosing.variant import differences
@@ -12,7 +12,7 @@ from automatch.matching.assignment import Mismatch
 
 def check(evidence: Evidence) -> Finding | None:
     """What is left when names and shapes do not belong together: says how they differ."""
-    keys = [k for k in (*evidence.missing_keys, *evidence.unexpected_keys) if not is_buffer(k)]
+    keys = [k for k in (*evidence.missing_keys, *evidence.unexpected_keys) if k not in evidence.buffers]
     if not keys and not evidence.mismatched and not evidence.half_read:
         return None
     told = differences(evidence)
