@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from automatch.errors import RuleError
 from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.rule import RuleSet
-from automatch.rules.tensors import Move, group_fault
+from automatch.rules.tensors import Law, Move, group_fault
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,7 @@ def _serves(match: Match, key: str, move: Move | None) -> bool:
     """Whether a move is what a match asks of a key (whole groups are judged elsewhere)."""
     if move is None:
         return match.op == "rename" and match.model_keys == (key,)
-    law = move.law
-    if (law.op, law.dim, law.perm, law.sizes, law.shape) != (
-        match.op,
-        match.dim,
-        match.perm,
-        match.sizes,
-        match.shape,
-    ):
+    if move.law != Law(match.op, match.dim, match.perm, match.sizes, match.shape):
         return False
     if move.member is not None:
         return tuple(move.member(i) for i in range(len(match.model_keys))) == match.model_keys
