@@ -88,18 +88,19 @@ def affix(evidence: Evidence) -> Renaming | None:
     """The one run of words that, taken out of or put into the unexpected keys, serves most missing keys."""
     unexpected = [k for k in evidence.unexpected_keys if not is_counter(k)][:MOST_KEYS]
     missing = [k for k in evidence.missing_keys if not is_counter(k)][:MOST_KEYS]
-    taken = _votes(unexpected, set(missing))
-    put = _votes(missing, set(unexpected))
+    sources, targets = set(unexpected), set(missing)
+    taken = _votes(unexpected, targets)
+    put = _votes(missing, sources)
     best_taken = taken.most_common(1)
     best_put = put.most_common(1)
     if not best_taken and not best_put:
         return None
     if best_taken and (not best_put or best_taken[0][1] >= best_put[0][1]):
         (run, leading), _ = best_taken[0]
-        pairs = tuple((u, m) for u in unexpected for m in _cut(u, run, leading, set(missing)))
+        pairs = tuple((u, m) for u in unexpected for m in _cut(u, run, leading, targets))
         return Renaming(run, "", leading, pairs, _removing(run, leading, pairs))
     (run, leading), _ = best_put[0]
-    pairs = tuple((u, m) for m in missing for u in _cut(m, run, leading, set(unexpected)))
+    pairs = tuple((u, m) for m in missing for u in _cut(m, run, leading, sources))
     return Renaming("", run, leading, pairs, _adding(run, leading, pairs))
 
 
