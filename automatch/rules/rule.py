@@ -197,7 +197,7 @@ class RuleSet:
         for rule in self.rules:
             target = ", ".join(rule.replacements)
             remarks = [rule.op] if rule.op != "rename" else []
-            remarks += [f"{rule.hits} keys"] if rule.hits else []
+            remarks += [f"{rule.hits} {'key' if rule.hits == 1 else 'keys'}"] if rule.hits else []
             remarks += [rule.note] if rule.note else []
             tail = f"   # {'; '.join(remarks)}" if remarks else ""
             lines.append(f"{rule.pattern:<{min(width, 80)}} -> {target}{tail}")

@@ -172,5 +172,5 @@ def test_what_cannot_be_read_is_named_with_its_rule(text, sentence):
 
 
 def test_a_rule_list_prints_one_rule_a_line():
-    text = str(RuleSet((Rule("a", "b", hits=2), Rule("cc", ("x", "y"), "chunk"))))
-    assert text.splitlines() == ["a  -> b   # 2 keys", "cc -> x, y   # chunk"]
+    text = str(RuleSet((Rule("a", "b", hits=2), Rule("cc", ("x", "y"), "chunk", hits=1))))
+    assert text.splitlines() == ["a  -> b   # 2 keys", "cc -> x, y   # chunk; 1 key"]
