@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from automatch.diagnosing.comparison import Comparison, is_doubtful
+from automatch.diagnosing.naming import count
 from automatch.reporting.match_rows import Layout, ambiguous_rows, key_rows, match_rows, mismatch_rows
 from automatch.reporting.next_steps import next_steps
 from automatch.reporting.printable import printable
@@ -73,7 +74,7 @@ def _sides(comparison: Comparison) -> Section:
 
     def row(side: str, spec: StateDictSpec) -> tuple[str, ...]:
         place = f"{spec.origin}, at {spec.at}" if spec.at else spec.origin
-        return side, printable(spec.name), _count(len(spec)), printable(place)
+        return side, printable(spec.name), count(len(spec), "key"), printable(place)
 
     rows = (
         row("checkpoint (what the file has)", comparison.checkpoint),
@@ -107,7 +108,7 @@ def _ambiguous(comparison: Comparison, layout: Layout) -> Section:
     first = matches[0]
     pin = f"--pin '{printable(first.checkpoint_keys[0])}={printable(first.model_keys[0])}'"
     return Section(
-        f"ambiguous: {_count(sum(len(m.model_keys) for m in matches))}, not loaded until you decide",
+        f"ambiguous: {count(sum(len(m.model_keys) for m in matches), 'key')}, not loaded until you decide",
         ("keys", "op", "confidence", "checkpoint => model", "would do as well", "evidence"),
         ambiguous_rows(matches, layout),
         (f"decide with pins, the rest follows: {pin}   (or --forbid '...')",),
@@ -119,7 +120,7 @@ def _mismatched(comparison: Comparison, layout: Layout) -> Section:
     """What belongs together but has another shape."""
     pairs = comparison.mismatched_keys
     return Section(
-        f"size mismatch: {_count(len(pairs))}, never loaded",
+        f"size mismatch: {count(len(pairs), 'key')}, never loaded",
         ("keys", "checkpoint => model", "shape in the checkpoint", "shape in the model"),
         mismatch_rows(pairs, layout),
         tone="bad",
@@ -137,19 +138,19 @@ def _left_over(comparison: Comparison, layout: Layout) -> tuple[Section, ...]:
     surplus = [key for key in comparison.unexpected_keys if key in harmless and key not in resized]
     return (
         Section(
-            f"missing from the checkpoint: {_count(len(missing))} that the model wants",
+            f"missing from the checkpoint: {count(len(missing), 'key')} that the model wants",
             ("keys", "model", "shape"),
             key_rows(missing, comparison.model, layout),
             tone="bad",
         ),
         Section(
-            f"unexpected in the checkpoint: {_count(len(unexpected))} that the model has no place for",
+            f"unexpected in the checkpoint: {count(len(unexpected), 'key')} that the model has no place for",
             ("keys", "checkpoint", "shape"),
             key_rows(unexpected, comparison.checkpoint, layout),
             tone="bad",
         ),
         Section(
-            f"harmless: {_count(len(absent) + len(surplus))} missing or unexpected",
+            f"harmless: {count(len(absent) + len(surplus), 'key')} missing or unexpected",
             ("keys", "key", "shape", "why it does no harm"),
             (
                 *key_rows(absent, comparison.model, layout, harmless, "missing: "),
@@ -161,10 +162,10 @@ def _left_over(comparison: Comparison, layout: Layout) -> tuple[Section, ...]:
 
 def _rules(comparison: Comparison, full: bool) -> Section:
     """The rules and how far they are proven."""
-    count = len(comparison.rules.rules)
-    if not count and not comparison.matches:
+    number = len(comparison.rules.rules)
+    if not number and not comparison.matches:
         return Section()
-    title = f"rules: {count}" if count else "rules: none needed"
+    title = f"rules: {number}" if number else "rules: none needed"
     lines, code = rule_lines(comparison, full)
     return Section(title, lines=lines, code=code, tone="good" if comparison.proof.ok else "bad")
 
@@ -176,8 +177,3 @@ def _cut(section: Section) -> Section:
         return section
     rows = (*section.rows[:MOST_ROWS], (f"{more} more lines (--full)", *[""] * (len(section.columns) - 1)))
     return replace(section, rows=rows)
-
-
-def _count(number: int) -> str:
-    """`1 key`, `3 keys`."""
-    return f"{number} key" if number == 1 else f"{number} keys"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from automatch.diagnosing.comparison import Comparison
+from automatch.diagnosing.naming import count
 from automatch.reporting.printable import printable
 from automatch.rules.rule import Rule
 
@@ -37,8 +38,8 @@ def _replayed(comparison: Comparison) -> str:
     """What the replay showed."""
     proof = comparison.proof
     if proof.ok:
-        count = len(comparison.checkpoint)
-        return f"proven by replay on {count} checkpoint keys: exactly these matches, nothing else moves, no collision"
+        keys = count(len(comparison.checkpoint), "checkpoint key")
+        return f"proven by replay on {keys}: exactly these matches, nothing else moves, no collision"
     faults = [*proof.wrong, *proof.collisions]
     faults += [f"no list of rules can serve {key!r} as well" for key in proof.unsaid]
     return f"NOT proven by replay, {len(faults)} faults; the first: {printable(faults[0])}"
@@ -55,8 +56,7 @@ def _undecided(comparison: Comparison) -> set[int]:
 def _rule(number: int, rule: Rule, undecided: bool) -> list[str]:
     """One rule: what it does, its pattern, what the key becomes."""
     targets = (rule.replacement,) if isinstance(rule.replacement, str) else rule.replacement
-    hits = f"{rule.hits} key" if rule.hits == 1 else f"{rule.hits} keys"
-    head = f"{number}. {rule.op}, {hits}" + (", ambiguous ones among them" if undecided else "")
+    head = f"{number}. {rule.op}, {count(rule.hits, 'key')}" + (", ambiguous ones among them" if undecided else "")
     head += f"   ({rule.note})" if rule.note else ""
     body = [f"     {rule.pattern}", *(f"  => {target}" for target in targets)]
     return [printable(line) for line in (head, *body)]
