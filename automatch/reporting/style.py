@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CODES = {"good": "32", "bad": "31", "title": "1", "quiet": "2"}
+CODES = {"good": "32", "bad": "31", "title": "1"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,6 @@ class Style:
     width: int | None = None
 
     def paint(self, text: str, tone: str) -> str:
-        """The text in the colour of a tone ("good", "bad", "title", "quiet"), or as it is."""
+        """The text in the colour of a tone ("good", "bad", "title"), or as it is."""
         code = CODES.get(tone)
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code and text else text
