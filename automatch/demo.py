@@ -42,6 +42,7 @@ def tell(say: Callable[[str], None], style: Style) -> bool:
     import torch
 
     def head(text: str) -> None:
+        """Prints a heading."""
         say("\n" + style.paint(text, "title"))
 
     torch.manual_seed(0)
@@ -130,7 +131,10 @@ def _dense_layer(width: int) -> Module:
     from torch import nn
 
     class DenseLayer(nn.Sequential):
+        """Gives the next layer all that it was given, and its own output."""
+
         def forward(self, x: Tensor) -> Tensor:
+            """The input with the new channels behind it."""
             new = x
             for module in self:
                 new = module(new)
