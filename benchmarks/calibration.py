@@ -1,10 +1,10 @@
 """How sure is sure: for every reason that a match is given, its confidence and the share that was right.
 
-    python benchmarks/calibration.py [--knockout SEED ...] [DIR_OR_FILE ...]
+    python benchmarks/calibration.py [--knockout SEED]... [DIR_OR_FILE ...]
 
 A row per reason: the confidence, the share of right matches, how many there were, whether they are flagged. With
-`--knockout` every case is asked once more with a family of keys taken out of either side (see accuracy.py), for each
-seed: that is where a left-over that fits is no evidence.
+`--knockout`, which may be repeated, every case is asked once more with a family of keys taken out of either side (see
+accuracy.py): that is where a left-over that fits is no evidence.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def count(case: Case, folder: Path, rows: Rows) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--knockout", type=int, nargs="*", default=[], metavar="SEED")
+    parser.add_argument("--knockout", type=int, action="append", default=[], metavar="SEED")
     parser.add_argument("paths", nargs="*", type=Path, default=[CORPUS])
     options = parser.parse_args()
     rows: Rows = defaultdict(lambda: [0, 0])
     with tempfile.TemporaryDirectory() as folder:
-        for case in read_cases(options.paths or [CORPUS]):
+        for case in read_cases(options.paths):
             count(case, Path(folder), rows)
             for seed in options.knockout:
                 count(knock_out(case, seed), Path(folder), rows)

@@ -119,6 +119,7 @@ def test_cases_of_one_folder_alone_can_be_read() -> None:
     [
         (["accuracy.py", "--cases", str(CORPUS / "versions" / "tv012-vit-2layer_to_tv-vit.json.gz")], "replay bad 0"),
         (["accuracy.py", "--transfer", str(CORPUS / "versions")], "pairs whole"),
+        (["calibration.py", "--knockout", "1", "--knockout", "2", str(CORPUS / "frameworks")], "names agree"),
         (["startup.py", "--rounds", "1"], "none"),
         (["scale.py", "500"], "MB"),
     ],
