@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from automatch.diagnosing.comparison import StrictLoad, is_doubtful
 from automatch.diagnosing.values import dtype_sentence, mismatched_dtypes
@@ -17,6 +17,7 @@ from automatch.diagnosing.verdict import verdict
 from automatch.errors import InputError, NotProvenError
 from automatch.matching import match
 from automatch.matching.assignment import Assignment
+from automatch.matching.engine import By
 from automatch.matching.pins import as_pairs, check_pins, resolve
 from automatch.reading import read_checkpoint, read_model
 from automatch.reporting.diagnosis import Diagnosis
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from automatch.applying.convert import Converted
     from automatch.applying.loading import Loaded
 
-By = Literal["all", "name", "topology"]
 # {checkpoint key: model key}, or pairs, or texts "checkpoint_key=model_key"; regexes are allowed on both sides.
 Pairs = Mapping[str, str] | Iterable[tuple[str, str] | str] | str
 
