@@ -16,7 +16,8 @@ class Match:
         checkpoint_keys: one key; several for concat and stack, in the order they are joined.
         op: rename, transpose, permute, reshape, concat, chunk, stack, unstack; joined by `+`
             where several apply ("stack+concat").
-        confidence: in [0, 1]; the share of matches of this kind that turned out right.
+        confidence: in [0, 1]; a level for matches of this kind, held against the share that is right
+            (`benchmarks/calibration.py`).
         ambiguous: the evidence does not decide; `alternatives` would do as well.
         alternatives: checkpoint keys that fit `model_keys` as well as the chosen ones.
         reason: the evidence in words that a user can check.

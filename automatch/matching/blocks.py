@@ -68,13 +68,14 @@ class Solver:
         target: Side,
         names: Names,
         order_trust: float,
+        identity: Identity,
         forbidden: Callable[[Leaf, Leaf], bool] | None = None,
     ) -> None:
         self.source, self.target, self.names = source, target, names
         self.learnt: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
         self.taught: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
         self.learnt_source: Counter[tuple[str, ...]] = Counter()
-        self.identity = Identity(source.leaves, target.leaves)
+        self.identity = identity
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
         self._memo: dict[tuple[int, int, bool], list[Placed]] = {}

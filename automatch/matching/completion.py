@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from automatch.matching.evidence import Evidence, Found
+from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
 from automatch.matching.names import Names, contrast
 from automatch.matching.units import module_path, role_of
 
 _TIED_SERVED = frozenset({"embedding", "token", "shared"})
+MOST_PAIRS = 4_000
+"""More pairs of left-overs than these are not compared by their names."""
+
 _TIED_MODEL = frozenset({"head", "embedding", "token", "decoder", "output", "linear"})
 
 
@@ -134,18 +138,24 @@ def _half(leaf: Leaf, free: dict[tuple[str, ...], int]) -> tuple[str, ...] | Non
 
 
 def mismatches(
-    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names
+    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names, identity: Identity
 ) -> list[tuple[Leaf, Leaf]]:
     """Left-over leaves that belong together by name or place but differ in shape."""
     used = {id(s) for s, _, _ in found}
     served = {id(t) for _, t, _ in found}
     left = [s for s in source if id(s) not in used]
     right = [t for t in target if id(t) not in served]
-    if not left or not right or len(left) * len(right) > 4_000:
-        return _same_names(left, right)
-    out = _same_names(left, right)
-    out += _same_names(left, right, prefixes(found), {id(x) for pair in out for x in pair})
-    taken = {id(s) for s, _ in out} | {id(t) for _, t in out}
+    out = _same_names(left, right, identity)
+    if len(left) * len(right) <= MOST_PAIRS:
+        out += _alike(found, left, right, names, {id(x) for pair in out for x in pair})
+    return [(s, t) for s, t in out if s.raw != t.raw]
+
+
+def _alike(
+    found: Sequence[Found], left: Sequence[Leaf], right: Sequence[Leaf], names: Names, taken: set[int]
+) -> list[tuple[Leaf, Leaf]]:
+    """Leaves of one role whose names are alike, or whose modules belong together."""
+    out: list[tuple[Leaf, Leaf]] = []
     by_role: dict[tuple[str, int], list[Leaf]] = defaultdict(list)
     for leaf in left:
         if id(leaf) not in taken:
@@ -170,32 +180,11 @@ def mismatches(
     return out
 
 
-Prefixes = tuple[tuple[str, ...], tuple[str, ...]]
-
-
-def _same_names(
-    left: Sequence[Leaf], right: Sequence[Leaf], prefixes: Prefixes = ((), ()), taken: Collection[int] = ()
-) -> list[tuple[Leaf, Leaf]]:
-    """Leaves of one name, a prefix of the checkpoint exchanged for one of the model."""
-    mine, theirs = prefixes
-    by_path = {
-        theirs + leaf.path[len(mine) :]: leaf
-        for leaf in left
-        if leaf.path[: len(mine)] == mine and id(leaf) not in taken
-    }
-    return [(by_path[t.path], t) for t in right if t.path in by_path and id(t) not in taken]
-
-
-def prefixes(found: Sequence[Found]) -> Prefixes:
-    """The prefixes that most pairs exchange (`module.` against nothing)."""
-    count: Counter[Prefixes] = Counter()
-    for s, t, _ in found:
-        same = 0
-        while same < min(len(s.path), len(t.path)) and s.path[-1 - same] == t.path[-1 - same]:
-            same += 1
-        count[s.path[: len(s.path) - same], t.path[: len(t.path) - same]] += 1
-    best = count.most_common(1)
-    return best[0][0] if best and best[0][1] * 2 > len(found) else ((), ())
+def _same_names(left: Sequence[Leaf], right: Sequence[Leaf], identity: Identity) -> list[tuple[Leaf, Leaf]]:
+    """Leaves of one name, wrappers apart."""
+    by_path = {identity.bare(leaf.path, 0): leaf for leaf in left}
+    pairs = [(by_path.get(identity.bare(t.path, 1)), t) for t in right]
+    return [(s, t) for s, t in pairs if s is not None]
 
 
 def kinship(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> float:

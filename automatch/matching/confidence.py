@@ -1,8 +1,7 @@
 """From evidence to a confidence, a flag and words.
 
-A decision list: the first line that applies says how sure the pair is. The figures are the
-shares of pairs of that kind that were right on the public corpus with and without knocked-out
-families (`benchmarks/calibration.py` prints the table).
+A decision list: the first line that applies says how sure the pair is. The levels are set by hand;
+`benchmarks/calibration.py` prints, for every reason, the share that was right.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from automatch.matching.cleanup import drop_copies, drop_slots
 from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, share, tie
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts, fold_stacks
+from automatch.matching.identity import Identity
 from automatch.matching.layout import merge_heads, unify_layout
 from automatch.matching.leaves import Leaf, adopt, leaves_of, to_squeeze
 from automatch.matching.names import Names
@@ -71,7 +72,8 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     squeezed = to_squeeze(checkpoint, model)
     source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
     if by == "name" or (by == "all" and _same_keys(checkpoint, model)):
-        return assignment(checkpoint, model, _equal_names(source, target, decisions), source)
+        found, pairs = _equal_names(source, target, decisions)
+        return assignment(checkpoint, model, found, source, pairs)
     adopt(source)
     adopt(target)
     slots = drop_slots(source, target)
@@ -86,7 +88,8 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
         source, target = fold_parts(source, target), fold_parts(target, source)
     names = Names(EMPTY if by == "topology" else lexicon(), silent=by == "topology")
     order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
-    found = _solve(source, target, names, order_trust, decisions)
+    identity = Identity(source, target)
+    found = _solve(source, target, names, order_trust, identity, decisions)
     found = _pinned(found, source, target, decisions)
     found = drop_half_matched(found, source, target)
     kin = kinship(found, source, target)
@@ -96,14 +99,14 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += share(found, target, {t.key: t.tied for t in model.tensors if t.tied})
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
-    pairs = [p for p in mismatches(found, source, target, names) if p[0].raw != p[1].raw]
+    pairs = mismatches(found, source, target, names, identity)
     return assignment(
         checkpoint, model, found, source, pairs, slots.notes + copies.notes, {**slots.dropped, **copies.dropped}
     )
 
 
 def _solve(
-    source: list[Leaf], target: list[Leaf], names: Names, order_trust: float, decisions: Decisions
+    source: list[Leaf], target: list[Leaf], names: Names, order_trust: float, identity: Identity, decisions: Decisions
 ) -> list[Found]:
     shapes, structs = Interner(), Interner()
     sides = []
@@ -112,7 +115,7 @@ def _solve(
         weights = {n: VECTOR for n, leaf in zip(numbers, leaves, strict=True) if len(leaf.shape) < 2}
         sides.append(Side(leaves, Tree([leaf.path for leaf in leaves], numbers, structs, weights)))
     decided = bool(decisions.pinned or decisions.forbidden)
-    solver = Solver(sides[0], sides[1], names, order_trust, decisions.refuses if decided else None)
+    solver = Solver(sides[0], sides[1], names, order_trust, identity, decisions.refuses if decided else None)
     by_key = {key: leaf for leaf in target for key in leaf.keys}
     for leaf in source:
         for wanted in decisions.pinned.get(leaf.keys[0], ()):
@@ -146,14 +149,14 @@ def _pinned(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
     return [f for f in found if id(f[1]) not in pairs and id(f[0]) not in taken] + list(pairs.values())
 
 
-def _equal_names(source: Sequence[Leaf], target: Sequence[Leaf], decisions: Decisions) -> list[Found]:
+def _equal_names(
+    source: Sequence[Leaf], target: Sequence[Leaf], decisions: Decisions
+) -> tuple[list[Found], list[tuple[Leaf, Leaf]]]:
+    """The pairs of equal keys: those of one shape as found, those of different shapes apart."""
     mine = {leaf.keys[0]: leaf for leaf in source}
-    found = [
-        (s, t, Evidence(name=1.0, level="name"))
-        for t in target
-        if (s := mine.get(t.keys[0])) is not None and s.raw == t.raw and not decisions.refuses(s, t)
-    ]
-    return _pinned(found, source, target, decisions)
+    same = [(s, t) for t in target if (s := mine.get(t.keys[0])) is not None and not decisions.refuses(s, t)]
+    found = [(s, t, Evidence(name=1.0, level="name")) for s, t in same if s.raw == t.raw]
+    return _pinned(found, source, target, decisions), [(s, t) for s, t in same if s.raw != t.raw]
 
 
 def _same_keys(checkpoint: StateDictSpec, model: StateDictSpec) -> bool:

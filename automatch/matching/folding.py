@@ -1,8 +1,9 @@
 """Groups of tensors that the other side keeps as one: q, k, v of a fused qkv; experts of a stack.
 
-A group is folded into one virtual leaf when the other side has more tensors of the joined shape
-than this side, and this side more of the members' shapes than the other. The decision is taken
-for a family (all layers) at once, by its weights; the biases follow.
+A group is folded into one virtual leaf where the other side has more tensors of the joined shape,
+this side more of the members' shapes, and the block, with the group joined, looks more like one of
+the other side's blocks. The decision is taken for a family (all layers) at once, by its weights;
+the biases follow.
 """
 
 from __future__ import annotations

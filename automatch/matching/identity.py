@@ -32,12 +32,14 @@ class Identity:
                 best, self._prefixes = count, ((), prefix)
         self.holds = best >= SHARE * min(len(mine), len(theirs))
 
+    def bare(self, path: Path, which: int) -> Path:
+        """A path of the checkpoint (0) or of the model (1) without the wrappers that only its side has."""
+        prefix = self._prefixes[which]
+        return path[len(prefix) :] if path[: len(prefix)] == prefix else path
+
     def __call__(self, a: Path, b: Path) -> bool:
         """Is path `a` of the checkpoint path `b` of the model?"""
-        mine, theirs = self._prefixes
-        return (
-            self.holds and a[: len(mine)] == mine and b[: len(theirs)] == theirs and a[len(mine) :] == b[len(theirs) :]
-        )
+        return self.holds and self.bare(a, 0) == self.bare(b, 1)
 
 
 def _leading(leaves: Sequence[Leaf]) -> list[Path]:

@@ -59,9 +59,9 @@ def _families(leaves: Iterable[Leaf]) -> Families:
 
 
 def unify_layout(leaves: list[Leaf], others: list[Leaf]) -> None:
-    """Put the transposed kernels of `leaves` into the layout of `others` (in place).
+    """Put the kernels of `leaves` that are stored transposed into the layout of `others` (in place).
 
-    Only called with the side whose kernels may be the transposed ones; the caller tries both.
+    Either side may be the one that stores [in, out]; the engine calls this for each.
     """
     families = _families(leaves)
     votes = _votes(leaves, others, families)

@@ -18,6 +18,7 @@ class Word(NamedTuple):
 
 
 SHORT = 3
+"""Up to this length letters joined across `_` are not looked up as one word."""
 
 _NOTHING: frozenset[str] = frozenset()
 _AFTER = ("post", "pre")

@@ -15,12 +15,15 @@ from automatch.spec import Shape
 
 _WEIGHTS = {"*": "weight", "weight_orig": "weight"}
 
-NAMES, ORDER, ORDINAL, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 0.25, 1.5, 0.6, 0.5, -1.0
+NAMES, ORDER, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 1.5, 0.6, 0.5, -1.0
+"""What each signal weighs in the score of a pair."""
+
+ORDINAL, SAME, IDENTICAL = 0.25, 0.15, 0.5
+"""What is added to the likeness of two names: for the same rank among modules called alike, for an equal last
+token, and for one and the same name in two state_dicts that share many."""
+
 NEAR = 256
 """A module is compared with no more than so many others of its shapes."""
-
-SAME, IDENTICAL = 0.15, 0.5
-"""What each signal weighs in the score of a pair."""
 
 
 @dataclass(slots=True)

@@ -212,6 +212,15 @@ def test_by_name_believes_names_where_indices_shift() -> None:
     solved(checkpoint, model, truth((key, key) for key in spec(model).keys), by="name")
 
 
+def test_by_name_reports_equal_keys_of_other_shapes() -> None:
+    """As torch does: a size mismatch is no missing key."""
+    assignment = match(spec(nn.Linear(8, 4)), spec(nn.Linear(8, 3)), by="name")
+    assert [(m.key, m.checkpoint_key, m.checkpoint_shape, m.model_shape) for m in assignment.mismatched] == [
+        ("weight", "weight", (4, 8), (3, 8)),
+        ("bias", "bias", (4,), (3,)),
+    ]
+
+
 def test_by_topology_needs_no_names() -> None:
     """Keras loads by the order of its layers; the same order under other names is the same network."""
     numbers: dict[str, int] = {}
