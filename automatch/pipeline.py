@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -72,7 +71,6 @@ def diagnose(
     if pins:
         check_pins(resolve(pins, forbidden, given.keys, wanted.spec.keys), given, wanted.spec)
     assignment = match(given, wanted.spec, by=by, pin=pins, forbid=forbidden)
-    assignment = _without_equal_shapes(assignment)
     rules = induce(assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
     proof = replay(rules, assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
     strict_load = _proven(wanted.module, given, wanted.spec, assignment, rules) if proof.ok else None
@@ -178,12 +176,6 @@ def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()
     if at is None:
         return read_model(source, args=args).spec
     return read_checkpoint(source, at=at)
-
-
-def _without_equal_shapes(assignment: Assignment) -> Assignment:
-    """A pair of one shape is no size mismatch: its keys are missing and unexpected, no more."""
-    pairs = tuple(pair for pair in assignment.mismatched if pair.checkpoint_shape != pair.model_shape)
-    return assignment if len(pairs) == len(assignment.mismatched) else replace(assignment, mismatched=pairs)
 
 
 def _proven(
