@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from typing import Any
 
-PARTS = ("_parameters", "_buffers", "_modules")
+from automatch.reading.inert_module import is_inert_module, module_entries
 
 
 class StandIn:
@@ -28,44 +28,20 @@ class StandIn:
         """Keeps the state as data."""
         self.state = state
 
+    @property
+    def members(self) -> Collection[object]:
+        """What it was made from, if that is a collection, as for a set."""
+        first = self.args[0] if self.args else ()
+        return first if isinstance(first, (list, tuple, set, frozenset)) else ()
 
-def tensors_of(value: Any) -> Any:
+
+def tensors_of(value: Any, where: str) -> Any:
     """The tensors of a module that was pickled whole, under the keys that its `state_dict()` would have.
 
     Args:
         value: what the safe loader gave; anything but such a module is returned as it is.
+        where: names the file in errors.
     """
-    return dict(_entries(value)) if _is_module(value) else value
-
-
-def _entries(module: StandIn) -> Iterator[tuple[str, Any]]:
-    """Key and tensor of each entry, in the order of a state_dict."""
-    waiting: list[tuple[str, StandIn]] = [("", module)]
-    while waiting:
-        prefix, current = waiting.pop()
-        state = _state(current)
-        hidden = _names(state.get("_non_persistent_buffers_set"))
-        yield from ((f"{prefix}{name}", t) for name, t in state["_parameters"].items() if t is not None)
-        yield from (
-            (f"{prefix}{name}", t) for name, t in state["_buffers"].items() if t is not None and name not in hidden
-        )
-        children = [(f"{prefix}{name}.", child) for name, child in state["_modules"].items() if _is_module(child)]
-        waiting.extend(reversed(children))
-
-
-def _is_module(value: object) -> bool:
-    """Whether it carries what every `nn.Module` carries."""
-    return isinstance(value, StandIn) and all(isinstance(_state(value).get(part), Mapping) for part in PARTS)
-
-
-def _state(value: StandIn) -> Mapping[str, Any]:
-    """The attributes that were stored; `__slots__` beside them are of no interest."""
-    state = value.state[0] if isinstance(value.state, tuple) and value.state else value.state
-    return state if isinstance(state, Mapping) else {}
-
-
-def _names(value: object) -> Collection[object]:
-    """The members of a set, which may be a stand-in itself."""
-    if isinstance(value, StandIn):
-        value = value.args[0] if value.args else ()
-    return value if isinstance(value, (list, tuple, set, frozenset)) else ()
+    if not isinstance(value, StandIn) or not is_inert_module(value):
+        return value
+    return {key: tensor for key, tensor, _ in module_entries(value, StandIn, where) if tensor is not None}

@@ -62,7 +62,7 @@ def _from_files(spec: StateDictSpec) -> dict[str, Any]:
             found.update(_arrays(path, spec))
         elif found_as in ("torch zip", "torch legacy"):
             document = load_document(path, whole=False)
-            found.update(tensors_of(at_path(document, locate(document, spec.at, str(path)))))
+            found.update(tensors_of(at_path(document, locate(document, spec.at, str(path))), str(path)))
         else:
             raise InputError(f"{path}: read as {spec.origin}, which gives no values; give the checkpoint itself")
     return found

@@ -104,7 +104,7 @@ def _candidate(path: Path, entries: list[tuple[Any, Any]], kinds: dict[type, Kin
 
 
 def _inert_candidate(path: Path, module: Call, where: str, limits: Limits) -> Iterator[Candidate]:
-    entries = list(module_entries(module, where, limits))
+    entries = [entry for entry in module_entries(module, Call, where, limits) if isinstance(entry[1], TensorRecord)]
     tensors = [TensorSpec(key, record.shape, record.dtype, kind) for key, record, kind in entries]
     if tensors:
         note = (
