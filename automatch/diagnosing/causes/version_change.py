@@ -16,13 +16,4 @@ def check(evidence: Evidence) -> Finding | None:
             "delete running_mean, running_var and num_batches_tracked of these layers from the state_dict, or build "
             "the model with track_running_stats=True",
         )
-    if "first-key-only" in evidence.hints:
-        return Finding(
-            "version-change",
-            0.42,
-            f"the loader stopped at its first key (`{evidence.listed[0] if evidence.listed else '?'}`): its library "
-            f"is another version than the file's, or the model is another",
-            "load with the version that saved the file, or update the loader; `automatch diagnose CHECKPOINT MODEL` "
-            "lists all keys instead of the first",
-        )
     return None

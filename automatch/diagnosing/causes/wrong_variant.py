@@ -18,8 +18,6 @@ def check(evidence: Evidence) -> Finding | None:
     told = differences(evidence)
     deep = [m for m in evidence.mismatched if not _is_at_an_end(m)]
     score = 0.6 if len(deep) >= 3 else 0.4
-    if "first-key-only" in evidence.hints:
-        score = 0.5 if evidence.listed[0][:1].isdigit() else 0.45  # a bare nn.Sequential, as files of base networks are
     if any(is_kernel(m) and not is_table(m.key) for m in evidence.mismatched):
         score = 0.65
     sentence = f"wrong variant: the checkpoint has {'; '.join(told)}" if told else _seen(evidence, keys)
