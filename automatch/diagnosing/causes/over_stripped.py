@@ -11,7 +11,7 @@ from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import is_counter
 from automatch.diagnosing.renaming import affix
 
-_PREFIXES = {7: "module.", 10: "_orig_mod.", 6: "model.", 4: "net.", 13: "encoder.model", 9: "backbone.", 8: "encoder."}
+_PREFIXES = {len(p): p for p in ("module.", "_orig_mod.", "model.", "net.", "backbone.", "encoder.")}
 _LONGEST = 30
 
 
@@ -24,8 +24,7 @@ def check(evidence: Evidence) -> Finding | None:
             0.8,
             "an unexpected key is empty: a script cut a prefix from keys that are no longer than it",
             "take the line that cuts a fixed number of characters (`k[7:]`) out of the loading script, or let it "
-            "cut only keys "
-            "that begin with the prefix",
+            "cut only keys that begin with the prefix",
         )
     if len(unexpected) < 2:
         return None
@@ -46,8 +45,8 @@ def check(evidence: Evidence) -> Finding | None:
     whole = affix(evidence)
     if whole and len(whole.pairs) >= hits:
         return None  # whole words too many or too few explain it as well
-    prefix = _PREFIXES.get(cut)
-    cause = "prefix-module" if cut in (7, 0) else "prefix-compile" if cut == 10 else "prefix-wrapper"
+    prefix = _PREFIXES.get(cut, "")
+    cause = {"module.": "prefix-module", "_orig_mod.": "prefix-compile"}.get(prefix, "prefix-wrapper")
     named = f", as long as `{prefix}`" if prefix else ""
     return Finding(
         cause,
