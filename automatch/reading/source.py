@@ -104,7 +104,6 @@ class FileFormat:
 class ObjectFormat:
     """One kind of Python object that holds tensors: recognised by what it can do, without importing torch."""
 
-    name: str
     accepts: Callable[[object], bool]
     read: Callable[[Any, Context], Found]
 

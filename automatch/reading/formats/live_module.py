@@ -36,4 +36,4 @@ def read(module: Any, context: Context) -> Found:
     return Found("live module", (Candidate((), tied, notes=notes),) if tied else (), empty="has no state_dict entries")
 
 
-FORMAT = ObjectFormat("live module", is_module, read)
+FORMAT = ObjectFormat(is_module, read)

@@ -20,4 +20,4 @@ def read(source: Mapping[Any, Any], context: Context) -> Found:
     return Found("state_dict in memory", candidates, empty="holds no tensors" if source else "is empty")
 
 
-FORMAT = ObjectFormat("state_dict in memory", accepts, read)
+FORMAT = ObjectFormat(accepts, read)
