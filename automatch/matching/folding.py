@@ -13,35 +13,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from automatch.describing.lexicon import lexicon
 from automatch.describing.tokens import words_of
 from automatch.matching.leaves import Leaf, template
 from automatch.spec import Shape
 
-_ROLE_WORDS: dict[str, str] = {
-    "q": "q",
-    "query": "q",
-    "wq": "q",
-    "queries": "q",
-    "k": "k",
-    "key": "k",
-    "wk": "k",
-    "keys": "k",
-    "v": "v",
-    "value": "v",
-    "wv": "v",
-    "values": "v",
-    "gate": "gate",
-    "w1": "gate",
-    "wg": "gate",
-    "up": "up",
-    "w3": "up",
-    "wu": "up",
-}
+_ROLES = {"query": "q", "key": "k", "value": "v", "gate": "gate", "up": "up"}
+"""The lexicon's concepts that name a part of something fused, and what they are called in `PARTS`."""
 
 PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), ("gate", "up"))
 """Which roles are fused, in the order in which they are joined."""
-
-_QKV_WORDS = frozenset({"qkv", "wqkv", "kqv", "querykeyvalue", "inproj", "cattn"})
 
 Hole = tuple[str, ...]
 
@@ -61,13 +42,27 @@ def _token_role(token: str) -> tuple[str, str] | None:
         return None
     words = words_of(token)
     joined = "".join(words)
-    if joined in _ROLE_WORDS:
-        return _ROLE_WORDS[joined], "{}"
-    hits = [j for j, w in enumerate(words) if w in _ROLE_WORDS]
+    roles = _role_words()
+    if joined in roles:
+        return roles[joined], "{}"
+    hits = [j for j, w in enumerate(words) if w in roles]
     if len(hits) != 1:
         return None
     j = hits[0]
-    return _ROLE_WORDS[words[j]], "_".join((*words[:j], "{}", *words[j + 1 :]))
+    return roles[words[j]], "_".join((*words[:j], "{}", *words[j + 1 :]))
+
+
+@lru_cache(maxsize=1)
+def _role_words() -> dict[str, str]:
+    """The lexicon's single words for the parts; what it knows as several words (`gate_proj`) is taken word by word."""
+    words = lexicon().words
+    several = {word.replace("_", "") for word in words if "_" in word}
+    return {
+        word: _ROLES[concept]
+        for word, concepts in words.items()
+        if "_" not in word and word not in several
+        for concept in concepts & _ROLES.keys()
+    }
 
 
 def _joined(shapes: Sequence[Shape], dim: int) -> Shape | None:
@@ -219,7 +214,8 @@ def _block(path: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1 << 16)
 def _is_qkv(token: str) -> bool:
-    return any(word in _QKV_WORDS for word in ("".join(words_of(token)), *words_of(token)))
+    words, known = words_of(token), lexicon().words
+    return any("qkv" in known.get(word, ()) for word in ("".join(words), *words))
 
 
 class _Blocks:
