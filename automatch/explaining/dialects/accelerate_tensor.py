@@ -11,8 +11,7 @@ import re
 
 from automatch.explaining.error_report import Found
 from automatch.explaining.key_lists import read_list
-from automatch.explaining.shape_text import SHAPE, shape_of
-from automatch.matching.assignment import Mismatch
+from automatch.explaining.shape_text import SHAPE, mismatch_of
 
 _MISSING = re.compile(r"because\s+the\s+following\s+keys\s+are\s+missing\s*:\s{0,9}")
 _CLASS = re.compile(r"Cannot\s+load\s+<class\s+'(?:[\w.]{0,200}\.)?(\w{1,100})'>")
@@ -38,6 +37,6 @@ def read(text: str) -> Found | None:
         listed = read_list(text, missing.end(), stop if stop >= 0 else len(text))
         found.add("missing", listed.keys, listed.truncated)
     for m in shapes:
-        found.mismatched.append(Mismatch(m["key"], m["key"], shape_of(m["checkpoint"]), shape_of(m["model"])))
+        found.mismatched.append(mismatch_of(m))
         found.truncated = True  # these loaders stop at the first tensor
     return found

@@ -14,8 +14,7 @@ import re
 
 from automatch.explaining.error_report import Found
 from automatch.explaining.key_lists import expand, is_stump
-from automatch.explaining.shape_text import SHAPE, shape_of
-from automatch.matching.assignment import Mismatch
+from automatch.explaining.shape_text import SHAPE, mismatch_of
 
 _MISSING = re.compile(
     r"Some\s+model\s+parameters(?:\s+or\s+buffers)?\s+are\s+not\s+(?:found\s+)?in\s+the\s+checkpoint:?"
@@ -35,9 +34,7 @@ _CUT = re.compile(r"\.+|\[\.+\]")
 def read(text: str) -> Found | None:
     """Read both lists and the skipped shapes; None where the text has none of them."""
     missing, unexpected = _MISSING.search(text), _UNEXPECTED.search(text)
-    skipped = [
-        Mismatch(m["key"], m["key"], shape_of(m["checkpoint"]), shape_of(m["model"])) for m in _SKIPPED.finditer(text)
-    ]
+    skipped = list(map(mismatch_of, _SKIPPED.finditer(text)))
     if missing is None and unexpected is None and not skipped:
         return None
     found = Found(mismatched=skipped)

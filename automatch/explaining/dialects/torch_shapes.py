@@ -13,16 +13,13 @@ from automatch.explaining.shape_text import SHAPE, shape_of
 from automatch.matching.assignment import Mismatch
 
 _START = re.compile(r"size\s+mismatch\s+for\s+(?!\{\})|While\s+copying\s+the\s+parameter\s+named\s+(?!\{\}|\"\{\}\")")
-_CHECKPOINT_FIRST = re.compile(
-    r"size\s+mismatch\s+for\s+(?P<key>[^:]{1,400}?)\s{0,20}:\s+copying\s+a\s+param(?:eter)?\s+(?:with\s+shape|of)\s+"
+_COPYING = (
+    r"copying\s+a\s+param(?:eter)?\s+(?:with\s+shape|of)\s+"
     rf"(?P<checkpoint>{SHAPE})\s+from\s+(?:the\s+)?checkpoint,\s+(?:while\s+|where\s+)?the\s+shape\s+"
     rf"(?:in\s+(?:the\s+)?current\s+model\s+)?(?:is|of)\s+(?P<model>{SHAPE})"
 )
-_NAMELESS = re.compile(
-    rf"(?P<head>size\s+mismatch\s+for\s+[^:]{{1,400}}:\s+)?copying\s+a\s+param(?:eter)?\s+(?:with\s+shape|of)\s+"
-    rf"(?P<checkpoint>{SHAPE})\s+from\s+(?:the\s+)?checkpoint,\s+(?:while\s+|where\s+)?the\s+shape\s+"
-    rf"(?:in\s+(?:the\s+)?current\s+model\s+)?(?:is|of)\s+(?P<model>{SHAPE})"
-)
+_CHECKPOINT_FIRST = re.compile(rf"size\s+mismatch\s+for\s+(?P<key>[^:]{{1,400}}?)\s{{0,20}}:\s+{_COPYING}")
+_NAMELESS = re.compile(rf"(?P<head>size\s+mismatch\s+for\s+[^:]{{1,400}}:\s+)?{_COPYING}")
 _MODEL_FIRST = re.compile(
     r"While\s+copying\s+the\s+parameter\s+named\s+\"?(?P<key>[^\",]{1,400}?)\"?,\s+"
     rf"whose\s+dimensions\s+in\s+the\s+model\s+are\s+(?P<model>{SHAPE})\s+and\s+"

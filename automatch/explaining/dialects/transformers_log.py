@@ -14,8 +14,7 @@ import re
 
 from automatch.explaining.error_report import Found
 from automatch.explaining.key_lists import read_list
-from automatch.explaining.shape_text import SHAPE, shape_of
-from automatch.matching.assignment import Mismatch
+from automatch.explaining.shape_text import SHAPE, mismatch_of
 
 _WHAT = r"(?:weights|layers|parameters|buffers)"
 _UNEXPECTED = re.compile(
@@ -40,12 +39,7 @@ _SHAPES_HEADER = re.compile(r"newly\s+initialized\s+because\s+the\s+shapes\s+did
 
 def read(text: str) -> Found | None:
     """Read the warnings; None where the text has none of them."""
-    found = Found(
-        mismatched=[
-            Mismatch(m["key"], m["key"], shape_of(m["checkpoint"]), shape_of(m["model"]))
-            for m in _SHAPES.finditer(text)
-        ]
-    )
+    found = Found(mismatched=list(map(mismatch_of, _SHAPES.finditer(text))))
     headers = 0
     for pattern, kind in ((_UNEXPECTED, "unexpected"), (_MISSING, "missing")):
         for header in pattern.finditer(text):
