@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-_NUMBER = re.compile(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])")
+NUMBER = re.compile(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])")
+"""A number that is a word of its own: that of `block.4`, not that of `block4`."""
 _BUFFER = re.compile(
     r"(?:^|.*[._])(?:"
     # counters and versions
@@ -82,7 +83,7 @@ def words_removed(source: str, target: str) -> tuple[str, ...] | None:
 
 def template(key: str) -> str:
     """The key with its numbers abstracted: `layers.0.weight` gives `layers.{}.weight`."""
-    return _NUMBER.sub("{}", key)
+    return NUMBER.sub("{}", key)
 
 
 def templates(keys: Iterable[str]) -> tuple[str, ...]:

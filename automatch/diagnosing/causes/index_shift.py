@@ -6,10 +6,9 @@ import re
 from collections import defaultdict
 
 from automatch.diagnosing.evidence import Evidence, Finding
-from automatch.diagnosing.naming import is_counter, template
+from automatch.diagnosing.naming import NUMBER, is_counter, template
 
 _DIGITS = re.compile(r"(?<!\d)\d{1,6}(?!\d)")
-_NUMBERS = re.compile(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])")
 
 
 def check(evidence: Evidence) -> Finding | None:
@@ -19,7 +18,7 @@ def check(evidence: Evidence) -> Finding | None:
         return by_pairs
     if all(k[:1].isdigit() for k in evidence.listed):
         return None  # bare numbers of nn.Sequential: another network looks the same
-    return _by_lists(evidence, _NUMBERS) or (_by_lists(evidence, _DIGITS) if len(evidence.missing_keys) > 1 else None)
+    return _by_lists(evidence, NUMBER) or (_by_lists(evidence, _DIGITS) if len(evidence.missing_keys) > 1 else None)
 
 
 def _by_lists(evidence: Evidence, numbers: re.Pattern[str]) -> Finding | None:
@@ -48,7 +47,7 @@ def _by_lists(evidence: Evidence, numbers: re.Pattern[str]) -> Finding | None:
 
 def _by_pairs(evidence: Evidence) -> Finding | None:
     """Read the shift off the pairs that matching found."""
-    pairs = [(_numbers(a, _NUMBERS), _numbers(b, _NUMBERS)) for a, b in evidence.renamed if template(a) == template(b)]
+    pairs = [(_numbers(a, NUMBER), _numbers(b, NUMBER)) for a, b in evidence.renamed if template(a) == template(b)]
     if not pairs or len(pairs) < 0.9 * len(evidence.renamed):
         return None
     shifts = {_shift(a, b) for a, b in pairs}
