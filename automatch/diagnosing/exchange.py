@@ -16,11 +16,10 @@ from automatch.describing.lexicon import lexicon
 from automatch.describing.tokens import words_of
 from automatch.diagnosing.evidence import Evidence
 from automatch.diagnosing.naming import is_counter, tokens
-from automatch.diagnosing.renaming import MOST_KEYS, RulePair, replay, runs, template_rule
+from automatch.diagnosing.renaming import MOST_KEYS, RulePair, replay, runs, template_rules
 from automatch.rules.replacement import quote
 
 _LONGEST_RUN = 3
-_MOST_RULES = 30
 _MOST_EXCHANGES = 40
 _FEW = 60
 _MOST_OPTIONS = 20_000
@@ -125,8 +124,8 @@ def exchange_rules(found: Exchange) -> tuple[RulePair, ...]:
     wanted = dict(found.pairs)
     if replay(short, wanted) == wanted:
         return short
-    by_template = tuple(dict.fromkeys(template_rule(u, m) for u, m in found.pairs))
-    return by_template if len(by_template) <= _MOST_RULES and replay(by_template, wanted) == wanted else ()
+    by_template = template_rules(found.pairs)
+    return by_template if replay(by_template, wanted) == wanted else ()
 
 
 def _word_rule(words: Words, pairs: Pairs) -> RulePair:

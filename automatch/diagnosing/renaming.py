@@ -195,11 +195,16 @@ def _adding(run: str, leading: bool, pairs: Sequence[tuple[str, str]]) -> tuple[
     if len(heads) == 1:
         head = next(iter(heads))
         return ((rf"{re.escape(head)}\.(?!{word}\.)(?P<rest>.+)", f"{quote(head)}.{quote(run)}.{{rest}}"),)
-    by_template = tuple(dict.fromkeys(template_rule(u, m) for u, m in pairs))
-    return by_template if len(by_template) <= _MOST_RULES else ()
+    return template_rules(pairs)
 
 
-def template_rule(source: str, target: str) -> RulePair:
+def template_rules(pairs: Sequence[tuple[str, str]]) -> tuple[RulePair, ...]:
+    """One rule for each template among the pairs; none where that would be too many."""
+    rules = tuple(dict.fromkeys(_template_rule(source, target) for source, target in pairs))
+    return rules if len(rules) <= _MOST_RULES else ()
+
+
+def _template_rule(source: str, target: str) -> RulePair:
     """A rule for one pair in which every number that both keys share in order is captured."""
     pattern, replacement = [], []
     numbers: list[str] = []
