@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from automatch.errors import InputError
 
+# `-1` is a number, `-` is stdin or stdout.
+OPTION = re.compile(r"-[^\d.]")
 # Options of commands with sources that take the next word.
 ONE_VALUE = ("--by", "--pin", "--forbid", "--at", "--format", "-o", "--output")
 DESCRIPTION = "Finds out why a PyTorch state_dict does not fit, and the regex rules that make it fit."
@@ -63,7 +66,7 @@ def _with_sources_first(argv: Sequence[str], wanted: int) -> list[str]:
     words = iter(argv)
     inside = False
     for word in words:
-        if word.startswith("-") and len(word) > 1:
+        if OPTION.match(word):
             inside = word == "--model-args"
             others += [] if inside else [word]
             if word in ONE_VALUE:

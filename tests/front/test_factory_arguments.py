@@ -30,6 +30,19 @@ def test_they_may_stand_anywhere(argv, tmp_path, monkeypatch, capsys) -> None:
     assert main(argv) == 0
 
 
+NEGATIVE = ["--model-args", "1", "-1"]
+
+
+@pytest.mark.parametrize(
+    "argv", [["a.pt", "net.py:build", *NEGATIVE], ["a.pt", *NEGATIVE, "net.py:build"]], ids=" ".join
+)
+def test_a_number_below_zero_is_an_argument(argv, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text("from torch import nn\ndef build(a, b):\n    return nn.Linear(3 * a, 1 - b)\n")
+    torch.save(nn.Linear(3, 2).state_dict(), "a.pt")
+    assert main(argv) == 0
+
+
 @pytest.mark.parametrize("argv", [["torch.nn:Linear", *ARGS], [*ARGS, "torch.nn:Linear"]], ids=" ".join)
 def test_keys_of_a_factory(argv, capsys) -> None:
     assert main(["keys", *argv]) == 0
