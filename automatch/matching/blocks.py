@@ -1,4 +1,4 @@
-"""Whole blocks to whole blocks, from the largest down; what is left goes to `units`.
+"""Whole blocks to whole blocks, from the largest down; what is left goes to `modules`.
 
 For two nodes that are known to correspond, all nodes below them are compared by the multiset of
 their tensor shapes: equal ones first, then similar ones (Dice coefficient), the largest first.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from automatch.describing.tree import Node, Tree, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
-from automatch.matching.confidence import judge
+from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
@@ -49,6 +49,7 @@ SMALLEST = 4
 """Fewer tensors are no block; they are matched one by one."""
 
 _MANY = 96
+"""So many equal blocks are put together in their order, without looking at names."""
 
 
 @dataclass(slots=True)
@@ -317,19 +318,6 @@ class Solver:
                     break
 
 
-def plausible(evidence: Evidence) -> bool:
-    """May a pair be believed at all? What merely fits and is left over is no evidence."""
-    if evidence.contradiction or evidence.name * evidence.trust_names < -0.15:
-        return False
-    if evidence.astray:
-        return evidence.name >= 0.3 and not evidence.free
-    if evidence.intact:
-        return True
-    if evidence.name >= 0.3 or evidence.learnt >= 0.5:
-        return True
-    return evidence.order >= 0.6 and evidence.fit >= 0.5
-
-
 def _depth(node: Node, leaves: Sequence[Leaf]) -> int:
     """How many path tokens the leaves of a node have in common because of the node itself."""
     first = leaves[0].path
@@ -377,8 +365,10 @@ class _Taken:
         self._marks = bytearray(top.end - top.start)
 
     def take(self, node: Node) -> None:
+        """Mark a node as matched."""
         span = slice(node.start - self._start, node.end - self._start)
         self._marks[span] = b"\1" * (node.end - node.start)
 
     def free(self, node: Node) -> bool:
+        """Is nothing in the node matched yet?"""
         return b"\1" not in self._marks[node.start - self._start : node.end - self._start]

@@ -22,6 +22,19 @@ class Judgement(NamedTuple):
     reason: str
 
 
+def plausible(evidence: Evidence) -> bool:
+    """May a pair be believed at all? What merely fits and is left over is no evidence."""
+    if evidence.contradiction or evidence.name * evidence.trust_names < -0.15:
+        return False
+    if evidence.astray:
+        return evidence.name >= 0.3 and not evidence.free
+    if evidence.intact:
+        return True
+    if evidence.name >= 0.3 or evidence.learnt >= 0.5:
+        return True
+    return evidence.order >= 0.6 and evidence.fit >= 0.5
+
+
 def judge(e: Evidence) -> Judgement:
     """Judge one pair by its evidence."""
     if e.level == "pin":

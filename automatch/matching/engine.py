@@ -51,7 +51,8 @@ def match(
         checkpoint: keys, shapes and dtypes of the file.
         model: keys, shapes and dtypes of the model.
         by: the evidence to use: "all"; "name", equal keys only (torch's `strict=False`, Keras'
-            `by_name=True`); "topology", shapes and order alone (Keras' `by_name=False`).
+            `by_name=True`); "topology", shapes and order alone (Keras' `by_name=False`), names only where
+            tensors must first be put into one form (transposed kernels, fused q, k, v).
         pin: pairs (checkpoint side, model side) that must be; see `pins.resolve`.
         forbid: pairs that must not be.
 
