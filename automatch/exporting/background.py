@@ -1,0 +1,58 @@
+"""What a dialect may know beside the rules: what they were made for and proven on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from automatch.diagnosing.comparison import Comparison
+from automatch.diagnosing.naming import count
+from automatch.spec import Shape
+
+
+@dataclass(frozen=True)
+class Background:
+    """What is known beside the rules.
+
+    Attributes:
+        keys: all keys of the checkpoint, in its order; None where only rules are known.
+        shapes: sizes of the checkpoint's tensors by key; empty where they are not known.
+        checkpoint: what to call the checkpoint; "" where it has no name.
+        model: what to call the model; "" where it has no name.
+        proven: whether the rules give exactly the matches that were found; None where that was not looked at.
+    """
+
+    keys: tuple[str, ...] | None = None
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    checkpoint: str = ""
+    model: str = ""
+    proven: bool | None = None
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What a rendered text says of itself in its first comment, one sentence a line, the same on every run."""
+        made_for = " for ".join(name for name in (self.checkpoint, self.model) if name)
+        first = f"A proposal of automatch{f', {made_for}' if made_for else ''}: read it before use."
+        if self.keys is None:
+            return first, "Not proven on any checkpoint: only the rules were known."
+        said = {
+            True: "each goes where the match table says, no other key moves, no two become one",
+            False: "NOT proven: the rules do not give all of the matches that were found",
+            None: "each becomes what the rules say, no two become one",
+        }
+        return first, f"Replayed on {count(len(self.keys), 'checkpoint key')}: {said[self.proven]}."
+
+
+NOTHING = Background()
+"""Nothing is known but the rules."""
+
+
+def background_of(comparison: Comparison) -> Background:
+    """What a comparison knows."""
+    return Background(
+        keys=comparison.checkpoint.keys,
+        shapes={tensor.key: tensor.shape for tensor in comparison.checkpoint.tensors},
+        checkpoint=comparison.checkpoint.name,
+        model=comparison.model.name,
+        proven=comparison.proof.ok,
+    )
