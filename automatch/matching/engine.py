@@ -18,7 +18,7 @@ from automatch.matching.completion import drop_half_matched, flagged, kinship, m
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.identity import Identity
-from automatch.matching.layout import merge_heads, unify_layout
+from automatch.matching.layout import merge_heads, unify_layouts
 from automatch.matching.leaves import Leaf, adopt, leaves_of, to_squeeze
 from automatch.matching.names import Names
 from automatch.matching.outcome import assignment
@@ -82,8 +82,7 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     source = copies.leaves
     merge_heads(source, target)
     merge_heads(target, source)
-    unify_layout(source, target)
-    unify_layout(target, source)
+    unify_layouts(source, target)
     if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
         source, target = fold_stacks(source, target), fold_stacks(target, source)
         source, target = fold_parts(source, target), fold_parts(target, source)

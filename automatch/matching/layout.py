@@ -58,11 +58,19 @@ def _families(leaves: Iterable[Leaf]) -> Families:
     return out
 
 
-def unify_layout(leaves: list[Leaf], others: list[Leaf]) -> None:
-    """Put the kernels of `leaves` that are stored transposed into the layout of `others` (in place).
+def unify_layouts(source: list[Leaf], target: list[Leaf]) -> None:
+    """Bring both sides into one layout (in place).
 
-    Either side may be the one that stores [in, out]; the engine calls this for each.
+    Either may be the one that stores [in, out]. One that calls its tensors `kernel` is turned first: what the shapes
+    show of the other is judged against what these are in truth.
     """
+    sides = [(source, target), (target, source)]
+    for leaves, others in sorted(sides, key=lambda side: not any(map(_is_kernel, side[0]))):
+        _unify(leaves, others)
+
+
+def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
+    """Put the kernels of `leaves` that are stored transposed into the layout of `others`."""
     families = _families(leaves)
     votes = _votes(leaves, others, families)
     theirs = Counter(leaf.shape for leaf in others)

@@ -11,10 +11,10 @@ from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
 from automatch.matching.leaves import Leaf, template
-from automatch.ops import relative_shape
+from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec
 
-_OTHER_WAY = {"concat": "chunk", "stack": "unstack"}
+_REVERSE = {op.name: op.reverse for op in OPS}
 _WINDOW = 16
 """How far around a tensor alternatives are looked for."""
 
@@ -77,7 +77,7 @@ def _match(
     confidence, ambiguous, reason = judgement
     if votes > 1:
         reason = f"{reason} ({votes} times alike)"
-    ops = list(s.ops) + [_OTHER_WAY.get(op, op) for op in t.ops]
+    ops = [*s.ops, *(_REVERSE[op] for op in reversed(t.ops))]
     if not ops and s.raw != t.raw:
         ops.append("reshape")
     alternatives: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ def _match(
         reason,
         s.dim if s.dim is not None else t.dim,
         s.perm or _inverse(t.perm),
-        _proportions(t.sizes),
+        _proportions(t.sizes, ops),
         _reshaped(s, t, ops),
     )
 
@@ -106,9 +106,9 @@ def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:
     return None if perm is None else tuple(sorted(range(len(perm)), key=lambda i: perm[i]))
 
 
-def _proportions(sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """The sizes of a chunk's pieces in lowest terms; None where all are alike."""
-    if sizes is None or len(set(sizes)) == 1:
+def _proportions(sizes: tuple[int, ...] | None, ops: Sequence[str]) -> tuple[int, ...] | None:
+    """The sizes of a chunk's pieces in lowest terms; None where all are alike and every piece has a key of its own."""
+    if sizes is None or (len(set(sizes)) == 1 and "unstack" not in ops):
         return None
     common = math.gcd(*sizes)
     return tuple(size // common for size in sizes)

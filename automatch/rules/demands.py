@@ -129,9 +129,9 @@ def _by_operation(match: Match) -> list[Demand]:
     law = Law(match.op, match.dim, match.perm, match.sizes, match.shape)
     sources, goals = match.checkpoint_keys, match.model_keys
     if len(sources) == 1:
-        goal = _numbered(goals) if "unstack" in law.words and len(goals) > 1 else None
-        if goal is not None:
-            return [Demand(sources, sources[0], (goal,), Channel(law, by=True))]
+        numbered = _numbered(goals, law) if "unstack" in law.words and len(goals) > 1 else None
+        if numbered is not None:
+            return [Demand(sources, sources[0], numbered, Channel(law, by=True))]
         return [Demand(sources, sources[0], goals, Channel(law))]
     stack, concat = "stack" in law.words, "concat" in law.words
     shared = _shared(sources, stack, concat) if all(map(plain, sources)) else None
@@ -193,10 +193,18 @@ def _parts_of_stacks(sources: Sequence[str], goals: tuple[str, ...], law: Law, c
     ]
 
 
-def _numbered(goals: Sequence[str]) -> str | None:
-    """The model keys of an unstack as one text with `BY`, where they are numbered from 0."""
+def _numbered(goals: Sequence[str], law: Law) -> tuple[str, ...] | None:
+    """The model keys of an unstack, where they are numbered: a text with `BY` for each piece of a chunk before it."""
     if not all(map(plain, goals)):
         return None
+    pieces = len(law.sizes) if law.sizes and "chunk" in law.words else 1
+    each = len(goals) // pieces
+    texts = [_counted(goals[i * each : (i + 1) * each]) for i in range(pieces)] if each > 1 else []
+    return tuple(text for text in texts if text is not None) if texts and None not in texts else None
+
+
+def _counted(goals: Sequence[str]) -> str | None:
+    """Keys that differ in one number alone, which counts from 0, as one text with `BY` there."""
     rows = [tokens(goal) for goal in goals]
     for at in _number_places(rows):
         masked = {(*row[:at], BY, *row[at + 1 :]) for row in rows}

@@ -123,9 +123,8 @@ def _serves(match: Match, key: str, move: Move | None) -> bool:
         return match.op == "rename" and match.model_keys == (key,)
     if move.law != Law(match.op, match.dim, match.perm, match.sizes, match.shape):
         return False
-    if move.member is not None:
-        return tuple(move.member(i) for i in range(len(match.model_keys))) == match.model_keys
-    return move.targets == match.model_keys
+    targets = move.targets if move.members is None else move.members(len(match.model_keys))
+    return targets == match.model_keys
 
 
 def _groups(matches: Sequence[Match], moves: dict[str, Move | None]) -> list[str]:
@@ -198,7 +197,6 @@ def _intruders(
 
 
 def _targets(key: str, move: Move, wanted: dict[str, list[Match]]) -> tuple[str, ...]:
-    if move.member is None:
+    if move.members is None:
         return move.targets
-    count = max((len(match.model_keys) for match in wanted.get(key, ())), default=1)
-    return tuple(move.member(i) for i in range(count))
+    return move.members(max((len(match.model_keys) for match in wanted.get(key, ())), default=len(move.targets)))

@@ -147,6 +147,8 @@ class Rule:
         if unknown is not None:
             raise RuleError(f"{where}: {unknown!r} is not an operation; use {', '.join(_WORDS)}")
         cuts = bool(set(words) & set(CUTTING))
+        if "unstack" in words and "chunk" in words[words.index("unstack") :]:
+            raise RuleError(f"{where}: a tensor is cut before it is unstacked; write chunk+unstack, not {self.op}")
         if isinstance(self.replacement, tuple) and not cuts:
             raise RuleError(f"{where}: only chunk and unstack may have several replacements, not {self.op}")
         if self.by is not None and "unstack" in words:
@@ -309,16 +311,17 @@ class RuleSet:
 def _move(rule: Rule, number: int, groups: Mapping[str, str | None]) -> Move:
     texts = rule.replacements
     if rule.by is not None and "unstack" in rule.law.words:
-        name, text = rule.by, parse(texts[0])
+        name, parsed = rule.by, [parse(text) for text in texts]
 
-        def member(i: int) -> str:
-            return text.expand({**groups, name: str(i)})
+        def members(count: int) -> tuple[str, ...]:
+            each = range(count // len(parsed))
+            return tuple(text.expand({**groups, name: str(i)}) for text in parsed for i in each)
 
-        return Move(number, (member(0),), rule.law, member=member)
+        return Move(number, members(len(parsed)), rule.law, members=members)
     part = rule.part
     if isinstance(part, str):
-        members = alternatives(rule.pattern, part)
-        part = (members.index(groups.get(part) or ""), len(members))
+        parts = alternatives(rule.pattern, part)
+        part = (parts.index(groups.get(part) or ""), len(parts))
     order = None
     if rule.by is not None:
         value = groups.get(rule.by) or ""

@@ -54,7 +54,7 @@ class Move:
         law: what happens to the tensor.
         part: for concat: (k, n), the key is member k (from 0) of n.
         order: for stack: the number that orders the members.
-        member: for unstack: the model key of member i, where their number is that of the tensor.
+        members: for unstack: the model keys of n pieces in all, where their number is that of the tensor.
     """
 
     rule: int
@@ -62,7 +62,7 @@ class Move:
     law: Law
     part: tuple[int, int] | None = None
     order: int | None = None
-    member: Callable[[int], str] | None = None
+    members: Callable[[int], tuple[str, ...]] | None = None
 
     @property
     def joins(self) -> bool:
@@ -150,7 +150,7 @@ def _alone(tensor: Any, key: str, move: Move | None) -> list[tuple[str, Any]]:
             tensors = list(op.forward(tensors))
     except RuleError as error:
         raise RuleError(f"rule {move.rule}, key {key!r}: {error}") from None
-    targets = move.targets if move.member is None else tuple(move.member(i) for i in range(len(tensors)))
+    targets = move.targets if move.members is None else move.members(len(tensors))
     if len(tensors) != len(targets):
         raise RuleError(
             f"rule {move.rule}: {key!r} gives {len(tensors)} tensors, and the rule names {len(targets)} keys"
@@ -200,7 +200,7 @@ def _steps(law: Law, pieces: int) -> list[Op]:
         elif word == "concat":
             steps.append(Concat(dim))
         elif word == "chunk":
-            steps.append(Chunk(pieces, dim, law.sizes))
+            steps.append(Chunk(len(law.sizes) if law.sizes else pieces, dim, law.sizes))
         elif word == "transpose":
             steps.append(Transpose(law.perm))
         elif word == "permute":

@@ -65,8 +65,8 @@ def _right(key: str, move: Move | None, demand: Demand) -> bool:
         return channel == RENAME and demand.goals == (key,)
     if move.law != channel.law:
         return False
-    if move.member is not None:
-        return move.targets == (demand.goals[0].replace(BY, "0"),)
+    if move.members is not None:
+        return move.targets == tuple(goal.replace(BY, "0") for goal in demand.goals)
     if move.targets != demand.goals or (move.part is None) != (channel.part is None):
         return False
     source = demand.source

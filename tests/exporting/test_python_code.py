@@ -71,6 +71,14 @@ EXPERTS = LAYERS + r"experts\.(?P<e>\d+)\.(?P<part>gate|up)"
         (Rule(LAYERS + "w", "l.{i}.{e+1}", op="unstack", by="e", dim=0), {"layers.0.w": (3, 2)}),
         (Rule(LAYERS + "w", ("a.{i}", "b.{i}"), op="unstack", dim=1), {"layers.0.w": (3, 2)}),
         (
+            Rule(LAYERS + "w", ("l.{i}.{e}.a", "l.{i}.{e}.b"), op="chunk+unstack", by="e", dim=1),
+            {"layers.0.w": (3, 8, 2), "layers.1.w": (2, 8, 2)},
+        ),
+        (
+            Rule(LAYERS + "w", ("a.0", "a.1", "b.0", "b.1"), op="chunk+unstack", dim=1, sizes=(3, 1)),
+            {"layers.0.w": (2, 8, 2)},
+        ),
+        (
             Rule(QKV, "l.{i}.qkv", op="concat", part="part", dim=0),
             {f"layers.{i}.{p}.w": (n, 3) for i in range(2) for p, n in (("v", 1), ("q", 4), ("k", 2))},
         ),

@@ -206,3 +206,22 @@ def test_what_is_folded_stands_once() -> None:
     mine, whole = stacked(apart), stacked(fused)
     assignment = solved(mine, whole, joined(whole, *QKV))
     assert len(assignment.matches) == len(found(assignment)) == len(spec(whole))
+
+
+def test_rules_for_experts_know_no_number_of_experts() -> None:
+    """Learnt on two experts they take a fused tensor of six apart, and put the six together again."""
+    for mine, other in (("fused", "list"), ("list", "fused")):
+        rules = automatch.diagnose(mixture(mine, 2), mixture(other, 2)).rules
+        torch.manual_seed(0)
+        large = {key: torch.randn(tensor.shape) for key, tensor in mixture(mine, 6).state_dict().items()}
+        moved = rules.apply(large)
+        assert {key: tensor.shape for key, tensor in moved.items()} == {
+            key: tensor.shape for key, tensor in mixture(other, 6).state_dict().items()
+        }
+        apart, whole = (moved, large) if mine == "fused" else (large, moved)
+        layer = "layers.1.block_sparse_moe.experts"
+        gate, up = whole[f"{layer}.gate_up_proj"].chunk(2, dim=1)
+        for i in range(6):
+            assert torch.equal(apart[f"{layer}.{i}.w1.weight"], gate[i])
+            assert torch.equal(apart[f"{layer}.{i}.w3.weight"], up[i])
+            assert torch.equal(apart[f"{layer}.{i}.w2.weight"], whole[f"{layer}.down_proj"][i])

@@ -206,3 +206,29 @@ def test_the_loaded_network_computes_the_same() -> None:
     automatch.load(other, kernels)
     x = torch.randn(3, 6)
     assert torch.equal(model(x), other(x))
+
+
+class Kernels(nn.Module):
+    """q, k and v apart, each stored [in, out] under the name that such tensors have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for part in "qkv":
+            self.add_module(part, nn.Module())
+            self.get_submodule(part).kernel = nn.Parameter(torch.zeros(8, 8))
+            self.get_submodule(part).bias = nn.Parameter(torch.zeros(8))
+        self.up = nn.Module()
+        self.up.kernel = nn.Parameter(torch.zeros(8, 32))
+        self.up.bias = nn.Parameter(torch.zeros(32))
+
+
+def test_a_fused_tensor_is_cut_before_its_pieces_are_transposed() -> None:
+    """What was done to the model's side to compare it is undone in the opposite order."""
+    torch.manual_seed(0)
+    checkpoint = nn.ModuleDict({"qkv": nn.Linear(8, 24), "up": nn.Linear(8, 32)})
+    model = Kernels()
+    automatch.load(model, checkpoint.state_dict())
+    loaded = model.state_dict()
+    for part, piece in zip("qkv", checkpoint["qkv"].weight.chunk(3), strict=True):
+        assert torch.equal(loaded[f"{part}.kernel"], piece.t())
+    assert torch.equal(loaded["up.kernel"], checkpoint["up"].weight.t())

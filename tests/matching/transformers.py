@@ -217,7 +217,7 @@ def joined(whole: object, parts: tuple[str, ...], into: str, rename: Callable[[s
     return out
 
 
-OTHER_WAY = {"concat": "chunk", "stack": "unstack", "stack+concat": "unstack+chunk"}
+OTHER_WAY = {"concat": "chunk", "stack": "unstack", "stack+concat": "chunk+unstack"}
 
 
 def turned(expected: Truth) -> dict[tuple[str, ...], Served]:

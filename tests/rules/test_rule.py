@@ -159,6 +159,7 @@ def test_ties_are_read_from_the_matches_of_a_whole_diagnosis():
         ('[{"pattern": "a", "replacement": "b", "op": "concat", "part": "p"}]', "has no group 'p'"),
         ('[{"pattern": "(?P<p>.+)", "replacement": "b", "op": "concat", "part": "p"}]', "not a plain alternation"),
         ('[{"pattern": "a", "replacement": ["b", "c"]}]', "only chunk and unstack"),
+        ('[{"pattern": "a", "replacement": ["b", "c"], "op": "unstack+chunk"}]', "write chunk\\+unstack"),
         ('[{"pattern": "a", "replacement": "b", "part": [2, 1]}]', '"part" is neither'),
         ('[{"pattern": "a", "replacement": "b", "dim": "x"}]', '"dim" is not a whole number'),
         ('[{"pattern": "a", "replacement": "b", "perm": [0, "x"]}]', '"perm" is not a list'),

@@ -128,7 +128,8 @@ def _rule(rule: Rule, only_names: bool) -> Iterator[str]:
         yield f"        ({_pattern(rule.pattern)}, lambda m: {_new(texts[0])}),"
         return
     if rule.by is not None and "unstack" in rule.law.words:
-        names = f"[{_new(texts[0], rule.by)} for i in range(n)]"
+        count = "n" if len(texts) == 1 else f"n // {len(texts)}"
+        names = " + ".join(f"[{_new(text, rule.by)} for i in range({count})]" for text in texts)
     else:
         names = f"[{', '.join(map(_new, texts))}]"
     yield "        ("
