@@ -19,6 +19,7 @@ class Background:
         shapes: sizes of the checkpoint's tensors by key; empty where they are not known.
         checkpoint: what to call the checkpoint; "" where it has no name.
         model: what to call the model; "" where it has no name.
+        at: dotted path to the state_dict inside a nested checkpoint, "" at its top.
         proven: whether the rules give exactly the matches that were found; None where that was not looked at.
     """
 
@@ -26,12 +27,13 @@ class Background:
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     checkpoint: str = ""
     model: str = ""
+    at: str = ""
     proven: bool | None = None
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """What a rendered text says of itself in its first comment, one sentence a line, the same on every run."""
-        made_for = " for ".join(name for name in (self.checkpoint, self.model) if name)
+        made_for = " for ".join(plain(name) for name in (self.checkpoint, self.model) if name)
         first = f"A proposal of automatch{f', {made_for}' if made_for else ''}: read it before use."
         if self.keys is None:
             return first, "Not proven on any checkpoint: only the rules were known."
@@ -47,6 +49,11 @@ NOTHING = Background()
 """Nothing is known but the rules."""
 
 
+def plain(text: str) -> str:
+    """A name or a note for a comment: one line of printable ASCII; anything else is escaped as Python writes it."""
+    return "".join(c if c.isascii() and c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def background_of(comparison: Comparison) -> Background:
     """What a comparison knows."""
     return Background(
@@ -54,5 +61,6 @@ def background_of(comparison: Comparison) -> Background:
         shapes={tensor.key: tensor.shape for tensor in comparison.checkpoint.tensors},
         checkpoint=comparison.checkpoint.name,
         model=comparison.model.name,
+        at=comparison.checkpoint.at,
         proven=comparison.proof.ok,
     )

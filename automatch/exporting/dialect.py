@@ -3,19 +3,24 @@
 A dialect is a module in `dialects/` with
 
     NAME         what the user types: `--dialect NAME`
-    DESCRIPTION  one line for the list of dialects: where the text goes
+    DESCRIPTION  one line for the list of dialects: what it is and where it goes
     render       (rules: RuleSet, background: Background = NOTHING) -> str
 
-`render` gives text that, where it goes, does to every key of `background.keys` exactly what the rules do; it has replayed
-that by the dialect's own semantics before it returns. What cannot be said it refuses by a `RuleError` of `refusal`. Where
-`background.keys` is None it renders what holds for every key, and refuses the rest.
+`render` gives text that, where it goes, does to every key of `background.keys` exactly what the rules do; it has
+replayed that by the dialect's own semantics before it returns. What cannot be said it refuses by a `RuleError` of
+`refusal`. Where `background.keys` is None it renders what holds for every key, and refuses the rest.
 """
 
 from __future__ import annotations
 
 from automatch.diagnosing.naming import count
 from automatch.errors import RuleError
-from automatch.rules.rule import Rule, RuleSet
+from automatch.exporting.background import Background, plain
+from automatch.rules.rule import RuleSet
+from automatch.rules.tokens import HASH, template
+
+MOST_FAMILIES = 3
+LONGEST_RULE = 300
 
 
 def refusal(dialect: str, rules: RuleSet, number: int, reason: str, instead: str = "python") -> RuleError:
@@ -30,15 +35,34 @@ def refusal(dialect: str, rules: RuleSet, number: int, reason: str, instead: str
     """
     rule = rules[number - 1]
     target = " and ".join(map(repr, rule.replacements))
+    said = f"{rule.pattern!r} => {target}"
+    said = said if len(said) <= LONGEST_RULE else f"{said[:LONGEST_RULE]}..."
     return RuleError(
-        f"the dialect {dialect} cannot say rule {number} ({rule.pattern!r} => {target}), because {reason}; "
-        f"use --dialect {instead}"
+        f"the dialect {dialect} cannot say rule {number} ({said}), because {reason}; use --dialect {instead}"
     )
 
 
-def rule_comment(rule: Rule) -> str:
-    """What a comment says of a rule: its operation, how many keys it took, which families; plain ASCII on one line."""
-    hits = f", {count(rule.hits, 'key')}" if rule.hits else ""
-    guess = f", {rule.ambiguous} of them a guess" if rule.ambiguous else ""
-    note = f" ({ascii(rule.note)[1:-1]})" if rule.note else ""
-    return f"{rule.op}{hits}{guess}{note}"
+def rule_comments(rules: RuleSet, background: Background) -> list[str]:
+    """What a comment says of each rule: operation, how many keys of which families; plain ASCII on one line.
+
+    A family is a key with its numbers as #. The same on every run.
+    """
+    families: list[dict[str, int]] = [{} for _ in rules]
+    samples: list[dict[str, str]] = [{} for _ in rules]
+    for key in background.keys or ():
+        move = rules.move(key)
+        if move is not None:
+            family = template(key).replace(HASH, "#")
+            families[move.rule - 1][family] = families[move.rule - 1].get(family, 0) + 1
+            samples[move.rule - 1].setdefault(family, key)
+    out = []
+    for rule, found, sample in zip(rules, families, samples, strict=True):
+        hits = sum(found.values()) if background.keys is not None else rule.hits
+        text = f"{rule.op}, {count(hits, 'key')}" if hits or background.keys is not None else rule.op
+        text += f", {rule.ambiguous} of them a guess" if rule.ambiguous else ""
+        shown = [sample[f] if n == 1 else f"{f} ({n})" for f, n in list(found.items())[:MOST_FAMILIES]]
+        text += f": {', '.join(shown)}" if shown else ""
+        more = len(found) - len(shown)
+        text += f" and {more} more {'family' if more == 1 else 'families'}" if more else ""
+        out.append(plain(f"{text}; {rule.note}" if rule.note else text))
+    return out

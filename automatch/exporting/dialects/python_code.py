@@ -2,239 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from automatch.errors import RuleError
-from automatch.rules.members import alternatives
-from automatch.rules.replacement import cut_at_braces, expression_tokens
-from automatch.rules.rule import Rule, RuleSet
-from automatch.rules.tensors import JOINING
+from automatch.exporting.background import NOTHING, Background
+from automatch.exporting.function import function_source, imports_source
+from automatch.rules.rule import RuleSet
 
 NAME = "python"
+DESCRIPTION = "a function convert(state_dict) that needs no automatch; says everything"
 
-HEAD = '''"""Gives a checkpoint the keys of the model. Written by automatch as a proposal: read it before use."""
+HEAD = '''"""Gives a checkpoint the keys of the model."""
 
-import re
-{imports}{guesses}
+{comments}
 
-def convert(state_dict):
-    """Return the state_dict under the model's keys; keys that no rule takes stay as they are."""
-    rules = [
-{rules}
-    ]
+{imports}
+
 '''
 
-GUESSES = """
-# The evidence does not decide these checkpoint keys: a rule below (or staying as it is) is a guess for each of them.
-AMBIGUOUS = [
-{keys}
-]
-"""
 
-RENAME = """    converted = {}
-    for key, tensor in state_dict.items():
-        for pattern, new in rules:
-            if match := re.fullmatch(pattern, key):
-                key = new(match)
-                break
-        if key in converted:
-            raise ValueError(f"two keys become {key!r}")
-        converted[key] = tensor
-"""
-
-# Each rule: pattern, new keys, place in a joined tensor (or None), steps (whether one joins, what it does to a row).
-CHANGE = """
-    def run(steps, grid):
-        for joins, step in steps:
-            if joins and len(grid) > 1:
-                grid = [[step(row)[0] for row in grid]]
-            else:
-                grid = [step(row) for row in grid]
-        return grid[0]
-
-    converted, sources, groups = {}, {}, {}
-    for key, tensor in state_dict.items():
-        for pattern, new, place, steps in rules:
-            if match := re.fullmatch(pattern, key):
-                break
-        else:
-            match, new, place, steps = None, lambda m, n: [key], None, []
-        if place is None:
-            results = run(steps, [[tensor]])
-            pairs = list(zip(new(match, len(results)), results, strict=True))
-        else:
-            (target,) = new(match, 1)
-            first = target not in groups
-            members, _ = groups.setdefault(target, ({}, steps))
-            if members.setdefault(place(match), tensor) is not tensor:
-                raise ValueError(f"{key!r} takes a place in {target!r} that is taken")
-            pairs = [(target, None)] if first else []
-        for target, result in pairs:
-            if target in sources:
-                raise ValueError(f"{sources[target]!r} and {key!r} both become {target!r}")
-            sources[target] = key
-            converted[target] = result
-    for target, (members, (parts, stacked_first, steps)) in groups.items():
-        orders = sorted({order for _, order in members})
-        if sorted(members) != [(p, o) for p in range(parts) for o in range(orders[0], orders[-1] + 1)]:
-            raise ValueError(f"not every tensor of {target!r} is there")
-        grid = [[members[p, o] for o in orders] for p in range(parts)]
-        (converted[target],) = run(steps, grid if stacked_first else list(map(list, zip(*grid))))
-"""
-
-TIED = """    for served, other in {ties}:  # tied in the model
-        if served in converted:
-            converted.setdefault(other, converted[served])
-"""
-
-TAIL = """    return converted
-"""
-
-
-def render(rules: RuleSet) -> str:
+def render(rules: RuleSet, background: Background = NOTHING) -> str:
     """The source text of a module with one function, `convert(state_dict)`.
 
     Args:
         rules: what it shall do.
+        background: what they were proven on.
 
     Raises:
         RuleError: a rule has an operation that cannot be run without the model, or a brace that is not closed.
     """
-    only_names = all(rule.op == "rename" for rule in rules)
-    joins = any(_joins(rule) for rule in rules)
-    lines = [line for rule in rules for line in _rule(rule, only_names)]
-    keys = "\n".join(f"    {_literal(key)}," for key in rules.undecided)
-    text = HEAD.format(
-        imports="\nimport torch\n" if joins else "",
-        guesses=GUESSES.format(keys=keys) if keys else "",
-        rules="\n".join(lines),
-    )
-    text = text.replace("    rules = [\n\n    ]\n", "    rules = []\n")
-    text += RENAME if only_names else CHANGE
-    if rules.tied:
-        ties = "".join(f"        ({_literal(a)}, {_literal(b)}),\n" for a, b in rules.tied)
-        text += TIED.format(ties=f"(\n{ties}    )")
-    return text + TAIL
-
-
-def _rule(rule: Rule, only_names: bool) -> Iterator[str]:
-    """The lines of one entry of the list `rules`."""
-    hits = f", {rule.hits} {'key' if rule.hits == 1 else 'keys'}" if rule.hits else ""
-    note = f" ({ascii(rule.note)[1:-1]})" if rule.note else ""
-    guess = f", {rule.ambiguous} of them a guess" if rule.ambiguous else ""
-    yield f"        # {rule.op}{hits}{guess}{note}"
-    texts = rule.replacements
-    if only_names:
-        yield f"        ({_pattern(rule.pattern)}, lambda m: {_new(texts[0])}),"
-        return
-    if rule.by is not None and "unstack" in rule.law.words:
-        count = "n" if len(texts) == 1 else f"n // {len(texts)}"
-        names = " + ".join(f"[{_new(text, rule.by)} for i in range({count})]" for text in texts)
-    else:
-        names = f"[{', '.join(map(_new, texts))}]"
-    yield "        ("
-    yield f"            {_pattern(rule.pattern)},"
-    yield f"            lambda m, n: {names},"
-    yield f"            {_place(rule)},"
-    yield f"            {_steps(rule, len(texts))},"
-    yield "        ),"
-
-
-def _joins(rule: Rule) -> bool:
-    """Whether several tensors become one."""
-    return not set(JOINING).isdisjoint(rule.law.words)
-
-
-def _place(rule: Rule) -> str:
-    """Source of a function from a match to (part, order), or None where the rule joins nothing."""
-    if not _joins(rule):
-        return "None"
-    part = "0"
-    if isinstance(rule.part, str):
-        part = f"{list(alternatives(rule.pattern, rule.part))!a}.index(m['{rule.part}'])"
-    elif rule.part is not None:
-        part = str(rule.part[0])
-    return f"lambda m: ({part}, {_number(rule.by) if rule.by else '0'})"
-
-
-def _steps(rule: Rule, pieces: int) -> str:
-    """Source of the steps; for a joined tensor with the number of parts, and whether a row is one part."""
-    steps = f"[{', '.join(_step(word, rule, pieces) for word in rule.law.words if word != 'rename')}]"
-    if not _joins(rule):
-        return steps
-    parts = 1
-    if isinstance(rule.part, str):
-        parts = len(alternatives(rule.pattern, rule.part))
-    elif rule.part is not None:
-        parts = rule.part[1]
-    return f"({parts}, {rule.law.stacked_first}, {steps})"
-
-
-def _step(word: str, rule: Rule, pieces: int) -> str:
-    """Source of one step: whether it joins, and a function from a row of tensors to a row of tensors."""
-    dim, stack_dim = rule.dim or 0, rule.law.stack_dim
-    if word == "concat":
-        return f"(True, lambda row: [torch.cat(row, {dim})])"
-    if word == "stack":
-        return f"(True, lambda row: [torch.stack(row, {stack_dim})])"
-    if word == "unstack":
-        return f"(False, lambda row: [part for t in row for part in t.unbind({stack_dim})])"
-    if word == "chunk":
-        sizes = rule.sizes or (1,) * pieces
-        cut = f"t.split([t.shape[{dim}] // {sum(sizes)} * size for size in {sizes}], {dim})"
-        return f"(False, lambda row: [part for t in row for part in {cut}])"
-    if word == "transpose" and rule.perm is None:
-        return "(False, lambda row: [t.transpose(-1, -2) for t in row])"
-    if word in ("transpose", "permute") and rule.perm is not None:
-        return f"(False, lambda row: [t.permute({rule.perm}) for t in row])"
-    if word == "reshape" and rule.shape is not None:
-        shape = ", ".join(f"t.shape[{i}]" if size == 0 else str(size) for i, size in enumerate(rule.shape))
-        return f"(False, lambda row: [t.reshape([{shape}]) for t in row])"
-    raise RuleError(f"{word} of {rule.pattern!r} cannot be written as Python: names and shapes do not say how it goes")
-
-
-def _new(replacement: str, counter: str | None = None) -> str:
-    """Source of the new key: a text, or an f-string on the match `m` (and the number `i` for the name `counter`)."""
-    cut = cut_at_braces(replacement)
-    if not any(braced for _, braced in cut):
-        return _literal("".join(text for text, _ in cut))
-    inside = "".join(
-        f"{{{_expression(text, counter)}}}" if braced else _escaped(text).replace("{", "{{").replace("}", "}}")
-        for text, braced in cut
-    )
-    return f'f"{inside}"'
-
-
-def _expression(inside: str, counter: str | None) -> str:
-    """Source of what stands in braces: a captured text, or arithmetic on captured numbers."""
-    tokens = expression_tokens(inside)
-    if inside != counter and tokens == [inside] and not inside.isdigit():
-        return f"m['{inside}']"
-    return "".join("i" if token == counter else _operand(token) for token in tokens)
-
-
-def _operand(token: str) -> str:
-    """Source of a number, a captured number or a sign of arithmetic."""
-    return str(int(token)) if token.isdigit() else _number(token) if token.isidentifier() else token
-
-
-def _number(group: str) -> str:
-    """Source of a captured number."""
-    return f"int(m['{group}'])"
-
-
-def _pattern(pattern: str) -> str:
-    """The pattern as a raw string where it can be one."""
-    plain = pattern.isascii() and pattern.isprintable() and '"' not in pattern
-    ends_well = (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 0
-    return f'r"{pattern}"' if plain and ends_well else _literal(pattern)
-
-
-def _literal(text: str) -> str:
-    """A string literal in double quotes, plain ASCII."""
-    return f'"{_escaped(text)}"'
-
-
-def _escaped(text: str) -> str:
-    """The inside of a string literal in double quotes."""
-    return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
+    comments = "\n".join(f"# {sentence}" for sentence in background.sentences)
+    return HEAD.format(comments=comments, imports=imports_source(rules)) + function_source(rules, background)

@@ -1,0 +1,32 @@
+"""Rules in the language that a user names."""
+
+from __future__ import annotations
+
+from automatch.errors import InputError
+from automatch.exporting.background import NOTHING, Background
+from automatch.exporting.dialects import DIALECTS
+from automatch.rules.rule import RuleSet
+
+
+def export(rules: RuleSet, dialect: str, background: Background = NOTHING) -> str:
+    """The rules as text to paste where the dialect goes.
+
+    Args:
+        rules: what it shall do.
+        dialect: its name.
+        background: what they were proven on; where the keys are known the text is replayed on all of them.
+
+    Raises:
+        InputError: there is no such dialect.
+        RuleError: it cannot say one of the rules; the sentence names the rule and why.
+    """
+    for known in DIALECTS:
+        if known.NAME == dialect:
+            return known.render(rules, background)
+    raise InputError(f"{dialect!r} is no dialect; choose one of {', '.join(known.NAME for known in DIALECTS)}")
+
+
+def descriptions() -> str:
+    """The names of all dialects with a line each."""
+    width = max(len(dialect.NAME) for dialect in DIALECTS)
+    return "\n".join(f"  {dialect.NAME:<{width}}  {dialect.DESCRIPTION}" for dialect in DIALECTS)
