@@ -188,6 +188,10 @@ def _step(word: str, rule: Rule, pieces: int) -> str:
     if word == "reshape" and rule.shape is not None:
         shape = ", ".join(f"t.shape[{i}]" if size == 0 else str(size) for i, size in enumerate(rule.shape))
         return f"(False, lambda row: [t.reshape([{shape}]) for t in row])"
+    if word == "interleave" and rule.shape is not None:
+        first = dim if dim >= 0 else dim - 3
+        turned = f"t.unflatten({dim}, {rule.shape}).transpose({first + 1}, {first + 2}).flatten({first}, {first + 3})"
+        return f"(False, lambda row: [{turned} for t in row])"
     raise RuleError(f"{word} of {rule.pattern!r} cannot be written as Python: names and shapes do not say how it goes")
 
 

@@ -9,13 +9,26 @@ from __future__ import annotations
 
 from automatch.ops.chunks import Chunk
 from automatch.ops.concat import Concat
+from automatch.ops.interleave import Interleave
 from automatch.ops.permute import Permute
 from automatch.ops.reshape import Reshape, relative_shape
 from automatch.ops.stack import Stack
 from automatch.ops.transpose import Transpose
 from automatch.ops.unstack import Unstack
 
-Op = Transpose | Permute | Reshape | Concat | Chunk | Stack | Unstack
-OPS = (Transpose, Permute, Reshape, Concat, Chunk, Stack, Unstack)
+Op = Transpose | Permute | Interleave | Reshape | Concat | Chunk | Stack | Unstack
+OPS = (Transpose, Permute, Interleave, Reshape, Concat, Chunk, Stack, Unstack)
 
-__all__ = ["OPS", "Chunk", "Concat", "Op", "Permute", "Reshape", "Stack", "Transpose", "Unstack", "relative_shape"]
+__all__ = [
+    "OPS",
+    "Chunk",
+    "Concat",
+    "Interleave",
+    "Op",
+    "Permute",
+    "Reshape",
+    "Stack",
+    "Transpose",
+    "Unstack",
+    "relative_shape",
+]

@@ -20,7 +20,7 @@ from automatch.rules.tensors import CUTTING, PLAIN, Law, Move, apply_moves
 from automatch.spec import Shape
 
 LONGEST = 20_000
-_WORDS = ("rename", "transpose", "permute", "reshape", "concat", "chunk", "stack", "unstack")
+_WORDS = ("rename", "transpose", "permute", "interleave", "reshape", "concat", "chunk", "stack", "unstack")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class Rule:
             and a concat (or their reverse) the stack has dimension 0 and this is the other's.
         perm: order of the dimensions for transpose and permute.
         sizes: proportions of the pieces of a chunk; None for equal ones.
-        shape: for reshape: sizes in which 0 keeps the size at that place and -1 takes the rest.
+        shape: for reshape: sizes in which 0 keeps the size at that place and -1 takes the rest. For interleave: the
+            four sizes [a, b, c, d] as which dimension `dim` is seen, of which b and c are exchanged; -1 takes the rest.
         note: for people: families covered, or why the rule is literal.
         ambiguous: how many of the hits belong to ambiguous matches: for those the rule gives a guess.
     """

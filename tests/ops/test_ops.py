@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automatch.errors import RuleError
-from automatch.ops import OPS, Chunk, Concat, Permute, Reshape, Stack, Transpose, Unstack, relative_shape
+from automatch.ops import OPS, Chunk, Concat, Interleave, Permute, Reshape, Stack, Transpose, Unstack, relative_shape
 
 KINDS = {"torch": torch.from_numpy, "numpy": lambda array: array}
 
@@ -25,6 +25,9 @@ def array(*shape):
         (Transpose(), [(2, 3)]),
         (Transpose((3, 2, 0, 1)), [(2, 3, 4, 5)]),
         (Permute((1, 2, 0)), [(2, 3, 4)]),
+        (Interleave((-1, 2, 3, 1)), [(12, 5)]),
+        (Interleave((1, -1, 3, 2), 1), [(2, 12, 2)]),
+        (Interleave((2, 2, 3, -1), -1), [(2, 12)]),
         (Reshape((0, -1)), [(4, 3, 1, 1)]),
         (Concat(0), [(2, 3), (1, 3), (4, 3)]),
         (Concat(-1), [(2, 3), (2, 1)]),
@@ -59,6 +62,15 @@ def test_transposing_twice_gives_the_tensor_back():
     assert torch.equal(Transpose().forward(Transpose().forward([tensor]))[0], tensor)
 
 
+def test_rows_go_from_one_rotary_layout_into_the_other_and_back():
+    heads, size, width = 3, 8, 5
+    rows = torch.from_numpy(array(heads * size, width))
+    hugging_face = rows.view(heads, size // 2, 2, width).transpose(1, 2).reshape(heads * size, width)
+    (turned,) = Interleave((-1, size // 2, 2, 1)).forward([rows])
+    assert torch.equal(turned, hugging_face)
+    assert torch.equal(Interleave((-1, 2, size // 2, 1)).forward([turned])[0], rows)
+
+
 @pytest.mark.parametrize(
     ("source", "target", "shape"),
     [
@@ -85,6 +97,12 @@ def test_a_shape_is_said_with_as_few_sizes_as_it_needs(source, target, shape):
         (Transpose((0, 1)), [(3,)]),
         (Permute(), [(3, 3)]),
         (Permute((0, 0)), [(3, 3)]),
+        (Interleave(), [(4,)]),
+        (Interleave((-1, 2, 3, 1)), [(8,)]),
+        (Interleave((-1, 2, -1, 1)), [(8,)]),
+        (Interleave((1, 2, 2, 1)), [(8,)]),
+        (Interleave((0, 2, 2, 1)), [(8,)]),
+        (Interleave((-1, 2, 2, 1), 1), [(8,)]),
         (Reshape(), [(3,)]),
         (Reshape((0, 0)), [(3,)]),
         (Reshape((-1, -1)), [(3,)]),
