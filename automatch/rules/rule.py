@@ -11,7 +11,15 @@ from typing import Any
 
 from automatch.errors import RuleError
 from automatch.rules.doubt import undecided_keys
-from automatch.rules.fields import number_field, numbers_field, part_field, replacement_field, text_field
+from automatch.rules.fields import (
+    number_field,
+    numbers_field,
+    pairs_field,
+    part_field,
+    replacement_field,
+    text_field,
+    texts_field,
+)
 from automatch.rules.hazard import hazard
 from automatch.rules.lookup import Lookup, compiled
 from automatch.rules.members import alternatives
@@ -299,14 +307,31 @@ class RuleSet:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise RuleError(f"the rules are not JSON: {error}") from None
-        rules = data.get("rules") if isinstance(data, dict) else data
+        return cls.from_document(data)
+
+    @classmethod
+    def from_document(cls, data: object) -> RuleSet:
+        """Reads what stands in a rules file, as plain lists and dicts: a list of rules, or a dict that has one.
+
+        A dict may tell the ties and the ambiguous keys, under "tied" and "undecided", or by its "matches".
+
+        Raises:
+            RuleError: it is neither.
+        """
+        rules = data.get("rules") if isinstance(data, Mapping) else data
         if not isinstance(rules, list):
-            raise RuleError('the JSON is neither a list of rules nor an object with a list under "rules"')
+            raise RuleError('the document is neither a list of rules nor an object with a list under "rules"')
         read = cls.from_list(rules)
-        matches = data.get("matches") if isinstance(data, dict) else None
-        if not isinstance(matches, list):
+        if not isinstance(data, Mapping):
             return read
-        return cls(read.rules, tuple(_ties(matches, read)), tuple(undecided_keys(matches)))
+        matches = data.get("matches")
+        found = matches if isinstance(matches, list) else []
+        tied, undecided = pairs_field(data, "tied"), texts_field(data, "undecided")
+        return cls(
+            read.rules,
+            tuple(_ties(found, read)) if tied is None else tied,
+            tuple(undecided_keys(found)) if undecided is None else undecided,
+        )
 
 
 def _move(rule: Rule, number: int, groups: Mapping[str, str | None]) -> Move:
