@@ -61,3 +61,25 @@ def part_field(data: Mapping[str, Any], where: str) -> tuple[int, int] | str | N
     ):
         return (value[0], value[1])
     raise RuleError(f'{where}: "part" is neither [k, n] with k < n nor the name of a group')
+
+
+def pairs_field(data: Mapping[str, Any], name: str) -> tuple[tuple[str, str], ...] | None:
+    """Pairs of texts beside the rules, or nothing."""
+    value = data.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list) or any(not _is_texts(pair) or len(pair) != 2 for pair in value):
+        raise RuleError(f'"{name}" is not a list of pairs of texts')
+    return tuple((first, second) for first, second in value)
+
+
+def texts_field(data: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    """Texts beside the rules, or nothing."""
+    value = data.get(name)
+    if value is not None and not _is_texts(value):
+        raise RuleError(f'"{name}" is not a list of texts')
+    return None if value is None else tuple(value)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
