@@ -25,6 +25,7 @@ from automatch.rules.lookup import Lookup, compiled
 from automatch.rules.members import alternatives
 from automatch.rules.replacement import LONGEST_NUMBER, parse
 from automatch.rules.tensors import CUTTING, PLAIN, Law, Move, apply_moves
+from automatch.rules.ties import tied_keys
 from automatch.spec import Shape
 
 LONGEST = 20_000
@@ -329,7 +330,7 @@ class RuleSet:
         tied, undecided = pairs_field(data, "tied"), texts_field(data, "undecided")
         return cls(
             read.rules,
-            tuple(_ties(found, read)) if tied is None else tied,
+            tuple(tied_keys(found, read.rename)) if tied is None else tied,
             tuple(undecided_keys(found)) if undecided is None else undecided,
         )
 
@@ -359,16 +360,3 @@ def _move(rule: Rule, number: int, groups: Mapping[str, str | None]) -> Move:
             raise RuleError(f"rule {number}: {rule.by!r} orders a stack, and its number {value[:20]}... is too long")
         order = int(value)
     return Move(number, tuple(parse(t).expand(groups) for t in texts), rule.law, part, order)
-
-
-def _ties(matches: list[Any], rules: RuleSet) -> list[tuple[str, str]]:
-    ties = []
-    for match in matches:
-        if not isinstance(match, dict) or match.get("op", "rename") != "rename":
-            continue
-        sources, targets = match.get("checkpoint_keys"), match.get("model_keys")
-        if isinstance(sources, list) and isinstance(targets, list) and len(sources) == len(targets) == 1:
-            served = rules.rename(str(sources[0]))
-            if served != targets[0]:
-                ties.append((served, str(targets[0])))
-    return ties
