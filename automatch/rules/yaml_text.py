@@ -1,0 +1,86 @@
+"""Rules files in YAML, read as JSON would be: texts, whole numbers, true, false and null, lists and dicts.
+
+PyYAML reads more than a rules file can mean (`no` as false, `1e5` as a number, `007` as 7, an anchor that doubles a
+document ten times over), and it forgets all but the last of equal keys. So what is not plainly a number or a word of
+JSON is a text here, and anchors, tags and equal keys are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from automatch.errors import InputError, RuleError
+
+if TYPE_CHECKING:
+    from yaml.nodes import MappingNode, Node, ScalarNode
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "": None, "~": None}
+_DEEPEST = 20
+
+
+def read_yaml(text: str) -> object:
+    """The document as plain lists, dicts, texts and numbers.
+
+    Raises:
+        RuleError: it is no YAML, or uses what a rules file has no need of; says in which line.
+        InputError: PyYAML is not installed.
+    """
+    try:
+        import yaml
+    except ImportError:
+        raise InputError(
+            "rules in YAML are read by PyYAML, which is not installed; install it with `pip install pyyaml`, or give "
+            "the rules as JSON"
+        ) from None
+    try:
+        _refuse_references(yaml.parse(text, yaml.BaseLoader))
+        node = yaml.compose(text, yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise RuleError(f"the rules are not YAML: {' '.join(str(error).split())}") from None
+    return _value(node, 0)
+
+
+def _refuse_references(events: Any) -> None:
+    """Refuses anchors and tags, which only other programs need, before anything is built from them."""
+    for event in events:
+        for name, word in (("anchor", "an anchor or a reference"), ("tag", "a tag")):
+            if getattr(event, name, None) is not None:
+                line = event.start_mark.line + 1
+                raise RuleError(f"the rules have {word} in line {line}; write the text out")
+
+
+def _value(node: Node | None, depth: int) -> object:
+    """A node as plain Python."""
+    if node is None:
+        return None
+    if depth > _DEEPEST:
+        raise RuleError(f"the rules are nested more than {_DEEPEST} deep in line {node.start_mark.line + 1}")
+    if node.id == "scalar":
+        return _scalar(node)
+    if node.id == "sequence":
+        return [_value(item, depth + 1) for item in node.value]
+    return _mapping(node, depth)
+
+
+def _scalar(node: ScalarNode) -> object:
+    text: str = node.value
+    if node.style is not None:  # quoted, or a block
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    return int(text) if _NUMBER.fullmatch(text) else text
+
+
+def _mapping(node: MappingNode, depth: int) -> dict[str, object]:
+    out: dict[str, object] = {}
+    for key, value in node.value:
+        name = key.value
+        line = key.start_mark.line + 1
+        if not isinstance(name, str):
+            raise RuleError(f"the rules have a field whose name is no text in line {line}")
+        if name in out:
+            raise RuleError(f"the rules have {name!r} twice, again in line {line}")
+        out[name] = _value(value, depth + 1)
+    return out
