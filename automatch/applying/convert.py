@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,30 +43,6 @@ class Converted:
         if self.unused:
             text += f"; no key for rule {', '.join(map(str, self.unused))}"
         return text
-
-
-def read_rules(source: Path) -> tuple[RuleSet, str | None]:
-    """Read a rules file: the JSON of `diagnose --format json`, or its list of rules alone.
-
-    Returns:
-        The rules, and where the state_dict stood in the checkpoint that they were made for (None if not told).
-
-    Raises:
-        InputError: the file cannot be read, or holds something else.
-    """
-    try:
-        text = source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-        raise InputError(f"{source}: cannot be read ({reason}); give the JSON that diagnose printed") from None
-    try:
-        rules = RuleSet.from_json(text)
-    except RuleError as error:
-        raise RuleError(f"{source}: {error}") from None
-    document = json.loads(text)
-    side = document.get("checkpoint") if isinstance(document, Mapping) else None
-    at = side.get("at") if isinstance(side, Mapping) else None
-    return rules, at if isinstance(at, str) else None
 
 
 def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None, *, ambiguous: bool = False) -> Converted:
