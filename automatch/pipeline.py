@@ -136,7 +136,8 @@ def convert(
     """Write a checkpoint file under the keys that rules give, in the same format; `target` appears whole or not at all.
 
     Args:
-        rules: a `RuleSet`, or the path of a rules file: the JSON of `diagnose --format json`, or its list of rules.
+        rules: a `RuleSet`, or the path of a rules file: the JSON of `diagnose --format json`, or rules alone as JSON or
+            YAML.
         source: a safetensors file or a file of `torch.save`.
         target: the new file.
         at: dotted path to the state_dict inside a nested checkpoint; None to take the one the rules were made for.
@@ -151,14 +152,15 @@ def convert(
     """
     from automatch.applying.atomic import refuse_same_file
     from automatch.applying.convert import convert as rewrite
-    from automatch.applying.convert import read_rules
+    from automatch.applying.rules_file import read_rules
 
     _check_options("all", at)
     if isinstance(rules, RuleSet):
         return rewrite(rules, Path(source), Path(target), at, ambiguous=ambiguous)
-    read, made_for = read_rules(Path(rules))
+    read = read_rules(Path(rules))
     refuse_same_file(Path(rules), Path(target))
-    return rewrite(read, Path(source), Path(target), made_for or None if at is None else at, ambiguous=ambiguous)
+    at = read.at or None if at is None else at
+    return rewrite(read.rules, Path(source), Path(target), at, ambiguous=ambiguous)
 
 
 def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()) -> StateDictSpec:
