@@ -86,7 +86,8 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
         source, target = fold_stacks(source, target), fold_stacks(target, source)
         source, target = fold_parts(source, target), fold_parts(target, source)
-    names = Names(EMPTY if by == "topology" else lexicon(), silent=by == "topology")
+    tokens = {token: None for leaf in (*source, *target) for token in leaf.path}
+    names = Names(EMPTY if by == "topology" else lexicon(), silent=by == "topology", tokens=tokens)
     order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
     identity = Identity(source, target)
     found = _solve(source, target, names, order_trust, identity, decisions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from automatch.describing.lexicon import Lexicon
@@ -27,12 +28,14 @@ _AFTER = ("post", "pre")
 class Names:
     """Compares paths; everything is remembered, as the same few words return in every layer.
 
-    `silent` names say nothing: every comparison gives 0 (`by="topology"`).
+    `silent` names say nothing: every comparison gives 0 (`by="topology"`). `tokens` are those of both sides: what one
+    of them writes as two words is two words where the other glues them together (`q_content`, `qcontent`).
     """
 
-    def __init__(self, lexicon: Lexicon, silent: bool = False) -> None:
+    def __init__(self, lexicon: Lexicon, silent: bool = False, tokens: Iterable[str] = ()) -> None:
         self.lexicon = lexicon
         self.silent = silent
+        self._glued = {a + b: (a, b) for token in tokens for a, b in pairwise(words_of(token)) if a + b not in lexicon.words}
         self._words: dict[str, tuple[Word, ...]] = {}
         self._alike: dict[tuple[Word, Word], float] = {}
 
@@ -44,7 +47,7 @@ class Names:
         return found
 
     def _cut(self, token: str) -> Iterable[Word]:
-        texts = [w for w in words_of(token) if not w.isdecimal()]
+        texts = [w for text in words_of(token) if not text.isdecimal() for w in self._glued.get(text, (text,))]
         whole = "".join(words_of(token))
         if "_" in token and len(whole) <= SHORT:  # `to_k` is not `tok`
             whole = token.lower()
