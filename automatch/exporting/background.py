@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from automatch.diagnosing.comparison import Comparison
 from automatch.diagnosing.naming import count
-from automatch.spec import Shape
+from automatch.spec import Shape, StateDictSpec
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,34 @@ def background_of(comparison: Comparison) -> Background:
         model=comparison.model.name,
         at=comparison.checkpoint.at,
         proven=comparison.proof.ok,
+    )
+
+
+def known_of(background: Background, checkpoint: StateDictSpec) -> Background:
+    """The same with the keys of a checkpoint: the rules are to be replayed on them."""
+    shapes = {tensor.key: tensor.shape for tensor in checkpoint.tensors}
+    return replace(
+        background, keys=checkpoint.keys, shapes=shapes, checkpoint=checkpoint.name, at=checkpoint.at, proven=None
+    )
+
+
+def background_from(document: object) -> Background:
+    """What a rules file tells beside its rules; the JSON of a diagnosis names all keys of the checkpoint."""
+    if not isinstance(document, Mapping):
+        return NOTHING
+    keys: dict[str, None] = {}
+    matches, unexpected = document.get("matches"), document.get("unexpected_keys")
+    complete = isinstance(matches, list) and isinstance(unexpected, list)
+    if isinstance(matches, list) and isinstance(unexpected, list):
+        for match in matches:
+            found = match.get("checkpoint_keys") if isinstance(match, Mapping) else None
+            keys.update(dict.fromkeys(map(str, found if isinstance(found, list) else ())))
+        keys.update(dict.fromkeys(map(str, unexpected)))
+    sides = [document.get(side) for side in ("checkpoint", "model")]
+    checkpoint, model = (side if isinstance(side, Mapping) else {} for side in sides)
+    return Background(
+        keys=tuple(keys) if complete else None,
+        checkpoint=str(checkpoint.get("name", "")),
+        model=str(model.get("name", "")),
+        at=str(checkpoint.get("at", "")),
     )

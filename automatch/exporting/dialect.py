@@ -1,26 +1,39 @@
-"""What dialects share: how a rule is refused, and what is said of a rule in a comment.
-
-A dialect is a module in `dialects/` with
-
-    NAME         what the user types: `--dialect NAME`
-    DESCRIPTION  one line for the list of dialects: what it is and where it goes
-    render       (rules: RuleSet, background: Background = NOTHING) -> str
-
-`render` gives text that, where it goes, does to every key of `background.keys` exactly what the rules do; it has
-replayed that by the dialect's own semantics before it returns. What cannot be said it refuses by a `RuleError` of
-`refusal`. Where `background.keys` is None it renders what holds for every key, and refuses the rest.
-"""
+"""What a dialect is, and what dialects share: how a rule is refused, and what is said of a rule in a comment."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from automatch.diagnosing.naming import count
 from automatch.errors import RuleError
-from automatch.exporting.background import Background, plain
+from automatch.exporting.background import NOTHING, Background, plain
 from automatch.rules.rule import RuleSet
 from automatch.rules.tokens import HASH, template
 
 MOST_FAMILIES = 3
 LONGEST_RULE = 300
+
+
+class Dialect(Protocol):
+    """A module in `dialects/`.
+
+    Attributes:
+        NAME: what the user types: `--dialect NAME`.
+        DESCRIPTION: one line for the list of dialects: what it is and where it goes.
+    """
+
+    NAME: str
+    DESCRIPTION: str
+
+    def render(self, rules: RuleSet, background: Background = NOTHING) -> str:
+        """Text that, where it goes, does to every key of `background.keys` exactly what the rules do.
+
+        It has been replayed by the dialect's own semantics before it is returned. Where `background.keys` is None it
+        holds for every key.
+
+        Raises:
+            RuleError: a rule cannot be said; made by `refusal`.
+        """
 
 
 def refusal(dialect: str, rules: RuleSet, number: int, reason: str, instead: str = "python") -> RuleError:

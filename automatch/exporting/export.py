@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from automatch.errors import InputError
+from automatch.exporting import dialects
 from automatch.exporting.background import NOTHING, Background
-from automatch.exporting.dialects import DIALECTS
 from automatch.rules.rule import RuleSet
 
 
@@ -20,13 +20,13 @@ def export(rules: RuleSet, dialect: str, background: Background = NOTHING) -> st
         InputError: there is no such dialect.
         RuleError: it cannot say one of the rules; the sentence names the rule and why.
     """
-    for known in DIALECTS:
-        if known.NAME == dialect:
+    for known in dialects.DIALECTS:
+        if dialect == known.NAME:
             return known.render(rules, background)
-    raise InputError(f"{dialect!r} is no dialect; choose one of {', '.join(known.NAME for known in DIALECTS)}")
+    raise InputError(f"{dialect!r} is no dialect; choose one of {', '.join(known.NAME for known in dialects.DIALECTS)}")
 
 
 def descriptions() -> str:
     """The names of all dialects with a line each."""
-    width = max(len(dialect.NAME) for dialect in DIALECTS)
-    return "\n".join(f"  {dialect.NAME:<{width}}  {dialect.DESCRIPTION}" for dialect in DIALECTS)
+    width = max(len(dialect.NAME) for dialect in dialects.DIALECTS)
+    return "\n".join(f"  {dialect.NAME:<{width}}  {dialect.DESCRIPTION}" for dialect in dialects.DIALECTS)

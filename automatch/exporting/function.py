@@ -19,7 +19,7 @@ HEAD = """def convert(state_dict):
     ]
 """
 
-GUESSES = """# The evidence does not decide these checkpoint keys: a rule (or staying as it is) is a guess for each of them.
+GUESSES = """# The evidence does not decide these checkpoint keys: a rule (or staying as it is) is a guess for each.
 AMBIGUOUS = [
 {keys}
 ]
