@@ -12,12 +12,13 @@ from automatch.errors import InputError
 # `-1` is a number, `-` is stdin or stdout.
 OPTION = re.compile(r"-[^\d.]")
 # Options of commands with sources that take the next word.
-ONE_VALUE = ("--by", "--pin", "--forbid", "--at", "--format", "-o", "--output")
+ONE_VALUE = ("--by", "--pin", "--forbid", "--at", "--format", "--dialect", "--keys", "-o", "--output")
 DESCRIPTION = "Finds out why a PyTorch state_dict does not fit, and the regex rules that make it fit."
 EXAMPLES = """\
 examples:
   automatch checkpoint.pth torchvision.models:densenet121          what is wrong, and the rules
   automatch diagnose old.safetensors model.py:build --format json -o rules.json
+  automatch rules old.safetensors model.py:build --dialect hook    the rules for where you keep them
   automatch apply rules.json old.safetensors new.safetensors       the file under its new names
   automatch explain < error.txt                                    from torch's error text alone
 
@@ -50,7 +51,7 @@ def _with_command(argv: Sequence[str]) -> list[str]:
     if first in ("-h", "--help", "--version"):
         return [first, *argv[1:]]
     command, rest = (first, argv[1:]) if first in COMMANDS else ("diagnose", argv)
-    return [command, *_with_sources_first(rest, {"diagnose": 2, "keys": 1}.get(command, 0))]
+    return [command, *_with_sources_first(rest, {"diagnose": 2, "rules": 2, "keys": 1}.get(command, 0))]
 
 
 def _with_sources_first(argv: Sequence[str], wanted: int) -> list[str]:
@@ -89,7 +90,9 @@ def _parser(called: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"automatch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (add_arguments, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=raw
+        )
         if name == called:
             add_arguments(command)
         command.set_defaults(command=name)
@@ -97,11 +100,67 @@ def _parser(called: str) -> argparse.ArgumentParser:
 
 
 def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
-    from automatch.exporting.dialects import DIALECTS
     from automatch.reporting.formats import FORMATS
 
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what you have: a file, an index, a folder")
     parser.add_argument("model", metavar="MODEL", help="what you want: package.module:factory, file.py:factory, a file")
+    _comparison_arguments(parser)
+    forms = [form.NAME for form in FORMATS]
+    parser.add_argument("--format", choices=forms, default=forms[0], help=f"default: {forms[0]}")
+    parser.add_argument("--full", action="store_true", help="every key on its own line")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors; the exit code tells")
+    _output_argument(parser)
+
+
+def _rules_arguments(parser: argparse.ArgumentParser) -> None:
+    from automatch.exporting.dialects import DIALECTS
+    from automatch.exporting.export import descriptions
+
+    names = [dialect.NAME for dialect in DIALECTS]
+    parser.usage = f"%(prog)s CHECKPOINT MODEL [options]\n       {parser.prog} RULES [--keys CHECKPOINT] [options]"
+    parser.epilog = f"dialects:\n{descriptions()}"
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what you have, as for diagnose; or a rules file alone")
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="what you want, as for diagnose")
+    # argparse's way to print something and stop
+    parser.add_argument("--list", action="version", version=descriptions(), help="the dialects, with a line each")
+    parser.add_argument(
+        "--dialect",
+        choices=names,
+        metavar="NAME",
+        help=f"one of {', '.join(names)}; default: by the ending of FILE (.py, .yaml), else json",
+    )
+    parser.add_argument("--keys", metavar="CHECKPOINT", help="with a rules file: the checkpoint to replay them on")
+    _comparison_arguments(parser)
+    _output_argument(parser)
+
+
+def _apply_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rules", metavar="RULES", help="the JSON of diagnose, or rules as JSON or YAML")
+    parser.add_argument("source", metavar="IN", help="a safetensors file or a file of torch.save")
+    parser.add_argument("target", metavar="OUT", help="the new file, in the same format")
+    parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
+    parser.add_argument("--ambiguous", action="store_true", help="write ambiguous keys too, where the guess puts them")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _keys_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="FILE", help="a checkpoint or a model, as for diagnose")
+    parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
+    _factory_argument(parser)
+    _output_argument(parser)
+
+
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the error text; - or nothing for stdin")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    """The demonstration takes none."""
+
+
+def _comparison_arguments(parser: argparse.ArgumentParser) -> None:
+    """What decides how two sources are compared."""
     parser.add_argument(
         "--by",
         choices=("all", "name", "topology"),
@@ -127,36 +186,6 @@ def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
     _factory_argument(parser)
-    forms = [*(form.NAME for form in FORMATS), *(dialect.NAME for dialect in DIALECTS)]
-    parser.add_argument("--format", choices=forms, default=forms[0], help=f"default: {forms[0]}")
-    parser.add_argument("--full", action="store_true", help="every key on its own line")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors; the exit code tells")
-    _output_argument(parser)
-
-
-def _apply_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rules", metavar="RULES", help="the JSON of diagnose, or its list of rules alone")
-    parser.add_argument("source", metavar="IN", help="a safetensors file or a file of torch.save")
-    parser.add_argument("target", metavar="OUT", help="the new file, in the same format")
-    parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
-    parser.add_argument("--ambiguous", action="store_true", help="write ambiguous keys too, where the guess puts them")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-
-
-def _keys_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="FILE", help="a checkpoint or a model, as for diagnose")
-    parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
-    _factory_argument(parser)
-    _output_argument(parser)
-
-
-def _explain_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the error text; - or nothing for stdin")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
-
-
-def _demo_arguments(parser: argparse.ArgumentParser) -> None:
-    """The demonstration takes none."""
 
 
 def _factory_argument(parser: argparse.ArgumentParser) -> None:
@@ -188,6 +217,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "diagnose": (_diagnose_arguments, "compare a checkpoint with a model: what fits, what is left, rules"),
+    "rules": (_rules_arguments, "write the rules in the dialect of the library that shall rename"),
     "apply": (_apply_arguments, "rename the keys of a checkpoint file by rules"),
     "keys": (_keys_arguments, "print keys, shapes and dtypes, small enough for a bug report"),
     "explain": (_explain_arguments, "say what happened from torch's own error text"),
