@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from automatch.arguments import parse
 from automatch.errors import AutomatchError, InputError
@@ -60,29 +60,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
-    from automatch.exporting.dialects import DIALECTS
     from automatch.pipeline import diagnose
     from automatch.reporting.formats import FORMATS
 
     _spare_inputs(arguments, arguments.checkpoint, arguments.model)
-    diagnosis = diagnose(
-        arguments.checkpoint,
-        arguments.model,
-        by=arguments.by,
-        pin=arguments.pin,
-        forbid=arguments.forbid,
-        at=arguments.at,
-        model_args=arguments.model_args,
-    )
-    dialect = next((dialect for dialect in DIALECTS if arguments.format == dialect.NAME), None)
-    if dialect is not None:
-        text = dialect.render(diagnosis.rules)
-    else:
-        form = next(form for form in FORMATS if arguments.format == form.NAME)
-        text = form.render(diagnosis, _style(arguments))
+    diagnosis = diagnose(arguments.checkpoint, arguments.model, **_comparison(arguments))
+    form = next(form for form in FORMATS if arguments.format == form.NAME)
+    text = form.render(diagnosis, _style(arguments))
     if arguments.output is not None or not arguments.quiet:
         _spare_inputs(arguments, *diagnosis.checkpoint.files, *diagnosis.model.files)
         _put(text, arguments.output)
+    return diagnosis.exit_code
+
+
+def _rules(arguments: argparse.Namespace) -> int:
+    from automatch.pipeline import diagnose, export
+
+    _spare_inputs(arguments, arguments.checkpoint, *[name for name in (arguments.model, arguments.keys) if name])
+    dialect = arguments.dialect or _dialect_of(arguments.output)
+    if arguments.model is None:
+        _put(export(arguments.checkpoint, dialect, keys=arguments.keys, at=arguments.at), arguments.output)
+        return 0
+    if arguments.keys is not None:
+        raise InputError("--keys is for rules from a file; CHECKPOINT has the keys already, so leave it out")
+    diagnosis = diagnose(arguments.checkpoint, arguments.model, **_comparison(arguments))
+    _spare_inputs(arguments, *diagnosis.checkpoint.files, *diagnosis.model.files)
+    _put(diagnosis.export(dialect), arguments.output)
     return diagnosis.exit_code
 
 
@@ -127,11 +130,22 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 RUNS: dict[str, Callable[[argparse.Namespace], int]] = {
     "diagnose": _diagnose,
+    "rules": _rules,
     "apply": _apply,
     "keys": _keys,
     "explain": _explain,
     "demo": _demo,
 }
+
+
+def _comparison(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What decides how two sources are compared."""
+    return {name: getattr(arguments, name) for name in ("by", "pin", "forbid", "at", "model_args")}
+
+
+def _dialect_of(output: Path | None) -> str:
+    """The dialect that the name of a file promises."""
+    return {".py": "python", ".yaml": "yaml", ".yml": "yaml"}.get(output.suffix.lower() if output else "", "json")
 
 
 def _style(arguments: argparse.Namespace) -> Style:
