@@ -163,6 +163,41 @@ def convert(
     return rewrite(read.rules, Path(source), Path(target), at, ambiguous=ambiguous)
 
 
+def export(
+    rules: Diagnosis | RuleSet | str | os.PathLike[str],
+    dialect: str,
+    *,
+    keys: object = None,
+    at: str | None = None,
+) -> str:
+    """Rules as text in the language of the library that shall rename (docs/dialects.md).
+
+    Args:
+        rules: a `Diagnosis`, a `RuleSet`, or the path of a rules file.
+        dialect: its name: "python", "hook", "mmengine", ...
+        keys: the checkpoint to replay the text on, as for `diagnose`, where `rules` is no diagnosis.
+        at: dotted path to the state_dict inside a nested checkpoint of `keys`.
+
+    Raises:
+        InputError: a file cannot be used, there is no such dialect, or it cannot say one of the rules.
+    """
+    from automatch.exporting.background import NOTHING, background_from, known_of
+    from automatch.exporting.export import export as rendered
+
+    if isinstance(rules, Diagnosis):
+        return rules.export(dialect)
+    background = NOTHING
+    if not isinstance(rules, RuleSet):
+        from automatch.applying.rules_file import read_rules
+
+        read = read_rules(Path(rules))
+        rules, background = read.rules, background_from(read.document)
+        at = read.at or None if at is None else at
+    if keys is not None:
+        background = known_of(background, read_checkpoint(keys, at=at))
+    return rendered(rules, dialect, background)
+
+
 def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()) -> StateDictSpec:
     """The keys, shapes and dtypes of a checkpoint or a model; no tensor data is read.
 
