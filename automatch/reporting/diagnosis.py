@@ -33,9 +33,18 @@ class Diagnosis(Comparison):
 
     def to_python(self) -> str:
         """A function `convert(state_dict)` that does what the rules do and needs no automatch."""
-        from automatch.exporting.dialects import python_code
+        return self.export("python")
 
-        return python_code.render(self.rules)
+    def export(self, dialect: str) -> str:
+        """The rules as text in the language of the library that shall rename (docs/dialects.md).
+
+        Raises:
+            InputError: there is no such dialect, or it cannot say one of the rules.
+        """
+        from automatch.exporting.background import background_of
+        from automatch.exporting.export import export
+
+        return export(self.rules, dialect, background_of(self))
 
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
