@@ -119,7 +119,7 @@ def _rules_arguments(parser: argparse.ArgumentParser) -> None:
     names = [dialect.NAME for dialect in DIALECTS]
     parser.usage = f"%(prog)s CHECKPOINT MODEL [options]\n       {parser.prog} RULES [--keys CHECKPOINT] [options]"
     parser.epilog = f"dialects:\n{descriptions()}"
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what you have, as for diagnose; or a rules file alone")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what you have; or, alone, a rules file")
     parser.add_argument("model", metavar="MODEL", nargs="?", help="what you want, as for diagnose")
     # argparse's way to print something and stop
     parser.add_argument("--list", action="version", version=descriptions(), help="the dialects, with a line each")
