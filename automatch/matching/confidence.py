@@ -87,6 +87,8 @@ def _among_rivals(e: Evidence) -> Judgement:
     if e.free and e.margin < 0.7:
         return Judgement(0.4, True, "an unmatched tensor of the same shape would fit as well")
     if names > -0.08 and order >= 0.4:
+        if e.crossed:
+            return Judgement(0.45, True, "order alone decides, and other modules of this shape have changed places")
         if e.sequence >= 0.99 and e.variety >= VARIETY:
             return Judgement(0.92, False, "same place in the same sequence of shapes; names do not tell")
         if e.sequence >= 0.8 and e.intact and e.variety >= VARIETY:

@@ -30,6 +30,7 @@ class Evidence:
         astray: the two lie in containers that do not belong together.
         level: how the pair was found ("unit", "name", "tied", "pin").
         free: how many unmatched tensors of the scope would fit one of the two.
+        crossed: some modules of this shape were put together against their order, so it does not decide the rest.
     """
 
     fit: float = 1.0
@@ -50,6 +51,7 @@ class Evidence:
     astray: bool = False
     level: str = "unit"
     free: int = 0
+    crossed: bool = False
 
 
 Found = tuple[Leaf, Leaf, Evidence]

@@ -15,6 +15,7 @@ from automatch.matching.lap import NEVER, assign
 from automatch.matching.leaves import Leaf
 from automatch.matching.scores import Table, tabulate
 from automatch.matching.units import Context, Unit
+from automatch.spec import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def _components(fits: Mapping[tuple[int, int], object]) -> list[tuple[list[int],
 def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair]:
     """Turn chosen module pairs into leaf pairs, each with what speaks for and against it."""
     owner = {j: i for i, j in chosen.items()}
+    crossed = _crossed(table, chosen)
     by_row: dict[int, list[int]] = defaultdict(list)
     by_column: dict[int, list[int]] = defaultdict(list)
     for i, j in table.fits:
@@ -123,6 +125,19 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             contradiction=table.against(i, j),
             astray=(i, j) in table.astray,
             free=free,
+            crossed=table.source[i].main() in crossed,
         )
         out += [Pair(m, t, evidence) for m, t in pairs]
+    return out
+
+
+def _crossed(table: Table, chosen: Mapping[int, int]) -> set[Shape | None]:
+    """The shapes of which two modules were put together against their order."""
+    last: dict[Shape | None, int] = {}
+    out: set[Shape | None] = set()
+    for i, j in sorted(chosen.items()):
+        shape = table.source[i].main()
+        if last.get(shape, -1) > j:
+            out.add(shape)
+        last[shape] = max(j, last.get(shape, -1))
     return out
