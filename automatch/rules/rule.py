@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automatch.errors import RuleError
 from automatch.rules.doubt import undecided_keys
@@ -24,9 +24,12 @@ from automatch.rules.hazard import hazard
 from automatch.rules.lookup import Lookup, compiled
 from automatch.rules.members import alternatives
 from automatch.rules.replacement import LONGEST_NUMBER, parse
-from automatch.rules.tensors import CUTTING, PLAIN, Law, Move, apply_moves
+from automatch.rules.tensors import CUTTING, PLAIN, Law, Move, apply_moves, without_doubles
 from automatch.rules.ties import tied_keys
 from automatch.spec import Shape
+
+if TYPE_CHECKING:
+    from automatch.rules.reverse import Keys
 
 LONGEST = 20_000
 _WORDS = ("rename", "transpose", "permute", "interleave", "reshape", "concat", "chunk", "stack", "unstack")
@@ -185,11 +188,13 @@ class RuleSet:
         tied: (served, other): model keys that share a tensor in the model. The rules give the
             first; the second gets the same tensor.
         undecided: checkpoint keys of ambiguous matches; the rules give each its likeliest place, a guess.
+        doubles: (other, served): second names of tensors, of rules that lead back; left out where the first is there.
     """
 
     rules: tuple[Rule, ...] = ()
     tied: tuple[tuple[str, str], ...] = ()
     undecided: tuple[str, ...] = ()
+    doubles: tuple[tuple[str, str], ...] = ()
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)
@@ -275,11 +280,25 @@ class RuleSet:
                 f"decide them with pins",
                 stacklevel=2,
             )
-        out = apply_moves(state_dict, self.move)
+        out = apply_moves(without_doubles(state_dict, self.doubles), self.move)
         for served, other in self.tied:
             if served in out and other not in out:
                 out[other] = out[served]
         return out
+
+    def reverse(self, keys: Keys | None = None) -> RuleSet:
+        """The rules that lead back, from model keys to checkpoint keys; proven on all keys, if these are given.
+
+        Args:
+            keys: the checkpoint keys with their shapes: what `automatch.read_keys` gives, a dict of tensors or shapes,
+                or pairs `(key, shape)`. Without them a rule is turned round by itself, which only some can be.
+
+        Raises:
+            RuleError: a rule cannot be reversed (the sentence says which, and why), or the rules do not carry the keys.
+        """
+        from automatch.rules.reverse import reversed_rules
+
+        return reversed_rules(self, keys)
 
     def to_list(self) -> list[dict[str, Any]]:
         """The rules as JSON holds them."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from automatch.errors import RuleError
-from automatch.ops import Chunk, Concat, Op, Permute, Reshape, Stack, Transpose, Unstack
+from automatch.ops import Chunk, Concat, Interleave, Op, Permute, Reshape, Stack, Transpose, Unstack
 from automatch.spec import Shape
 
 JOINING = ("concat", "stack")
@@ -42,6 +42,19 @@ class Law:
 
 
 PLAIN = Law()
+
+Run = Callable[[Op, Sequence[Any]], Sequence[Any]]
+"""What one operation makes of tensors, or of what stands for them."""
+
+
+def on_tensors(op: Op, tensors: Sequence[Any]) -> Sequence[Any]:
+    """The operation itself."""
+    return op.forward(tensors)
+
+
+def on_shapes(op: Op, shapes: Sequence[Any]) -> Sequence[Any]:
+    """Its law of shapes alone."""
+    return op.out_shapes(shapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +107,38 @@ def apply_moves(state_dict: Mapping[str, Any], move: Callable[[str], Move | None
             if len(groups[target]) == 1:
                 _place(target, None, key, out, sources)
         else:
-            for target, tensor in _alone(state_dict[key], key, found):
+            for target, tensor in alone(state_dict[key], key, found):
                 _place(target, tensor, key, out, sources)
     for target, members in groups.items():
-        out[target] = _joined(target, members, state_dict)
+        out[target] = joined(target, members, state_dict)
     return out
+
+
+def without_doubles(state_dict: Mapping[str, Any], doubles: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
+    """The state_dict without second names of a tensor that is there under its first.
+
+    Args:
+        state_dict: tensors (torch or numpy) under their keys.
+        doubles: (second name, first name).
+
+    Raises:
+        RuleError: the two are not equal, so that one of them would be lost.
+    """
+    both = [(other, first) for other, first in doubles if other in state_dict and first in state_dict]
+    for other, first in both:
+        if not _equal(state_dict[other], state_dict[first]):
+            raise RuleError(f"{other!r} and {first!r} were one tensor and are not equal any more; only one can go back")
+    left_out = {other for other, _ in both}
+    return {key: value for key, value in state_dict.items() if key not in left_out} if left_out else state_dict
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two tensors hold the same values; those without memory, and what stands for tensors, do."""
+    if one is other or not hasattr(one, "dtype") or getattr(one, "is_meta", False):
+        return True
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def group_fault(members: list[tuple[str, Move]]) -> str:
@@ -138,16 +178,26 @@ def _place(target: str, tensor: Any, key: str, out: dict[str, Any], sources: dic
     out[target] = tensor
 
 
-def _alone(tensor: Any, key: str, move: Move | None) -> list[tuple[str, Any]]:
-    """The model keys and tensors that one key gives by itself."""
+def alone(tensor: Any, key: str, move: Move | None, run: Run = on_tensors) -> list[tuple[str, Any]]:
+    """The model keys and tensors that one key gives by itself.
+
+    Args:
+        tensor: its tensor, or the shape of it.
+        key: the checkpoint key.
+        move: what the rules say of it.
+        run: runs an operation on what `tensor` is.
+
+    Raises:
+        RuleError: an operation does not fit, or gives another number of tensors than the rule has keys for.
+    """
     if move is None:
         return [(key, tensor)]
     if move.law.op == "rename":
         return [(target, tensor) for target in move.targets]
     tensors = [tensor]
     try:
-        for op in _steps(move.law, len(move.targets)):
-            tensors = list(op.forward(tensors))
+        for op in steps_of(move.law, len(move.targets)):
+            tensors = list(run(op, tensors))
     except RuleError as error:
         raise RuleError(f"rule {move.rule}, key {key!r}: {error}") from None
     targets = move.targets if move.members is None else move.members(len(tensors))
@@ -158,8 +208,18 @@ def _alone(tensor: Any, key: str, move: Move | None) -> list[tuple[str, Any]]:
     return list(zip(targets, tensors, strict=True))
 
 
-def _joined(target: str, members: list[tuple[str, Move]], state_dict: Mapping[str, Any]) -> Any:
-    """The one tensor that several keys make together."""
+def joined(target: str, members: list[tuple[str, Move]], state_dict: Mapping[str, Any], run: Run = on_tensors) -> Any:
+    """The one tensor that several keys make together.
+
+    Args:
+        target: the model key.
+        members: the checkpoint keys, with what the rules say of each.
+        state_dict: their tensors, or the shapes of these.
+        run: runs an operation on what `state_dict` holds.
+
+    Raises:
+        RuleError: they are not all there, or an operation does not fit.
+    """
     fault = group_fault(members)
     if fault:
         raise RuleError(f"{target!r} cannot be made: {fault}")
@@ -171,24 +231,24 @@ def _joined(target: str, members: list[tuple[str, Move]], state_dict: Mapping[st
     if not law.stacked_first:  # a row is one part with all its members, and shall be one member with all its parts
         grid = [list(column) for column in zip(*grid, strict=True)]
     try:
-        return _run(_steps(law, 1), grid)
+        return _folded(steps_of(law, 1), grid, run)
     except RuleError as error:
         raise RuleError(f"{target!r} cannot be made: {error}") from None
 
 
-def _run(steps: list[Op], grid: list[list[Any]]) -> Any:
+def _folded(steps: list[Op], grid: list[list[Any]], run: Run) -> Any:
     """Runs operations on rows of tensors: the first joining one folds each row, the second the rows."""
     for op in steps:
         if isinstance(op, Stack | Concat):
-            grid = [[op.forward(row)[0] for row in grid]] if len(grid) > 1 else [list(op.forward(grid[0]))]
+            grid = [[run(op, row)[0] for row in grid]] if len(grid) > 1 else [list(run(op, grid[0]))]
         else:
-            grid = [list(op.forward(row)) for row in grid]
+            grid = [list(run(op, row)) for row in grid]
     if [len(row) for row in grid] != [1]:
         raise RuleError("its rules do not say how all of its members are joined")
     return grid[0][0]
 
 
-def _steps(law: Law, pieces: int) -> list[Op]:
+def steps_of(law: Law, pieces: int) -> list[Op]:
     """The operations of a rule in the order in which they run."""
     dim = law.dim or 0
     steps: list[Op] = []
@@ -205,6 +265,8 @@ def _steps(law: Law, pieces: int) -> list[Op]:
             steps.append(Transpose(law.perm))
         elif word == "permute":
             steps.append(Permute(law.perm))
+        elif word == "interleave":
+            steps.append(Interleave(law.shape, dim))
         elif word == "reshape":
             steps.append(Reshape(law.shape))
         elif word != "rename":
