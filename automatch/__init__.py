@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from automatch.applying.loading import Loaded
     from automatch.errors import AutomatchError, InputError, NotProvenError, RuleError, UnsafeInputError
     from automatch.explaining import explain
-    from automatch.pipeline import convert, diagnose, export, load, read_keys
+    from automatch.pipeline import convert, diagnose, export, learn, load, read_keys
     from automatch.reporting.diagnosis import Diagnosis
     from automatch.rules.rule import Rule, RuleSet
     from automatch.spec import StateDictSpec, TensorSpec
@@ -45,12 +45,13 @@ __all__ = [
     "diagnose",
     "explain",
     "export",
+    "learn",
     "load",
     "read_keys",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("convert", "diagnose", "export", "load", "read_keys"), "automatch.pipeline"),
+    **dict.fromkeys(("convert", "diagnose", "export", "learn", "load", "read_keys"), "automatch.pipeline"),
     **dict.fromkeys(
         ("AutomatchError", "InputError", "NotProvenError", "RuleError", "UnsafeInputError"), "automatch.errors"
     ),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from automatch.applying.convert import Converted
     from automatch.applying.loading import Loaded
+    from automatch.learning.sides import Progress
 
 # {checkpoint key: model key}, or pairs, or texts "checkpoint_key=model_key"; regexes are allowed on both sides.
 Pairs = Mapping[str, str] | Iterable[tuple[str, str] | str] | str
@@ -198,6 +199,37 @@ def export(
     return rendered(rules, dialect, background)
 
 
+def learn(original: object, converted: object, *, at: str | None = None, progress: Progress | None = None) -> Diagnosis:
+    """Find out by the values of a checkpoint and its conversion what the conversion did, and rules that do it again.
+
+    Args:
+        original: the checkpoint before: a path, a `Mapping[str, Tensor]` or a module.
+        converted: the same after the conversion; it may have been cast.
+        at: dotted path to the state_dict inside a nested original; None to take the one that fits the conversion best.
+        progress: is told what is done, how much of it, out of how much; None for nobody.
+
+    Returns:
+        A `Diagnosis` with the conversion as its model side. Its rules convert any checkpoint of the family.
+
+    Raises:
+        InputError: a source cannot be used, or has keys but no values.
+    """
+    from automatch.learning.arrays import Arrays
+    from automatch.learning.correspondence import correspondence, with_notes
+    from automatch.learning.sides import Sides
+
+    _check_options("all", at)
+    wanted = read_checkpoint(converted)
+    given = read_checkpoint(original, at=at, like=wanted)
+    assignment = correspondence(Sides(Arrays(original, given), Arrays(converted, wanted)), progress or _unheard)
+    rules = with_notes(induce(assignment.matches, given.keys, wanted.keys))
+    proof = replay(rules, assignment.matches, given.keys, wanted.keys)
+    sentence = verdict(given, wanted, assignment, rules)
+    sources = _called(original, "ORIGINAL"), _called(converted, "CONVERTED")
+    rules = marked(rules, (key for match in assignment.matches if is_doubtful(match) for key in match.checkpoint_keys))
+    return Diagnosis(given, wanted, assignment, rules, proof, sentence, None, sources)
+
+
 def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()) -> StateDictSpec:
     """The keys, shapes and dtypes of a checkpoint or a model; no tensor data is read.
 
@@ -227,6 +259,10 @@ def _proven(
     from automatch.applying.proof import prove
 
     return prove(module, given, assignment, rules)
+
+
+def _unheard(what: str, done: int, total: int) -> None:
+    """Tells nobody how far it is."""
 
 
 def _check_options(by: object, at: object) -> None:

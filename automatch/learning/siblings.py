@@ -1,0 +1,85 @@
+"""What values leave open and the neighbours tell: a bias of zeros goes where the weight of its module went."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+from automatch.learning.joints import joint_of
+from automatch.learning.relation import Relation
+from automatch.learning.sides import Sides
+from automatch.learning.singles import fit
+
+WORD = re.compile(r"[^_]+_*")
+Group = tuple[str, tuple[str, ...]]
+"""What the keys of a group are called in their modules, and the keys."""
+
+
+def find_siblings(
+    sides: Sides, decided: Sequence[Relation], sources: Collection[str], targets: Collection[str]
+) -> list[Relation]:
+    """Relations of tensors that stand in the same modules as decided ones and hold equal values.
+
+    Args:
+        sides: both sides, sketched.
+        decided: what is known.
+        sources: keys of the original that are open.
+        targets: the same of the conversion.
+    """
+    open_sources, open_targets = _by_module(sources), _by_module(targets)
+    taken: set[str] = set()
+    out: list[Relation] = []
+    for relation in decided:
+        wanted = [group for group in _groups(relation.targets, open_targets) if taken.isdisjoint(group[1])]
+        for word, keys in _groups(relation.sources, open_sources):
+            if not taken.isdisjoint(keys):
+                continue
+            fitting = [
+                (called, own, found)
+                for called, own in wanted
+                if taken.isdisjoint(own) and (found := _relate(sides, relation, keys, own)) is not None
+            ]
+            chosen = next((one for one in fitting if one[0] == word), fitting[0] if len(fitting) == 1 else None)
+            if chosen is not None:
+                _, own, found = chosen
+                out.append(replace(found, why=f"others hold the same; {relation.sources[0]} in its module tells"))
+                taken.update((*keys, *own))
+    return out
+
+
+def _by_module(keys: Collection[str]) -> dict[str, list[str]]:
+    out: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        out[key.rpartition(".")[0]].append(key)
+    return dict(out)
+
+
+def _groups(keys: Sequence[str], by_module: dict[str, list[str]]) -> Iterator[Group]:
+    """Open keys that are to each other what these keys are: another last word in each of their names."""
+    module, _, leaf = keys[0].rpartition(".")
+    for other in by_module.get(module, ()):
+        old, new = _exchanged(leaf, other.rpartition(".")[2])
+        own = tuple(f"{key[: len(key) - len(old)]}{new}" for key in keys if key.endswith(old))
+        here = all(key in by_module.get(key.rpartition(".")[0], ()) for key in own)
+        if len(own) == len(keys) == len(set(own)) and here and old != new:
+            yield new, own
+
+
+def _exchanged(leaf: str, other: str) -> tuple[str, str]:
+    """The words behind the common ones of two names: `in_proj_weight` and `in_proj_bias` differ in weight and bias."""
+    mine, theirs = WORD.findall(leaf), WORD.findall(other)
+    while len(mine) > 1 and len(theirs) > 1 and mine[0] == theirs[0]:
+        mine, theirs = mine[1:], theirs[1:]
+    return "".join(mine), "".join(theirs)
+
+
+def _relate(sides: Sides, like: Relation, sources: tuple[str, ...], targets: tuple[str, ...]) -> Relation | None:
+    """The relation of given keys, if their values are equal in the way of another relation."""
+    if not like.join:
+        how = fit(sides, sources[0], targets[0])
+        return None if how is None else Relation(sources, targets, how)
+    cutting = like.cuts
+    whole, parts = (sources[0], targets) if cutting else (targets[0], sources)
+    return joint_of(sides, whole, parts, cutting, like)
