@@ -79,3 +79,18 @@ def rule_comments(rules: RuleSet, background: Background) -> list[str]:
         text += f" and {more} more {'family' if more == 1 else 'families'}" if more else ""
         out.append(plain(f"{text}; {rule.note}" if rule.note else text))
     return out
+
+
+def remarks(rules: RuleSet) -> tuple[str, ...]:
+    """What is beside the rules, for comments: keys that go by a guess, and ties, of a text that can only rename."""
+    lines = []
+    if rules.undecided:
+        shown = ", ".join(rules.undecided[:MOST_FAMILIES])
+        more = len(rules.undecided) - MOST_FAMILIES
+        shown += f" and {more} more" if more > 0 else ""
+        lines.append(f"The evidence does not decide these keys, where they go is a guess: {shown}")
+    lines += [
+        f"Not said here: {other} gets the tensor of {served} too; it does by itself where the model ties them."
+        for served, other in rules.tied
+    ]
+    return tuple(map(plain, lines))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 
 from automatch.errors import RuleError
+from automatch.exporting.dialect import refusal
 from automatch.rules.rule import RuleSet
+from automatch.rules.tokens import template
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+# A number becomes this much larger where it is asked what a text does to keys of a deeper model.
+_STEPS = (1, 7, 40)
 
 
 def renames(rules: RuleSet, keys: Iterable[str]) -> dict[str, str]:
@@ -21,22 +28,61 @@ def renames(rules: RuleSet, keys: Iterable[str]) -> dict[str, str]:
     return {key: rules.rename(key) for key in keys}
 
 
-def check_renames(dialect: str, rules: RuleSet, keys: Iterable[str], renamed: Callable[[str], str]) -> None:
+def only_renames(dialect: str, rules: RuleSet, instead: str = "python") -> None:
+    """Makes sure that the rules change names alone.
+
+    Raises:
+        RuleError: a rule changes tensors as well.
+    """
+    for number, rule in enumerate(rules, 1):
+        if rule.op != "rename":
+            reason = f"its operation is {rule.op} and only keys are renamed there"
+            raise refusal(dialect, rules, number, reason, instead)
+
+
+def keys_of(rules: RuleSet, keys: Iterable[str]) -> dict[int, list[str]]:
+    """The keys that each rule takes, under its number (from 1)."""
+    out: dict[int, list[str]] = {}
+    for key in keys:
+        move = rules.move(key)
+        if move is not None:
+            out.setdefault(move.rule, []).append(key)
+    return out
+
+
+def other_numbers(keys: Iterable[str]) -> Iterator[str]:
+    """One key of each family, and the same with larger numbers, as a deeper model of the family has them."""
+    seen: set[str] = set()
+    for key in keys:
+        family = template(key)
+        if family not in seen:
+            seen.add(family)
+            yield key
+            for step in _STEPS if "#" in family else ():
+                yield _NUMBER.sub(lambda number, step=step: str(int(number.group()) + step), key)
+
+
+def check_renames(dialect: str, rules: RuleSet, keys: Iterable[str], renamed: Callable[[str], str | None]) -> None:
     """Makes sure that a rendered text does to every key what the rules do.
 
     Args:
         dialect: its name.
         rules: renames only.
         keys: checkpoint keys.
-        renamed: what the text makes of a key, by the semantics of its dialect.
+        renamed: what the text makes of a key, by the semantics of its dialect; None where its tensor is lost.
 
     Raises:
-        RuleError: it does something else to some key; none such is ever shown.
+        RuleError: it does something else to some key, or two keys become one; none such is ever shown.
     """
+    owners: dict[str, str] = {}
     for key, wanted in renames(rules, keys).items():
+        owner = owners.setdefault(wanted, key)
+        if owner != key:
+            raise RuleError(f"{owner!r} and {key!r} both become {wanted!r}; give one of them a rule of its own")
         got = renamed(key)
         if got != wanted:
+            what = f"become {got!r}" if got is not None else "be lost"
             raise RuleError(
-                f"the dialect {dialect} cannot say these rules: {key!r} would become {got!r} there and not {wanted!r}; "
-                f"use --dialect python"
+                f"the dialect {dialect} cannot say these rules: {key!r} would {what} there, and should become "
+                f"{wanted!r}; use --dialect python"
             )
