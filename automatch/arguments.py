@@ -140,6 +140,10 @@ def _apply_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="OUT", help="the new file, in the same format")
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
     parser.add_argument("--ambiguous", action="store_true", help="write ambiguous keys too, where the guess puts them")
+    parser.add_argument("--reverse", action="store_true", help="go back: IN has model keys, OUT gets the checkpoint's")
+    parser.add_argument(
+        "--keys", metavar="OLD", help="for --reverse with rules alone: the checkpoint as it was, or a key list of it"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 

@@ -92,8 +92,16 @@ def _rules(arguments: argparse.Namespace) -> int:
 def _apply(arguments: argparse.Namespace) -> int:
     from automatch.pipeline import convert
 
+    if arguments.keys is not None and not arguments.reverse:
+        raise InputError("--keys says what a checkpoint was before; give it with --reverse, or leave it out")
     converted = convert(
-        arguments.rules, arguments.source, arguments.target, at=arguments.at, ambiguous=arguments.ambiguous
+        arguments.rules,
+        arguments.source,
+        arguments.target,
+        at=arguments.at,
+        ambiguous=arguments.ambiguous,
+        reverse=arguments.reverse,
+        keys=arguments.keys,
     )
     if not arguments.quiet:
         print(_shown(str(converted)))

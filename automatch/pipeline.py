@@ -133,6 +133,8 @@ def convert(
     *,
     at: str | None = None,
     ambiguous: bool = False,
+    reverse: bool = False,
+    keys: object = None,
 ) -> Converted:
     """Write a checkpoint file under the keys that rules give, in the same format; `target` appears whole or not at all.
 
@@ -143,25 +145,36 @@ def convert(
         target: the new file.
         at: dotted path to the state_dict inside a nested checkpoint; None to take the one the rules were made for.
         ambiguous: whether keys of ambiguous matches may be written where the likeliest guess puts them.
+        reverse: whether to go back: `source` has model keys, and `target` gets the checkpoint's.
+        keys: for `reverse`: what the checkpoint was (its file, or a key list of it), where `rules` is not the JSON of a
+            diagnosis, which tells its keys.
 
     Returns:
         What was written.
 
     Raises:
         NotProvenError: a key would be written by a guess, and `ambiguous` does not allow it.
-        InputError: a file cannot be used, two keys would become one, or no rule takes any key.
+        InputError: a file cannot be used, two keys would become one, no rule takes any key, or a rule cannot be undone.
     """
     from automatch.applying.atomic import refuse_same_file
+    from automatch.applying.backwards import way_back
     from automatch.applying.convert import convert as rewrite
     from automatch.applying.rules_file import read_rules
 
     _check_options("all", at)
+    document: object = None
     if isinstance(rules, RuleSet):
-        return rewrite(rules, Path(source), Path(target), at, ambiguous=ambiguous)
-    read = read_rules(Path(rules))
-    refuse_same_file(Path(rules), Path(target))
-    at = read.at or None if at is None else at
-    return rewrite(read.rules, Path(source), Path(target), at, ambiguous=ambiguous)
+        where, given = "the rules", rules
+    else:
+        read = read_rules(Path(rules))
+        where, given, document = os.fsdecode(rules), read.rules, read.document
+        refuse_same_file(Path(rules), Path(target))
+        at = read.at or None if at is None else at
+    if not reverse:
+        return rewrite(given, Path(source), Path(target), at, ambiguous=ambiguous)
+    old = None if keys is None else read_checkpoint(keys)
+    back = way_back(given, old, document, where)
+    return rewrite(back, Path(source), Path(target), at, ambiguous=ambiguous, undoes=given)
 
 
 def export(

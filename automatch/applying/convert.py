@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automatch.applying.atomic import refuse_no_file, refuse_same_file, written_beside
+from automatch.applying.backwards import refuse_no_return
 from automatch.applying.plan import Plan, Writer
 from automatch.applying.proof import meta_tensors
 from automatch.applying.writers import WRITERS
@@ -45,7 +46,15 @@ class Converted:
         return text
 
 
-def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None, *, ambiguous: bool = False) -> Converted:
+def convert(
+    rules: RuleSet,
+    source: Path,
+    target: Path,
+    at: str | None = None,
+    *,
+    ambiguous: bool = False,
+    undoes: RuleSet | None = None,
+) -> Converted:
     """Write `source` under the keys that the rules give to `target`, in the same format.
 
     Tensors that are only renamed keep their bytes; safetensors metadata and the other entries of a torch checkpoint are
@@ -57,10 +66,11 @@ def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None, *
         target: the new file; an older one is replaced, `source` itself is refused.
         at: dotted path to the state_dict inside a nested checkpoint; None to have it found.
         ambiguous: whether keys of ambiguous matches may be written where the guess puts them.
+        undoes: the rules whose way back `rules` are; they must make this source again of what is written.
 
     Raises:
         NotProvenError: a key would be written by a guess, and `ambiguous` does not allow it.
-        InputError: a file cannot be used, two keys would become one, or no rule takes any key.
+        InputError: a file cannot be used, two keys would become one, no rule takes any key, or there is no way back.
     """
     spec = read_checkpoint(source, at=at)
     if len(spec.files) != 1:
@@ -81,6 +91,8 @@ def convert(rules: RuleSet, source: Path, target: Path, at: str | None = None, *
             f"{source}: {guesses}; decide with pins and diagnose again, or have the likeliest guess written with "
             f"--ambiguous (in Python: ambiguous=True); nothing was written"
         )
+    if undoes is not None:
+        refuse_no_return(rules, undoes, spec)
     plan = _plan(unmarked(rules), spec, source)
     with written_beside(target) as part:
         writer.write(source, part, plan)
@@ -118,7 +130,7 @@ def _plan(rules: RuleSet, spec: StateDictSpec, source: Path) -> Plan:
     Raises:
         RuleError: two keys would become the same key, or a tensor cannot be made.
     """
-    only_names = all(rule.op == "rename" for rule in rules) and not rules.tied
+    only_names = all(rule.op == "rename" for rule in rules) and not rules.tied and not rules.doubles
     try:
         # Run once without values: whatever would go wrong goes wrong here.
         rules.apply(dict.fromkeys(spec.keys) if only_names else meta_tensors(spec))

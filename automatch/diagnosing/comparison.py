@@ -54,6 +54,7 @@ class Comparison:
         verdict: what happened, in one sentence.
         strict_load: the strict load on a copy of the model; None where only keys are known.
         sources: what the user called the two sides, for commands to copy.
+        learnt: whether the model side is a conversion of the checkpoint, compared by values.
     """
 
     checkpoint: StateDictSpec
@@ -64,6 +65,7 @@ class Comparison:
     verdict: str
     strict_load: StrictLoad | None = None
     sources: tuple[str, str] = ("CHECKPOINT", "MODEL")
+    learnt: bool = False
 
     @property
     def matches(self) -> tuple[Match, ...]:
@@ -141,7 +143,7 @@ class Comparison:
             "complete": self.complete,
             "checkpoint": side_entry(self.checkpoint),
             "model": side_entry(self.model),
-            "matches": [match_entry(match) for match in self.matches],
+            "matches": [match_entry(match, self.checkpoint) for match in self.matches],
             "missing_keys": list(self.missing_keys),
             "unexpected_keys": list(self.unexpected_keys),
             "mismatched_keys": [mismatch_entry(pair) for pair in self.mismatched_keys],

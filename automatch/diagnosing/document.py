@@ -3,7 +3,7 @@
     {"schema": 1, "verdict": str, "complete": bool,
      "checkpoint": {"name", "keys", "origin", "at", "notes"}, "model": {...},
      "matches": [{"model_keys": [...], "checkpoint_keys": [...], "op": str, "confidence": 0..1, "ambiguous": bool,
-                  "alternatives": [...], "reason": str, "dim": int, "perm": [...]}],
+                  "alternatives": [...], "reason": str, "dim": int, "perm": [...], "checkpoint_shapes": [[...]]}],
      "missing_keys": [...], "unexpected_keys": [...],
      "mismatched_keys": [{"key": model key, "checkpoint_key", "checkpoint_shape", "model_shape"}],
      "mismatched_dtypes": [{"key": model key, "checkpoint_key", "checkpoint_dtype", "model_dtype"}],
@@ -13,7 +13,8 @@
 
 A model key stands in one of `matches` or in `missing_keys`, a checkpoint key in `matches` (in several where weights are
 tied) or in `unexpected_keys`; `mismatched_keys` says more about some of those left over. What an operation does not
-need (`dim`, `perm`, ...) is left out. A change that breaks a reader raises the number of the schema.
+need (`dim`, `perm`, `checkpoint_shapes`, ...) is left out. A change that breaks a reader raises the number of the
+schema.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ def side_entry(spec: StateDictSpec) -> dict[str, Any]:
     return {"name": spec.name, "keys": len(spec), "origin": spec.origin, "at": spec.at, "notes": list(spec.notes)}
 
 
-def match_entry(match: Match) -> dict[str, Any]:
-    """One match; what its operation does not need is left out."""
+def match_entry(match: Match, checkpoint: StateDictSpec) -> dict[str, Any]:
+    """One match; what its operation does not need is left out.
+
+    Where more than the name changes, the shapes of the checkpoint's tensors are told: nothing else says how to undo it.
+    """
     entry: dict[str, Any] = {
         "model_keys": list(match.model_keys),
         "checkpoint_keys": list(match.checkpoint_keys),
@@ -46,6 +50,8 @@ def match_entry(match: Match) -> dict[str, Any]:
         value = getattr(match, name)
         if value is not None:
             entry[name] = list(value) if isinstance(value, tuple) else value
+    if match.op != "rename":
+        entry["checkpoint_shapes"] = [list(checkpoint.by_key[key].shape) for key in match.checkpoint_keys]
     return entry
 
 
