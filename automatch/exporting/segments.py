@@ -1,11 +1,12 @@
 r"""A pattern cut at its named groups, for languages that know fewer groups, or none.
 
-    h\.(?P<n>\d+)\.ln_1\.(?P<rest>.+)   ->   h\.   n: \d+   \.ln_1\.   rest: .+
+h\.(?P<n>\d+)\.ln_1\.(?P<rest>.+)   ->   h\.   n: \d+   \.ln_1\.   rest: .+
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from automatch.errors import RuleError
@@ -81,7 +82,7 @@ def segments(pattern: str) -> tuple[Segment, ...] | None:
     return (*out, *_between(text))
 
 
-def joined_regex(parts: tuple[Segment, ...] | list[Segment]) -> str:
+def joined_regex(parts: Iterable[Segment]) -> str:
     """One regex without captures that matches the stretches one after the other."""
     return "".join(f"(?:{part.regex})" if _has_branches(part.regex) else part.regex for part in parts)
 

@@ -1,0 +1,73 @@
+"""transformers: the `key_mapping` of `from_pretrained`."""
+
+from __future__ import annotations
+
+from automatch.exporting.background import NOTHING, Background
+from automatch.exporting.chaining import chain_of, comments_of_chain, unused_mark
+from automatch.exporting.dialect import refusal
+from automatch.exporting.function import pattern_source
+from automatch.exporting.one_group import new_name
+from automatch.exporting.renames import check_renames, renames
+from automatch.exporting.rule_units import Naming, calculating, check_length, taken_keys, units_of_rule
+from automatch.exporting.weight_renaming import Renaming, renamed_by_all
+from automatch.rules.rule import Rule, RuleSet
+
+NAME = "transformers"
+DESCRIPTION = "a dict for from_pretrained(..., key_mapping=KEY_MAPPING) of transformers 5; renames only"
+
+USE = (
+    "#",
+    "# model = AutoModel.from_pretrained(path, key_mapping=KEY_MAPPING)",
+    "# model.save_pretrained(new_path, save_original_format=False)  # else it tries to turn the renames round",
+)
+
+
+def render(rules: RuleSet, background: Background = NOTHING) -> str:
+    """The source text of a dict.
+
+    Args:
+        rules: what it shall do; renames only.
+        background: what they were proven on; where one captured text is not enough for a rule, its values are listed.
+
+    Raises:
+        RuleError: a rule does more than rename, or cannot be said in this way.
+    """
+    for number, rule in enumerate(rules, 1):
+        if rule.op != "rename":
+            reason = f"a key_mapping only renames, and this is {rule.op}"
+            raise refusal(NAME, rules, number, reason, "transformers-converter")
+    keys = background.keys
+    taken = None if keys is None else taken_keys(rules, keys)
+    units = [
+        unit
+        for number in range(1, len(rules) + 1)
+        for unit in units_of_rule(
+            NAME, rules, number, None if taken is None else taken[number - 1], _naming(rules[number - 1])
+        )
+    ]
+    check_length(NAME, rules, units)
+    wanted = renames(rules, keys or ())
+    chain = chain_of(units, unused_mark(rules, keys), keys, lambda key, new: new == wanted[key])
+    mapping: dict[str, tuple[int, str]] = {}
+    for number, renaming in chain.steps:
+        mapping.setdefault(renaming.source, (number, renaming.target))
+    written = [Renaming(source, target) for source, (_, target) in mapping.items()]
+    check_renames(NAME, rules, keys or (), lambda key: renamed_by_all(written, key))
+    comments = [f"# {sentence}" for sentence in background.sentences]
+    said = comments_of_chain(rules, units, background)
+    lines: list[str] = []
+    before = -1
+    for source, (number, target) in mapping.items():
+        lines += [f"    # {said[number]}"] if number != before else []
+        lines.append(f"    {pattern_source(source)}: {pattern_source(target)},")
+        before = number
+    return "\n".join([*comments, *USE, "KEY_MAPPING = {", *lines, "}", ""])
+
+
+def _naming(rule: Rule) -> Naming:
+    """What the keys of a rename become."""
+    (template,) = rule.replacements
+    return Naming(
+        name=lambda values: new_name(template, values),
+        must=calculating(rule.replacements),
+    )

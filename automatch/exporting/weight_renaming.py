@@ -1,0 +1,63 @@
+r"""What transformers makes of `WeightRenaming(source, target)`, the class behind `key_mapping` too, without it.
+
+Read from transformers 5.24 (core_model_loading.py: `WeightTransform`, `apply_renamings`) and replayed through it by the
+tests. All renamings see the result of those before them. A source is searched, not matched; `*.` in it means `.*\.`;
+one that ends in a letter or digit does not match inside a word. Of a target the first `^`, what stands in `(?...)` and
+the backslash of `\.` are lost, a pair of parentheses becomes `\1`, and `\1` is the one group that can be used. The text
+that matched is then replaced where it FIRST stands in the key, which may be elsewhere: here everything starts with `^`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+NOT_IN_TARGETS = "()\\^*"
+"""Characters that a target cannot have, or that mean something else in it."""
+
+
+@dataclass(frozen=True)
+class Renaming:
+    r"""One renaming, as it is written.
+
+    Attributes:
+        source: regex.
+        target: text with `\1` for the first group.
+    """
+
+    source: str
+    target: str
+
+    @cached_property
+    def regex(self) -> re.Pattern[str]:
+        """What the class searches for."""
+        pattern = self.source.replace("*.", r".*\.")
+        if re.search(r"[a-zA-Z0-9]$", pattern):
+            pattern += r"(?!\w)"
+        return re.compile(pattern)
+
+    @cached_property
+    def replacement(self) -> str:
+        """What the class makes of the target."""
+        text = re.sub(r"\(\?.+?\)?\)", "", self.target.removeprefix("^"))
+        group = re.search(r"\(.+?\)", text)
+        text = text.replace(group.group(), r"\1", 1) if group else text
+        return text.replace(r"\.", ".")
+
+    def renamed(self, key: str) -> str:
+        """What becomes of a key."""
+        match = self.regex.search(key)
+        if match is None:
+            return key
+        new = self.replacement
+        new = new.replace(r"\1", match.group(1)) if r"\1" in new else new
+        return key.replace(match.group(), new, 1)
+
+
+def renamed_by_all(renamings: Iterable[Renaming], key: str) -> str:
+    """What becomes of a key by all of them in turn."""
+    for renaming in renamings:
+        key = renaming.renamed(key)
+    return key
