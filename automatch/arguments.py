@@ -13,6 +13,7 @@ from automatch.errors import InputError
 OPTION = re.compile(r"-[^\d.]")
 # Options of commands with sources that take the next word.
 ONE_VALUE = ("--by", "--pin", "--forbid", "--at", "--format", "--dialect", "--keys", "-o", "--output")
+PAIR = "KEY=KEY"
 DESCRIPTION = "Finds out why a PyTorch state_dict does not fit, and the regex rules that make it fit."
 EXAMPLES = """\
 examples:
@@ -134,6 +135,24 @@ def _rules_arguments(parser: argparse.ArgumentParser) -> None:
     _output_argument(parser)
 
 
+def _learn_arguments(parser: argparse.ArgumentParser) -> None:
+    from automatch.reporting.formats import FORMATS
+
+    parser.add_argument("original", metavar="ORIGINAL", help="the checkpoint before the conversion")
+    parser.add_argument("converted", metavar="CONVERTED", help="the same checkpoint after it; it may have been cast")
+    parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested ORIGINAL")
+    _pin_argument(parser)
+    forms = [*(form.NAME for form in FORMATS), "python"]
+    parser.add_argument(
+        "--format",
+        choices=forms,
+        help=f"default: by the ending of FILE (.json: the rules for apply, .md, .py), else {forms[0]}",
+    )
+    parser.add_argument("--full", action="store_true", help="every key on its own line")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors; the exit code tells")
+    _output_argument(parser)
+
+
 def _apply_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rules", metavar="RULES", help="the JSON of diagnose, or rules as JSON or YAML")
     parser.add_argument("source", metavar="IN", help="a safetensors file or a file of torch.save")
@@ -171,18 +190,10 @@ def _comparison_arguments(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="evidence: names alone, shapes and order alone, or all there is (default)",
     )
-    pair = "KEY=KEY"
-    parser.add_argument(
-        "--pin",
-        metavar=pair,
-        action="append",
-        default=[],
-        type=_pair,
-        help="a pair you are sure of, CHECKPOINT_KEY=MODEL_KEY, regexes allowed; may be repeated",
-    )
+    _pin_argument(parser)
     parser.add_argument(
         "--forbid",
-        metavar=pair,
+        metavar=PAIR,
         action="append",
         default=[],
         type=_pair,
@@ -190,6 +201,17 @@ def _comparison_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
     _factory_argument(parser)
+
+
+def _pin_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pin",
+        metavar=PAIR,
+        action="append",
+        default=[],
+        type=_pair,
+        help="a pair you are sure of, CHECKPOINT_KEY=MODEL_KEY, regexes allowed; may be repeated",
+    )
 
 
 def _factory_argument(parser: argparse.ArgumentParser) -> None:
@@ -222,6 +244,7 @@ def _pair(text: str) -> tuple[str, str]:
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "diagnose": (_diagnose_arguments, "compare a checkpoint with a model: what fits, what is left, rules"),
     "rules": (_rules_arguments, "write the rules in the dialect of the library that shall rename"),
+    "learn": (_learn_arguments, "find the rules of a conversion by the values of a checkpoint before and after it"),
     "apply": (_apply_arguments, "rename the keys of a checkpoint file by rules"),
     "keys": (_keys_arguments, "print keys, shapes and dtypes, small enough for a bug report"),
     "explain": (_explain_arguments, "say what happened from torch's own error text"),

@@ -89,6 +89,26 @@ def _rules(arguments: argparse.Namespace) -> int:
     return diagnosis.exit_code
 
 
+def _learn(arguments: argparse.Namespace) -> int:
+    from automatch.pipeline import learn
+    from automatch.reporting.formats import FORMATS
+
+    _spare_inputs(arguments, arguments.original, arguments.converted)
+    bar = _Bar()
+    diagnosis = learn(
+        arguments.original, arguments.converted, at=arguments.at, pin=arguments.pin, progress=bar if bar.seen else None
+    )
+    bar.clear()
+    endings = {".json": "json", ".md": "markdown", ".py": "python"}
+    name = arguments.format or endings.get(arguments.output.suffix.lower() if arguments.output else "", FORMATS[0].NAME)
+    form = next((form for form in FORMATS if name == form.NAME), None)
+    text = form.render(diagnosis, _style(arguments)) if form is not None else diagnosis.export(name)
+    if arguments.output is not None or not arguments.quiet:
+        _spare_inputs(arguments, *diagnosis.checkpoint.files, *diagnosis.model.files)
+        _put(text, arguments.output)
+    return diagnosis.exit_code
+
+
 def _apply(arguments: argparse.Namespace) -> int:
     from automatch.pipeline import convert
 
@@ -139,11 +159,36 @@ def _demo(arguments: argparse.Namespace) -> int:
 RUNS: dict[str, Callable[[argparse.Namespace], int]] = {
     "diagnose": _diagnose,
     "rules": _rules,
+    "learn": _learn,
     "apply": _apply,
     "keys": _keys,
     "explain": _explain,
     "demo": _demo,
 }
+
+
+class _Bar:
+    """A line on stderr that says how far the work is; nothing where stderr is no terminal."""
+
+    WIDTH = 30
+
+    def __init__(self) -> None:
+        self.seen = sys.stderr.isatty()
+        self._shown = ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Draw it anew, where something has changed."""
+        share = done / total if total else 1.0
+        full = int(share * self.WIDTH)
+        text = f"{what} [{'#' * full}{'.' * (self.WIDTH - full)}] {int(share * 100):3d} %"
+        if text != self._shown:
+            print(f"\r{text:<{len(self._shown)}}", end="", file=sys.stderr, flush=True)
+            self._shown = text
+
+    def clear(self) -> None:
+        """Leave an empty line."""
+        if self._shown:
+            print(f"\r{'':<{len(self._shown)}}\r", end="", file=sys.stderr, flush=True)
 
 
 def _comparison(arguments: argparse.Namespace) -> dict[str, Any]:

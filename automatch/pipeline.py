@@ -212,35 +212,46 @@ def export(
     return rendered(rules, dialect, background)
 
 
-def learn(original: object, converted: object, *, at: str | None = None, progress: Progress | None = None) -> Diagnosis:
+def learn(
+    original: object,
+    converted: object,
+    *,
+    at: str | None = None,
+    pin: Pairs = (),
+    progress: Progress | None = None,
+) -> Diagnosis:
     """Find out by the values of a checkpoint and its conversion what the conversion did, and rules that do it again.
 
     Args:
         original: the checkpoint before: a path, a `Mapping[str, Tensor]` or a module.
         converted: the same after the conversion; it may have been cast.
         at: dotted path to the state_dict inside a nested original; None to take the one that fits the conversion best.
+        pin: what is decided among tensors of equal values, in the forms of `diagnose`.
         progress: is told what is done, how much of it, out of how much; None for nobody.
 
     Returns:
         A `Diagnosis` with the conversion as its model side. Its rules convert any checkpoint of the family.
 
     Raises:
-        InputError: a source cannot be used, or has keys but no values.
+        InputError: a source or a pin cannot be used, or a source has keys but no values.
     """
     from automatch.learning.arrays import Arrays
     from automatch.learning.correspondence import correspondence, with_notes
     from automatch.learning.sides import Sides
 
     _check_options("all", at)
+    pins = as_pairs(pin, "pin")
     wanted = read_checkpoint(converted)
     given = read_checkpoint(original, at=at, like=wanted)
-    assignment = correspondence(Sides(Arrays(original, given), Arrays(converted, wanted)), progress or _unheard)
+    decisions = resolve(pins, (), given.keys, wanted.keys)
+    sides = Sides(Arrays(original, given), Arrays(converted, wanted))
+    assignment = correspondence(sides, decisions.pinned, progress or _unheard)
     rules = with_notes(induce(assignment.matches, given.keys, wanted.keys))
     proof = replay(rules, assignment.matches, given.keys, wanted.keys)
     sentence = verdict(given, wanted, assignment, rules)
     sources = _called(original, "ORIGINAL"), _called(converted, "CONVERTED")
     rules = marked(rules, (key for match in assignment.matches if is_doubtful(match) for key in match.checkpoint_keys))
-    return Diagnosis(given, wanted, assignment, rules, proof, sentence, None, sources)
+    return Diagnosis(given, wanted, assignment, rules, proof, sentence, None, sources, learnt=True)
 
 
 def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()) -> StateDictSpec:

@@ -32,7 +32,7 @@ class Arrangement:
     Attributes:
         rank: how simple it is; of two that hold, the one of lower rank is meant.
         words: its operations in the words of rules, in their order; () where nothing happens.
-        view: the sizes as which the source is seen.
+        view: the sizes as which the source is seen; None for those that it has.
         order: the dimensions of the view in the order of the target.
         perm: for transpose.
         shape: for reshape as rules hold it; for interleave the four sizes.
@@ -41,7 +41,7 @@ class Arrangement:
 
     rank: int
     words: tuple[str, ...]
-    view: Shape
+    view: Shape | None
     order: tuple[int, ...]
     perm: tuple[int, ...] | None = None
     shape: tuple[int, ...] | None = None
@@ -49,19 +49,19 @@ class Arrangement:
 
     def views(self, source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Both tensors in the shape in which their elements must be equal."""
-        seen = source.reshape(self.view).transpose(self.order)
+        seen = (source if self.view is None else source.reshape(self.view)).transpose(self.order)
         return seen, target.reshape(seen.shape)
 
 
-def same(shape: Shape) -> Arrangement:
-    """Nothing happens."""
-    return Arrangement(0, (), shape, tuple(range(len(shape))))
+def same(dims: int) -> Arrangement:
+    """Nothing happens to a tensor of so many dimensions."""
+    return Arrangement(0, (), None, tuple(range(dims)))
 
 
 def arrangements(source: Shape, target: Shape) -> Iterator[Arrangement]:
     """All that turn and reshape, simplest first."""
     if source == target:
-        yield same(source)
+        yield same(len(source))
     elif prod(source) == prod(target):
         yield Arrangement(1, ("reshape",), (prod(source),), (0,), shape=relative_shape(source, target))
     yield from transposes(source, target)
@@ -87,7 +87,7 @@ def transposes(source: Shape, target: Shape) -> Iterator[Arrangement]:
         return
     for perm in _turns(len(source)):
         if tuple(source[i] for i in perm) == target:
-            yield Arrangement(2, ("transpose",), source, perm, perm)
+            yield Arrangement(2, ("transpose",), None, perm, perm)
 
 
 def _turns(dims: int) -> Iterator[tuple[int, ...]]:

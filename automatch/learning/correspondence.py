@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from automatch.errors import InputError
 from automatch.learning.arrangement import Quad
 from automatch.learning.forms import FLOATS
 from automatch.learning.joints import find_joints
@@ -44,7 +45,7 @@ class _State:
         return [k for k in self.open_sources() if k not in alike], [k for k in self.open_targets() if k not in alike]
 
 
-def correspondence(sides: Sides, progress: Progress) -> Assignment:
+def correspondence(sides: Sides, pinned: Mapping[str, Sequence[str]], progress: Progress) -> Assignment:
     """Find which tensors of the original became which of the conversion, by their values.
 
     Nothing is put together whose values are not equal, at the precision of the narrower side. Where several tensors
@@ -52,7 +53,11 @@ def correspondence(sides: Sides, progress: Progress) -> Assignment:
 
     Args:
         sides: both sides.
+        pinned: key of the original -> keys of the conversion: what a person decided among equal tensors.
         progress: is told how far it is.
+
+    Raises:
+        InputError: a pin joins tensors whose values are not equal.
     """
     sides.read(progress)
     state = _State(sides)
@@ -67,9 +72,28 @@ def correspondence(sides: Sides, progress: Progress) -> Assignment:
     sources = state.open_sources()
     # Parts may be equal to others: which one it was, its place among its neighbours tells.
     state.relations += find_joints(sides, sources, [key for key in state.unexplained()[1] if key in left])
+    state.relations += _pinned(state, pinned)
     chosen = choose_among_equals(sides, state.relations, state.equals, state.open_targets())
     progress("comparing", 3, 3)
     return _assignment(state, chosen)
+
+
+def _pinned(state: _State, pinned: Mapping[str, Sequence[str]]) -> list[Relation]:
+    """What a person decided.
+
+    Raises:
+        InputError: the values are not equal.
+    """
+    known = {(source, target) for r in state.relations for source in r.sources for target in r.targets}
+    out: list[Relation] = []
+    for source, target in ((source, target) for source, targets in pinned.items() for target in targets):
+        equal = next((e for e in state.equals if source in e.sources and target in e.targets), None)
+        if (source, target) in known:
+            continue
+        if equal is None or target not in state.open_targets():
+            raise InputError(f"pin {source}={target}: the values say otherwise; leave the pin out")
+        out.append(Relation((source,), (target,), equal.how, why="pinned by you"))
+    return out
 
 
 def _matrices(sides: Sides, converted: bool, keys: Iterable[str]) -> list[str]:

@@ -19,7 +19,7 @@ FLOATS = {"float64": 3, "float32": 2, "bfloat16": 1, "float16": 1}
 """Floats that can be rounded, with their rank."""
 
 WHOLE = "whole numbers"
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 """So many elements are looked at at once: what is made of them stays in the processor's cache."""
 
 
@@ -46,7 +46,7 @@ def bits_in(array: NDArray[Any], dtype: str, form: str) -> NDArray[Any]:
         return array.view(np.dtype(f"u{array.dtype.itemsize}"))
     floats = _bfloat_to_float(array) if dtype == "bfloat16" else array
     if form == "bfloat16":
-        return _float_to_bfloat(floats.astype(np.float32))
+        return _float_to_bfloat(floats.astype(np.float32, copy=False))
     with np.errstate(over="ignore"):
         cast = floats.astype(np.dtype({"float16": "f2", "float32": "f4", "float64": "f8"}[form]))
     return cast.view(np.dtype(f"u{cast.dtype.itemsize}"))
@@ -72,9 +72,16 @@ def _float_to_bfloat(floats: NDArray[Any]) -> NDArray[Any]:
     """Round to nearest, ties to even; not a number stays so."""
     import numpy as np
 
-    bits = floats.view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    narrow: NDArray[Any] = np.where(np.isnan(floats), np.uint32(0x7FC0), rounded).astype(np.uint16)
+    bits = np.ascontiguousarray(floats).view(np.uint32)
+    rounded = bits >> np.uint32(16)
+    rounded &= np.uint32(1)
+    rounded += np.uint32(0x7FFF)
+    rounded += bits
+    rounded >>= np.uint32(16)
+    odd = np.isnan(floats)
+    if odd.any():
+        rounded[odd] = 0x7FC0
+    narrow: NDArray[Any] = rounded.astype(np.uint16)
     return narrow
 
 

@@ -181,8 +181,8 @@ def _joined(
     before, after = _ends(parts, piece, keys[0])
     if quad is not None:
         found = len(before) == len(after) and parts.sides.equal_rows(parts.converted, whole, keys, quad, lengths)
-        return _relation(parts, whole, keys, same(before), "concat", 0, lengths, quad, rivals) if found else None
-    options = [same(before)] if before == after and dim == axis else []
+        return _relation(parts, whole, keys, same(len(before)), "concat", 0, lengths, quad, rivals) if found else None
+    options = [same(len(before))] if before == after and dim == axis else []
     first, last = (dim, axis) if parts.converted else (axis, dim)
     options += [how for how in transposes(before, after) if how.order[last] == first]
     cuts = [(slice(None),) * dim + (slice(end - length, end),) for end, length in zip(ends, lengths, strict=True)]
@@ -235,7 +235,7 @@ def _grid(parts: Parts, whole: str, dim: int, rows: list[list[Member]], rivals: 
     ]
     piece = (*shape[1 : dim + 1], lengths[0], *shape[dim + 2 :])
     before, after = _ends(parts, piece, keys[0])
-    options = [same(before)] if before == after else []
+    options = [same(len(before))] if before == after else []
     how = _same_way(parts, whole, keys, cuts, [*options, *transposes(before, after)])
     return None if how is None else _relation(parts, whole, keys, how, "stack+concat", dim + 1, lengths, None, rivals)
 

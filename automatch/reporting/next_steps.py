@@ -23,6 +23,10 @@ def next_steps(comparison: Comparison) -> tuple[str, ...]:
     has_values = comparison.checkpoint.origin != KEY_LIST
     if not comparison.matches:
         steps = {}
+    elif comparison.learnt:
+        learn = f"automatch learn {checkpoint} {model}"
+        steps = {} if comparison.complete else {f"{learn} --full": "every key on its own line"}
+        steps[f"{learn} -o rules.json"] = "the rules, for `automatch apply rules.json OTHER OUT`"
     elif not has_values:
         steps = {} if comparison.complete else {f"{diagnose} --full": "every key on its own line"}
         if comparison.rules.rules:

@@ -77,8 +77,8 @@ def _sides(comparison: Comparison) -> Section:
         return side, printable(spec.name), count(len(spec), "key"), printable(place)
 
     rows = (
-        row("checkpoint (what the file has)", comparison.checkpoint),
-        row("model (what the code wants)", comparison.model),
+        row("original" if comparison.learnt else "checkpoint (what the file has)", comparison.checkpoint),
+        row("conversion" if comparison.learnt else "model (what the code wants)", comparison.model),
     )
     return Section(columns=("side", "name", "holds", "read as"), rows=rows)
 
