@@ -4,6 +4,9 @@
     python benchmarks/accuracy.py DIR_OR_FILE...     on these cases alone
     python benchmarks/accuracy.py --show-wrong       what was not solved, and why
     python benchmarks/accuracy.py --knockout SEED    a family of keys is taken out of either side first
+    python benchmarks/accuracy.py --perturb NAME     cases changed, their truth with them (perturbing.py): ciphered or
+                                                     sorted names, shuffled modules, other depths, a second copy, an
+                                                     added head; `all` for a row each; --seed SEED for another chance
     python benchmarks/accuracy.py --transfer         rules learnt on a small variant, replayed on its large sibling
 
 solved        every truth key right, nothing put on a key that is truly missing
@@ -30,9 +33,11 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from asking import answers_of
 from cases import CORPUS, Case, Entry, knock_out, read_cases
+from perturbing import PERTURBATIONS
 from replaying import replay
-from scoring import Answer, Answers, Row, Rules, score, summary, truth_by_key
+from scoring import Answers, Row, Rules, score, summary, truth_by_key
 
 import automatch
 
@@ -50,15 +55,9 @@ def diagnose(case: Case, folder: Path) -> tuple[Answers, Rules, float]:
     checkpoint = write_keys(folder / "source.keys.json", case.source)
     model = write_keys(folder / "target.keys.json", case.target)
     start = time.perf_counter()
-    found = automatch.diagnose(checkpoint=str(checkpoint), model=str(model)).to_dict()
-    seconds = time.perf_counter() - start
-    answers = {}
-    for match in found["matches"]:
-        flagged = match["ambiguous"] or match["confidence"] < 0.5
-        for i, key in enumerate(match["model_keys"]):
-            piece = i if len(match["model_keys"]) > 1 else None
-            answers[key] = Answer(tuple(match["checkpoint_keys"]), match["op"], piece, match["confidence"], flagged)
-    return answers, found["rules"], seconds
+    found = automatch.diagnose(checkpoint=str(checkpoint), model=str(model))
+    rules: Rules = found.to_dict()["rules"]
+    return answers_of(found.matches), rules, time.perf_counter() - start
 
 
 def write_keys(path: Path, entries: Sequence[Entry]) -> Path:
@@ -74,6 +73,18 @@ def run_case(case: Case, folder: Path) -> tuple[Row, Answers]:
         return score(case, answers, rules, seconds), answers
     except Exception as error:  # noqa: BLE001
         return score(case, {}, [], error=repr(error)[:200]), {}
+
+
+def run_cases(cases: Iterable[Case], each: bool, wrong: bool) -> list[Row]:
+    """Diagnoses and scores cases; prints each of them, or what was not solved, if asked."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases:
+            row, answers = run_case(case, Path(folder))
+            rows.append(row)
+            if each or (wrong and not row.solved):
+                show(row, answers, wrong)
+    return rows
 
 
 def show(row: Row, answers: Answers, details: bool) -> None:
@@ -144,20 +155,24 @@ def main() -> None:
     parser.add_argument("--cases", action="store_true", help="a row per case")
     parser.add_argument("--show-wrong", action="store_true", help="what was not solved, with its first faults")
     parser.add_argument("--knockout", type=int, metavar="SEED", help="take a family of keys out of either side first")
+    parser.add_argument("--perturb", choices=["all", *(p.name for p in PERTURBATIONS)], help="change the cases first")
+    parser.add_argument("--seed", type=int, default=1, help="chance of --perturb (default: 1)")
     parser.add_argument("--transfer", action="store_true", help="replay a small variant's rules on its large sibling")
     args = parser.parse_args()
     cases: Iterable[Case] = read_cases(args.paths)
     if args.transfer:
         transfer(cases)
         return
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for case in cases:
-            asked = case if args.knockout is None else knock_out(case, args.knockout)
-            row, answers = run_case(asked, Path(folder))
-            rows.append(row)
-            if args.cases or (args.show_wrong and not row.solved):
-                show(row, answers, args.show_wrong)
+    if args.perturb:
+        whole = list(cases)
+        for perturbation in PERTURBATIONS:
+            if args.perturb in ("all", perturbation.name):
+                changed = (c for case in whole if (c := perturbation.change(case, args.seed)) is not None)
+                print(f"{perturbation.name:16s}", summary(run_cases(changed, args.cases, args.show_wrong)), flush=True)
+        return
+    if args.knockout is not None:
+        cases = (knock_out(case, args.knockout) for case in cases)
+    rows = run_cases(cases, args.cases, args.show_wrong)
     for group in sorted({row.case.group for row in rows}):
         print(f"{group:14s}", summary([row for row in rows if row.case.group == group]))
     print(f"{'all':14s}", summary(rows))

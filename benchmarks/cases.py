@@ -109,6 +109,20 @@ def knock_out(case: Case, seed: int) -> Case:
     rng = random.Random(f"{seed} {case.id}")
     gone_source = _draw_family([key for key, _, _ in case.source], rng)
     gone_target = _draw_family([key for key, _, _ in case.target], rng)
+    return without(case, gone_source, gone_target)
+
+
+def without(case: Case, gone_source: set[str], gone_target: set[str]) -> Case:
+    """Takes keys out of the checkpoint and others out of the model; the truth follows.
+
+    Args:
+        case: a whole case.
+        gone_source: checkpoint keys to take out.
+        gone_target: model keys to take out.
+
+    Returns:
+        The case without them.
+    """
     truth = tuple(
         replace(t, also=tuple(s for s in t.also if not gone_source & set(s)))
         for t in case.truth
