@@ -5,6 +5,7 @@ from __future__ import annotations
 from automatch.errors import InputError
 from automatch.exporting import dialects
 from automatch.exporting.background import NOTHING, Background
+from automatch.exporting.renames import check_distinct
 from automatch.rules.rule import RuleSet
 
 
@@ -18,12 +19,15 @@ def export(rules: RuleSet, dialect: str, background: Background = NOTHING) -> st
 
     Raises:
         InputError: there is no such dialect.
-        RuleError: it cannot say one of the rules; the sentence names the rule and why.
+        RuleError: it cannot say one of the rules (the sentence names it, and why), or two keys would become one.
     """
-    for known in dialects.DIALECTS:
-        if dialect == known.NAME:
-            return known.render(rules, background)
-    raise InputError(f"{dialect!r} is no dialect; choose one of {', '.join(known.NAME for known in dialects.DIALECTS)}")
+    chosen = next((known for known in dialects.DIALECTS if dialect == known.NAME), None)
+    if chosen is None:
+        names = ", ".join(known.NAME for known in dialects.DIALECTS)
+        raise InputError(f"{dialect!r} is no dialect; choose one of {names}")
+    if background.keys is not None and background.proven is None:
+        check_distinct(rules, background.keys)
+    return chosen.render(rules, background)
 
 
 def descriptions() -> str:

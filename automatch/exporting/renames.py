@@ -74,11 +74,8 @@ def check_renames(dialect: str, rules: RuleSet, keys: Iterable[str], renamed: Ca
     Raises:
         RuleError: it does something else to some key, or two keys become one; none such is ever shown.
     """
-    owners: dict[str, str] = {}
+    check_distinct(rules, keys)
     for key, wanted in renames(rules, keys).items():
-        owner = owners.setdefault(wanted, key)
-        if owner != key:
-            raise RuleError(f"{owner!r} and {key!r} both become {wanted!r}; give one of them a rule of its own")
         got = renamed(key)
         if got != wanted:
             what = f"become {got!r}" if got is not None else "be lost"
@@ -86,3 +83,19 @@ def check_renames(dialect: str, rules: RuleSet, keys: Iterable[str], renamed: Ca
                 f"the dialect {dialect} cannot say these rules: {key!r} would {what} there, and should become "
                 f"{wanted!r}; use --dialect python"
             )
+
+
+def check_distinct(rules: RuleSet, keys: Iterable[str]) -> None:
+    """Makes sure that no two keys become one, apart from the members of one tensor.
+
+    Raises:
+        RuleError: two do.
+    """
+    owners: dict[str, tuple[str, bool]] = {}
+    for key in keys:
+        move = rules.move(key)
+        joins = move is not None and move.joins
+        for target in (key,) if move is None else move.targets:
+            owner, alike = owners.setdefault(target, (key, joins))
+            if owner != key and not (joins and alike):
+                raise RuleError(f"{owner!r} and {key!r} both become {target!r}; give one of them a rule of its own")
