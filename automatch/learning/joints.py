@@ -7,7 +7,7 @@ of a member. A whole is walked from its first fibre to its last, each time askin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ class Parts:
         starts: (form, elements of a fibre, first fibre) -> parts that begin so.
         totals: (form, elements, total) -> parts.
         places: the position of each part in its state_dict.
+        dtypes: those that parts have.
     """
 
     sides: Sides
@@ -47,14 +48,11 @@ class Parts:
     starts: dict[Start, list[Member]]
     totals: dict[Start, list[str]]
     places: dict[str, int]
+    dtypes: tuple[str, ...] = ()
 
     def shape(self, key: str) -> Shape:
         """The shape of a part."""
         return self.sides.spec(self.converted).by_key[key].shape
-
-    def dtype(self, key: str) -> str:
-        """The dtype of a part."""
-        return self.sides.spec(self.converted).by_key[key].dtype
 
 
 def find_joints(sides: Sides, sources: Sequence[str], targets: Sequence[str]) -> list[Relation]:
@@ -73,7 +71,7 @@ def find_joints(sides: Sides, sources: Sequence[str], targets: Sequence[str]) ->
         for whole in wholes:
             if whole in known:
                 continue
-            found = _explain(parts, whole, frozenset(known))
+            found = _explain(parts, whole, known)
             if found is not None:
                 out.append(found)
                 known.update((*found.sources, *found.targets))
@@ -92,14 +90,14 @@ def _parts(sides: Sides, converted: bool, keys: Sequence[str]) -> Parts:
         for dim, fibres in enumerate(one.fibres):
             if len(fibres) and one.size:
                 starts[form, one.size // len(fibres), int(fibres[0])].append((key, dim))
-    return Parts(sides, converted, dict(starts), dict(totals), places)
+    dtypes = tuple(dict.fromkeys(sides.spec(converted).by_key[key].dtype for key in keys))
+    return Parts(sides, converted, dict(starts), dict(totals), places, dtypes)
 
 
-def _explain(parts: Parts, whole: str, known: frozenset[str]) -> Relation | None:
+def _explain(parts: Parts, whole: str, known: Set[str]) -> Relation | None:
     """How a whole is made of parts, or cut into them; None where it is not."""
     sides, spec = parts.sides, parts.sides.spec(not parts.converted).by_key[whole]
-    dtypes = dict.fromkeys(map(parts.dtype, parts.places))
-    for dtype in dtypes:
+    for dtype in parts.dtypes:
         form = form_of(spec.dtype, dtype) if parts.converted else form_of(dtype, spec.dtype)
         one = sides.sketches.get((not parts.converted, whole, form or ""))
         if form is None or one is None or one.size == 0 or one.is_even:
@@ -115,7 +113,7 @@ def _explain(parts: Parts, whole: str, known: frozenset[str]) -> Relation | None
     return None
 
 
-def _stacked(parts: Parts, whole: str, form: str, one: Sketch, known: frozenset[str]) -> Iterator[Relation]:
+def _stacked(parts: Parts, whole: str, form: str, one: Sketch, known: Set[str]) -> Iterator[Relation]:
     for dim, fibres in enumerate(one.fibres):
         size = one.size // max(1, len(fibres))
         if len(fibres) < 2 or size == 1:
@@ -150,7 +148,7 @@ def _ends(parts: Parts, piece: Shape, part: str) -> tuple[Shape, Shape]:
     return (piece, parts.shape(part)) if parts.converted else (parts.shape(part), piece)
 
 
-def _concatenated(parts: Parts, whole: str, form: str, one: Sketch, known: frozenset[str]) -> Iterator[Relation]:
+def _concatenated(parts: Parts, whole: str, form: str, one: Sketch, known: Set[str]) -> Iterator[Relation]:
     for dim, fibres in enumerate(one.fibres):
         size = one.size // max(1, len(fibres))
         for members, rivals in _walks(parts, fibres, form, size, known):
@@ -190,7 +188,7 @@ def _joined(
     return None if how is None else _relation(parts, whole, keys, how, "concat", dim, lengths, None, rivals)
 
 
-def _stacked_of_concatenated(parts: Parts, whole: str, form: str, known: frozenset[str]) -> Iterator[Relation]:
+def _stacked_of_concatenated(parts: Parts, whole: str, form: str, known: Set[str]) -> Iterator[Relation]:
     """Members each of which is concatenated from parts: experts with gate and up in one."""
     tensor = parts.sides.spec(not parts.converted).by_key[whole]
     if len(tensor.shape) < 3 or tensor.shape[0] < 2:
@@ -281,7 +279,7 @@ def _turned(quad: Quad) -> Quad:
 
 
 def _walks(
-    parts: Parts, fibres: NDArray[Any], form: str, size: int, known: frozenset[str]
+    parts: Parts, fibres: NDArray[Any], form: str, size: int, known: Set[str]
 ) -> Iterator[tuple[list[Member], list[str]]]:
     """Rows of two or more parts whose fibres are, one after the other, those given; with what would do as well."""
     import numpy as np

@@ -39,9 +39,10 @@ def find_singles(sides: Sides, sources: Sequence[str], targets: Sequence[str]) -
         What values decide; and what they leave open.
     """
     index = sides.by_total(False, sources)
+    dtypes = tuple(dict.fromkeys(dtype for dtype, *_ in index))
     together: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for target in targets:
-        found = _candidates(sides, target, index)
+        found = _candidates(sides, target, dtypes, index)
         if found:
             together[found].append(target)
     relations: list[Relation] = []
@@ -59,10 +60,12 @@ def find_singles(sides: Sides, sources: Sequence[str], targets: Sequence[str]) -
     return relations, equal
 
 
-def _candidates(sides: Sides, target: str, index: dict[tuple[str, str, int, int], list[str]]) -> tuple[str, ...]:
+def _candidates(
+    sides: Sides, target: str, dtypes: Sequence[str], index: dict[tuple[str, str, int, int], list[str]]
+) -> tuple[str, ...]:
     """The sources that have the sums of a target, in their order."""
     found: dict[str, None] = {}
-    for dtype in dict.fromkeys(key[0] for key in index):
+    for dtype in dtypes:
         form = sides.form_of_dtype(dtype, target)
         one = sides.sketches.get((True, target, form or ""))
         if form is not None and one is not None:
