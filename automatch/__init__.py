@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from automatch.errors import AutomatchError, InputError, NotProvenError, RuleError, UnsafeInputError
     from automatch.explaining import explain
     from automatch.pipeline import convert, diagnose, export, learn, load, read_keys
+    from automatch.reporting.checked import Checked
     from automatch.reporting.diagnosis import Diagnosis
     from automatch.rules.rule import Rule, RuleSet
     from automatch.spec import StateDictSpec, TensorSpec
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AutomatchError",
+    "Checked",
     "Converted",
     "Diagnosis",
     "InputError",
@@ -41,6 +43,7 @@ __all__ = [
     "TensorSpec",
     "UnsafeInputError",
     "__version__",
+    "check",
     "convert",
     "diagnose",
     "explain",
@@ -51,6 +54,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "check": "automatch.pipeline",
+    "Checked": "automatch.reporting.checked",
     **dict.fromkeys(("convert", "diagnose", "export", "learn", "load", "read_keys"), "automatch.pipeline"),
     **dict.fromkeys(
         ("AutomatchError", "InputError", "NotProvenError", "RuleError", "UnsafeInputError"), "automatch.errors"

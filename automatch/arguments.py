@@ -52,7 +52,7 @@ def _with_command(argv: Sequence[str]) -> list[str]:
     if first in ("-h", "--help", "--version"):
         return [first, *argv[1:]]
     command, rest = (first, argv[1:]) if first in COMMANDS else ("diagnose", argv)
-    return [command, *_with_sources_first(rest, {"diagnose": 2, "rules": 2, "keys": 1}.get(command, 0))]
+    return [command, *_with_sources_first(rest, {"diagnose": 2, "rules": 2, "check": 3, "keys": 1}.get(command, 0))]
 
 
 def _with_sources_first(argv: Sequence[str], wanted: int) -> list[str]:
@@ -166,6 +166,19 @@ def _apply_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rules", metavar="RULES", help="the JSON of diagnose, or rules as JSON or YAML, edited or not")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the old keys: a checkpoint or a key list")
+    parser.add_argument("model", metavar="MODEL", help="the new ones: package.module:factory, file.py:factory, a file")
+    parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
+    _factory_argument(parser)
+    parser.add_argument("--no-dead", action="store_true", help="a rule that takes no key is a failure as well")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--full", action="store_true", help="every key on its own line")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors; the exit code tells")
+    _output_argument(parser)
+
+
 def _keys_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="FILE", help="a checkpoint or a model, as for diagnose")
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
@@ -246,6 +259,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "rules": (_rules_arguments, "write the rules in the dialect of the library that shall rename"),
     "learn": (_learn_arguments, "find the rules of a conversion by the values of a checkpoint before and after it"),
     "apply": (_apply_arguments, "rename the keys of a checkpoint file by rules"),
+    "check": (_check_arguments, "hold rules against a checkpoint and a model, for CI"),
     "keys": (_keys_arguments, "print keys, shapes and dtypes, small enough for a bug report"),
     "explain": (_explain_arguments, "say what happened from torch's own error text"),
     "demo": (_demo_arguments, "tell the whole story on an old DenseNet checkpoint made here"),

@@ -128,6 +128,24 @@ def _apply(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    from automatch.pipeline import check
+
+    _spare_inputs(arguments, arguments.rules, arguments.checkpoint, arguments.model)
+    checked = check(
+        arguments.rules,
+        arguments.checkpoint,
+        arguments.model,
+        at=arguments.at,
+        model_args=arguments.model_args,
+        dead_fails=arguments.no_dead,
+    )
+    if arguments.output is not None or not arguments.quiet:
+        _spare_inputs(arguments, *checked.checkpoint.files, *checked.model.files)
+        _put(checked.to_json() if arguments.format == "json" else checked.text(arguments.full), arguments.output)
+    return checked.exit_code
+
+
 def _keys(arguments: argparse.Namespace) -> int:
     from automatch.pipeline import read_keys
     from automatch.reading import write_key_list
@@ -161,6 +179,7 @@ RUNS: dict[str, Callable[[argparse.Namespace], int]] = {
     "rules": _rules,
     "learn": _learn,
     "apply": _apply,
+    "check": _check,
     "keys": _keys,
     "explain": _explain,
     "demo": _demo,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from automatch.applying.convert import Converted
     from automatch.applying.loading import Loaded
+    from automatch.reporting.checked import Checked
     from automatch.learning.sides import Progress
 
 # {checkpoint key: model key}, or pairs, or texts "checkpoint_key=model_key"; regexes are allowed on both sides.
@@ -175,6 +176,50 @@ def convert(
     old = None if keys is None else read_checkpoint(keys)
     back = way_back(given, old, document, where)
     return rewrite(back, Path(source), Path(target), at, ambiguous=ambiguous, undoes=given)
+
+
+def check(
+    rules: RuleSet | str | os.PathLike[str],
+    checkpoint: object,
+    model: object,
+    *,
+    at: str | None = None,
+    model_args: Sequence[str] = (),
+    dead_fails: bool = False,
+) -> Checked:
+    """Hold rules that somebody keeps against a checkpoint and a model; nothing is matched, the rules are replayed.
+
+    Args:
+        rules: a `RuleSet`, or the path of a rules file.
+        checkpoint: as for `diagnose`.
+        model: as for `diagnose`.
+        at: dotted path to the state_dict inside a nested checkpoint; None to take the one the rules were made for, or
+            the best fitting one.
+        model_args: arguments for the factory, `value` or `name=value`.
+        dead_fails: whether a rule that takes no key is a failure as well.
+
+    Returns:
+        A `Checked`: `complete` where every model key is given in its shape and nothing is left over; `print` shows it.
+
+    Raises:
+        InputError: a source, a rule or an argument cannot be used.
+    """
+    from automatch.diagnosing.checking import held_against
+    from automatch.matching.aside import set_aside
+    from automatch.reporting.checked import Checked
+
+    _check_options("all", at)
+    if not isinstance(rules, RuleSet):
+        from automatch.applying.rules_file import read_rules
+
+        read = read_rules(Path(rules))
+        rules, at = read.rules, read.at or None if at is None else at
+    wanted = read_model(model, args=model_args)
+    given = read_checkpoint(checkpoint, at=at, like=wanted.spec)
+    found = held_against(rules, given, wanted.spec, set_aside(given, wanted.spec))
+    faults = found.faults or found.collisions or found.mismatched_keys
+    strict_load = None if faults else _proven(wanted.module, given, wanted.spec, found.assignment, rules)
+    return Checked(**{**vars(found), "strict_load": strict_load, "dead_fails": dead_fails})
 
 
 def export(

@@ -18,7 +18,7 @@ _REVERSE = {op.name: op.reverse for op in OPS}
 _WINDOW = 16
 """How far around a tensor alternatives are looked for."""
 
-_COUNTER = "a counter of the statistics; nothing depends on it"
+COUNTER = "a counter of the statistics; nothing depends on it"
 
 
 def assignment(
@@ -44,7 +44,7 @@ def assignment(
     missing = tuple(k for k in model.keys if k not in served)
     unexpected = tuple(k for k in checkpoint.keys if k not in used)
     excused = dict(harmless or {})
-    excused.update((k, _COUNTER) for k in (*missing, *unexpected) if k.endswith("num_batches_tracked"))
+    excused.update((k, COUNTER) for k in (*missing, *unexpected) if k.endswith("num_batches_tracked"))
     return Assignment(
         tuple({id(m): m for key in model.keys if (m := served.get(key))}.values()),
         missing,

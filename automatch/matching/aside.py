@@ -1,0 +1,27 @@
+"""What a checkpoint holds beside the network: keys that a load does without, told before anything is matched."""
+
+from __future__ import annotations
+
+from automatch.collecting import paused
+from automatch.matching.cleanup import drop_copies, drop_slots
+from automatch.matching.leaves import adopt, leaves_of, to_squeeze
+from automatch.spec import StateDictSpec
+
+
+def set_aside(checkpoint: StateDictSpec, model: StateDictSpec) -> dict[str, str]:
+    """Checkpoint keys of optimizer slots and of second copies of the network.
+
+    Args:
+        checkpoint: the file.
+        model: what the code wants.
+
+    Returns:
+        Why each does no harm, by key.
+    """
+    with paused():
+        squeezed = to_squeeze(checkpoint, model)
+        source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
+        adopt(source)
+        adopt(target)
+        slots = drop_slots(source, target)
+        return {**slots.dropped, **drop_copies(slots.leaves, target).dropped}
