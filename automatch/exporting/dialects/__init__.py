@@ -1,8 +1,22 @@
 """All languages that rules can be written in. One more is one file and one name in the tuple."""
 
 from automatch.exporting.dialect import Dialect
-from automatch.exporting.dialects import mmengine, python_code, torch_state_bridge, transformers
+from automatch.exporting.dialects import (
+    hook,
+    load_from_state_dict,
+    mmengine,
+    python_code,
+    torch_state_bridge,
+    transformers,
+)
 
-DIALECTS: tuple[Dialect, ...] = (python_code, transformers, mmengine, torch_state_bridge)
+DIALECTS: tuple[Dialect, ...] = (
+    python_code,
+    hook,
+    load_from_state_dict,
+    transformers,
+    mmengine,
+    torch_state_bridge,
+)
 
 __all__ = ["DIALECTS"]
