@@ -351,6 +351,7 @@ class RuleSet:
             read.rules,
             tuple(tied_keys(found, read.rename)) if tied is None else tied,
             tuple(undecided_keys(found)) if undecided is None else undecided,
+            pairs_field(data, "doubles") or (),
         )
 
 
