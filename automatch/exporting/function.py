@@ -78,6 +78,14 @@ CHANGE = """
         (converted[target],) = run(steps, grid if stacked_first else list(map(list, zip(*grid))))
 """
 
+DOUBLES = """    for other, first in {doubles}:  # one tensor under two names
+        if other in state_dict and first in state_dict:
+            one, two = state_dict[first], state_dict[other]
+            if one is not two and not (one.shape == two.shape and ((one == two) | ((one != one) & (two != two))).all()):
+                raise ValueError(f"{{other!r}} and {{first!r}} were one tensor and are not equal any more")
+            state_dict = {{key: tensor for key, tensor in state_dict.items() if key != other}}
+"""
+
 TIED = """    for served, other in {ties}:  # tied in the model
         if served in converted:
             converted.setdefault(other, converted[served])
@@ -107,11 +115,18 @@ def function_source(rules: RuleSet, background: Background) -> str:
     keys = "\n".join(f"    {literal(key)}," for key in rules.undecided)
     text = GUESSES.format(keys=keys) if keys else ""
     text += HEAD.format(rules="\n".join(lines)).replace("    rules = [\n\n    ]\n", "    rules = []\n")
+    if rules.doubles:
+        text += DOUBLES.format(doubles=_pairs(rules.doubles))
     text += RENAME if only_names else CHANGE
     if rules.tied:
-        ties = "".join(f"        ({literal(a)}, {literal(b)}),\n" for a, b in rules.tied)
-        text += TIED.format(ties=f"(\n{ties}    )")
+        text += TIED.format(ties=_pairs(rules.tied))
     return text + TAIL
+
+
+def _pairs(pairs: tuple[tuple[str, str], ...]) -> str:
+    """Source of a tuple of pairs of texts."""
+    lines = "".join(f"        ({literal(a)}, {literal(b)}),\n" for a, b in pairs)
+    return f"(\n{lines}    )"
 
 
 def imports_source(rules: RuleSet) -> str:
