@@ -95,10 +95,13 @@ def _learn(arguments: argparse.Namespace) -> int:
 
     _spare_inputs(arguments, arguments.original, arguments.converted)
     bar = _Bar()
-    diagnosis = learn(
-        arguments.original, arguments.converted, at=arguments.at, pin=arguments.pin, progress=bar if bar.seen else None
-    )
-    bar.clear()
+    progress = bar if bar.seen else None
+    try:
+        diagnosis = learn(
+            arguments.original, arguments.converted, at=arguments.at, pin=arguments.pin, progress=progress
+        )
+    finally:
+        bar.clear()
     endings = {".json": "json", ".md": "markdown", ".py": "python"}
     name = arguments.format or endings.get(arguments.output.suffix.lower() if arguments.output else "", FORMATS[0].NAME)
     form = next((form for form in FORMATS if name == form.NAME), None)
