@@ -81,16 +81,25 @@ def rule_comments(rules: RuleSet, background: Background) -> list[str]:
     return out
 
 
+def guess_remarks(rules: RuleSet) -> tuple[str, ...]:
+    """What comments say of keys that go by a guess."""
+    if not rules.undecided:
+        return ()
+    shown = ", ".join(rules.undecided[:MOST_FAMILIES])
+    more = len(rules.undecided) - MOST_FAMILIES
+    shown += f" and {more} more" if more > 0 else ""
+    return (plain(f"The evidence does not decide these keys, where they go is a guess: {shown}"),)
+
+
 def remarks(rules: RuleSet) -> tuple[str, ...]:
-    """What is beside the rules, for comments: keys that go by a guess, and ties, of a text that can only rename."""
-    lines = []
-    if rules.undecided:
-        shown = ", ".join(rules.undecided[:MOST_FAMILIES])
-        more = len(rules.undecided) - MOST_FAMILIES
-        shown += f" and {more} more" if more > 0 else ""
-        lines.append(f"The evidence does not decide these keys, where they go is a guess: {shown}")
+    """What comments of a text that can only rename say beside the rules: guesses, ties, second names."""
+    lines = [*guess_remarks(rules)]
     lines += [
         f"Not said here: {other} gets the tensor of {served} too; it does by itself where the model ties them."
         for served, other in rules.tied
+    ]
+    lines += [
+        f"Not said here: {other} is a second name of {first} and stays, where automatch would leave it out."
+        for other, first in rules.doubles
     ]
     return tuple(map(plain, lines))

@@ -3,22 +3,79 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import automatch
 from automatch.cli import main
 from automatch.exporting import dialects
+from automatch.exporting.dialects import DIALECTS
 
 
-def test_the_command_line_writes_every_dialect_of_the_tuple(tmp_path, monkeypatch, capsys) -> None:
-    sed = SimpleNamespace(NAME="sed", render=lambda rules: "\n".join(f"{r.pattern} -> {r.replacement}" for r in rules))
+@pytest.fixture
+def sides(tmp_path) -> list[str]:
+    for name, keys in (("old", ["module.w"]), ("new", ["w"])):
+        (tmp_path / f"{name}.keys.json").write_text(json.dumps({"keys": [[key, [2], "float32"] for key in keys]}))
+    return [str(tmp_path / "old.keys.json"), str(tmp_path / "new.keys.json")]
+
+
+def test_the_command_line_writes_every_dialect_of_the_tuple(sides, monkeypatch, capsys) -> None:
+    def render(rules, background) -> str:
+        return f"{len(background.keys)} key: " + "\n".join(f"{r.pattern} -> {r.replacement}" for r in rules)
+
+    sed = SimpleNamespace(NAME="sed", DESCRIPTION="lines for sed", render=render)
     monkeypatch.setattr(dialects, "DIALECTS", (*dialects.DIALECTS, sed))
-    for name, key in (("old", "module.w"), ("new", "w")):
-        (tmp_path / f"{name}.keys.json").write_text(json.dumps({"keys": [[key, [2], "float32"]]}), encoding="utf-8")
-    old, new = str(tmp_path / "old.keys.json"), str(tmp_path / "new.keys.json")
-    assert main([old, new, "--format", "sed"]) == 0
-    assert " -> w" in capsys.readouterr().out
+    assert main(["rules", *sides, "--dialect", "sed"]) == 0
+    assert capsys.readouterr().out == "1 key: module\\.w -> w\n"
+    for option in ("--help", "--list"):
+        with pytest.raises(SystemExit) as stop:
+            main(["rules", option])
+        assert not stop.value.code
+        assert "lines for sed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [dialect.NAME for dialect in DIALECTS])
+def test_every_dialect_is_a_line_of_the_list_and_says_that_it_is_a_proposal(name, sides, capsys) -> None:
+    assert main(["rules", *sides, "--dialect", name]) == 0
+    text = capsys.readouterr().out
+    assert "A proposal of automatch" in text and "Replayed on 1 checkpoint key" in text
+    assert main(["rules", *sides, "--dialect", name]) == 0
+    assert capsys.readouterr().out == text
     with pytest.raises(SystemExit):
-        main(["diagnose", "--help"])
-    assert "python,sed}" in "".join(capsys.readouterr().out.split())
+        main(["rules", "--list"])
+    assert [line for line in capsys.readouterr().out.splitlines() if line.split()[0] == name and len(line) < 120]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["OLD", "NEW", "--keys", "OLD", "--dialect", "json"], "--keys is for rules from a file"),
+        (["NOWHERE"], "NOWHERE: cannot be read"),
+        (["MOVED", "--dialect", "mmengine"], "cannot say rule 1 .*no keys are known"),
+        (["CUT", "--keys", "OLD"], "both become 'w'"),
+        (["OLD", "NEW", "-o", "OLD"], "is the input itself"),
+        (["CUT", "-o", "CUT"], "is the input itself"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, sentence, sides, tmp_path, capsys) -> None:
+    (tmp_path / "old.keys.json").write_text('{"keys": [["w", [2], "float32"], ["module.w", [2], "float32"]]}')
+    files = {"OLD": sides[0], "NEW": sides[1], "NOWHERE": str(tmp_path / "NOWHERE")}
+    for name, rule in (("CUT", (r"module\.(?P<w>.+)", "{w}")), ("MOVED", (r"l(?P<n>\d+)", "l{n+1}"))):
+        files[name] = str(tmp_path / f"{name}.json")
+        Path(files[name]).write_text(json.dumps([dict(zip(("pattern", "replacement"), rule, strict=True))]))
+    assert main(["rules", *(files.get(word, word) for word in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert re.search(sentence, error) and error.count("\n") == 1
+
+
+def test_in_python(sides) -> None:
+    diagnosis = automatch.diagnose(*sides)
+    for dialect in DIALECTS:
+        text = diagnosis.export(dialect.NAME)
+        assert automatch.export(diagnosis, dialect.NAME) == text
+        assert "module" in automatch.export(diagnosis.rules, dialect.NAME, keys=sides[0])
+    with pytest.raises(automatch.InputError, match="'sed' is no dialect; choose one of yaml, json, python"):
+        automatch.export(diagnosis, "sed")

@@ -3,14 +3,18 @@
 from automatch.exporting.dialect import Dialect
 from automatch.exporting.dialects import (
     hook,
+    json_rules,
     load_from_state_dict,
     mmengine,
     python_code,
     torch_state_bridge,
     transformers,
+    yaml_rules,
 )
 
 DIALECTS: tuple[Dialect, ...] = (
+    yaml_rules,
+    json_rules,
     python_code,
     hook,
     load_from_state_dict,

@@ -1,0 +1,24 @@
+"""JSON: a rules file for `automatch apply` and `RuleSet.from_json`."""
+
+from __future__ import annotations
+
+import json
+
+from automatch.exporting.background import NOTHING, Background
+from automatch.exporting.dialect import guess_remarks
+from automatch.exporting.document import document_of
+from automatch.rules.rule import RuleSet
+
+NAME = "json"
+DESCRIPTION = "a rules file for automatch apply; says everything"
+
+
+def render(rules: RuleSet, background: Background = NOTHING) -> str:
+    """The rules as a JSON object with a list under "rules"; sentences about them stand under "about".
+
+    Args:
+        rules: any.
+        background: what the sentences tell.
+    """
+    about = [*background.sentences, *guess_remarks(rules)]
+    return json.dumps({"about": about, **document_of(rules, background)}, indent=2) + "\n"
