@@ -39,11 +39,12 @@ class Chain:
         return tuple(renaming for _, renaming in self.steps)
 
 
-def unused_mark(rules: RuleSet, keys: Sequence[str] | None) -> str:
-    """A character that stands in no rule and no key."""
+def unused_marks(rules: RuleSet, keys: Sequence[str] | None) -> tuple[str, str]:
+    """Two different texts, characters if possible, that stand in no rule and no key."""
     used = {char for rule in rules for text in (rule.pattern, *rule.replacements) for char in text}
     used.update(*(keys or ()))
-    return next((mark for mark in _MARKS if mark not in used), "@automatch@")
+    free = [*(mark for mark in _MARKS if mark not in used), "@done@", "@part@"]
+    return free[0], free[1]
 
 
 def chain_of(units: Sequence[Unit], mark: str, keys: Sequence[str] | None, right: Callable[[str, str], bool]) -> Chain:

@@ -172,7 +172,7 @@ def _place(rule: Rule) -> str:
 
 def _steps(rule: Rule, pieces: int) -> str:
     """Source of the steps; for a joined tensor with the number of parts, and whether a row is one part."""
-    steps = f"[{', '.join(_step(word, rule, pieces) for word in rule.law.words if word != 'rename')}]"
+    steps = f"[{', '.join(step_source(word, rule, pieces) for word in rule.law.words if word != 'rename')}]"
     if not _joins(rule):
         return steps
     parts = 1
@@ -183,8 +183,17 @@ def _steps(rule: Rule, pieces: int) -> str:
     return f"({parts}, {rule.law.stacked_first}, {steps})"
 
 
-def _step(word: str, rule: Rule, pieces: int) -> str:
-    """Source of one step: whether it joins, and a function from a row of tensors to a row of tensors."""
+def step_source(word: str, rule: Rule, pieces: int) -> str:
+    """Source of one step: whether it joins, and a function from a row of tensors to a row of tensors.
+
+    Args:
+        word: the operation.
+        rule: whose it is.
+        pieces: how many a chunk gives.
+
+    Raises:
+        RuleError: it cannot be run without the model.
+    """
     dim, stack_dim = rule.dim or 0, rule.law.stack_dim
     if word == "concat":
         return f"(True, lambda row: [torch.cat(row, {dim})])"

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from automatch.exporting.dialect import refusal
-from automatch.exporting.one_group import MOST_LISTED, NewName, Unit, Values, units_of
+from automatch.exporting.one_group import MOST_LISTED, NewName, Unit, Values, new_name, units_of
 from automatch.exporting.segments import literal_segment, segments
 from automatch.exporting.weight_renaming import NOT_IN_TARGETS
 from automatch.rules.replacement import cut_at_braces, parse
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule import Rule, RuleSet
 
 NO_KEYS = "without the keys of a checkpoint the numbers cannot be listed (name the checkpoint)"
 
@@ -53,6 +53,12 @@ def calculating(templates: Sequence[str]) -> tuple[str, ...]:
             name for text in braced for name in parse(f"{{{text}}}").names if parse(f"{{{text}}}").names != (text,)
         )
     )
+
+
+def rename_naming(rule: Rule) -> Naming:
+    """What the keys of a rename become."""
+    (template,) = rule.replacements
+    return Naming(lambda values: new_name(template, values), calculating(rule.replacements))
 
 
 def units_of_rule(

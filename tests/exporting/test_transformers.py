@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from safetensors.torch import save_file
 
 from automatch.errors import RuleError
@@ -53,6 +53,7 @@ def test_real_checkpoints(name: str) -> None:
     assert f"{len(background.keys or ())} checkpoint keys: each goes where the match table says" in text
 
 
+@settings(max_examples=60)
 @given(AT_RANDOM)
 def test_anything_is_said_rightly_or_refused(case: Case) -> None:
     rules, keys = case
@@ -63,6 +64,7 @@ def test_anything_is_said_rightly_or_refused(case: Case) -> None:
     assert_renames(text, rules, keys)
 
 
+@settings(max_examples=60)
 @given(AT_RANDOM)
 def test_without_keys_it_holds_for_every_key(case: Case) -> None:
     rules, keys = case

@@ -9,6 +9,7 @@ from automatch.exporting.dialects import (
     python_code,
     torch_state_bridge,
     transformers,
+    transformers_converter,
     yaml_rules,
 )
 
@@ -19,6 +20,7 @@ DIALECTS: tuple[Dialect, ...] = (
     hook,
     load_from_state_dict,
     transformers,
+    transformers_converter,
     mmengine,
     torch_state_bridge,
 )

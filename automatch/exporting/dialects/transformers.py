@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from automatch.exporting.background import NOTHING, Background
-from automatch.exporting.chaining import chain_of, comments_of_chain, unused_mark
+from automatch.exporting.chaining import chain_of, comments_of_chain, unused_marks
 from automatch.exporting.dialect import refusal
 from automatch.exporting.function import pattern_source
-from automatch.exporting.one_group import new_name
 from automatch.exporting.renames import check_renames, renames
-from automatch.exporting.rule_units import Naming, calculating, check_length, taken_keys, units_of_rule
+from automatch.exporting.rule_units import check_length, rename_naming, taken_keys, units_of_rule
 from automatch.exporting.weight_renaming import Renaming, renamed_by_all
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import RuleSet
 
 NAME = "transformers"
 DESCRIPTION = "a dict for from_pretrained(..., key_mapping=KEY_MAPPING) of transformers 5; renames only"
@@ -42,12 +41,12 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
         unit
         for number in range(1, len(rules) + 1)
         for unit in units_of_rule(
-            NAME, rules, number, None if taken is None else taken[number - 1], _naming(rules[number - 1])
+            NAME, rules, number, None if taken is None else taken[number - 1], rename_naming(rules[number - 1])
         )
     ]
     check_length(NAME, rules, units)
     wanted = renames(rules, keys or ())
-    chain = chain_of(units, unused_mark(rules, keys), keys, lambda key, new: new == wanted[key])
+    chain = chain_of(units, unused_marks(rules, keys)[0], keys, lambda key, new: new == wanted[key])
     mapping: dict[str, tuple[int, str]] = {}
     for number, renaming in chain.steps:
         mapping.setdefault(renaming.source, (number, renaming.target))
@@ -62,12 +61,3 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
         lines.append(f"    {pattern_source(source)}: {pattern_source(target)},")
         before = number
     return "\n".join([*comments, *USE, "KEY_MAPPING = {", *lines, "}", ""])
-
-
-def _naming(rule: Rule) -> Naming:
-    """What the keys of a rename become."""
-    (template,) = rule.replacements
-    return Naming(
-        name=lambda values: new_name(template, values),
-        must=calculating(rule.replacements),
-    )
