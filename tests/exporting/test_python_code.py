@@ -4,13 +4,15 @@ import ast
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automatch.errors import RuleError
+from automatch.exporting.background import Background
 from automatch.exporting.dialects import python_code
 from automatch.rules.replacement import quote
 from automatch.rules.rule import Rule, RuleSet
+from tests.exporting.random_rules import rules_on_keys
 
 
 def convert(rules: RuleSet):
@@ -31,7 +33,7 @@ def tensors(*shapes: tuple[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
 def assert_same(rules: RuleSet, state_dict: dict[str, torch.Tensor]) -> None:
     ours, theirs = rules.apply(state_dict), convert(rules)(state_dict)
     assert list(ours) == list(theirs)
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert all(torch.allclose(ours[key], theirs[key], 0, 0, equal_nan=True) for key in ours)
 
 
 LAYERS = r"layers\.(?P<i>\d+)\."
@@ -142,3 +144,34 @@ def test_any_text_survives(key, target) -> None:
 
     rules = RuleSet((Rule(re.escape(key), quote(target)),))
     assert convert(rules)({key: 1}) == {target: 1}
+
+
+@given(rules_on_keys())
+@settings(deadline=None)
+def test_the_function_renames_as_the_rules_do(case) -> None:
+    rules, background = case
+    names: dict = {}
+    exec(python_code.render(rules, background), names)
+    state_dict = {key: key for key in background.keys}
+    assert names["convert"](state_dict) == rules.apply(state_dict)
+
+
+def test_a_second_name_goes_only_where_it_is_the_same_tensor() -> None:
+    rules = RuleSet((Rule("a", "b"),), doubles=(("head", "a"),))
+    one = torch.tensor([1.0, float("nan")])
+    assert_same(rules, {"head": one, "a": one.clone(), "c": one})
+    assert_same(rules, {"head": one, "c": one})
+    with pytest.raises(ValueError, match="not equal any more"):
+        convert(rules)({"head": one, "a": torch.zeros(2)})
+
+
+def test_comments_name_families_and_numbers_that_never_change() -> None:
+    rules = RuleSet(
+        (Rule(LAYERS + r"ln_(?P<n>\d+)\.(?P<rest>.+)", "blocks.{i}.norm{n-1}.{rest}"), Rule("x", "y", note="odd"))
+    )
+    keys = tuple(f"layers.{i}.ln_1.{w}" for i in range(3) for w in ("weight", "bias"))
+    text = python_code.render(rules, Background(keys=(*keys, "x", "beside"), checkpoint="old\n.pth", proven=False))
+    assert "# rename, 6 keys: layers.#.ln_1.weight (3), layers.#.ln_1.bias (3)\n" in text
+    assert "# rename, 1 key: x; odd\n" in text
+    assert "# A proposal of automatch, old\\n.pth: read it before use.\n" in text
+    assert "NOT proven" in text

@@ -192,7 +192,7 @@ def _text(rules: RuleSet, background: Background, lines: Sequence[Line], mark: s
         out.append(f"{line.source}, {line.target}")
     if mark:
         out += [f"# {mark} kept new names from the lines after theirs", f"{mark}, ."]
-    return "\n".join(out)
+    return "\n".join(out) + "\n"
 
 
 def _not_said(rules: RuleSet, lines: Sequence[Line], wrong: tuple[str, str | None] | None) -> RuleError:
