@@ -213,6 +213,7 @@ def _comparison_arguments(parser: argparse.ArgumentParser) -> None:
         help="a pair that must not be; may be repeated",
     )
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
+    parser.add_argument("--values", action="store_true", help="hold ambiguous matches against values, too")
     _factory_argument(parser)
 
 

@@ -215,7 +215,7 @@ class _Bar:
 
 def _comparison(arguments: argparse.Namespace) -> dict[str, Any]:
     """What decides how two sources are compared."""
-    return {name: getattr(arguments, name) for name in ("by", "pin", "forbid", "at", "model_args")}
+    return {name: getattr(arguments, name) for name in ("by", "pin", "forbid", "at", "model_args", "values")}
 
 
 def _dialect_of(output: Path | None) -> str:

@@ -18,7 +18,7 @@ from automatch.matching import match
 from automatch.matching.assignment import Assignment
 from automatch.matching.engine import By
 from automatch.matching.pins import as_pairs, check_pins, resolve
-from automatch.reading import read_checkpoint, read_model
+from automatch.reading import ModelSide, read_checkpoint, read_model
 from automatch.reporting.diagnosis import Diagnosis
 from automatch.rules.guesses import marked
 from automatch.rules.induce import induce
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from automatch.applying.convert import Converted
     from automatch.applying.loading import Loaded
-    from automatch.reporting.checked import Checked
     from automatch.learning.sides import Progress
+    from automatch.reporting.checked import Checked
 
 # {checkpoint key: model key}, or pairs, or texts "checkpoint_key=model_key"; regexes are allowed on both sides.
 Pairs = Mapping[str, str] | Iterable[tuple[str, str] | str] | str
@@ -47,6 +47,7 @@ def diagnose(
     forbid: Pairs = (),
     at: str | None = None,
     model_args: Sequence[str] = (),
+    values: bool = False,
 ) -> Diagnosis:
     """Find out which checkpoint keys serve which model keys, and the rules that rename them.
 
@@ -59,12 +60,13 @@ def diagnose(
         forbid: pairs that must not be, in the same forms.
         at: dotted path to the state_dict inside a nested checkpoint; None to take the best fitting dict.
         model_args: arguments for the factory, `value` or `name=value`.
+        values: whether ambiguous matches are held against the values of the checkpoint, and of the model if it has any.
 
     Returns:
         A `Diagnosis`; `print` shows it.
 
     Raises:
-        InputError: a source, a pin or an argument cannot be used.
+        InputError: a source, a pin or an argument cannot be used; with `values`, the checkpoint has none.
     """
     _check_options(by, at)
     pins, forbidden = as_pairs(pin, "pin"), as_pairs(forbid, "forbid")
@@ -73,6 +75,8 @@ def diagnose(
     if pins:
         check_pins(resolve(pins, forbidden, given.keys, wanted.spec.keys), given, wanted.spec)
     assignment = match(given, wanted.spec, by=by, pin=pins, forbid=forbidden)
+    if values:
+        assignment = _weighed(assignment, checkpoint, given, model, wanted)
     rules = induce(assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
     proof = replay(rules, assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
     strict_load = _proven(wanted.module, given, wanted.spec, assignment, rules) if proof.ok else None
@@ -328,6 +332,23 @@ def _proven(
     from automatch.applying.proof import prove
 
     return prove(module, given, assignment, rules)
+
+
+def _weighed(
+    assignment: Assignment, checkpoint: object, given: StateDictSpec, model: object, wanted: ModelSide
+) -> Assignment:
+    """The assignment with its ambiguous matches held against values, where there are any.
+
+    Raises:
+        InputError: the checkpoint has keys but no values.
+    """
+    from automatch.learning.arrays import Arrays, has_values
+    from automatch.learning.hints import weigh_values
+
+    values = Arrays(checkpoint, given)
+    source = model if wanted.module is None else wanted.module
+    others = Arrays(source, wanted.spec) if has_values(source, wanted.spec) else None
+    return weigh_values(assignment, values, wanted.spec, others)
 
 
 def _unheard(what: str, done: int, total: int) -> None:

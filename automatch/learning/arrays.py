@@ -6,7 +6,7 @@ NumPy has no bfloat16 and no float8: these come as their bits (`uint16`, `uint8`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,22 @@ class Arrays:
     def readable(self, key: str) -> bool:
         """Whether the dtype is one that can be read."""
         return word_of(self.spec.by_key[key].dtype) != ""
+
+
+def has_values(source: object, spec: StateDictSpec) -> bool:
+    """Whether a side holds values: no key list, and nothing on the meta device.
+
+    Args:
+        source: what was described: a module, a mapping, a path.
+        spec: its description.
+    """
+    if spec.files:
+        return all(format_of(Path(file)) not in ("key list", "") for file in spec.files)
+    state_dict = getattr(source, "state_dict", None)
+    held = state_dict() if callable(state_dict) else source
+    if not isinstance(held, Mapping):
+        return False
+    return bool(held) and not any(getattr(value, "is_meta", False) for value in held.values())
 
 
 def word_of(dtype: str) -> str:
