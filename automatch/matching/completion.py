@@ -89,7 +89,9 @@ def _concepts(leaf: Leaf, names: Names) -> frozenset[str]:
     return frozenset(c for w in names.path_words(module_path(leaf.path)[-2:]) for c in w.concepts)
 
 
-def drop_half_matched(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
+def drop_half_matched(
+    found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity
+) -> list[Found]:
     """Take back pairs in containers of other names that otherwise do not fit each other.
 
     `lm_head.dense` fits `classifier.dense`, but the rest of the two heads does not: two
@@ -107,7 +109,8 @@ def drop_half_matched(found: list[Found], source: Sequence[Leaf], target: Sequen
                 size[leaf.path[:depth]] += 1
     for s, t, _ in found:
         home_a, home_b = _half(s, free[0]), _half(t, free[1])
-        home = (home_a, home_b) if home_a and home_b and home_a[-1] != home_b[-1] else None
+        renamed = home_a and home_b and home_a[-1] != home_b[-1] and not identity(s.path, t.path)
+        home = (home_a, home_b) if renamed and home_a and home_b else None
         homes.append(home)
         if home:
             pairs[home] += 1

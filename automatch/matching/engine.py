@@ -92,7 +92,7 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     identity = Identity(source, target)
     found = _solve(source, target, names, order_trust, identity, decisions)
     found = _pinned(found, source, target, decisions)
-    found = drop_half_matched(found, source, target)
+    found = drop_half_matched(found, source, target, identity)
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
         found = []

@@ -147,7 +147,7 @@ def _decide(
         for way, relative in _ways(groups[name], parts, mine, theirs, blocks):
             gains[way.dim, relative] += round(1000 * blocks.gain(way.members, way.dim))
     best = max(gains.items(), key=lambda item: (item[1], -len(item[0][1])), default=None)
-    if best is None or best[1] <= 0:
+    if best is None or (best[1] <= 0 and not blocks.called_fused([groups[n] for n in names], parts)):
         return
     dim, relative = best[0]
     for name in names:
@@ -234,6 +234,7 @@ class _Blocks:
                     bags[leaf.path[: i + 1]][leaf.shape] += 1
                     if any(_is_qkv(t) for t in leaf.path[i:]):
                         named[leaf.path[: i + 1]].add(leaf.shape)
+        self._fused = Counter(leaf.shape for leaf in others if any(map(_is_qkv, leaf.path[-2:])))
         whole = Counter(leaf.shape for leaf in others)
         unique = {frozenset(bag.items()): bag for bag in bags.values()}
         self._theirs = [(bag, sum(bag.values())) for bag in unique.values()] or [(whole, len(others))]
@@ -269,6 +270,14 @@ class _Blocks:
         bag = +bag
         best = _best(bag, self._theirs)
         return any(plain in shapes and _best(bag, [(other, n)]) >= best for other, n, shapes in self._named)
+
+    def called_fused(self, groups: Sequence[dict[str, Leaf]], parts: tuple[str, ...]) -> bool:
+        """Has the other side a tensor that is called qkv, of the joined shape, for every one of these groups?
+
+        Biases whose weights are not there have little weight among the shapes of a block.
+        """
+        wanted = Counter(_joined([group[p].shape for p in parts], 0) for group in groups)
+        return parts == PARTS[0] and all(self._fused[shape] >= n for shape, n in wanted.items() if shape is not None)
 
     def gain(self, members: Sequence[Leaf], dim: int) -> float:
         """How much more the block looks like one of the other side's blocks with the members joined (Dice)."""
