@@ -8,13 +8,16 @@ order does it (two keys exchanged), new names carry a mark to the end, which not
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialect import rule_comments
 from automatch.exporting.one_group import Unit
+from automatch.exporting.renames import other_numbers
 from automatch.exporting.weight_renaming import Renaming, renamed_by_all
 from automatch.rules.rule import RuleSet
 
@@ -47,14 +50,22 @@ def unused_marks(rules: RuleSet, keys: Sequence[str] | None) -> tuple[str, str]:
     return free[0], free[1]
 
 
-def chain_of(units: Sequence[Unit], mark: str, keys: Sequence[str] | None, right: Callable[[str, str], bool]) -> Chain:
+def chain_of(
+    units: Sequence[Unit],
+    mark: str,
+    rules: RuleSet,
+    keys: Sequence[str] | None,
+    finished: Callable[[str], str] = lambda renamed: renamed,
+) -> Chain:
     """Renamings that do what the units do, each of which sees the original key, the first one winning.
 
     Args:
         units: in the order of the rules.
         mark: a character that is in no key.
-        keys: what it shall be right for; None for every key.
-        right: whether a key may become this.
+        rules: what the units say.
+        keys: what it shall be right for, and for keys of deeper models as far as the units say these; None for every
+            key.
+        finished: what becomes of a name after all renamings; of several the first.
 
     Returns:
         The last way tried where none is right for every key: what comes out is to be checked.
@@ -62,11 +73,13 @@ def chain_of(units: Sequence[Unit], mark: str, keys: Sequence[str] | None, right
     if keys is None:
         single = len(units) == 1 and len(units[0].renamings(mark)) == 1
         return _plain(units, mark) if single else _marked(units, mark)
-    plain = _plain(units, mark)
-    if _right(plain, keys, right):
-        return plain
-    ordered = _ordered(units, mark, keys)
-    return ordered if ordered is not None and _right(ordered, keys, right) else _marked(units, mark)
+    marked = _marked(units, mark)
+    deeper = _right(marked, [key for key in other_numbers(keys) if mark not in key], rules, finished)
+    wanted = dict.fromkeys((*keys, *deeper))
+    for chain in (_plain(units, mark), _ordered(units, mark, list(wanted))):
+        if chain is not None and len(_right(chain, wanted, rules, finished)) == len(wanted):
+            return chain
+    return marked
 
 
 def comments_of_chain(rules: RuleSet, units: Sequence[Unit], background: Background) -> list[str]:
@@ -78,9 +91,14 @@ def comments_of_chain(rules: RuleSet, units: Sequence[Unit], background: Backgro
     return out
 
 
-def _right(chain: Chain, keys: Sequence[str], right: Callable[[str, str], bool]) -> bool:
-    renamings = chain.renamings
-    return all(right(key, renamed_by_all(renamings, key)) for key in keys)
+def _right(chain: Chain, keys: Iterable[str], rules: RuleSet, finished: Callable[[str], str]) -> list[str]:
+    """The keys that become what the rules say."""
+    renamings, out = chain.renamings, []
+    for key in keys:
+        with suppress(RuleError):
+            if finished(renamed_by_all(renamings, key)) == rules.rename(key):
+                out.append(key)
+    return out
 
 
 def _plain(units: Sequence[Unit], mark: str) -> Chain:

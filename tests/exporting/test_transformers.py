@@ -96,7 +96,7 @@ def test_numbers_are_listed_and_the_text_says_so() -> None:
 @pytest.mark.parametrize(
     ("rule", "keys", "reason"),
     [
-        (Rule("a", "b", op="transpose"), ("a",), r"rule 1 \('a' => 'b'\).*transpose.*--dialect transformers-converter"),
+        (Rule("a", "b", op="transpose"), ("a",), r"rule 1 .*'a' => 'b'.*transpose.*--dialect transformers-converter"),
         (Rule("a(?P<i>.+)", "{i+1}"), None, "calculates.*without the keys"),
         (Rule("(?P<a>.+)-(?P<b>.+)", "{b}-{a}"), None, "one captured group.*without the keys"),
         (Rule("a", "b(0)"), ("a",), r"'\('.*means something else.*--dialect python"),

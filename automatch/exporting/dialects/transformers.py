@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.chaining import chain_of, comments_of_chain, unused_marks
-from automatch.exporting.dialect import refusal
+from automatch.exporting.dialect import remarks
 from automatch.exporting.function import pattern_source
-from automatch.exporting.renames import check_renames, renames
+from automatch.exporting.renames import check_renames, only_renames
 from automatch.exporting.rule_units import check_length, rename_naming, taken_keys, units_of_rule
 from automatch.exporting.weight_renaming import Renaming, renamed_by_all
 from automatch.rules.rule import RuleSet
@@ -31,10 +31,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
     Raises:
         RuleError: a rule does more than rename, or cannot be said in this way.
     """
-    for number, rule in enumerate(rules, 1):
-        if rule.op != "rename":
-            reason = f"a key_mapping only renames, and this is {rule.op}"
-            raise refusal(NAME, rules, number, reason, "transformers-converter")
+    only_renames(NAME, rules, "transformers-converter")
     keys = background.keys
     taken = None if keys is None else taken_keys(rules, keys)
     units = [
@@ -45,14 +42,13 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
         )
     ]
     check_length(NAME, rules, units)
-    wanted = renames(rules, keys or ())
-    chain = chain_of(units, unused_marks(rules, keys)[0], keys, lambda key, new: new == wanted[key])
+    chain = chain_of(units, unused_marks(rules, keys)[0], rules, keys)
     mapping: dict[str, tuple[int, str]] = {}
     for number, renaming in chain.steps:
         mapping.setdefault(renaming.source, (number, renaming.target))
     written = [Renaming(source, target) for source, (_, target) in mapping.items()]
     check_renames(NAME, rules, keys or (), lambda key: renamed_by_all(written, key))
-    comments = [f"# {sentence}" for sentence in background.sentences]
+    comments = [f"# {sentence}" for sentence in (*background.sentences, *remarks(rules))]
     said = comments_of_chain(rules, units, background)
     lines: list[str] = []
     before = -1

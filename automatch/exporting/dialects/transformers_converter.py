@@ -9,7 +9,7 @@ from dataclasses import replace
 from automatch.errors import RuleError
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.chaining import Chain, chain_of, comments_of_chain, unused_marks
-from automatch.exporting.dialect import refusal
+from automatch.exporting.dialect import refusal, remarks
 from automatch.exporting.function import literal, pattern_source
 from automatch.exporting.leaves import BETWEEN, END, START, Kind, converting, operations_source, parts_of
 from automatch.exporting.one_group import NewName, Unit
@@ -76,10 +76,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
     units = [_with_marks(unit, rules, place_mark, kinds) for unit in units]
     converters = [_converter(kind, number, place_mark) for kind, number in kinds.items()]
 
-    def right(key: str, new: str) -> bool:
-        return names_after(converters, new)[1] == carried[key]
-
-    chain = chain_of(units, mark, keys, right)
+    chain = chain_of(units, mark, rules, keys, lambda renamed: names_after(converters, renamed)[1][0])
     _check(rules, background, chain, converters)
     return _text(rules, background, units, chain, converters)
 
@@ -163,7 +160,7 @@ def _text(
     used = sorted(name for name in CLASSES if f"{name}(" in code or (name == "ConversionOps" and steps))
     head = "import torch\n" if "torch." in code else ""
     head += "".join(f"{part}\n" for part in _imports(used))
-    comments = "".join(f"# {sentence}".rstrip() + "\n" for sentence in (*background.sentences, *USE))
+    comments = "".join(f"# {sentence}".rstrip() + "\n" for sentence in (*background.sentences, *remarks(rules), *USE))
     body = f"CONVERSION = [\n{code}\n]\n" if code else "CONVERSION = []\n"
     return f"{comments}{head}{steps}\n{chr(10) if steps else ''}{body}"
 
