@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,7 +18,8 @@ class Background:
     Attributes:
         keys: all keys of the checkpoint, in its order; None where only rules are known.
         shapes: sizes of the checkpoint's tensors by key; empty where they are not known.
-        checkpoint: what to call the checkpoint; "" where it has no name.
+        checkpoint: what to call the checkpoint, without folders, so that a text is the same on every machine; "" where
+            it has no name.
         model: what to call the model; "" where it has no name.
         at: dotted path to the state_dict inside a nested checkpoint, "" at its top.
         proven: whether the rules give exactly the matches that were found; None where that was not looked at.
@@ -59,8 +61,8 @@ def background_of(comparison: Comparison) -> Background:
     return Background(
         keys=comparison.checkpoint.keys,
         shapes={tensor.key: tensor.shape for tensor in comparison.checkpoint.tensors},
-        checkpoint=comparison.checkpoint.name,
-        model=comparison.model.name,
+        checkpoint=_last_part(comparison.checkpoint.name),
+        model=_last_part(comparison.model.name),
         at=comparison.checkpoint.at,
         proven=comparison.proof.ok,
     )
@@ -70,7 +72,12 @@ def known_of(background: Background, checkpoint: StateDictSpec) -> Background:
     """The same with the keys of a checkpoint: the rules are to be replayed on them."""
     shapes = {tensor.key: tensor.shape for tensor in checkpoint.tensors}
     return replace(
-        background, keys=checkpoint.keys, shapes=shapes, checkpoint=checkpoint.name, at=checkpoint.at, proven=None
+        background,
+        keys=checkpoint.keys,
+        shapes=shapes,
+        checkpoint=_last_part(checkpoint.name),
+        at=checkpoint.at,
+        proven=None,
     )
 
 
@@ -90,7 +97,13 @@ def background_from(document: object) -> Background:
     checkpoint, model = (side if isinstance(side, Mapping) else {} for side in sides)
     return Background(
         keys=tuple(keys) if complete else None,
-        checkpoint=str(checkpoint.get("name", "")),
-        model=str(model.get("name", "")),
+        checkpoint=_last_part(str(checkpoint.get("name", ""))),
+        model=_last_part(str(model.get("name", ""))),
         at=str(checkpoint.get("at", "")),
     )
+
+
+def _last_part(name: str) -> str:
+    """A path without its folders; the arguments of a factory stay as they are."""
+    path, bracket, arguments = name.partition("(")
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1] + bracket + arguments
