@@ -15,7 +15,7 @@ from automatch.exporting.old_keys import RENAME, tell
 from automatch.rules.rule import RuleSet
 
 NAME = "hook"
-DESCRIPTION = "a load_state_dict pre-hook for a module of your own that loads old checkpoints; says everything"
+DESCRIPTION = "a load_state_dict pre-hook for a module of your own; says all but an exchange of names"
 
 TEXT = '''"""Lets a module whose keys were renamed load old checkpoints as well."""
 
