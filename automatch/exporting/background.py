@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from automatch.diagnosing.comparison import Comparison
 from automatch.diagnosing.naming import count
+from automatch.rules.carrying import carry
+from automatch.rules.rule import RuleSet
 from automatch.spec import Shape, StateDictSpec
 
 
@@ -81,8 +83,24 @@ def known_of(background: Background, checkpoint: StateDictSpec) -> Background:
     )
 
 
-def background_from(document: object) -> Background:
-    """What a rules file tells beside its rules; the JSON of a diagnosis names all keys of the checkpoint."""
+def turned(rules: RuleSet, background: Background) -> Background:
+    """What is known of the rules that lead back: they take what `rules` give, as far as the keys are known."""
+    sides = replace(NOTHING, checkpoint=background.model, model=background.checkpoint)
+    if not background.shapes:
+        return sides
+    load = carry(rules, background.shapes)
+    came = {key: shape for one in load.carried for key, shape in zip(one.match.model_keys, one.shapes, strict=True)}
+    came.update((other, came[served]) for served, other in rules.tied if served in came)
+    return replace(sides, keys=tuple(came), shapes=came)
+
+
+def background_from(document: object, shapes: Mapping[str, Shape] | None = None) -> Background:
+    """What a rules file tells beside its rules; the JSON of a diagnosis names all keys of the checkpoint.
+
+    Args:
+        document: the file as plain lists and dicts.
+        shapes: those of its keys, as far as they matter, where it tells them.
+    """
     if not isinstance(document, Mapping):
         return NOTHING
     keys: dict[str, None] = {}
@@ -97,6 +115,7 @@ def background_from(document: object) -> Background:
     checkpoint, model = (side if isinstance(side, Mapping) else {} for side in sides)
     return Background(
         keys=tuple(keys) if complete else None,
+        shapes=shapes or {},
         checkpoint=_last_part(str(checkpoint.get("name", ""))),
         model=_last_part(str(model.get("name", ""))),
         at=str(checkpoint.get("at", "")),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from automatch.errors import InputError
+from automatch.errors import InputError, RuleError
 from automatch.exporting import dialects
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.renames import check_distinct
+from automatch.rules.carrying import carry
 from automatch.rules.rule import RuleSet
 
 
@@ -26,8 +27,23 @@ def export(rules: RuleSet, dialect: str, background: Background = NOTHING) -> st
         names = ", ".join(known.NAME for known in dialects.DIALECTS)
         raise InputError(f"{dialect!r} is no dialect; choose one of {names}")
     if background.keys is not None and background.proven is None:
-        check_distinct(rules, background.keys)
+        _check_carried(rules, background)
     return chosen.render(rules, background)
+
+
+def _check_carried(rules: RuleSet, background: Background) -> None:
+    """Makes sure that rules which nobody has proven carry every key to a place of its own.
+
+    Raises:
+        RuleError: they do not.
+    """
+    if set(background.keys or ()) != set(background.shapes):
+        check_distinct(rules, background.keys or ())
+        return
+    load = carry(rules, background.shapes)
+    fault = next(iter((*load.faults, *load.collisions)), None)
+    if fault is not None:
+        raise RuleError(f"the rules do not carry every key: {fault}")
 
 
 def descriptions() -> str:
