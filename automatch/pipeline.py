@@ -232,6 +232,7 @@ def export(
     *,
     keys: object = None,
     at: str | None = None,
+    reverse: bool = False,
 ) -> str:
     """Rules as text in the language of the library that shall rename (docs/dialects.md).
 
@@ -240,24 +241,31 @@ def export(
         dialect: its name: "python", "hook", "mmengine", ...
         keys: the checkpoint to replay the text on, as for `diagnose`, where `rules` is no diagnosis.
         at: dotted path to the state_dict inside a nested checkpoint of `keys`.
+        reverse: whether to write the rules that lead back, from model keys to those of the checkpoint.
 
     Raises:
-        InputError: a file cannot be used, there is no such dialect, or it cannot say one of the rules.
+        InputError: a file cannot be used, there is no such dialect, it cannot say one of the rules, or one cannot be
+            undone.
     """
-    from automatch.exporting.background import NOTHING, background_from, known_of
+    from automatch.applying.backwards import told_shapes, way_back
+    from automatch.applying.rules_file import read_rules
+    from automatch.exporting.background import NOTHING, background_from, background_of, known_of, turned
     from automatch.exporting.export import export as rendered
 
+    _check_options("all", at)
+    where, background, document, spec = "the rules", NOTHING, None, None
     if isinstance(rules, Diagnosis):
-        return rules.export(dialect)
-    background = NOTHING
-    if not isinstance(rules, RuleSet):
-        from automatch.applying.rules_file import read_rules
-
-        read = read_rules(Path(rules))
-        rules, background = read.rules, background_from(read.document)
+        rules, background, spec = rules.rules, background_of(rules), rules.checkpoint
+    elif not isinstance(rules, RuleSet):
+        where, read = os.fsdecode(rules), read_rules(Path(rules))
+        rules, document = read.rules, read.document
+        background = background_from(document, told_shapes(document))
         at = read.at or None if at is None else at
     if keys is not None:
-        background = known_of(background, read_checkpoint(keys, at=at))
+        spec = read_checkpoint(keys, at=at)
+        background = known_of(background, spec)
+    if reverse:
+        rules, background = way_back(rules, spec, document, where), turned(rules, background)
     return rendered(rules, dialect, background)
 
 
