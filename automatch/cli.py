@@ -79,13 +79,16 @@ def _rules(arguments: argparse.Namespace) -> int:
     _spare_inputs(arguments, arguments.checkpoint, *[name for name in (arguments.model, arguments.keys) if name])
     dialect = arguments.dialect or _dialect_of(arguments.output)
     if arguments.model is None:
-        _put(export(arguments.checkpoint, dialect, keys=arguments.keys, at=arguments.at), arguments.output)
+        text = export(
+            arguments.checkpoint, dialect, keys=arguments.keys, at=arguments.at, reverse=arguments.reverse
+        )
+        _put(text, arguments.output)
         return 0
     if arguments.keys is not None:
         raise InputError("--keys is for rules from a file; CHECKPOINT has the keys already, so leave it out")
     diagnosis = diagnose(arguments.checkpoint, arguments.model, **_comparison(arguments))
     _spare_inputs(arguments, *diagnosis.checkpoint.files, *diagnosis.model.files)
-    _put(diagnosis.export(dialect), arguments.output)
+    _put(export(diagnosis, dialect, reverse=arguments.reverse), arguments.output)
     return diagnosis.exit_code
 
 
