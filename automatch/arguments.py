@@ -131,6 +131,7 @@ def _rules_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"one of {', '.join(names)}; default: by the ending of FILE (.py, .yaml), else json",
     )
     parser.add_argument("--keys", metavar="CHECKPOINT", help="with a rules file: the checkpoint to replay them on")
+    parser.add_argument("--reverse", action="store_true", help="write the rules that lead back, from MODEL's keys")
     _comparison_arguments(parser)
     _output_argument(parser)
 
