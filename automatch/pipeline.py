@@ -255,7 +255,8 @@ def export(
     _check_options("all", at)
     where, background, document, spec = "the rules", NOTHING, None, None
     if isinstance(rules, Diagnosis):
-        rules, background, spec = rules.rules, background_of(rules), rules.checkpoint
+        spec, background = rules.checkpoint, background_of(rules)
+        rules = rules.rules
     elif not isinstance(rules, RuleSet):
         where, read = os.fsdecode(rules), read_rules(Path(rules))
         rules, document = read.rules, read.document
