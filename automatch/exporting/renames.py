@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from automatch.errors import RuleError
 from automatch.exporting.dialect import refusal
@@ -59,7 +60,11 @@ def other_numbers(keys: Iterable[str]) -> Iterator[str]:
             seen.add(family)
             yield key
             for step in _STEPS if "#" in family else ():
-                yield _NUMBER.sub(lambda number, step=step: str(int(number.group()) + step), key)
+                yield _NUMBER.sub(partial(_larger, step), key)
+
+
+def _larger(step: int, number: re.Match[str]) -> str:
+    return str(int(number.group()) + step)
 
 
 def check_renames(dialect: str, rules: RuleSet, keys: Iterable[str], renamed: Callable[[str], str | None]) -> None:

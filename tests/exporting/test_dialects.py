@@ -8,11 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import automatch
 from automatch.cli import main
 from automatch.exporting import dialects
 from automatch.exporting.dialects import DIALECTS
+from automatch.rules.rule import Rule, RuleSet
 
 
 @pytest.fixture
@@ -79,3 +82,31 @@ def test_in_python(sides) -> None:
         assert "module" in automatch.export(diagnosis.rules, dialect.NAME, keys=sides[0])
     with pytest.raises(automatch.InputError, match="'sed' is no dialect; choose one of yaml, json, python"):
         automatch.export(diagnosis, "sed")
+
+
+def test_the_way_back_is_written_too(tmp_path, capsys) -> None:
+    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    parts = {f"h.{i}.{part}.w": torch.full((2, 3), 3.0 * i + n) for i in range(2) for n, part in enumerate("qkv")}
+    save_file(parts, old)
+    rule = Rule(r"(?P<a>h\.\d+)\.(?P<part>q|k|v)\.w", "{a}.qkv.w", op="concat", part="part", dim=0)
+    (tmp_path / "rules.json").write_text(json.dumps([rule.to_dict()]))
+    save_file(RuleSet((rule,)).apply(parts), new)
+    arguments = ["rules", str(tmp_path / "rules.json"), "--keys", str(old), "--dialect", "python"]
+    names: list[dict] = [{}, {}]
+    for name, more in zip(names, ([], ["--reverse"]), strict=True):
+        assert main([*arguments, *more]) == 0
+        exec(capsys.readouterr().out, name)
+    assert list(names[0]["convert"](parts)) == ["h.0.qkv.w", "h.1.qkv.w"]
+    back = names[1]["convert"](load_file(new))
+    assert set(back) == set(parts) and all(torch.equal(back[key], parts[key]) for key in parts)
+    assert main([*arguments[:2], "--dialect", "python", "--reverse"]) == 2
+    assert "rule 1: joins tensors, whose sizes it does not say" in capsys.readouterr().err
+
+
+def test_rules_that_do_not_carry_the_keys_are_not_written(tmp_path, capsys) -> None:
+    rule = Rule(r"(?P<part>q|k|v)\.w", "qkv.w", op="concat", part="part", dim=0)
+    (tmp_path / "rules.json").write_text(json.dumps([rule.to_dict()]))
+    save_file({"q.w": torch.zeros(2), "v.w": torch.zeros(2)}, tmp_path / "old.safetensors")
+    arguments = ["rules", str(tmp_path / "rules.json"), "--keys", str(tmp_path / "old.safetensors")]
+    assert main(arguments) == 2
+    assert "the rules do not carry every key: 'qkv.w' cannot be made" in capsys.readouterr().err
