@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import learning
 import numpy as np
 import pytest
 import torch
@@ -148,3 +149,10 @@ def test_sources_without_values_are_refused_in_a_sentence(tmp_path) -> None:
     (tmp_path / "a.keys.json").write_text('{"keys": [["weight", [3, 2], "float32"]]}')
     with pytest.raises(automatch.InputError, match="no values"):
         automatch.learn(tmp_path / "a.keys.json", nn.Linear(2, 3))
+
+
+def test_the_benchmark_measures_a_conversion_that_is_learnt(monkeypatch) -> None:
+    monkeypatch.setattr(learning, "VOCABULARY", 50)
+    old = learning.original(1)
+    found = automatch.learn(old, learning.converted(old))
+    assert found.complete and {"interleave", "concat"} <= {rule.op for rule in found.rules}
