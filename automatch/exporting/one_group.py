@@ -166,7 +166,7 @@ def units_of(
         for more in combinations(free, size):
             chosen = [group for group in groups if group.name in (*must, *more)]
             opened = tuple(group.name for group in chosen if group.name not in closed)
-            found = _listed(rule, parts, name, _values(chosen, captured), opened)
+            found = _listed(rule, parts, name, listed_values(chosen, captured), opened)
             steps = [len(unit.renamings("@")) for unit in found]
             cost = (len(set(more) - closed), sum(steps) + 2 * sum(count > 1 for count in steps))
             if found and cost < least and sum(steps) <= MOST_LISTED:
@@ -195,7 +195,7 @@ def _listed(
     return tuple(units)
 
 
-def _values(chosen: list[Segment], captured: Sequence[Values] | None) -> list[Values]:
+def listed_values(chosen: Sequence[Segment], captured: Sequence[Values] | None) -> list[Values]:
     """The values that these groups take together, in the order in which they come."""
     names = [group.name for group in chosen]
     if captured is None:

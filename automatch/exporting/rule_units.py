@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from automatch.exporting.dialect import refusal
@@ -112,20 +113,19 @@ def _listed_keys(dialect: str, rules: RuleSet, number: int, taken: Mapping[str, 
     return units
 
 
-def check_length(dialect: str, rules: RuleSet, units: Sequence[Unit]) -> None:
+def check_length(dialect: str, rules: RuleSet, entries: Iterable[int]) -> None:
     """Makes sure that what is listed can be read.
 
+    Args:
+        dialect: its name.
+        rules: all rules.
+        entries: the number of the rule of each entry.
+
     Raises:
-        RuleError: it is too much; the sentence names the rule that takes most.
+        RuleError: there are too many; the sentence names the rule that takes most.
     """
-    counts = [0] * len(rules)
-    for unit in units:
-        counts[unit.rule - 1] += 1
-    if sum(counts) - len(rules) > MOST_LISTED:
-        number = counts.index(max(counts)) + 1
-        raise refusal(
-            dialect,
-            rules,
-            number,
-            f"it would be {counts[number - 1]} of {sum(counts)} entries, and {MOST_LISTED} are listed at most",
-        )
+    counts = Counter(entries)
+    if counts.total() - len(rules) > MOST_LISTED:
+        ((number, most),) = counts.most_common(1)
+        reason = f"it would be {most} of {counts.total()} entries, and {MOST_LISTED} are listed at most"
+        raise refusal(dialect, rules, number, reason)

@@ -20,7 +20,7 @@ from automatch.rules.rule import Rule, RuleSet
 
 @pytest.fixture
 def sides(tmp_path) -> list[str]:
-    for name, keys in (("old", ["module.w"]), ("new", ["w"])):
+    for name, keys in (("old", ["base_model.module.w"]), ("new", ["base_model.w"])):
         (tmp_path / f"{name}.keys.json").write_text(json.dumps({"keys": [[key, [2], "float32"] for key in keys]}))
     return [str(tmp_path / "old.keys.json"), str(tmp_path / "new.keys.json")]
 
@@ -32,7 +32,7 @@ def test_the_command_line_writes_every_dialect_of_the_tuple(sides, monkeypatch, 
     sed = SimpleNamespace(NAME="sed", DESCRIPTION="lines for sed", render=render)
     monkeypatch.setattr(dialects, "DIALECTS", (*dialects.DIALECTS, sed))
     assert main(["rules", *sides, "--dialect", "sed"]) == 0
-    assert capsys.readouterr().out == "1 key: module\\.w -> w\n"
+    assert capsys.readouterr().out == "1 key: base_model\\.module\\.w -> base_model.w\n"
     for option in ("--help", "--list"):
         with pytest.raises(SystemExit) as stop:
             main(["rules", option])

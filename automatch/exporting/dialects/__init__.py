@@ -6,6 +6,7 @@ from automatch.exporting.dialects import (
     json_rules,
     load_from_state_dict,
     mmengine,
+    peft,
     python_code,
     torch_state_bridge,
     transformers,
@@ -21,6 +22,7 @@ DIALECTS: tuple[Dialect, ...] = (
     load_from_state_dict,
     transformers,
     transformers_converter,
+    peft,
     mmengine,
     torch_state_bridge,
 )

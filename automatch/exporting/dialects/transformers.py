@@ -41,7 +41,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
             NAME, rules, number, None if taken is None else taken[number - 1], rename_naming(rules[number - 1])
         )
     ]
-    check_length(NAME, rules, units)
+    check_length(NAME, rules, (unit.rule for unit in units))
     chain = chain_of(units, unused_marks(rules, keys)[0], rules, keys)
     mapping: dict[str, tuple[int, str]] = {}
     for number, renaming in chain.steps:

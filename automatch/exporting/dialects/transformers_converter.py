@@ -70,7 +70,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
             raise refusal(NAME, rules, number, "its keys become different numbers of tensors")
         naming = rename_naming(rule) if rule.op == "rename" else converting(rule, targets)
         units += units_of_rule(NAME, rules, number, own, naming)
-    check_length(NAME, rules, units)
+    check_length(NAME, rules, (unit.rule for unit in units))
     mark, place_mark = unused_marks(rules, keys)
     kinds: dict[Kind, int] = {}
     units = [_with_marks(unit, rules, place_mark, kinds) for unit in units]
