@@ -6,53 +6,17 @@ of a member. A whole is walked from its first fibre to its last, each time askin
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING, Any
 
 from automatch.learning.arrangement import Arrangement, Quad, arrangements, quads, same, transposes, unwoven
 from automatch.learning.forms import form_of
+from automatch.learning.parts import MERGES, Member, Parts, nearest, parts_of, walks
 from automatch.learning.relation import Relation
 from automatch.learning.sides import Cut, Sides
 from automatch.learning.sketch import Sketch, sketch
 from automatch.spec import Shape
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-MOST_STEPS = 2_000
-"""A walk that takes more steps than this is given up: too many tensors begin alike."""
-
-Start = tuple[str, int, int]
-Member = tuple[str, int]
-"""A part, and its dimension along which it is joined."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The tensors of which wholes may be made.
-
-    Attributes:
-        sides: both sides.
-        converted: whether the parts are the conversion's, so that wholes are cut.
-        starts: (form, elements of a fibre, first fibre) -> parts that begin so.
-        totals: (form, elements, total) -> parts.
-        places: the position of each part in its state_dict.
-        dtypes: those that parts have.
-    """
-
-    sides: Sides
-    converted: bool
-    starts: dict[Start, list[Member]]
-    totals: dict[Start, list[str]]
-    places: dict[str, int]
-    dtypes: tuple[str, ...] = ()
-
-    def shape(self, key: str) -> Shape:
-        """The shape of a part."""
-        return self.sides.spec(self.converted).by_key[key].shape
 
 
 def find_joints(sides: Sides, sources: Sequence[str], targets: Sequence[str]) -> list[Relation]:
@@ -64,34 +28,21 @@ def find_joints(sides: Sides, sources: Sequence[str], targets: Sequence[str]) ->
         targets: the same of the conversion.
     """
     out: list[Relation] = []
-    for cutting in (False, True):
-        wholes, others = (sources, targets) if cutting else (targets, sources)
-        known = {key for one in out for key in (*one.sources, *one.targets)}
-        parts = _parts(sides, cutting, [key for key in others if key not in known])
-        for whole in wholes:
-            if whole in known:
-                continue
-            found = _explain(parts, whole, known)
-            if found is not None:
-                out.append(found)
-                known.update((*found.sources, *found.targets))
+    known: set[tuple[bool, str]] = set()
+    for merge in (None, *MERGES):
+        for cutting in (False, True):
+            wholes, others = (sources, targets) if cutting else (targets, sources)
+            parts = parts_of(sides, cutting, [key for key in others if (cutting, key) not in known], merge)
+            for whole in wholes:
+                if (not cutting, whole) in known or not parts.dtypes:
+                    continue
+                taken = {key for side, key in known if side is cutting}
+                found = _explain(parts, whole, taken)
+                if found is not None:
+                    out.append(found)
+                    known.update((False, key) for key in found.sources)
+                    known.update((True, key) for key in found.targets)
     return out
-
-
-def _parts(sides: Sides, converted: bool, keys: Sequence[str]) -> Parts:
-    starts: dict[Start, list[Member]] = defaultdict(list)
-    totals: dict[Start, list[str]] = defaultdict(list)
-    places = {key: i for i, key in enumerate(sides.spec(converted).keys)}
-    wanted = set(keys)
-    for (side, key, form), one in sides.sketches.items():
-        if side is not converted or key not in wanted:
-            continue
-        totals[form, one.size, one.total].append(key)
-        for dim, fibres in enumerate(one.fibres):
-            if len(fibres) and one.size:
-                starts[form, one.size // len(fibres), int(fibres[0])].append((key, dim))
-    dtypes = tuple(dict.fromkeys(sides.spec(converted).by_key[key].dtype for key in keys))
-    return Parts(sides, converted, dict(starts), dict(totals), places, dtypes)
 
 
 def _explain(parts: Parts, whole: str, known: Set[str]) -> Relation | None:
@@ -124,7 +75,7 @@ def _stacked(parts: Parts, whole: str, form: str, one: Sketch, known: Set[str]) 
             options = [k for k in parts.totals.get((form, size, int(total)), ()) if k not in known and k not in members]
             if not options:
                 break
-            chosen, others = _nearest(parts, options, members)
+            chosen, others = nearest(parts, options, members)
             members.append(chosen)
             rivals += others
         else:
@@ -139,7 +90,9 @@ def _pile(parts: Parts, whole: str, dim: int, members: Sequence[str], rivals: Se
     piece = (*shape[:dim], *shape[dim + 1 :])
     before, after = _ends(parts, piece, members[0])
     cuts = [(slice(None),) * dim + (i,) for i in range(len(members))]
-    how = _same_way(parts, whole, members, cuts, arrangements(before, after)) if shape[dim] == len(members) else None
+    if shape[dim] != len(members) or parts.merge is not None:
+        return None  # a stack takes its members in any shape by itself
+    how = _same_way(parts, whole, members, cuts, arrangements(before, after))
     return None if how is None else _relation(parts, whole, members, how, "stack", dim, rivals=rivals)
 
 
@@ -151,7 +104,7 @@ def _ends(parts: Parts, piece: Shape, part: str) -> tuple[Shape, Shape]:
 def _concatenated(parts: Parts, whole: str, form: str, one: Sketch, known: Set[str]) -> Iterator[Relation]:
     for dim, fibres in enumerate(one.fibres):
         size = one.size // max(1, len(fibres))
-        for members, rivals in _walks(parts, fibres, form, size, known):
+        for members, rivals in walks(parts, fibres, form, size, known):
             found = _joined(parts, whole, dim, members, None, rivals)
             if found is not None:
                 yield found
@@ -159,7 +112,7 @@ def _concatenated(parts: Parts, whole: str, form: str, one: Sketch, known: Set[s
     if not one.fibres or (form, size, int(one.fibres[0][0])) not in parts.starts:
         return  # the first row stays the first in whatever order
     for quad in quads(len(one.fibres[0])):
-        for members, rivals in _walks(parts, unwoven(one.fibres[0], quad), form, size, known):
+        for members, rivals in walks(parts, unwoven(one.fibres[0], quad), form, size, known):
             found = _joined(parts, whole, 0, members, quad, rivals)
             if found is not None:
                 yield found
@@ -178,13 +131,17 @@ def _joined(
     piece = (*shape[:dim], lengths[0], *shape[dim + 1 :])
     before, after = _ends(parts, piece, keys[0])
     if quad is not None:
-        found = len(before) == len(after) and parts.sides.equal_rows(parts.converted, whole, keys, quad, lengths)
+        found = (
+            parts.merge is None
+            and len(before) == len(after)
+            and parts.sides.equal_rows(parts.converted, whole, keys, quad, lengths)
+        )
         return _relation(parts, whole, keys, same(len(before)), "concat", 0, lengths, quad, rivals) if found else None
     options = [same(len(before))] if before == after and dim == axis else []
     first, last = (dim, axis) if parts.converted else (axis, dim)
     options += [how for how in transposes(before, after) if how.order[last] == first]
     cuts = [(slice(None),) * dim + (slice(end - length, end),) for end, length in zip(ends, lengths, strict=True)]
-    how = _same_way(parts, whole, keys, cuts, options)
+    how = _same_way(parts, whole, keys, cuts, [parts.stored(option, keys[0]) for option in options])
     return None if how is None else _relation(parts, whole, keys, how, "concat", dim, lengths, None, rivals)
 
 
@@ -202,7 +159,7 @@ def _stacked_of_concatenated(parts: Parts, whole: str, form: str, known: Set[str
         for i in range(tensor.shape[0]):
             one = first if i == 0 else sketch(values[i], tensor.dtype, form)
             taken = known | {key for row in rows for key, _ in row}
-            walk = next(_walks(parts, one.fibres[dim], form, size, taken), None)
+            walk = next(walks(parts, one.fibres[dim], form, size, taken), None)
             if walk is None:
                 break
             rows.append(walk[0])
@@ -234,7 +191,8 @@ def _grid(parts: Parts, whole: str, dim: int, rows: list[list[Member]], rivals: 
     piece = (*shape[1 : dim + 1], lengths[0], *shape[dim + 2 :])
     before, after = _ends(parts, piece, keys[0])
     options = [same(len(before))] if before == after else []
-    how = _same_way(parts, whole, keys, cuts, [*options, *transposes(before, after)])
+    options += transposes(before, after)
+    how = _same_way(parts, whole, keys, cuts, [parts.stored(option, keys[0]) for option in options])
     return None if how is None else _relation(parts, whole, keys, how, "stack+concat", dim + 1, lengths, None, rivals)
 
 
@@ -248,84 +206,42 @@ def joint_of(sides: Sides, whole: str, keys: Sequence[str], cutting: bool, like:
         cutting: whether the whole is the original's.
         like: the relation of their siblings.
     """
-    parts = Parts(sides, cutting, {}, {}, {})
-    rank, part_rank = len(sides.spec(not cutting).by_key[whole].shape), len(parts.shape(keys[0]))
-    if any(len(parts.shape(key)) != part_rank for key in keys):
+    plain = Parts(sides, cutting, {}, {}, {}, {})
+    rank, ranks = len(sides.spec(not cutting).by_key[whole].shape), {len(plain.shape(key)) for key in keys}
+    if len(ranks) > 1:
         return None
+    (part_rank,) = ranks
     dims = sorted(range(rank), key=lambda dim: dim != like.dim)
     if like.join == "stack":
-        return next((found for dim in dims if (found := _pile(parts, whole, dim, keys)) is not None), None)
-    if rank != part_rank + (like.join == "stack+concat"):
-        return None
-    count = len(like.lengths)
-    members = len(keys) // count
-    for dim in dims:
-        for axis in range(part_rank):
-            for quad in dict.fromkeys((like.quad if cutting or like.quad is None else _turned(like.quad), None)):
-                if like.join == "concat":
-                    found = _joined(parts, whole, dim, [(key, axis) for key in keys], quad, ())
-                else:
-                    rows = [[(keys[k * members + i], axis) for k in range(count)] for i in range(members)]
-                    found = _grid(parts, whole, dim - 1, rows, ()) if dim else None
+        return next((found for dim in dims if (found := _pile(plain, whole, dim, keys)) is not None), None)
+    surplus = part_rank + (like.join == "stack+concat") - rank
+    merges = {0: (None,), 1: MERGES[: part_rank - 1]}.get(surplus, ())
+    for merge in merges:
+        parts = replace(plain, merge=merge)
+        for dim in dims:
+            for axis in range(len(parts.shape(keys[0]))):
+                found = _like(parts, whole, keys, dim, axis, like)
                 if found is not None:
                     return found
     return None
+
+
+def _like(parts: Parts, whole: str, keys: Sequence[str], dim: int, axis: int, like: Relation) -> Relation | None:
+    """The keys joined along a dimension of the whole, which is another one of theirs."""
+    count = len(like.lengths)
+    if like.join == "stack+concat":
+        members = len(keys) // count
+        rows = [[(keys[k * members + i], axis) for k in range(count)] for i in range(members)]
+        return _grid(parts, whole, dim - 1, rows, ()) if dim else None
+    quad = like.quad if parts.converted or like.quad is None else _turned(like.quad)
+    ways = (_joined(parts, whole, dim, [(key, axis) for key in keys], one, ()) for one in dict.fromkeys((quad, None)))
+    return next((found for found in ways if found is not None), None)
 
 
 def _turned(quad: Quad) -> Quad:
     """The interleaving that undoes it."""
     a, b, c, d = quad
     return a, c, b, d
-
-
-def _walks(
-    parts: Parts, fibres: NDArray[Any], form: str, size: int, known: Set[str]
-) -> Iterator[tuple[list[Member], list[str]]]:
-    """Rows of two or more parts whose fibres are, one after the other, those given; with what would do as well."""
-    import numpy as np
-
-    steps = 0
-    paths: list[tuple[list[Member], int, list[str]]] = [([], 0, [])]
-    while paths and steps < MOST_STEPS:
-        steps += 1
-        members, at, rivals = paths.pop()
-        if at == len(fibres):
-            if len(members) > 1:
-                yield members, rivals
-            continue
-        used = {key for key, _ in members}
-        fitting: dict[tuple[int, int], list[str]] = defaultdict(list)
-        for key, axis in parts.starts.get((form, size, int(fibres[at])), ()):
-            own = parts.sides.sketches[parts.converted, key, form].fibres[axis]
-            same_axis = not members or axis == members[0][1]
-            fits = at + len(own) <= len(fibres) and np.array_equal(own, fibres[at : at + len(own)])
-            if key not in used and key not in known and same_axis and fits:
-                fitting[axis, len(own)].append(key)
-        for (axis, length), keys in sorted(fitting.items(), reverse=True):
-            chosen, others = _nearest(parts, keys, [key for key, _ in members])
-            paths.append(([*members, (chosen, axis)], at + length, [*rivals, *others]))
-
-
-def _nearest(parts: Parts, options: Sequence[str], members: Sequence[str]) -> tuple[str, list[str]]:
-    """The part that stands nearest to the members so far, and those that stand as near: their values are equal."""
-    if len(options) == 1:
-        return options[0], []
-    if not members:
-        return options[0], list(options[1:])
-    near = [max(_shared(key, member) for member in members) for key in options]
-    best = [key for key, n in zip(options, near, strict=True) if n == max(near)]
-    best.sort(key=lambda key: (parts.places[key] < parts.places[members[-1]], parts.places[key]))
-    return best[0], best[1:]
-
-
-def _shared(key: str, other: str) -> int:
-    """How many modules two keys share."""
-    count = 0
-    for a, b in zip(key.split(".")[:-1], other.split(".")[:-1], strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
 
 
 def _same_way(

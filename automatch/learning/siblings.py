@@ -49,20 +49,25 @@ def find_siblings(
     return out
 
 
+def module_of(key: str) -> str:
+    """Everything in front of a tensor's own name, with the separator."""
+    return key[: max(key.rfind("."), key.rfind("/")) + 1]
+
+
 def _by_module(keys: Collection[str]) -> dict[str, list[str]]:
     out: dict[str, list[str]] = defaultdict(list)
     for key in keys:
-        out[key.rpartition(".")[0]].append(key)
+        out[module_of(key)].append(key)
     return dict(out)
 
 
 def _groups(keys: Sequence[str], by_module: dict[str, list[str]]) -> Iterator[Group]:
     """Open keys that are to each other what these keys are: another last word in each of their names."""
-    module, _, leaf = keys[0].rpartition(".")
+    module = module_of(keys[0])
     for other in by_module.get(module, ()):
-        old, new = _exchanged(leaf, other.rpartition(".")[2])
+        old, new = _exchanged(keys[0][len(module) :], other[len(module) :])
         own = tuple(f"{key[: len(key) - len(old)]}{new}" for key in keys if key.endswith(old))
-        here = all(key in by_module.get(key.rpartition(".")[0], ()) for key in own)
+        here = all(key in by_module.get(module_of(key), ()) for key in own)
         if len(own) == len(keys) == len(set(own)) and here and old != new:
             yield new, own
 

@@ -28,7 +28,11 @@ def conversions(draw):
 
     layers, width, heads, half = draw(st.integers(2, 3)), draw(SIZES), draw(st.integers(1, 3)), draw(st.integers(2, 3))
     rows = heads * half * 2
-    kinds = draw(st.lists(st.sampled_from(sorted({*ALONE, *JOINED, *CUT})), min_size=1, max_size=5, unique=True))
+    kinds = draw(
+        st.lists(
+            st.sampled_from(sorted({*ALONE, *JOINED, *CUT, "flax", "cut_flax"})), min_size=1, max_size=5, unique=True
+        )
+    )
     before, after = {}, {}
     for layer in range(layers):
         for kind in kinds:
@@ -45,6 +49,12 @@ def _converted(kind, tensor, width, heads, half, rows):
         weight = tensor(*shape)
         return {"weight": weight, "bias": torch.zeros(rows)}, {"kernel": happens(weight), "bias": torch.zeros(rows)}
     parts = [tensor(rows, width) for _ in range(6)]
+    if kind.endswith("flax"):
+        apart = {key: tensor(width + 3, heads + 1, 2 * half) for key in QKV}
+        biases = {key.replace("weight", "bias"): torch.zeros(heads + 1, 2 * half) for key in QKV}
+        joined = torch.cat([t.reshape(width + 3, -1).T for t in apart.values()])
+        fused = {"qkv.weight": joined, "qkv.bias": torch.zeros(len(joined))}
+        return (fused, {**apart, **biases}) if kind == "cut_flax" else ({**apart, **biases}, fused)
     if kind in JOINED:
         keys, happens = JOINED[kind]
         chosen = [part[: heads if "unequal" in kind and i else None] for i, part in enumerate(parts[: len(keys)])]
