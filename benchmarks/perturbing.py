@@ -6,6 +6,7 @@ where the case has nothing to change. A new one is a function and a line in PERT
 
 from __future__ import annotations
 
+import argparse
 import random
 import re
 from collections import defaultdict
@@ -169,3 +170,32 @@ PERTURBATIONS: tuple[Perturbation, ...] = (
     Perturbation("copy", add_copy),
     Perturbation("head", add_head),
 )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to ask about a case: as it is (no name), or changed by a perturbation with a seed."""
+
+    name: str = ""
+    seed: int = 1
+
+    def of(self, case: Case) -> Case | None:
+        """The case to ask, or None where there is nothing to change."""
+        change = next((p.change for p in PERTURBATIONS if p.name == self.name), None)
+        return case if change is None else change(case, self.seed)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.seed}" if self.name else "as they are"
+
+
+def add_variants(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say in which ways cases are asked; `variants` reads them."""
+    names = [p.name for p in PERTURBATIONS]
+    parser.add_argument("--knockout", type=int, action="append", default=[], metavar="SEED", help="may be repeated")
+    parser.add_argument("--perturb", choices=names, action="append", default=[], help="may be repeated")
+
+
+def variants(options: argparse.Namespace) -> list[Variant]:
+    """The cases as they are, then changed in every way that the options name."""
+    changed = [Variant("knockout", seed) for seed in options.knockout] + [Variant(name) for name in options.perturb]
+    return [Variant(), *changed]

@@ -1,0 +1,142 @@
+"""The signals of the engine, each with what must be replaced so that it is silent; ablation.py runs them.
+
+One signal is one line: its name, and pairs (dotted place in automatch, what stands there instead). Functions are
+replaced where they are called from, constants where they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from automatch.describing.lexicon import EMPTY
+from automatch.describing.tree import Node
+from automatch.matching.cleanup import Cleaned
+from automatch.matching.confidence import Judgement, judge
+from automatch.matching.evidence import Evidence
+from automatch.matching.leaves import Leaf
+from automatch.matching.lists import _align
+from automatch.matching.names import Names
+from automatch.matching.trust import trusts
+from automatch.matching.units import Context
+
+
+class Signal(NamedTuple):
+    """A signal and what silences it."""
+
+    name: str
+    replacements: Sequence[tuple[str, object]]
+
+
+def _always(value: object) -> Callable[..., Any]:
+    """A function that gives one value, whatever it is asked."""
+    return lambda *_, **__: value
+
+
+def _first(value: Any, *_: object) -> Any:
+    """What came in goes out."""
+    return value
+
+
+def _nothing_dropped(leaves: list[Leaf], _others: object) -> Cleaned:
+    return Cleaned(leaves, {})
+
+
+def _same_trust(*args: Any) -> tuple[float, float]:
+    context: Context = args[-1]
+    return context.names_trust, context.order_trust
+
+
+def _names_as_before(*args: Any) -> tuple[float, float]:
+    return _same_trust(*args)[0], trusts(*args)[1]
+
+
+def _order_as_before(*args: Any) -> tuple[float, float]:
+    return trusts(*args)[0], _same_trust(*args)[1]
+
+
+def _no_order(_source: object, _target: object, fits: Mapping[tuple[int, int], object], _aligned: object) -> object:
+    return dict.fromkeys(fits, 0.0)
+
+
+def _forwards(similar: Any, left: Sequence[Node], right: Sequence[Node]) -> tuple[float, list[tuple[Node, Node]]]:
+    numbers = [int(node.label) for node in right]
+    return (0.0, []) if numbers != sorted(numbers) else _align(similar, left, right)
+
+
+def _judged(**changes: Any) -> Callable[[Evidence], Judgement]:
+    return lambda evidence: judge(replace(evidence, **changes))
+
+
+def _in(place: str, *pairs: tuple[str, object]) -> list[tuple[str, object]]:
+    return [(f"automatch.matching.{place}.{name}", value) for name, value in pairs]
+
+
+def _everywhere(name: str, value: object, *places: str) -> list[tuple[str, object]]:
+    return [(f"automatch.matching.{place}.{name}", value) for place in places]
+
+
+_JUDGING = ("blocks", "outcome")
+
+SIGNALS: tuple[Signal, ...] = (
+    # reading the keys
+    Signal("sizes of 1 dropped", _in("engine", ("to_squeeze", _always(frozenset())))),
+    Signal("biases beside modules", _in("engine", ("adopt", _always(None)))),
+    Signal("optimizer slots", _in("engine", ("drop_slots", _nothing_dropped))),
+    Signal("second copies", _in("engine", ("drop_copies", _nothing_dropped))),
+    # operations
+    Signal("layouts", _in("engine", ("unify_layouts", _always(None)))),
+    Signal("layouts: the word kernel", _in("layout", ("CONVENTION", 0))),
+    Signal("layouts: lengths of biases", _in("layout", ("BY_BIAS", 0))),
+    Signal("merged heads", _in("engine", ("merge_heads", _always(None)))),
+    Signal("stacks", _in("engine", ("fold_stacks", _first))),
+    Signal("fused parts (q, k, v)", _in("engine", ("fold_parts", _first))),
+    # names
+    Signal("names", _in("engine", ("Names", lambda _lexicon, silent=False: Names(EMPTY, silent=True)))),
+    Signal("lexicon in names", _in("engine", ("lexicon", _always(EMPTY)))),
+    Signal("lexicon in folds", _in("folding", ("lexicon", _always(EMPTY)))),
+    Signal("lexicon", _everywhere("lexicon", _always(EMPTY), "engine", "folding")),
+    Signal("near spellings", _in("names", ("_spelling", _always(0.0)))),
+    Signal("contradictions", _in("names.Names", ("contradiction", _always(0.0)))),
+    Signal("words that seldom meet", _in("names.Names", ("_unlike", _always(0.0)))),
+    Signal("contrast", _everywhere("contrast", _always({}), "scores", "trust", "blocks", "completion")),
+    Signal("rank among equal names", _in("scores", ("ORDINAL", 0.0))),
+    Signal("equal last token", _in("scores", ("SAME", 0.0))),
+    Signal("echoes silenced", _in("units", ("_silence_echoes", _always(None)))),
+    Signal("numbers silenced", _in("units", ("_silence_numbers", _always(None)))),
+    Signal("identity but for wrappers", _in("identity", ("SHARE", 9.0))),
+    # structure
+    Signal(
+        "blocks and lists",
+        _in("blocks.Solver", ("_pair_blocks", _always([]))) + _in("blocks", ("align_lists", _always([]))),
+    ),
+    Signal("lists", _in("blocks", ("align_lists", _always([])))),
+    Signal("lists backwards", _in("lists", ("_align", _forwards))),
+    Signal("blocks that are only similar", _in("blocks", ("CLOSE", 1.01))),
+    Signal("blocks: similarity in their choice", _in("blocks", ("SIMILARITY", 0.0))),
+    Signal("blocks: twins compete", _in("blocks.Solver", ("_twins", _always([])))),
+    Signal("blocks: doubt", _in("blocks.Solver", ("_note_doubts", _always(None)))),
+    Signal("blocks: equal label", _in("blocks", ("SAME_LABEL", 1.0))),
+    Signal("vectors count less", _in("engine", ("VECTOR", 1.0))),
+    # modules
+    Signal("order", _in("scores", ("places", _no_order))),
+    Signal("order: common subsequence", _in("scores", ("common_subsequence", _always([])))),
+    Signal("order: sorted sides", _in("engine", ("SORTED_TRUST", 1.0))),
+    Signal("as in the other blocks", _in("blocks.Solver", ("_support", _always(0.0)))),
+    Signal("share of tensors that fit", _in("scores", ("FIT", 0.0))),
+    Signal("shapes as stored", _in("scores", ("EXACT", 0.0))),
+    Signal("trust", _in("scores", ("trusts", _same_trust))),
+    Signal("trust in names", _in("scores", ("trusts", _names_as_before))),
+    Signal("trust in order", _in("scores", ("trusts", _order_as_before))),
+    # what is left, and what is believed
+    Signal("containers of left-overs", _in("blocks", ("Coherence", _always(_always(0))))),
+    Signal("plausible", _in("blocks", ("plausible", _always(True)))),
+    Signal("half-matched heads", _in("engine", ("drop_half_matched", _first))),
+    Signal("kinship", _in("engine", ("kinship", _always(1.0)))),
+    Signal("ties", _in("engine", ("tie", _always([])))),
+    Signal("flag: free rivals", _everywhere("judge", _judged(free=0), *_JUDGING)),
+    Signal("flag: something is left over", _everywhere("judge", _judged(intact=True), *_JUDGING)),
+    Signal("flag: crossed modules", _everywhere("judge", _judged(crossed=False), *_JUDGING)),
+    Signal("flag: few shapes", _in("confidence", ("VARIETY", 0))),
+)

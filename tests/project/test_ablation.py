@@ -1,0 +1,72 @@
+"""Every signal can be silenced, and what the tables say is what was counted."""
+
+import pkgutil
+import subprocess
+import sys
+from unittest.mock import patch
+
+import ablation
+import pytest
+from ablation import Figures
+from cases import CORPUS
+from perturbing import Variant
+from signals import SIGNALS
+
+ONE = CORPUS / "versions" / "tv012-vit-2layer_to_tv-vit.json.gz"
+
+
+@pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
+def test_every_signal_names_places_that_exist(signal) -> None:
+    for place, replacement in signal.replacements:
+        before = pkgutil.resolve_name(place)
+        assert callable(before) == callable(replacement), place
+        with patch(place, replacement):
+            assert pkgutil.resolve_name(place) is replacement
+        assert pkgutil.resolve_name(place) is before
+
+
+def test_signals_have_names_of_their_own() -> None:
+    assert len({signal.name for signal in SIGNALS}) == len(SIGNALS)
+
+
+def test_a_silenced_signal_is_missed_and_comes_back() -> None:
+    ways = [Variant(), Variant("knockout", 1)]
+    whole = ablation.run(None, [ONE], 400, ways)
+    without = ablation.run("fused parts (q, k, v)", [CORPUS / "gguf"], 60, ways[:1])
+    assert [[row.solved for row in rows] for rows in whole] == [[True], [True]]
+    assert not all(row.solved for row in without[0])
+    assert ablation.run(None, [ONE], 400, ways) == whole
+    assert ablation.run(None, [ONE], 10, ways) == [[], []]
+
+
+def figures(solved: bool, silent: int, mark: int) -> Figures:
+    return Figures(
+        solved=solved,
+        accuracy=float(solved),
+        silent=silent,
+        right=10,
+        hedged=1,
+        asked=10,
+        sure=8,
+        sure_right=8,
+        mark=mark,
+    )
+
+
+def test_a_line_says_what_the_signal_was_worth() -> None:
+    whole = [figures(True, 0, 1), figures(True, 0, 2)]
+    worse = [figures(True, 0, 1), figures(False, 3, 3)]
+    assert ablation.line("x", worse, whole) == [
+        *("x", "50.0% (-1)", "50.0% (-50.0)", "50.0% (+1)", "10.0% (+0.0)", "100.00%", "80.0%", "1")
+    ]
+    assert ablation.gained(worse, whole)
+    assert not ablation.gained(whole, whole)
+
+
+def test_it_runs() -> None:
+    command = [sys.executable, str(CORPUS.parent / "ablation.py"), "--only", "lists", "--perturb", "sorted", str(ONE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "as they are: 1 cases" in done.stdout
+    assert "lists backwards" in done.stdout
+    assert "no figure is worse without:" in done.stdout
