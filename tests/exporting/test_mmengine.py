@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections import OrderedDict
+from importlib.util import find_spec
 from unittest.mock import MagicMock, patch
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 import automatch
 from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import mmengine
+from automatch.exporting.renames import other_numbers
 from automatch.rules.rule import Rule, RuleSet
 from tests.exporting.random_rules import rules_on_keys
+from tests.exporting.rule_cases import BY_HAND, CORPUS_CASES, of_corpus
 
 # mmengine-lite is mmengine without what it draws with. Its loader draws nothing, but stands beside modules that do.
 DRAWING = ("cv2", "matplotlib", "matplotlib.figure", "matplotlib.pyplot", "matplotlib.backends.backend_agg")
@@ -22,8 +27,13 @@ DRAWING = ("cv2", "matplotlib", "matplotlib.figure", "matplotlib.pyplot", "matpl
 
 @pytest.fixture(scope="module")
 def checkpoints():
-    with patch.dict(sys.modules, {name: MagicMock() for name in DRAWING}):
+    absent = [name for name in DRAWING if name not in sys.modules and find_spec(name.partition(".")[0]) is None]
+    sys.modules.update((name, MagicMock()) for name in absent)
+    try:
         return pytest.importorskip("mmengine.runner.checkpoint", exc_type=ImportError)
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def revise_keys(rules: RuleSet, background: Background) -> list[tuple[str, str]]:
@@ -38,7 +48,7 @@ def loaded_keys(checkpoints, keys, revise) -> dict[str, str]:
     """What mmengine makes of every key; a key that is lost is missing."""
     got = {}
     with patch.object(checkpoints, "load_state_dict", lambda model, state_dict, strict, logger: got.update(state_dict)):
-        checkpoints._load_checkpoint_to_model(None, {key: key for key in keys}, revise_keys=revise)
+        checkpoints._load_checkpoint_to_model(None, OrderedDict((key, key) for key in keys), revise_keys=revise)
     return {key: name for name, key in got.items()}
 
 
@@ -99,3 +109,34 @@ def test_what_is_written(rules, keys, entries) -> None:
 def test_what_is_refused(rule, keys, why) -> None:
     with pytest.raises(RuleError, match=f"cannot say rule 1 .*{why}.*; use --dialect python"):
         revise_keys(RuleSet((rule,)), Background(keys=keys))
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_rules_by_hand(checkpoints, name) -> None:
+    rules, keys = BY_HAND[name]
+    revise = revise_keys(rules, Background(keys=keys))
+    assert loaded_keys(checkpoints, keys, revise) == {key: rules.rename(key) for key in keys}
+
+
+@pytest.mark.parametrize("name", CORPUS_CASES[::3])
+def test_rules_of_real_checkpoints(checkpoints, name) -> None:
+    rules, background = of_corpus(name)
+    revise = revise_keys(rules, background)
+    assert loaded_keys(checkpoints, background.keys, revise) == {key: rules.rename(key) for key in background.keys}
+
+
+@given(rules_on_keys())
+@settings(deadline=None)
+def test_it_holds_for_deeper_models_where_nothing_is_calculated(checkpoints, case) -> None:
+    rules, background = case
+    assume(not re.search(r"\{[^}]*[-+*/%]", " ".join(str(rule.replacement) for rule in rules)))
+    revise = revise_keys(rules, background)
+    for key in other_numbers(background.keys):
+        assert loaded_keys(checkpoints, [key], revise) == {key: rules.rename(key)}
+
+
+def test_what_it_cannot_say_beside_the_rules_is_a_comment() -> None:
+    rules = RuleSet((Rule("a", "wte"),), tied=(("wte", "head"),), undecided=("a", "b", "c", "d"))
+    text = mmengine.render(rules, Background(keys=("a", "b", "c", "d")))
+    assert "# Not said here: head gets the tensor of wte too" in text
+    assert "a guess: a, b, c and 1 more" in text

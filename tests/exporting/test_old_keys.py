@@ -14,6 +14,7 @@ from automatch.exporting.background import Background
 from automatch.exporting.dialects import hook, load_from_state_dict
 from automatch.rules.rule import Rule, RuleSet
 from tests.exporting.random_rules import rules_on_keys
+from tests.exporting.rule_cases import CORPUS_CASES_WITH_OPERATIONS, of_corpus
 
 
 def names_of(text: str) -> dict:
@@ -195,3 +196,18 @@ def test_the_diagnosis_of_a_model_is_enough(dialect) -> None:
         new = type("Net", (names["OldKeys"], torch.nn.ModuleDict), {})(dict(new))
     new.load_state_dict(old.state_dict(), strict=True)
     assert torch.equal(new["out"].weight, old["out"].weight)
+
+
+def test_torch_before_the_public_name_of_the_hook(monkeypatch) -> None:
+    monkeypatch.delattr(torch.nn.Module, "register_load_state_dict_pre_hook")
+    with_hook(tuple(Old().state_dict()))().load_state_dict(Old().state_dict(), strict=True)
+
+
+@pytest.mark.parametrize("name", CORPUS_CASES_WITH_OPERATIONS[::4])
+@pytest.mark.parametrize("dialect", [hook, load_from_state_dict])
+def test_operations_of_real_checkpoints(dialect, name) -> None:
+    rules, background = of_corpus(name)
+    names = names_of(dialect.render(rules, background))
+    old = {key: torch.zeros(shape, device="meta") for key, shape in background.shapes.items()}
+    wanted = {key: tensor.shape for key, tensor in rules.apply(old).items()}
+    assert {key: tensor.shape for key, tensor in names["convert"](old).items()} == wanted

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.dialect import refusal, remarks, rule_comments
@@ -155,7 +156,7 @@ def _chains(entries: Sequence[Entry], keys: Sequence[str] | None) -> bool:
     if keys is None:
         return len(entries) > 1
     revise_keys = [(re.compile(regex), target) for regex, target in _anchored(entries)]
-    for key in other_numbers(keys):
+    for key in chain(keys, other_numbers(keys)):
         at = next((i for i, (regex, _) in enumerate(revise_keys) if regex.search(key)), None)
         if at is not None:
             made = revise_keys[at][0].sub(revise_keys[at][1], key)

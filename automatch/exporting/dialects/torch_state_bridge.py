@@ -5,13 +5,14 @@ r"""torch-state-bridge: lines `source, target` for its `state_bridge` (torch_sta
 A name takes digits only, nothing is anchored, lines see each other's results, and in `{(...)}` names are replaced as
 text before it is calculated, without parentheses. So a line is written for each family of keys (a key without its
 numbers), short where that is enough. Where a line would take what it must not, the longest come first and new names are
-written with a mark for their dots, which the last line turns back: no line in between takes them then.
+written with a mark for their dots, which the last line turns back: no line in between takes them then. Where that is
+not enough (names without dots), they are written as marks and numbers alone, and a line each makes the names of them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +20,7 @@ from automatch.errors import RuleError
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.dialect import refusal, remarks, rule_comments
 from automatch.exporting.renames import check_distinct, only_renames, renames
-from automatch.exporting.symbols import Symbolic, symbolic
+from automatch.exporting.symbols import LETTERS, Symbolic, symbolic
 from automatch.rules.replacement import parse
 from automatch.rules.rule import RuleSet
 
@@ -29,16 +30,19 @@ DESCRIPTION = "lines for torch-state-bridge's state_bridge(state_dict, text)"
 MARKS = "~^|@!"
 MOST_WORK = 5_000_000
 ROUNDS = 5
+STAYS, OPENS = -1, -2
 _NAME = re.compile(r"\{(\w+)\}")
 _SUM = re.compile(r"\{\(([^()]+)\)\}")
 _LEADING_ZERO = re.compile(r"(?<![0-9])0[0-9]")
+
+_HOLE = re.compile(r"\{(?:\w|\([^()]+\))\}")
 
 Renamed = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: what it takes, what that becomes, and the number of its rule; 0 for a key that is to stay."""
+    """One line: what it takes, what that becomes, and the number of its rule, or why else it is there."""
 
     source: str
     target: str
@@ -58,7 +62,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
     only_renames(NAME, rules)
     if background.keys is None:
         if not rules.rules:
-            return _text(rules, background, [], "")
+            return _text(rules, background, [])
         raise refusal(NAME, rules, 1, "only digits are captured there and no keys are known to write the rest out for")
     keys = background.keys
     check_distinct(rules, keys)
@@ -66,8 +70,8 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
     if len(lines) * len(keys) > MOST_WORK:
         raise RuleError(f"the dialect {NAME} would need {len(lines)} lines for these rules; use --dialect python")
     wrong: tuple[str, str | None] | None = None
-    for attempt, mark in _attempts(lines, rules, keys):
-        text = _text(rules, background, attempt, mark)
+    for attempt in _attempts(lines, rules, keys):
+        text = _text(rules, background, attempt)
         renamed = bridged(text)
         wrong = next(((key, renamed(key)) for key, new in renames(rules, keys).items() if renamed(key) != new), None)
         if wrong is None:
@@ -139,24 +143,43 @@ def _writable(text: str, also: str = "") -> bool:
     return bool(text) and not odd and text == text.strip() and len(text.splitlines()) == 1 and text[0] != "#"
 
 
-def _attempts(lines: Sequence[Line], rules: RuleSet, keys: Sequence[str]) -> Iterable[tuple[list[Line], str]]:
-    """Lists of lines to try, the nicest first, with the mark that stands for a dot in their targets."""
+def _attempts(lines: Sequence[Line], rules: RuleSet, keys: Sequence[str]) -> Iterator[list[Line]]:
+    """Lists of lines to try, the nicest first."""
     short = list(dict.fromkeys(map(_shortened, lines)))
-    yield short, ""
-    yield _longest_first(short), ""
-    yield _longest_first(lines), ""
-    mark = next((m for m in MARKS if not any(m in text for pair in renames(rules, keys).items() for text in pair)), "")
-    if not mark:
-        return
-    guarded = list(lines)
-    for _ in range(ROUNDS):
-        attempt = [Line(line.source, line.target.replace(".", mark), line.rule) for line in _longest_first(guarded)]
-        yield attempt, mark
-        renamed = bridged(_text(RuleSet(), NOTHING, attempt, mark))
-        staying = [key for key in keys if rules.rename(key) == key and renamed(key) != key and _writable(key, ",")]
-        if not staying:
-            return
-        guarded = list(dict.fromkeys([*guarded, *(_line(symbolic(rules, key), 0) for key in staying)]))
+    yield short
+    yield _longest_first(short)
+    yield _longest_first(lines)
+    used = {char for pair in renames(rules, keys).items() for text in pair for char in text}
+    marks = [mark for mark in MARKS if mark not in used]
+    for shut in (_shut_dots, _shut_names):
+        guarded = list(lines)
+        for _ in range(ROUNDS if len(marks) > 1 else 0):
+            attempt = shut(_longest_first(guarded), marks)
+            yield attempt
+            renamed = bridged(_text(RuleSet(), NOTHING, attempt))
+            staying = [key for key in keys if rules.rename(key) == key and renamed(key) != key and _writable(key, ",")]
+            if not staying:
+                break
+            guarded = list(dict.fromkeys([*guarded, *(_line(symbolic(rules, key), STAYS) for key in staying)]))
+
+
+def _shut_dots(lines: Sequence[Line], marks: Sequence[str]) -> list[Line]:
+    """The lines with a mark for the dots of their targets, so that no line with a dot takes what another one made."""
+    shut = [Line(line.source, line.target.replace(".", marks[0]), line.rule) for line in lines]
+    return [*shut, Line(marks[0], ".", OPENS)]
+
+
+def _shut_names(lines: Sequence[Line], marks: Sequence[str]) -> list[Line]:
+    """The lines with nothing in their targets but marks and numbers, and lines that make the names of them."""
+    shut, opened = [], []
+    for count, line in enumerate(lines, 1):
+        numbers = [match.group() for match in _HOLE.finditer(line.target)]
+        letters = iter(LETTERS)
+        name = _HOLE.sub(lambda _, letters=letters: f"{{{next(letters)}}}", line.target)  # type: ignore[misc]
+        head, gap = marks[0] * count + marks[1], marks[1]
+        shut.append(Line(line.source, head + "".join(number + gap for number in numbers), line.rule))
+        opened.append(Line(head + "".join(f"{{{a}}}{gap}" for a in LETTERS[: len(numbers)]), name, OPENS))
+    return [*shut, *reversed(opened)]
 
 
 def _shortened(line: Line) -> Line:
@@ -175,23 +198,23 @@ def _longest_first(lines: Iterable[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: (-len(_NAME.sub("0", line.source)), line.source))
 
 
-def _text(rules: RuleSet, background: Background, lines: Sequence[Line], mark: str) -> str:
+def _text(rules: RuleSet, background: Background, lines: Sequence[Line]) -> str:
     out = [f"# {line}" for line in (*background.sentences, *remarks(rules))]
     out.append(
         "# For state_bridge(state_dict, text): nothing is anchored; each line sees what the lines before it made."
     )
-    comments = ["stays, and has inside what another rule changes", *rule_comments(rules, background)]
-    last, told = -1, set[int]()
+    comments = {number: text for number, text in enumerate(rule_comments(rules, background), 1)}
+    comments[STAYS] = "stays, and has inside what another rule changes"
+    comments[OPENS] = "marks kept new names from the lines after theirs"
+    last, told = 0, set[int]()
     for line in lines:
         if line.rule != last and rules.rules:
             last = line.rule
-            out.append(
-                f"# rule {last}" if last in told else f"# rule {last}: {comments[last]}" if last else f"# {comments[0]}"
-            )
+            name = f"rule {last}" if last > 0 else ""
+            comment = "" if last in told and name else comments[last]
+            out.append(f"# {': '.join(filter(None, (name, comment)))}")
             told.add(last)
         out.append(f"{line.source}, {line.target}")
-    if mark:
-        out += [f"# {mark} kept new names from the lines after theirs", f"{mark}, ."]
     return "\n".join(out) + "\n"
 
 
