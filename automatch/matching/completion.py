@@ -85,6 +85,22 @@ def share(found: Sequence[Found], target: Sequence[Leaf], tied: Mapping[str, str
     return out
 
 
+def namesakes(
+    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity
+) -> list[Found]:
+    """Further pairs: left-overs of one name, wrappers apart, and one shape, where the two sides are the same model."""
+    if not identity.holds:
+        return []
+    used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
+    left = [s for s in source if id(s) not in used]
+    right = [t for t in target if id(t) not in served]
+    return [
+        (s, t, Evidence(name=1.0, level="name"))
+        for s, t in _same_names(left, right, identity)
+        if s.raw == t.raw and s.integer == t.integer
+    ]
+
+
 def _concepts(leaf: Leaf, names: Names) -> frozenset[str]:
     return frozenset(c for w in names.path_words(module_path(leaf.path)[-2:]) for c in w.concepts)
 

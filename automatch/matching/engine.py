@@ -14,7 +14,7 @@ from automatch.errors import InputError
 from automatch.matching.assignment import Assignment
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import drop_copies, drop_slots
-from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, share, tie
+from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, namesakes, share, tie
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.identity import Identity
@@ -93,6 +93,7 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     found = _solve(source, target, names, order_trust, identity, decisions)
     found = _pinned(found, source, target, decisions)
     found = drop_half_matched(found, source, target, identity)
+    found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
         found = []
