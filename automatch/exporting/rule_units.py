@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from automatch.exporting.dialect import refusal
 from automatch.exporting.one_group import MOST_LISTED, NewName, Unit, Values, new_name, units_of
 from automatch.exporting.segments import literal_segment, segments
-from automatch.exporting.weight_renaming import NOT_IN_TARGETS
+from automatch.exporting.weight_renaming import LEGACY, NOT_IN_TARGETS, renamed_by_all
 from automatch.rules.replacement import cut_at_braces, parse
 from automatch.rules.rule import Rule, RuleSet
 
@@ -111,6 +111,23 @@ def _listed_keys(dialect: str, rules: RuleSet, number: int, taken: Mapping[str, 
             raise refusal(dialect, rules, number, "its new names have too little in common")
         units.append(Unit(number, (literal_segment(key),), new, ("key",)))
     return units
+
+
+def check_afterwards(dialect: str, rules: RuleSet, keys: Iterable[str]) -> None:
+    """Makes sure that the library leaves the new names alone.
+
+    Raises:
+        RuleError: what it renames in every model takes one of them.
+    """
+    for key in keys:
+        move = rules.move(key)
+        if move is None or key in move.targets:
+            continue  # a key that would come out nowhere keeps its name
+        for new in move.targets:
+            after = renamed_by_all(LEGACY, new)
+            if after != new:
+                reason = f"transformers itself makes {after!r} of a renamed key {new!r}"
+                raise refusal(dialect, rules, move.rule, reason)
 
 
 def check_length(dialect: str, rules: RuleSet, entries: Iterable[int]) -> None:

@@ -2,9 +2,10 @@ r"""What transformers makes of `WeightRenaming(source, target)`, the class behin
 
 Read from transformers 5.24 (core_model_loading.py: `WeightTransform`, `apply_renamings`) and replayed through it by the
 tests. All renamings see the result of those before them. A source is searched, not matched; `*.` in it means `.*\.`;
-one that ends in a letter or digit does not match inside a word. Of a target the first `^`, what stands in `(?...)` and
-the backslash of `\.` are lost, a pair of parentheses becomes `\1`, and `\1` is the one group that can be used. The text
-that matched is then replaced where it FIRST stands in the key, which may be elsewhere: here everything starts with `^`.
+one that ends in a letter or digit does not match inside a word. Of a target the first `^` goes to the source, what is
+in `(?...)` and the backslash of `\.` are lost, a pair of parentheses becomes `\1`, and `\1` is the one group that can
+be used. The text that matched is then replaced where it FIRST stands in the key, which may be elsewhere: here
+everything starts with `^`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Renaming:
     @cached_property
     def regex(self) -> re.Pattern[str]:
         """What the class searches for."""
-        pattern = self.source.replace("*.", r".*\.")
+        start = "^" if self.target.startswith("^") and not self.source.startswith("^") else ""
+        pattern = start + self.source.replace("*.", r".*\.")
         if re.search(r"[a-zA-Z0-9]$", pattern):
             pattern += r"(?!\w)"
         return re.compile(pattern)
@@ -54,6 +56,17 @@ class Renaming:
         new = self.replacement
         new = new.replace(r"\1", match.group(1)) if r"\1" in new else new
         return key.replace(match.group(), new, 1)
+
+
+LEGACY = (
+    Renaming("LayerNorm.gamma", "LayerNorm.weight"),
+    Renaming("LayerNorm.beta", "LayerNorm.bias"),
+    Renaming(".weight_g", ".parametrizations.weight.original0"),
+    Renaming(".weight_v", ".parametrizations.weight.original1"),
+    Renaming(r"^model\.language_model\.model", "model.language_model"),
+    Renaming(r"^language_model\.model\.model", "model.language_model"),
+)
+"""What the library renames after all else, in every model (conversion_mapping.py, "legacy")."""
 
 
 def renamed_by_all(renamings: Iterable[Renaming], key: str) -> str:

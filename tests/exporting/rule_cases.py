@@ -65,7 +65,7 @@ BY_HAND: dict[str, Case] = {
 CORPUS_CASES = """
 accidents/lstm-renamed_to_lstm accidents/resnet50-sequential_to_resnet50 accidents/unet-milesial_to_unet-nested
 crosslib/fb-convnext-tiny_to_hf-convnext crosslib/ldm-tiny-unet_to_diffusers-unet
-crosslib/meta-encodec-24khz_to_hf-encodec
+timm/pvt_v2_b0-orig_to_timm-pvt_v2_b0
 crosslib/meta-llama-2layer_to_hf-llama crosslib/timm-vit_large_patch14_clip_224_to_mmpretrain-vit
 crosslib/wan21-t2v-2layer_to_diffusers-wan gguf/gguf-llama-2layer_to_hf-llama lora/hf-llama-2layer_to_peftmodel-lora
 timm/ms-swin-4stage-tiny-orig_to_timm-swin transformers/hf4-vit-2layer_to_hf5-vitforimageclassification

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import transformers
+from automatch.exporting.weight_renaming import LEGACY, Renaming, renamed_by_all
 from automatch.rules.rule import Rule, RuleSet
 from tests.exporting.real_libraries import library
 from tests.exporting.rule_cases import AT_RANDOM, BY_HAND, CORPUS_CASES, Case, of_corpus
@@ -99,6 +102,7 @@ def test_numbers_are_listed_and_the_text_says_so() -> None:
         (Rule("a", "b", op="transpose"), ("a",), r"rule 1 .*'a' => 'b'.*transpose.*--dialect transformers-converter"),
         (Rule("a(?P<i>.+)", "{i+1}"), None, "calculates.*without the keys"),
         (Rule("(?P<a>.+)-(?P<b>.+)", "{b}-{a}"), None, "one captured group.*without the keys"),
+        (Rule("a", "b.weight_g"), ("a",), "rule 1 .*transformers itself makes 'b.parametrizations.weight.original0'"),
         (Rule("a", "b(0)"), ("a",), r"'\('.*means something else.*--dialect python"),
         (Rule("a", r"b\1"), ("a",), "means something else"),
         (Rule("(?P<i>.+)", "{i+1}"), tuple(map(str, range(999))), r"999 keys is too long \(200 at most\)"),
@@ -107,6 +111,33 @@ def test_numbers_are_listed_and_the_text_says_so() -> None:
 def test_what_cannot_be_said_is_refused(rule: Rule, keys: tuple[str, ...] | None, reason: str) -> None:
     with pytest.raises(RuleError, match=reason):
         transformers.render(RuleSet((rule,)), Background(keys))
+
+
+_PIECES = ["a", "b", "^", "$", ".", r"\.", "*", ".*", "*.", "(a|b)", "(b)", "(?=a)", "(?!b)", "_", "0"]
+_SOURCES = st.lists(st.sampled_from(_PIECES), min_size=1, max_size=4).map("".join)
+_TARGETS = st.lists(st.sampled_from([*_PIECES, r"\1"]), min_size=1, max_size=4).map("".join)
+
+
+@settings(max_examples=300)
+@given(_SOURCES, _TARGETS, st.lists(st.text("ab._0", min_size=1, max_size=6), min_size=1, max_size=4))
+def test_renamings_mean_here_what_they_mean_there(source: str, target: str, keys: list[str]) -> None:
+    """What the replay asks is the class itself, word by word, with all that the dialect never writes."""
+    loading = library("transformers.core_model_loading")
+    for key in keys:
+        try:
+            wanted = loading.WeightRenaming(source, target).rename_source_key(key)[0]
+        except (re.error, ValueError, IndexError, TypeError):
+            continue
+        assert Renaming(source, target).renamed(key) == wanted
+
+
+@pytest.mark.parametrize(
+    "name", "LayerNorm.gamma x.LayerNorm.beta y.weight_g weight_g z.weight_v model.language_model.model.a other".split()
+)
+def test_what_transformers_renames_by_itself(name: str) -> None:
+    mapping = library("transformers.conversion_mapping").get_checkpoint_conversion_mapping("legacy")
+    wanted = library("transformers.core_model_loading").rename_source_key(name, mapping, [])[0]
+    assert renamed_by_all(LEGACY, name) == wanted
 
 
 def test_a_model_is_loaded_and_saved(tmp_path) -> None:

@@ -7,7 +7,7 @@ from automatch.exporting.chaining import chain_of, comments_of_chain, unused_mar
 from automatch.exporting.dialect import remarks
 from automatch.exporting.function import pattern_source
 from automatch.exporting.renames import check_renames, only_renames
-from automatch.exporting.rule_units import check_length, rename_naming, taken_keys, units_of_rule
+from automatch.exporting.rule_units import check_afterwards, check_length, rename_naming, taken_keys, units_of_rule
 from automatch.exporting.weight_renaming import Renaming, renamed_by_all
 from automatch.rules.rule import RuleSet
 
@@ -41,6 +41,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
             NAME, rules, number, None if taken is None else taken[number - 1], rename_naming(rules[number - 1])
         )
     ]
+    check_afterwards(NAME, rules, keys or ())
     check_length(NAME, rules, (unit.rule for unit in units))
     chain = chain_of(units, unused_marks(rules, keys)[0], rules, keys)
     mapping: dict[str, tuple[int, str]] = {}

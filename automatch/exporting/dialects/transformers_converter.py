@@ -13,7 +13,7 @@ from automatch.exporting.dialect import refusal, remarks
 from automatch.exporting.function import literal, pattern_source
 from automatch.exporting.leaves import BETWEEN, END, START, Kind, converting, operations_source, parts_of
 from automatch.exporting.one_group import NewName, Unit
-from automatch.exporting.rule_units import check_length, rename_naming, taken_keys, units_of_rule
+from automatch.exporting.rule_units import check_afterwards, check_length, rename_naming, taken_keys, units_of_rule
 from automatch.exporting.weight_converter import Converter, meetings, names_after
 from automatch.exporting.weight_renaming import renamed_by_all
 from automatch.rules.carrying import Load, carry
@@ -70,6 +70,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
             raise refusal(NAME, rules, number, "its keys become different numbers of tensors")
         naming = rename_naming(rule) if rule.op == "rename" else converting(rule, targets)
         units += units_of_rule(NAME, rules, number, own, naming)
+    check_afterwards(NAME, rules, keys or ())
     check_length(NAME, rules, (unit.rule for unit in units))
     mark, place_mark = unused_marks(rules, keys)
     kinds: dict[Kind, int] = {}
