@@ -7,7 +7,7 @@ can put together only what values allow, and its flags say where it is not sure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
 from automatch.errors import InputError
@@ -21,6 +21,9 @@ from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 FIRST = 1_000_003
 """Sizes from here on stand for values; the sum of two is none of them, so that nothing seems to be joined."""
+
+GUESS = 0.3
+"""Confidence of a match for which any of several would do."""
 
 
 def choose_among_equals(
@@ -59,13 +62,29 @@ def choose_among_equals(
     except InputError:  # one of the tensors seems to be a slot or a copy to the matching: its shape must do
         found = match(specs[0], specs[1]).matches
     allowed = {target: set(equal.sources) for equal in equals for target in equal.targets}
-    return {
+    chosen = {
         one.model_keys[0]: one
         for one in found
         if len(one.model_keys) == len(one.checkpoint_keys) == 1
         and one.model_keys[0] in wanted
         and one.checkpoint_keys[0] in allowed.get(one.model_keys[0], ())
     }
+    used = {key for relation in decided for key in relation.sources} | {m.checkpoint_keys[0] for m in chosen.values()}
+    return {**chosen, **_guesses(equals, wanted - set(chosen), used)}
+
+
+def _guesses(equals: Sequence[Equal], wanted: Set[str], used: set[str]) -> dict[str, Match]:
+    """For targets that the matching leaves alone, the first equal source that serves nothing; flagged, any would do."""
+    out: dict[str, Match] = {}
+    for equal in equals:
+        for target in equal.targets:
+            free = [key for key in equal.sources if key not in used]
+            if target in wanted and free:
+                used.add(free[0])
+                out[target] = Match(
+                    (target,), (free[0],), "rename", GUESS, True, tuple(free[1:4]), "nothing tells which of them"
+                )
+    return out
 
 
 def _groups(equals: Sequence[Equal]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:

@@ -126,6 +126,14 @@ def test_a_tied_copy_serves_both_names_and_a_surplus_one_is_harmless() -> None:
     assert "same values" in found.assignment.harmless[left]
 
 
+def test_of_equal_buffers_that_became_one_any_will_do_and_that_is_said() -> None:
+    old = {f"layer.{i}.attention.rotary.inv_freq": torch.arange(4.0) for i in range(2)}
+    old["embed.weight"] = torch.randn(5, 4)
+    found = automatch.learn(old, {"embed.weight": old["embed.weight"], "rotary.inv_freq": torch.arange(4.0)})
+    (guess,) = found.doubtful
+    assert guess.model_keys == ("rotary.inv_freq",) and guess.ambiguous and not found.missing_keys
+
+
 def test_where_values_differ_nothing_is_invented() -> None:
     other = {f"model.{key}": tensor for key, tensor in trained(Net()).state_dict().items()}
     found = automatch.learn(trained(Net()).state_dict(), other)
