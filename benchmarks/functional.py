@@ -13,7 +13,9 @@ flagged      ambiguous matches
 load         strict, or refused: the second network was left as it was
 before       difference before loading
 difference   after loading; where the load was refused, after loading what automatch would have guessed
-verdict      equal; WRONG: loaded without a flag, and other outputs; refused, and whether the guess was right
+verdict      equal; WRONG: loaded without a flag, and other outputs; refused, and whether the guess was right; "other
+             row order": loaded, other outputs, but the match is right: one of the two stores the rows of a fused query,
+             key and value in an order of its own, which neither keys nor shapes show (put right, the outputs are equal)
 
 The exit code is 1 where any pair is WRONG. What is not installed is named and left out
 (`pip install -e '.[functional]'`).
@@ -24,7 +26,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +43,20 @@ COLUMNS = ("checkpoint -> model", "keys", "rules", "flagged", "load", "before", 
 
 
 @dataclass(frozen=True)
+class Side:
+    """A network and the module that was built of it."""
+
+    network: Network
+    model: torch.nn.Module
+
+    def fused(self) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+        """Key, tensor and where the rows of query, key and value stand, of tensors with an order of their own."""
+        for key, tensor in self.model.state_dict().items():
+            if self.network.fused and self.network.fused in key.split("."):
+                yield key, tensor, self.network.rows(len(tensor))
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of one load.
 
@@ -51,6 +67,7 @@ class Outcome:
         loaded: whether it loaded, or refused.
         before: difference of the outputs before.
         difference: after, None where not even the guess could be loaded.
+        rearranged: the same with the rows of fused tensors put right, None where that was not needed.
     """
 
     names: str
@@ -59,13 +76,15 @@ class Outcome:
     loaded: bool
     before: float
     difference: float | None
+    rearranged: float | None = None
 
     @property
     def verdict(self) -> str:
         """In words."""
         equal = self.difference is not None and self.difference < EQUAL
         if self.loaded:
-            return "equal" if equal else "WRONG"
+            known = self.rearranged is not None and self.rearranged < EQUAL
+            return "equal" if equal else "other row order" if known else "WRONG"
         if self.difference is None:
             return "refused, nothing to compare"
         return "refused, the guess is equal" if equal else "refused, the guess differs"
@@ -112,8 +131,9 @@ def difference(one: torch.nn.Module, other: torch.nn.Module, given: torch.Tensor
     return float((wanted - got).abs().max() / wanted.abs().max())
 
 
-def load(one: torch.nn.Module, other: torch.nn.Module, names: str, given: torch.Tensor) -> Outcome:
+def load(source: Side, target: Side, given: torch.Tensor) -> Outcome:
     """Loads the first network's random weights into the second."""
+    names, one, other = f"{source.network} -> {target.network}", source.model, target.model
     randomise(one, 0)
     randomise(other, 1)
     before = difference(one, other, given)
@@ -121,31 +141,40 @@ def load(one: torch.nn.Module, other: torch.nn.Module, names: str, given: torch.
     keys = len(state_dict), len(other.state_dict())
     try:
         loaded = automatch.load(other, state_dict)
-        return Outcome(names, keys, loaded.diagnosis, True, before, difference(one, other, given))
     except automatch.NotProvenError as refusal:
-        diagnosis: Any = refusal.diagnosis
+        return Outcome(names, keys, refusal.diagnosis, False, before, guess(refusal.diagnosis, one, other, given))
+    after, rearranged = difference(one, other, given), None
+    if after >= EQUAL and (source.network.fused or target.network.fused):
+        plain = {**state_dict, **{key: tensor[rows] for key, tensor, rows in source.fused()}}
+        automatch.load(other, plain)
+        with torch.no_grad():
+            for _, tensor, rows in target.fused():
+                tensor[rows] = tensor.clone()
+        rearranged = difference(one, other, given)
+    return Outcome(names, keys, loaded.diagnosis, True, before, after, rearranged)
+
+
+def guess(diagnosis: Any, one: torch.nn.Module, other: torch.nn.Module, given: torch.Tensor) -> float | None:
+    """The difference after loading all that the rules rename, ambiguous or not; None where that cannot be loaded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that these are guesses is what the table says
-            other.load_state_dict(diagnosis.rules.apply(state_dict), strict=False)
+            other.load_state_dict(diagnosis.rules.apply(one.state_dict()), strict=False)
     except (automatch.AutomatchError, RuntimeError, ValueError):
-        return Outcome(names, keys, diagnosis, False, before, None)
-    return Outcome(names, keys, diagnosis, False, before, difference(one, other, given))
+        return None
+    return difference(one, other, given)
 
 
 def run(pair: Pair, report: bool) -> list[Outcome]:
     """Both ways of a pair."""
-    one, other = (network.build().double().eval() for network in (pair.one, pair.other))
-    level(one)
-    level(other)
+    one, other = (Side(network, network.build().double().eval()) for network in (pair.one, pair.other))
+    level(one.model)
+    level(other.model)
     outcomes = []
-    for names, source, target in (
-        (f"{pair.one} -> {pair.other}", one, other),
-        (f"{pair.other} -> {pair.one}", other, one),
-    ):
-        outcomes.append(load(source, target, names, pair.input()))
+    for source, target in ((one, other), (other, one)):
+        outcomes.append(load(source, target, pair.input()))
         if report and outcomes[-1].verdict != "equal":
-            print(f"\n{names}: {outcomes[-1].verdict}\n{outcomes[-1].diagnosis}", flush=True)
+            print(f"\n{outcomes[-1].names}: {outcomes[-1].verdict}\n{outcomes[-1].diagnosis}", flush=True)
     return outcomes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from libraries import import_torchvision
@@ -26,13 +27,22 @@ def timm(name: str, **options: Any) -> Network:
     return Network("timm", name, build)
 
 
-def transformers(name: str, config: str, part: str = "", **options: Any) -> Network:
+def transformers(
+    name: str,
+    config: str,
+    part: str = "",
+    fused: str = "",
+    rows: Callable[[int], Any] = range,
+    **options: Any,
+) -> Network:
     """A network of transformers.
 
     Args:
         name: its class.
         config: the class of its configuration.
         part: the module of it that is meant, or "" for the whole.
+        fused: as in Network.
+        rows: as in Network.
         options: of the configuration.
     """
 
@@ -44,4 +54,4 @@ def transformers(name: str, config: str, part: str = "", **options: Any) -> Netw
         model = getattr(library, name)(getattr(library, config)(**options))
         return model.get_submodule(part)
 
-    return Network("transformers", f"{name} {part}".rstrip(), build)
+    return Network("transformers", f"{name} {part}".rstrip(), build, fused, rows)

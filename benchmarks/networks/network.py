@@ -21,11 +21,15 @@ class Network:
         library: what has to be importable.
         name: what the library calls it.
         build: makes it with random weights, nothing downloaded; imports the library inside.
+        fused: the module of its fused query, key and value, where it stores their rows in an order of its own.
+        rows: for so many rows, where those of query, key and value stand, in this order.
     """
 
     library: str
     name: str
     build: Callable[[], Any]
+    fused: str = ""
+    rows: Callable[[int], Any] = range
 
     @property
     def installed(self) -> bool:

@@ -83,6 +83,33 @@ def test_a_refusal_is_shown_as_one(monkeypatch, capsys) -> None:
     assert "refused, the guess is equal" in said and "ambiguous" in said
 
 
+class Fused(nn.Module):
+    """A fused layer whose pieces stand in this order."""
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(4, 12)
+        self.order = order
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pieces = self.qkv(x).chunk(3, -1)
+        query, key, value = (pieces[i] for i in self.order)
+        return query * torch.sigmoid(key) + value
+
+
+@pytest.mark.parametrize(("order", "verdict"), [((1, 0, 2), "other row order"), ((2, 1, 0), "WRONG")])
+def test_only_the_row_order_that_a_network_is_known_for_is_excused(order, verdict, monkeypatch, capsys) -> None:
+    def rows(size: int) -> torch.Tensor:
+        return torch.arange(size).view(3, -1)[[1, 0, 2]].flatten()
+
+    plain = Network("torch", "plain", lambda: Fused((0, 1, 2)))
+    turned = Network("torch", "turned", lambda: Fused(order), fused="qkv", rows=rows)
+    monkeypatch.setattr(functional, "PAIRS", (Pair(plain, turned, width=4),))
+    monkeypatch.setattr(sys, "argv", ["functional.py"])
+    assert functional.main() == (verdict == "WRONG")
+    assert f"2 {verdict}" in capsys.readouterr().out
+
+
 def test_what_is_not_installed_is_named(monkeypatch, capsys) -> None:
     absent = Network("no_such_library", "net", lambda: None)
     monkeypatch.setattr(functional, "PAIRS", (Pair(absent, absent),))
