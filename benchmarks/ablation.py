@@ -27,7 +27,7 @@ from unittest.mock import patch
 
 from asking import answers_of, ask
 from cases import CORPUS, Case, read_cases
-from perturbing import Variant, add_variants, variants
+from perturbing import add_variants, variants
 from scoring import score
 from signals import SIGNALS
 from tabulate import tabulate
@@ -80,23 +80,20 @@ def measure(case: Case) -> Figures:
     )
 
 
-def run(name: str | None, paths: Sequence[Path], largest: int, ways: Sequence[Variant]) -> list[list[Figures]]:
+def run(name: str | None, asked: Sequence[Sequence[Case]]) -> list[list[Figures]]:
     """Asks the engine without a signal; in a process of its own, so that nothing remembered goes over.
 
     Args:
         name: of the signal, or None for the whole engine.
-        paths: of the cases.
-        largest: cases with more keys on a side are left out.
-        ways: how they are changed.
+        asked: the cases, for each way in which they are asked.
 
     Returns:
-        For each way to ask, the figures of the cases that it applies to, in their order.
+        Their figures, in the same order.
     """
     with ExitStack() as stack:
         for place, replacement in (pair for signal in SIGNALS if signal.name == name for pair in signal.replacements):
             stack.enter_context(patch(place, replacement))
-        cases = [case for case in read_cases(paths) if max(len(case.source), len(case.target)) <= largest]
-        return [[measure(new) for case in cases if (new := way.of(case)) is not None] for way in ways]
+        return [[measure(case) for case in cases] for cases in asked]
 
 
 def line(name: str, rows: Sequence[Figures], whole: Sequence[Figures]) -> list[str]:
@@ -149,10 +146,11 @@ def main() -> None:
     args = parser.parse_args()
     ways = variants(args)
     names = [signal.name for signal in SIGNALS if args.only in signal.name]
-    ask_all = partial(run, paths=args.paths, largest=args.largest, ways=ways)
+    cases = [case for case in read_cases(args.paths) if max(len(case.source), len(case.target)) <= args.largest]
+    asked = [[new for case in cases if (new := way.of(case)) is not None] for way in ways]
     with multiprocessing.Pool(args.jobs, maxtasksperchild=1) as pool:
         results = []
-        for number, rows in enumerate(pool.imap(ask_all, [None, *names])):
+        for number, rows in enumerate(pool.imap(partial(run, asked=asked), [None, *names])):
             results.append(rows)
             print(f"{number} of {len(names)} signals", end="\r", file=sys.stderr, flush=True)
     whole, *results = results

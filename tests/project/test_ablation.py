@@ -8,8 +8,7 @@ from unittest.mock import patch
 import ablation
 import pytest
 from ablation import Figures
-from cases import CORPUS
-from perturbing import Variant
+from cases import CORPUS, knock_out, read_cases
 from signals import SIGNALS
 
 ONE = CORPUS / "versions" / "tv012-vit-2layer_to_tv-vit.json.gz"
@@ -30,13 +29,13 @@ def test_signals_have_names_of_their_own() -> None:
 
 
 def test_a_silenced_signal_is_missed_and_comes_back() -> None:
-    ways = [Variant(), Variant("knockout", 1)]
-    whole = ablation.run(None, [ONE], 400, ways)
-    without = ablation.run("fused parts (q, k, v)", [CORPUS / "gguf"], 60, ways[:1])
-    assert [[row.solved for row in rows] for rows in whole] == [[True], [True]]
-    assert not all(row.solved for row in without[0])
-    assert ablation.run(None, [ONE], 400, ways) == whole
-    assert ablation.run(None, [ONE], 10, ways) == [[], []]
+    vit, llama = list(read_cases([ONE])), [c for c in read_cases([CORPUS / "gguf"]) if len(c.source) < 60]
+    asked = [vit, [knock_out(case, 1) for case in vit], llama]
+    whole = ablation.run(None, asked)
+    assert [[row.solved for row in rows] for rows in whole] == [[True], [True], [True] * len(llama)]
+    without = ablation.run("fused parts (q, k, v)", asked)
+    assert not all(row.solved for row in without[2])
+    assert ablation.run(None, asked) == whole
 
 
 def figures(solved: bool, silent: int, mark: int) -> Figures:
