@@ -35,33 +35,37 @@ def read_yaml(text: str) -> object:
             "the rules as JSON"
         ) from None
     try:
-        _refuse_references(yaml.parse(text, yaml.BaseLoader))
+        _refuse_excess(yaml.parse(text, yaml.BaseLoader))
         node = yaml.compose(text, yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise RuleError(f"the rules are not YAML: {' '.join(str(error).split())}") from None
-    return _value(node, 0)
+    return _value(node)
 
 
-def _refuse_references(events: Any) -> None:
-    """Refuses anchors and tags, which only other programs need, before anything is built from them."""
+def _refuse_excess(events: Any) -> None:
+    """Refuses anchors, tags and deep nesting, before anything is built from them and before they take their time."""
+    depth = 0
     for event in events:
+        line = event.start_mark.line + 1
         for name, word in (("anchor", "an anchor or a reference"), ("tag", "a tag")):
             if getattr(event, name, None) is not None:
-                line = event.start_mark.line + 1
                 raise RuleError(f"the rules have {word} in line {line}; write the text out")
+        kind = type(event).__name__
+        depth += kind in ("SequenceStartEvent", "MappingStartEvent")
+        depth -= kind in ("SequenceEndEvent", "MappingEndEvent")
+        if depth > _DEEPEST:
+            raise RuleError(f"the rules are nested more than {_DEEPEST} deep in line {line}")
 
 
-def _value(node: Node | None, depth: int) -> object:
+def _value(node: Node | None) -> object:
     """A node as plain Python."""
     if node is None:
         return None
-    if depth > _DEEPEST:
-        raise RuleError(f"the rules are nested more than {_DEEPEST} deep in line {node.start_mark.line + 1}")
     if node.id == "scalar":
         return _scalar(node)
     if node.id == "sequence":
-        return [_value(item, depth + 1) for item in node.value]
-    return _mapping(node, depth)
+        return [_value(item) for item in node.value]
+    return _mapping(node)
 
 
 def _scalar(node: ScalarNode) -> object:
@@ -73,7 +77,7 @@ def _scalar(node: ScalarNode) -> object:
     return int(text) if _NUMBER.fullmatch(text) else text
 
 
-def _mapping(node: MappingNode, depth: int) -> dict[str, object]:
+def _mapping(node: MappingNode) -> dict[str, object]:
     out: dict[str, object] = {}
     for key, value in node.value:
         name = key.value
@@ -82,5 +86,5 @@ def _mapping(node: MappingNode, depth: int) -> dict[str, object]:
             raise RuleError(f"the rules have a field whose name is no text in line {line}")
         if name in out:
             raise RuleError(f"the rules have {name!r} twice, again in line {line}")
-        out[name] = _value(value, depth + 1)
+        out[name] = _value(value)
     return out

@@ -50,7 +50,7 @@ def keys_after(module: Keeper, keys, version: int | None = None) -> list[str]:
 
 
 @given(rules_on_keys())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_hook_renames_old_checkpoints_and_lets_new_ones_pass(case) -> None:
     rules, background = case
     new = sorted(rules.rename(key) for key in background.keys)
@@ -69,7 +69,7 @@ def test_a_hook_renames_old_checkpoints_and_lets_new_ones_pass(case) -> None:
 
 
 @given(rules_on_keys())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_versions_tell_old_checkpoints_from_new_ones(case) -> None:
     rules, background = case
     new = sorted(rules.rename(key) for key in background.keys)

@@ -116,7 +116,7 @@ def test_what_a_person_writes_is_read_as_it_was_meant() -> None:
         ("- pattern: [", "not YAML"),
         ("---\n[]\n---\n[]", "not YAML"),
         ("- ? [a]\n  : b", "no text in line 1"),
-        ("[" * 2000 + "]" * 2000, "not YAML|nested more than"),
+        ("[" * 100_000, "nested more than 20 deep"),
         ("a: \x07", "not YAML"),
         ("- pattern: 5\n  replacement: a", 'rule 1: "pattern" is not a text'),
         ("", "neither a list of rules nor"),

@@ -28,7 +28,7 @@ def lines(text: str) -> list[str]:
 
 
 @given(rules_on_keys())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_the_library_does_what_the_rules_do_or_it_is_refused(case) -> None:
     rules, background = case
     try:
