@@ -39,7 +39,7 @@ import automatch
 EQUAL = 1e-9
 """Differences below are rounding of float64."""
 EPSILON = 1e-6
-COLUMNS = ("checkpoint -> model", "keys", "rules", "flagged", "load", "before", "difference", "verdict")
+COLUMNS = ("checkpoint -> model / and back", "keys", "rules", "flagged", "load", "before", "difference", "verdict")
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,8 @@ class Outcome:
         return "refused, the guess is equal" if equal else "refused, the guess differs"
 
     def line(self) -> list[str]:
-        """One line of the table."""
+        """Its part of the line of the table."""
         return [
-            self.names,
             f"{self.keys[0]} -> {self.keys[1]}",
             str(len(self.diagnosis.rules)),
             str(sum(len(match.model_keys) for match in self.diagnosis.doubtful)),
@@ -183,12 +182,15 @@ def absent(pair: Pair) -> list[Network]:
     return [network for network in (pair.one, pair.other) if not network.installed]
 
 
-def show(outcomes: Sequence[Outcome], left_out: Sequence[Pair]) -> None:
-    """Prints the table."""
-    lines: list[list[Any]] = [outcome.line() for outcome in outcomes]
-    for pair in left_out:
-        libraries = ", ".join(dict.fromkeys(network.library for network in absent(pair)))
-        lines.append([f"{pair.one} -> {pair.other}", *[""] * (len(COLUMNS) - 2), f"not installed: {libraries}"])
+def show(results: Sequence[tuple[Pair, Sequence[Outcome]]]) -> None:
+    """Prints the table: a line per pair, where both ways differ one after the other."""
+    lines = []
+    for pair, outcomes in results:
+        cells = [" / ".join(dict.fromkeys(ways)) for ways in zip(*(o.line() for o in outcomes), strict=True)]
+        if not outcomes:
+            libraries = ", ".join(dict.fromkeys(network.library for network in absent(pair)))
+            cells = [*[""] * (len(COLUMNS) - 2), f"not installed: {libraries}"]
+        lines.append([f"{pair.one} -> {pair.other}", *cells])
     align = ("left", *("right",) * (len(COLUMNS) - 2), "left")
     print(f"\n{tabulate(lines, COLUMNS, tablefmt='github', colalign=align, disable_numparse=True)}")
 
@@ -206,10 +208,10 @@ def main() -> int:
         for pair in PAIRS
         if not args.words or any(word.lower() in f"{pair.one} {pair.other}".lower() for word in args.words)
     ]
-    outcomes = [outcome for pair in wanted if not absent(pair) for outcome in run(pair, args.report)]
-    show(outcomes, [pair for pair in wanted if absent(pair)])
-    verdicts = [outcome.verdict for outcome in outcomes]
-    print("\n" + ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts))))
+    results = [(pair, run(pair, args.report) if not absent(pair) else []) for pair in wanted]
+    show(results)
+    verdicts = [outcome.verdict for _, outcomes in results for outcome in outcomes]
+    print("\n" + "; ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts))))
     return int("WRONG" in verdicts)
 
 

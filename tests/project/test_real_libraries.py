@@ -13,27 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from libraries import import_torchvision
 from torch import nn
 
 import automatch
-
-# Kept alive: a library that is collected takes its operators with it.
-OPERATORS: list[torch.library.Library] = []
 
 
 @pytest.fixture(scope="module")
 def models():
     """`torchvision.models`; where its compiled part was built for another torch, without its box operators."""
-    try:
-        import torchvision
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        OPERATORS.append(torch.library.Library("torchvision", "DEF"))
-        for name in ("nms", "qnms"):
-            OPERATORS[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-    return torchvision.models
+    return import_torchvision().models
 
 
 def shaken(model: nn.Module) -> nn.Module:
