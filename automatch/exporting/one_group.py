@@ -1,8 +1,8 @@
 r"""A rule as renamings that know one group: where the texts change, and what is listed because it cannot be captured.
 
-    (?P<a>h\.\d+)\.ln\.(?P<b>w|b) => {a}.norm.{b}        ^(h\.\d+)\.ln\.(?=(?:w|b)$)   ->  \1.norm.
-    h\.(?P<i>\d+)\.ln\.(?P<b>w|b) => x.{i}.norm.{b}      ^h\.(\d+)\.ln\.(?=(?:w|b)$)   ->  x.\1.norm.
-    h\.(?P<i>\d+)\.(?P<b>w|b)     => h.{i+1}.{b}         ^h\.0\.(?=(?:w|b)$)           ->  h.1.           and so on
+    (?P<a>h\.\d+)\.ln\.(?P<b>w|b) => {a}.norm.{b}        ^(h\.\d+)\.ln\.(?=w$|b$)   ->  \1.norm.
+    h\.(?P<i>\d+)\.ln\.(?P<b>w|b) => x.{i}.norm.{b}      ^h\.(\d+)\.ln\.(?=w$|b$)   ->  x.\1.norm.
+    h\.(?P<i>\d+)\.(?P<b>w|b)     => h.{i+1}.{b}         ^h\.0\.(?=w$|b$)           ->  h.1.           and so on
 
 What follows the last change stands in a lookahead, so that one group is enough. Where more texts change than that can
 say, they change one after the other, from the last to the first, and a mark that is in no key says that it is halfway.
@@ -22,6 +22,8 @@ from automatch.rules.replacement import cut_at_braces, parse
 MOST_LISTED = 200
 """How many renamings a rule may become."""
 _MOST_FREE = 6
+_MOST_WAYS = 4
+_CHOICE = re.compile(r"\(\?:((?:[^()\[\]\\|]|\\[.\w-]|\|)*)\)(?![*+?{])")
 _SET_WITH_STAR = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*?\*\.")
 
 Values = Mapping[str, str]
@@ -103,10 +105,10 @@ def _changes(
             for k in range(place, len(groups))
             for part in [groups[k], *([literal_segment(texts[k + 1])] if k + 1 in places else gaps[k + 1])]
         ]
-        return f"(?={joined_regex(rest)}$)" if rest else "$"
+        return f"(?={_ways(rest)})"
 
     if not places:
-        return [(f"({before(len(groups))}{joined_regex(gaps[-1])})$", r"\1")]
+        return [(f"({before(len(groups))}{joined_regex(gaps[-1])})(?=$)", r"\1")]
     singles, out = places, []
     if places[0] == 0 and len(places) > 1:
         singles = places[2:]
@@ -117,6 +119,18 @@ def _changes(
         kept = r"\1" if place else ""
         out.append((f"{start}{joined_regex(gaps[place])}{end(place)}", f"{kept}{texts[place]}"))
     return out[::-1]
+
+
+def _ways(rest: Sequence[Segment]) -> str:
+    """What follows, up to the end; a few ways one by one, as transformers cannot turn round what has groups inside."""
+    ways = [f"{joined_regex(rest)}$"]
+    while choice := _CHOICE.search(ways[0]):
+        start, end = choice.span()
+        more = [f"{way[:start]}{text}{way[end:]}" for way in ways[:1] for text in choice[1].split("|")]
+        ways = [*ways[1:], *more]
+        if len(ways) > _MOST_WAYS:
+            return f"{joined_regex(rest)}$"
+    return "|".join(ways)
 
 
 def new_name(template: str, values: Values) -> NewName | None:

@@ -5,18 +5,20 @@ tests. All renamings see the result of those before them. A source is searched, 
 one that ends in a letter or digit does not match inside a word. Of a target the first `^` goes to the source, what is
 in `(?...)` and the backslash of `\.` are lost, a pair of parentheses becomes `\1`, and `\1` is the one group that can
 be used. The text that matched is then replaced where it FIRST stands in the key, which may be elsewhere: here
-everything starts with `^`.
+everything starts with `^`. `save_pretrained` exchanges source and target, so that all of this happens to the source.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 NOT_IN_TARGETS = "()\\^*"
 """Characters that a target cannot have, or that mean something else in it."""
+_GROUP = re.compile(r"\(.+?\)")
+_LOOKAROUND = re.compile(r"\(\?.+?\)?\)")
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,15 @@ class Renaming:
     @cached_property
     def regex(self) -> re.Pattern[str]:
         """What the class searches for."""
-        start = "^" if self.target.startswith("^") and not self.source.startswith("^") else ""
-        pattern = start + self.source.replace("*.", r".*\.")
+        pattern = self.source
+        if r"\1" in pattern:
+            group = _GROUP.search(_LOOKAROUND.sub("", self.target))
+            if group is None:
+                raise ValueError(f"{pattern!r} refers to a group, and {self.target!r} has none")
+            pattern = pattern.replace(r"\1", group.group(), 1)
+        if self.target.startswith("^") and not pattern.startswith("^"):
+            pattern = f"^{pattern}"
+        pattern = pattern.replace("*.", r".*\.")
         if re.search(r"[a-zA-Z0-9]$", pattern):
             pattern += r"(?!\w)"
         return re.compile(pattern)
@@ -43,8 +52,8 @@ class Renaming:
     @cached_property
     def replacement(self) -> str:
         """What the class makes of the target."""
-        text = re.sub(r"\(\?.+?\)?\)", "", self.target.removeprefix("^"))
-        group = re.search(r"\(.+?\)", text)
+        text = _LOOKAROUND.sub("", self.target.removeprefix("^"))
+        group = _GROUP.search(text)
         text = text.replace(group.group(), r"\1", 1) if group else text
         return text.replace(r"\.", ".")
 
@@ -56,6 +65,10 @@ class Renaming:
         new = self.replacement
         new = new.replace(r"\1", match.group(1)) if r"\1" in new else new
         return key.replace(match.group(), new, 1)
+
+    def turned_round(self) -> Renaming:
+        """What the library makes of it to save under the old names."""
+        return Renaming(self.target, self.source)
 
 
 LEGACY = (
@@ -74,3 +87,23 @@ def renamed_by_all(renamings: Iterable[Renaming], key: str) -> str:
     for renaming in renamings:
         key = renaming.renamed(key)
     return key
+
+
+def saved_back(renamings: Sequence[Renaming], names: Mapping[str, str]) -> bool:
+    """Whether `save_pretrained` gives the old names back: it turns round all that took a key, the last first.
+
+    Args:
+        renamings: in the order in which they run.
+        names: what they make of each key.
+    """
+    used: set[int] = set()
+    for key in names:
+        for number, renaming in enumerate(renamings):
+            if renaming.regex.search(key):
+                used.add(number)
+                key = renaming.renamed(key)
+    try:
+        back = [renamings[number].turned_round() for number in sorted(used, reverse=True)]
+        return all(renamed_by_all(back, new) == key for key, new in names.items())
+    except (re.error, ValueError, IndexError, TypeError):  # as the class would
+        return False

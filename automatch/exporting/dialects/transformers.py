@@ -6,9 +6,9 @@ from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.chaining import chain_of, comments_of_chain, unused_marks
 from automatch.exporting.dialect import remarks
 from automatch.exporting.function import pattern_source
-from automatch.exporting.renames import check_renames, only_renames
+from automatch.exporting.renames import check_renames, only_renames, renames
 from automatch.exporting.rule_units import check_afterwards, check_length, rename_naming, taken_keys, units_of_rule
-from automatch.exporting.weight_renaming import Renaming, renamed_by_all
+from automatch.exporting.weight_renaming import Renaming, renamed_by_all, saved_back
 from automatch.rules.rule import RuleSet
 
 NAME = "transformers"
@@ -17,7 +17,11 @@ DESCRIPTION = "a dict for from_pretrained(..., key_mapping=KEY_MAPPING) of trans
 USE = (
     "#",
     "# model = AutoModel.from_pretrained(path, key_mapping=KEY_MAPPING)",
-    "# model.save_pretrained(new_path, save_original_format=False)  # else it tries to turn the renames round",
+    "# model.save_pretrained(new_path, save_original_format=False)  # else it turns the renames round, and wrongly",
+)
+USE_BOTH_WAYS = (
+    *USE[:-1],
+    "# model.save_pretrained(new_path) writes the old names again, with save_original_format=False those of the model",
 )
 
 
@@ -57,4 +61,5 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
         lines += [f"    # {said[number]}"] if number != before else []
         lines.append(f"    {pattern_source(source)}: {pattern_source(target)},")
         before = number
-    return "\n".join([*comments, *USE, "KEY_MAPPING = {", *lines, "}", ""])
+    used = USE if keys is None or not saved_back(written, renames(rules, keys)) else USE_BOTH_WAYS
+    return "\n".join([*comments, *used, "KEY_MAPPING = {", *lines, "}", ""])
