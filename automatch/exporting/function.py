@@ -216,6 +216,10 @@ def step_source(word: str, rule: Rule, pieces: int) -> str:
         first = dim if dim >= 0 else dim - 3
         turned = f"t.unflatten({dim}, {rule.shape}).transpose({first + 1}, {first + 2}).flatten({first}, {first + 3})"
         return f"(False, lambda row: [{turned} for t in row])"
+    if word == "flip" and rule.shape is not None:
+        first = dim if dim >= 0 else dim - 1
+        turned = f"t.unflatten({dim}, {rule.shape}).flip({first}).flatten({first}, {first + 1})"
+        return f"(False, lambda row: [{turned} for t in row])"
     raise RuleError(f"{word} of {rule.pattern!r} cannot be written as Python: names and shapes do not say how it goes")
 
 

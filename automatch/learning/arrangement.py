@@ -36,7 +36,8 @@ class Arrangement:
         order: the dimensions of the view in the order of the target.
         perm: for transpose.
         shape: for reshape as rules hold it; for interleave the four sizes.
-        dim: the dimension that is interleaved.
+        dim: the dimension that is interleaved or flipped.
+        flipped: the dimension of the view that is reversed; None where none is.
     """
 
     rank: int
@@ -46,10 +47,14 @@ class Arrangement:
     perm: tuple[int, ...] | None = None
     shape: tuple[int, ...] | None = None
     dim: int | None = None
+    flipped: int | None = None
 
     def views(self, source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Both tensors in the shape in which their elements must be equal."""
-        seen = (source if self.view is None else source.reshape(self.view)).transpose(self.order)
+        seen = source if self.view is None else source.reshape(self.view)
+        if self.flipped is not None:
+            seen = seen[(slice(None),) * self.flipped + (slice(None, None, -1),)]
+        seen = seen.transpose(self.order)
         return seen, target.reshape(seen.shape)
 
 
@@ -111,6 +116,8 @@ def interleaved(source: Shape, target: Shape, before: Sketch, after: Sketch) -> 
         (dim,) = moved
         for quad in unweavings(fibres[dim], after.fibres[dim]):
             yield _interleave(source, perm, dim, quad)
+        for blocks in flips(fibres[dim], after.fibres[dim]):
+            yield _flip(source, perm, dim, blocks)
 
 
 def _interleave(source: Shape, perm: tuple[int, ...], dim: int, quad: Quad) -> Arrangement:
@@ -122,6 +129,26 @@ def _interleave(source: Shape, perm: tuple[int, ...], dim: int, quad: Quad) -> A
     turned = perm != tuple(range(len(perm)))
     words = ("transpose", "interleave") if turned else ("interleave",)
     return Arrangement(5 + turned, words, view, order, perm if turned else None, quad, dim)
+
+
+def _flip(source: Shape, perm: tuple[int, ...], dim: int, blocks: int) -> Arrangement:
+    """The source is seen with two dimensions instead of the one that becomes `dim`, the first of them reversed."""
+    at = perm[dim]
+    view = (*source[:at], blocks, source[at] // blocks, *source[at + 1 :])
+    order = tuple(place for i in perm for place in ((i,) if i < at else (at, at + 1) if i == at else (i + 1,)))
+    turned = perm != tuple(range(len(perm)))
+    words = ("transpose", "flip") if turned else ("flip",)
+    shape = (-1, 1) if blocks == source[at] > 2 else (blocks, -1)
+    return Arrangement(7 + turned, words, view, order, perm if turned else None, shape, dim, at)
+
+
+def flips(before: NDArray[Any], after: NDArray[Any]) -> Iterator[int]:
+    """Into how many blocks a dimension can be cut so that, reversed, they give the other row of fibres."""
+    import numpy as np
+
+    for blocks in range(2, len(before) + 1):
+        if len(before) % blocks == 0 and np.array_equal(before.reshape(blocks, -1)[::-1].reshape(-1), after):
+            yield blocks
 
 
 def unweavings(before: NDArray[Any], after: NDArray[Any]) -> Iterator[Quad]:

@@ -16,6 +16,8 @@ WORDS = {
     ("transpose", "reshape"): "equal when transposed, in another shape",
     ("reshape", "transpose"): "equal in another shape, transposed",
     ("interleave",): "equal with rows in another order",
+    ("flip",): "equal with blocks in the opposite order",
+    ("transpose", "flip"): "equal when transposed, with blocks in the opposite order",
     ("transpose", "interleave"): "equal when transposed, with rows in another order",
 }
 

@@ -14,7 +14,7 @@ class Match:
     Attributes:
         model_keys: one key; several for chunk and unstack, in the order of the pieces.
         checkpoint_keys: one key; several for concat and stack, in the order they are joined.
-        op: rename, transpose, permute, interleave, reshape, concat, chunk, stack, unstack; joined by `+`
+        op: rename, transpose, permute, interleave, flip, reshape, concat, chunk, stack, unstack; joined by `+`
             where several apply ("stack+concat").
         confidence: in [0, 1]; a level for matches of this kind, held against the share that is right
             (`benchmarks/calibration.py`).
@@ -25,7 +25,8 @@ class Match:
         perm: order of the checkpoint tensor's dimensions for transpose and permute of dims.
         sizes: for chunk into unequal pieces: their proportions in lowest terms, e.g. (4, 1, 1).
         shape: for reshape: the sizes that `automatch.ops.relative_shape` gives (0 keeps, -1 takes the rest); for
-            interleave: the four sizes as which dimension `dim` is seen (-1 takes the rest).
+            interleave: the four sizes as which dimension `dim` is seen (-1 takes the rest); for flip: number and size
+            of the blocks.
     """
 
     model_keys: tuple[str, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from automatch.ops.chunks import Chunk
 from automatch.ops.concat import Concat
+from automatch.ops.flip import Flip
 from automatch.ops.interleave import Interleave
 from automatch.ops.permute import Permute
 from automatch.ops.reshape import Reshape, relative_shape
@@ -16,13 +17,14 @@ from automatch.ops.stack import Stack
 from automatch.ops.transpose import Transpose
 from automatch.ops.unstack import Unstack
 
-Op = Transpose | Permute | Interleave | Reshape | Concat | Chunk | Stack | Unstack
-OPS = (Transpose, Permute, Interleave, Reshape, Concat, Chunk, Stack, Unstack)
+Op = Transpose | Permute | Interleave | Flip | Reshape | Concat | Chunk | Stack | Unstack
+OPS = (Transpose, Permute, Interleave, Flip, Reshape, Concat, Chunk, Stack, Unstack)
 
 __all__ = [
     "OPS",
     "Chunk",
     "Concat",
+    "Flip",
     "Interleave",
     "Op",
     "Permute",

@@ -65,8 +65,8 @@ def inverse(rule: Rule) -> tuple[Rule, ...]:
 
 
 def exchanged(shape: Shape | None) -> Shape | None:
-    """How the dimension of an interleave is seen on the way back."""
-    return None if shape is None or len(shape) != 4 else (shape[0], shape[2], shape[1], shape[3])
+    """How the dimension of an interleave, or of a flip, is seen on the way back."""
+    return shape if shape is None or len(shape) != 4 else (shape[0], shape[2], shape[1], shape[3])
 
 
 def _parts(pattern: str) -> list[_Part]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from automatch.errors import RuleError
 from automatch.matching.assignment import Match
-from automatch.ops import Chunk, Concat, Interleave, Permute, Reshape, Stack, Transpose, relative_shape
+from automatch.ops import Chunk, Concat, Flip, Interleave, Permute, Reshape, Stack, Transpose, relative_shape
 from automatch.rules.carrying import Carried, Load, Step, carry
 from automatch.rules.induce import induce
 from automatch.rules.inverse import exchanged, inverse
@@ -128,7 +128,7 @@ def _turned(one: Carried) -> Match:
     for step in reversed(one.steps):
         words.append(step.op.reverse)
         law = _undone(step, law)
-    if "interleave" in words and {"reshape", "stack", "unstack"} & set(words):
+    if {"interleave", "flip"} & set(words) and {"reshape", "stack", "unstack"} & set(words):
         raise RuleError(f"rule {one.rule} has the operations {match.op}, and one rule cannot say their way back")
     if words[:2] == ["unstack", "chunk"]:  # the members hold the parts; a tensor is cut before it is unstacked
         words[:2] = ["chunk", "unstack"]
@@ -150,7 +150,7 @@ def _undone(step: Step, law: Law) -> Law:
         return law if perm is None else replace(law, perm=tuple(sorted(range(len(perm)), key=perm.__getitem__)))
     if isinstance(op, Reshape):
         return replace(law, shape=relative_shape(step.after[0], step.before[0]))
-    if isinstance(op, Interleave):
+    if isinstance(op, Interleave | Flip):
         return replace(law, dim=op.dim, shape=exchanged(op.shape))
     if isinstance(op, Concat):
         sizes = [shape[op.dim] for shape in step.before]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from automatch.rules.reverse import Keys
 
 LONGEST = 20_000
-_WORDS = ("rename", "transpose", "permute", "interleave", "reshape", "concat", "chunk", "stack", "unstack")
+_WORDS = ("rename", "transpose", "permute", "interleave", "flip", "reshape", "concat", "chunk", "stack", "unstack")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Rule:
         sizes: proportions of the pieces of a chunk; None for equal ones.
         shape: for reshape: sizes in which 0 keeps the size at that place and -1 takes the rest. For interleave: the
             four sizes [a, b, c, d] as which dimension `dim` is seen, of which b and c are exchanged; -1 takes the rest.
+            For flip: number and size of the blocks that are reversed.
         note: for people: families covered, or why the rule is literal.
         ambiguous: how many of the hits belong to ambiguous matches: for those the rule gives a guess.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from automatch.errors import RuleError
-from automatch.ops import Chunk, Concat, Interleave, Op, Permute, Reshape, Stack, Transpose, Unstack
+from automatch.ops import Chunk, Concat, Flip, Interleave, Op, Permute, Reshape, Stack, Transpose, Unstack
 from automatch.spec import Shape
 
 JOINING = ("concat", "stack")
@@ -267,6 +267,8 @@ def steps_of(law: Law, pieces: int) -> list[Op]:
             steps.append(Permute(law.perm))
         elif word == "interleave":
             steps.append(Interleave(law.shape, dim))
+        elif word == "flip":
+            steps.append(Flip(law.shape, dim))
         elif word == "reshape":
             steps.append(Reshape(law.shape))
         elif word != "rename":

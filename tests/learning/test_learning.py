@@ -58,6 +58,20 @@ def test_the_rotary_rule_says_for_which_variants_it_holds() -> None:
     assert same(scope["convert"](small.state_dict()), llama_of_hugging_face(small))
 
 
+def test_what_was_learnt_leads_back_and_can_be_pasted() -> None:
+    small, large = trained(Llama(4, 2, 2)), trained(Llama(8, 4, 3))
+    halves = {f"h.{i}.norm.linear.weight": torch.randn(8, 4) for i in range(2)}
+    turned = {key.replace("h.", "blocks."): torch.cat(tensor.chunk(2)[::-1]) for key, tensor in halves.items()}
+    old, new = {**small.state_dict(), **halves}, {**llama_of_hugging_face(small), **turned}
+    found = automatch.learn(old, new)
+    assert {"interleave", "flip", "concat"} < {rule.op for rule in found.rules}
+    scope: dict = {}
+    exec(found.to_python(), scope)
+    assert same(scope["convert"](old), new)
+    assert same(found.rules.reverse(large.state_dict()).apply(llama_of_hugging_face(large)), large.state_dict())
+    assert same(found.rules.reverse(halves).apply(turned), halves)
+
+
 def test_biases_of_zeros_norms_of_ones_and_masks_follow_their_modules() -> None:
     old, large = gpt2(3, 8), gpt2(5, 12)
     found = automatch.learn(old, gpt2_in_pieces(old))

@@ -71,6 +71,9 @@ ALONE = {
     "turn": lambda w, h, d, r: ((3, 2, w, r + 1), lambda t: t.permute(3, 2, 0, 1)),
     "turn_reshape": lambda w, h, d, r: ((w + 3, h, 2 * d + 1), lambda t: t.permute(1, 2, 0).reshape(-1, w + 3)),
     "heads": lambda w, h, d, r: ((w + 3, h + 1, 2 * d), lambda t: t.reshape(w + 3, -1).T),
+    "halves": lambda w, h, d, r: ((r, w), lambda t: torch.cat(t.chunk(2)[::-1])),
+    "halves_turned": lambda w, h, d, r: ((w + 3, r), lambda t: torch.cat(t.T.chunk(2)[::-1])),
+    "mirrored": lambda w, h, d, r: ((r, w, 3), lambda t: t.flip(2)),
     "rotary": lambda w, h, d, r: ((r, w), lambda t: rows_woven(t, h, d, 2)),
     "rotary_turned": lambda w, h, d, r: ((w + 3, r), lambda t: rows_woven(t.T.contiguous(), h, d, 2)),
 }

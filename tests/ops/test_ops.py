@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automatch.errors import RuleError
-from automatch.ops import OPS, Chunk, Concat, Interleave, Permute, Reshape, Stack, Transpose, Unstack, relative_shape
+from automatch.ops import (
+    OPS,
+    Chunk,
+    Concat,
+    Flip,
+    Interleave,
+    Permute,
+    Reshape,
+    Stack,
+    Transpose,
+    Unstack,
+    relative_shape,
+)
 
 KINDS = {"torch": torch.from_numpy, "numpy": lambda array: array}
 
@@ -28,6 +40,8 @@ def array(*shape):
         (Interleave((-1, 2, 3, 1)), [(12, 5)]),
         (Interleave((1, -1, 3, 2), 1), [(2, 12, 2)]),
         (Interleave((2, 2, 3, -1), -1), [(2, 12)]),
+        (Flip((2, -1)), [(6, 5)]),
+        (Flip((-1, 1), -1), [(2, 5)]),
         (Reshape((0, -1)), [(4, 3, 1, 1)]),
         (Concat(0), [(2, 3), (1, 3), (4, 3)]),
         (Concat(-1), [(2, 3), (2, 1)]),
@@ -71,6 +85,12 @@ def test_rows_go_from_one_rotary_layout_into_the_other_and_back():
     assert torch.equal(Interleave((-1, 2, size // 2, 1)).forward([turned])[0], rows)
 
 
+def test_scale_and_shift_change_places_and_come_back():
+    rows = torch.from_numpy(array(6, 2))
+    (turned,) = Flip((2, -1)).forward([rows])
+    assert torch.equal(turned, torch.cat(rows.chunk(2)[::-1])) and torch.equal(Flip((2, -1)).forward([turned])[0], rows)
+
+
 @pytest.mark.parametrize(
     ("source", "target", "shape"),
     [
@@ -97,6 +117,12 @@ def test_a_shape_is_said_with_as_few_sizes_as_it_needs(source, target, shape):
         (Transpose((0, 1)), [(3,)]),
         (Permute(), [(3, 3)]),
         (Permute((0, 0)), [(3, 3)]),
+        (Flip(), [(4,)]),
+        (Flip((2, -1)), [(5,)]),
+        (Flip((2, 3)), [(12,)]),
+        (Flip((-1, -1)), [(4,)]),
+        (Flip((0, -1)), [(4,)]),
+        (Flip((2, -1), 1), [(4,)]),
         (Interleave(), [(4,)]),
         (Interleave((-1, 2, 3, 1)), [(8,)]),
         (Interleave((-1, 2, -1, 1)), [(8,)]),
