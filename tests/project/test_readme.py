@@ -87,7 +87,7 @@ def help_of(*command: str) -> str:
     return done.stdout
 
 
-COMMANDS = ("diagnose", "explain", "apply", "keys", "demo")
+COMMANDS = ("diagnose", "rules", "learn", "check", "apply", "keys", "explain", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
