@@ -95,6 +95,8 @@ def test_the_manual_names_every_option(command: str) -> None:
     manual = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     section = manual.split(f"\n## automatch {command}", 1)[1].split("\n## ", 1)[0]
     common = manual.split("\n## Every command", 1)[1].split("\n## ", 1)[0]
+    linked = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in re.findall(r"\]\((\w+\.md)\)", section)]
+    section += "".join(linked)
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", help_of(command)))
     assert options
     assert not {option for option in options if f"`{option}" not in section + common}
