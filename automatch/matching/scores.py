@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from automatch.matching.leaves import Leaf
-from automatch.matching.names import Names, contrast
+from automatch.matching.names import Names, Word, contrast
 from automatch.matching.order import common_subsequence, places
 from automatch.matching.trust import trusts
 from automatch.matching.units import Context, Unit, pair_leaves
@@ -71,7 +71,7 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
             if fit > 0:
                 fits[i, j] = (pairs, fit)
     weights = contrast([u.words for u in source], [u.words for u in target])
-    name = {(i, j): _named_alike(source[i], target[j], ctx, weights) for i, j in fits}
+    name = _names_alike(source, target, fits, ctx, weights)
     aligned = common_subsequence([u.main() for u in source], [u.main() for u in target])
     sequence = len(aligned) / max(1, min(len(source), len(target)))
     order = places(source, target, fits, aligned)
@@ -114,10 +114,29 @@ def _nearest(i: int, near: Sequence[int], source: Sequence[Unit], target: Sequen
     return sorted(ranked[:NEAR])
 
 
-def _named_alike(a: Unit, b: Unit, ctx: Context, weights: Mapping[str, float]) -> float:
-    """Similarity of two names; numbers count by their rank among modules called the same."""
+def _names_alike(
+    source: Sequence[Unit],
+    target: Sequence[Unit],
+    pairs: Iterable[tuple[int, int]],
+    ctx: Context,
+    weights: Mapping[str, float],
+) -> dict[tuple[int, int], float]:
+    """Similarity of names, pair by pair; the same words, as in all layers of a list, are compared once."""
+    kinds: dict[tuple[Word, ...], int] = {}
+    mine, theirs = ([kinds.setdefault(u.words, len(kinds)) for u in side] for side in (source, target))
+    compared: dict[tuple[int, int], float] = {}
+    found = {}
+    for i, j in pairs:
+        kind = mine[i], theirs[j]
+        if kind not in compared:
+            compared[kind] = ctx.names.compare(source[i].words, target[j].words, weights)
+        found[i, j] = _named_alike(source[i], target[j], ctx, compared[kind])
+    return found
+
+
+def _named_alike(a: Unit, b: Unit, ctx: Context, value: float) -> float:
+    """Similarity of two names by their words; numbers count by their rank among modules called the same."""
     names = ctx.names
-    value = names.compare(a.words, b.words, weights)
     if a.path[-1] == b.path[-1] and not names.silent and not a.path[-1].isdecimal():
         value += SAME
         if ctx.same is not None and ctx.same(a.full, b.full):
