@@ -14,8 +14,7 @@ from automatch.matching.evidence import Evidence
 from automatch.matching.lap import NEVER, assign
 from automatch.matching.leaves import Leaf
 from automatch.matching.scores import Table, tabulate
-from automatch.matching.units import Context, Unit
-from automatch.spec import Shape
+from automatch.matching.units import Context, Sort, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +130,10 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
     return out
 
 
-def _crossed(table: Table, chosen: Mapping[int, int]) -> set[Shape | None]:
+def _crossed(table: Table, chosen: Mapping[int, int]) -> set[Sort | None]:
     """The shapes of which two modules were put together against their order."""
-    last: dict[Shape | None, int] = {}
-    out: set[Shape | None] = set()
+    last: dict[Sort | None, int] = {}
+    out: set[Sort | None] = set()
     for i, j in sorted(chosen.items()):
         shape = table.source[i].main()
         if last.get(shape, -1) > j:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from automatch.matching.units import Unit
-from automatch.spec import Shape
+from automatch.matching.units import Sort, Unit
 
 
-def common_subsequence(a: Sequence[Shape | None], b: Sequence[Shape | None]) -> list[tuple[int, int]]:
+def common_subsequence(a: Sequence[Sort | None], b: Sequence[Sort | None]) -> list[tuple[int, int]]:
     """Longest common subsequence of two sequences of shapes; [] where that would be too costly."""
     n, m = len(a), len(b)
     if n * m > 250_000:
@@ -40,11 +39,11 @@ def places(
 ) -> dict[tuple[int, int], float]:
     """How well the places of two modules agree, in [0, 1]: aligned in the sequence, same rank of their shape."""
     together = set(aligned)
-    ranks: list[dict[int, tuple[int, Shape | None]]] = []
-    sizes: list[Counter[Shape | None]] = []
+    ranks: list[dict[int, tuple[int, Sort | None]]] = []
+    sizes: list[Counter[Sort | None]] = []
     for side in (source, target):
-        count: Counter[Shape | None] = Counter()
-        rank: dict[int, tuple[int, Shape | None]] = {}
+        count: Counter[Sort | None] = Counter()
+        rank: dict[int, tuple[int, Sort | None]] = {}
         for i, unit in enumerate(side):
             rank[i] = (count[unit.main()], unit.main())
             count[unit.main()] += 1

@@ -30,6 +30,11 @@ _CANON = {
 }
 
 
+_MAIN = ("weight", "weight_v", "weight_orig", "*")
+Sort = tuple[bool, Shape]
+"""Whether it is a bias alone, and its shape."""
+
+
 @dataclass(slots=True)
 class Unit:
     """One module and the leaves it holds, by role; a bare parameter has the role `*`."""
@@ -42,14 +47,17 @@ class Unit:
     peers: int = 1
     full: tuple[str, ...] = ()
 
-    def main(self) -> Shape | None:
-        """The shape that stands for the module in the order of shapes."""
-        for role in ("weight", "weight_v", "weight_orig", "*"):
+    def main(self) -> Sort | None:
+        """What stands for the module in the order of shapes: the shape of its weight, or of what it has without one.
+
+        A bias alone is no norm: the rest of its module is missing, which has another shape.
+        """
+        for role in _MAIN:
             if role in self.leaves and not self.leaves[role].integer:
-                return self.leaves[role].shape
+                return False, self.leaves[role].shape
         for leaf in self.leaves.values():
             if not leaf.integer:
-                return leaf.shape
+                return self.leaves.keys() == {"bias"}, leaf.shape
         return None
 
 
