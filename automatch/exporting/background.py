@@ -38,15 +38,17 @@ class Background:
     def sentences(self) -> tuple[str, ...]:
         """What a rendered text says of itself in its first comment, one sentence a line, the same on every run."""
         made_for = " for ".join(plain(name) for name in (self.checkpoint, self.model) if name)
-        first = f"A proposal of automatch{f', {made_for}' if made_for else ''}: read it before use."
+        first = [f"A proposal of automatch{f', {made_for}' if made_for else ''}: read it before use."]
+        if self.at:
+            first.append(f"The state_dict that it is for stands at {plain(self.at)!r} in the file.")
         if self.keys is None:
-            return first, "Not proven on any checkpoint: only the rules were known."
+            return *first, "Not proven on any checkpoint: only the rules were known."
         said = {
             True: "each goes where the match table says, no other key moves, no two become one",
             False: "NOT proven: the rules do not give all of the matches that were found",
             None: "each becomes what the rules say, no two become one",
         }
-        return first, f"Replayed on {count(len(self.keys), 'checkpoint key')}: {said[self.proven]}."
+        return *first, f"Replayed on {count(len(self.keys), 'checkpoint key')}: {said[self.proven]}."
 
 
 NOTHING = Background()

@@ -84,10 +84,11 @@ def check_renames(dialect: str, rules: RuleSet, keys: Iterable[str], renamed: Ca
         got = renamed(key)
         if got != wanted:
             what = f"become {got!r}" if got is not None else "be lost"
-            raise RuleError(
-                f"the dialect {dialect} cannot say these rules: {key!r} would {what} there, and should become "
-                f"{wanted!r}; use --dialect python"
-            )
+            reason = f"{key!r} would {what} there and should become {wanted!r}"
+            move = rules.move(key)
+            if move is not None:
+                raise refusal(dialect, rules, move.rule, reason)
+            raise RuleError(f"the dialect {dialect} cannot say these rules, because {reason}; use --dialect python")
 
 
 def check_distinct(rules: RuleSet, keys: Iterable[str]) -> None:

@@ -64,15 +64,16 @@ def test_any_text_survives(dialect, rows) -> None:
 
 def test_a_yaml_file_is_a_document_to_review() -> None:
     keys = tuple(f"layers.{i}.{p}.w" for i in range(2) for p in "qkv")
-    background = Background(keys=keys, checkpoint="old.pth", model="Net", proven=True)
+    background = Background(keys=keys, checkpoint="old.pth", model="Net", at="ema", proven=True)
     assert (
         yaml_rules.render(RuleSet((QKV,)), background)
         == r"""# A proposal of automatch, old.pth for Net: read it before use.
+# The state_dict that it is for stands at 'ema' in the file.
 # Replayed on 6 checkpoint keys: each goes where the match table says, no other key moves, no two become one.
 # A rule sees the whole original key; the first that matches wins; keys that none matches stay.
 checkpoint:
   name: 'old.pth'
-  at: ''
+  at: 'ema'
 model:
   name: 'Net'
 rules:
