@@ -28,10 +28,12 @@ class Renaming:
     Attributes:
         source: regex.
         target: text with `\1` for the first group.
+        words: whether a source that ends in a letter or digit stops at the end of a word, as it did not yet in 5.18.
     """
 
     source: str
     target: str
+    words: bool = True
 
     @cached_property
     def regex(self) -> re.Pattern[str]:
@@ -45,7 +47,7 @@ class Renaming:
         if self.target.startswith("^") and not pattern.startswith("^"):
             pattern = f"^{pattern}"
         pattern = pattern.replace("*.", r".*\.")
-        if re.search(r"[a-zA-Z0-9]$", pattern):
+        if self.words and re.search(r"[a-zA-Z0-9]$", pattern):
             pattern += r"(?!\w)"
         return re.compile(pattern)
 
@@ -66,9 +68,9 @@ class Renaming:
         new = new.replace(r"\1", match.group(1)) if r"\1" in new else new
         return key.replace(match.group(), new, 1)
 
-    def turned_round(self) -> Renaming:
+    def turned_round(self, words: bool = True) -> Renaming:
         """What the library makes of it to save under the old names."""
-        return Renaming(self.target, self.source)
+        return Renaming(self.target, self.source, words)
 
 
 LEGACY = (
@@ -102,8 +104,9 @@ def saved_back(renamings: Sequence[Renaming], names: Mapping[str, str]) -> bool:
             if renaming.regex.search(key):
                 used.add(number)
                 key = renaming.renamed(key)
+    order = sorted(used, reverse=True)
     try:
-        back = [renamings[number].turned_round() for number in sorted(used, reverse=True)]
-        return all(renamed_by_all(back, new) == key for key, new in names.items())
+        ways = [[renamings[number].turned_round(words) for number in order] for words in (True, False)]
+        return all(renamed_by_all(back, new) == key for back in ways for key, new in names.items())
     except (re.error, ValueError, IndexError, TypeError):  # as the class would
         return False
