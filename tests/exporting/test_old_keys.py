@@ -203,6 +203,7 @@ def test_torch_before_the_public_name_of_the_hook(monkeypatch) -> None:
     with_hook(tuple(Old().state_dict()))().load_state_dict(Old().state_dict(), strict=True)
 
 
+@pytest.mark.filterwarnings("ignore:.*renamed by a guess")
 @pytest.mark.parametrize("name", CORPUS_CASES_WITH_OPERATIONS[::4])
 @pytest.mark.parametrize("dialect", [hook, load_from_state_dict])
 def test_operations_of_real_checkpoints(dialect, name) -> None:
