@@ -29,23 +29,25 @@ def find_siblings(
         targets: the same of the conversion.
     """
     open_sources, open_targets = _by_module(sources), _by_module(targets)
-    taken: set[str] = set()
+    served: set[str] = set()
+    users: dict[str, tuple[str, ...]] = {}
     out: list[Relation] = []
     for relation in decided:
-        wanted = [group for group in _groups(relation.targets, open_targets) if taken.isdisjoint(group[1])]
         for word, keys in _groups(relation.sources, open_sources):
-            if not taken.isdisjoint(keys):
+            # What serves a module serves its tied copies as well.
+            if any(users.get(key, relation.sources) != relation.sources for key in keys):
                 continue
             fitting = [
                 (called, own, found)
-                for called, own in wanted
-                if taken.isdisjoint(own) and (found := _relate(sides, relation, keys, own)) is not None
+                for called, own in _groups(relation.targets, open_targets)
+                if served.isdisjoint(own) and (found := _relate(sides, relation, keys, own)) is not None
             ]
             chosen = next((one for one in fitting if one[0] == word), fitting[0] if len(fitting) == 1 else None)
             if chosen is not None:
                 _, own, found = chosen
                 out.append(replace(found, why=f"others hold the same; {relation.sources[0]} in its module tells"))
-                taken.update((*keys, *own))
+                served.update(own)
+                users.update(dict.fromkeys(keys, relation.sources))
     return out
 
 

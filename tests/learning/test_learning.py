@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import learning
 import numpy as np
 import pytest
+import relearning
 import torch
+from cases import CORPUS, read_cases
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -178,3 +182,10 @@ def test_the_benchmark_measures_a_conversion_that_is_learnt(monkeypatch) -> None
     old = learning.original(1)
     found = automatch.learn(old, learning.converted(old))
     assert found.complete and {"interleave", "concat"} <= {rule.op for rule in found.rules}
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_conversions_of_the_corpus_are_learnt_again(fresh) -> None:
+    small = [case for case in read_cases([CORPUS]) if sum(prod(s) for _, s, _ in case.target) < 60_000]
+    rows = [row for case in small if (row := relearning.learnt(case, fresh)) is not None]
+    assert len(rows) > 5 and all(row["whole"] and not row["silent"] for row in rows)
