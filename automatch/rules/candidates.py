@@ -87,12 +87,9 @@ class Group:
                     yield replace(shape, chosen=chosen)
         for place in self._free_numbers(shape.pinned):
             pinned = self.shape(shape.pinned | {place})
-            at = place[0]
-            kept = tuple(
-                pinned.chosen[i] if i == at else min(choice, max(0, len(pinned.holes[i]) - 1))
-                for i, choice in enumerate(shape.chosen)
-            )
-            yield replace(pinned, chosen=kept)
+            kept = [min(choice, max(0, len(own) - 1)) for choice, own in zip(shape.chosen, pinned.holes, strict=True)]
+            kept[place[0]] = _saying(pinned.holes[place[0]], self._values(*place))
+            yield replace(pinned, chosen=tuple(kept))
 
     def candidate(self, shape: Shape) -> Candidate | None:
         """The rule of a description; None where it would not be linear to match."""
@@ -261,6 +258,12 @@ def rule_of(channel: Channel, pattern: str, goals: Sequence[str], part: str | No
 def part_group(channel: Channel, name: str) -> str:
     """The group that captures which part of a concat a key is."""
     return f"(?P<{name}>{'|'.join(literal(str(part)) for part in channel.part or ())})"
+
+
+def _saying(holes: Sequence[Hole], values: set[str]) -> int:
+    """The cheapest option that says one of these numbers; the cheapest of all where none does."""
+    said = [i for i, hole in enumerate(holes) if values & set(tokens(f"{hole.before} {hole.inside} {hole.after}"))]
+    return min(said or range(len(holes)), key=lambda i: holes[i].cost)
 
 
 def _used(item: str | int | Law) -> tuple[int, ...]:

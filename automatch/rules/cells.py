@@ -76,7 +76,7 @@ def cells_of(demands: Iterable[Demand]) -> tuple[list[Cell], list[tuple[Cell, in
     cells: list[Cell] = []
     whole: list[tuple[Cell, int]] = []
     for (channel, source, texts), examples in families.items():
-        laws = _stays(source, texts, examples) or paths.laws(source, texts, examples)
+        laws = _in_order(texts, examples) or paths.laws(source, texts, examples)
         for part, own in [(examples, laws)] if None not in laws else _split(examples, laws):
             complete = tuple(law for law in own if law is not None)
             cell = Cell(channel, tokens(source), tuple(map(tokens, texts)), complete, tuple(part))
@@ -87,11 +87,11 @@ def cells_of(demands: Iterable[Demand]) -> tuple[list[Cell], list[tuple[Cell, in
     return cells, whole
 
 
-def _stays(source: str, goals: tuple[str, ...], examples: Sequence[Example]) -> list[Law | None]:
-    """Copies, for a family that stays as it is; nothing for another."""
-    if goals != (source,) or any(example.source != example.target for example in examples):
+def _in_order(goals: tuple[str, ...], examples: Sequence[Example]) -> list[Law | None]:
+    """Copies, for a family whose keys have the same numbers on both sides in the same order; nothing for another."""
+    if len(goals) > 1 or any(example.source != example.target for example in examples):
         return []
-    return [Law("copy", (slot,)) for slot in range(source.count("#"))]
+    return [Law("copy", (slot,)) for slot in range(len(examples[0].source))]
 
 
 def _by_unused(cell: Cell) -> list[Cell]:
@@ -142,8 +142,8 @@ class _Paths:
                     if (law := self._fit(head, before, used, near)) is not None and law.holds(own)
                 ]
                 law = min(found, key=_plainness, default=None) or fit(own, _order(len(heads) - 1, near), near)
-                out.append(_as_constant(law, own))
-        return out
+                out.append(law if found else _as_constant(law, own))
+        return _carried_on(out, some)
 
     def _fit(self, head: str, before: str, used: int, near: int | None) -> Law | None:
         near = near if near is not None and near < used else None
@@ -153,9 +153,21 @@ class _Paths:
         return self._fits[(head, before, near)]
 
 
+def _carried_on(laws: list[Law | None], examples: Sequence[Example]) -> list[Law | None]:
+    """The laws with copies for constants among numbers that are copied in order: these were never seen to change."""
+    out = list(laws)
+    for slot, law in enumerate(laws):
+        copy = Law("copy", (slot,))
+        if slot and law is not None and law.kind == "const" and len(examples) > 1 and slot < len(examples[0].source):
+            out[slot] = copy if all(example.source[slot] == law.text for example in examples) else law
+        if out[slot] != copy:
+            break
+    return out
+
+
 def _plainness(law: Law) -> int:
-    """Copies first, then constants; of the rest the one that the shortest path shows."""
-    return ("copy", "const").index(law.kind) if law.kind in ("copy", "const") else 2
+    """Copies first; of the rest the one that the shortest path shows, which saw the most keys."""
+    return 0 if law.kind == "copy" else 1
 
 
 def _as_constant(law: Law | None, rows: Sequence[Row]) -> Law | None:

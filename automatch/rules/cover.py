@@ -17,11 +17,13 @@ from heapq import heappop, heappush
 from automatch.rules.arrange import arranged
 from automatch.rules.candidates import BASE_COST, Group, Shape
 from automatch.rules.demands import Demands
-from automatch.rules.refine import pruned, refined
+from automatch.rules.refine import opened, pruned, refined
 from automatch.rules.rule import Rule
 from automatch.rules.scoring import Probe, Sample, Scored, weight
 
 _STEPS = 6
+_LEAST = -2 * BASE_COST
+"""Rules that gain less are not looked at; one that gains nothing may still save many literal ones."""
 _ESCAPED = re.compile(r"\\\W")
 _FREEDOM = re.compile(r"[(|+\[]")
 
@@ -40,7 +42,7 @@ def cover(probes: Sequence[Probe], demands: Demands, groups: Sequence[Group]) ->
     sample = Sample(probes, demands)
     pool = _Pool(sample, groups)
     chosen = _grown(sample, pool)
-    chosen = refined(pruned(chosen, sample), pool.all, sample)
+    chosen = opened(refined(pruned(chosen, sample), pool.all, sample), sample)
     rules = [_marked(scored.candidate.rule) for scored in chosen]
     order = arranged([scored.taken for scored in chosen], [bool(rule.note) for rule in rules])
     return [rules[i] for i in order]
@@ -52,12 +54,12 @@ def _grown(sample: Sample, pool: _Pool) -> list[Scored]:
     end: list[Scored] = []
     while bad:
         best = pool.best(bad, taken)
-        if best is None:
+        if best is None or _loses(best[2], sample.literal(bad), bad, taken):
             scored = sample.literal(bad)
             front.append(scored)
             after = bad & ~scored.right | scored.wrong & ~bad
         else:
-            scored, ahead = best
+            scored, ahead, _ = best
             (front if ahead else end).append(scored)
             reach = -1 if ahead else ~taken
             after = bad & ~(scored.right & reach) | scored.wrong & reach
@@ -66,9 +68,14 @@ def _grown(sample: Sample, pool: _Pool) -> list[Scored]:
     return [*reversed(front), *end]
 
 
+def _loses(gain: float, literal: Scored, bad: int, taken: int) -> bool:
+    """Whether a rule that hardly gains anything gains less than the literal one for the next key."""
+    return gain <= -BASE_COST and gain < _gain(literal, bad, taken)[0]
+
+
 def _gain(scored: Scored, bad: int, taken: int) -> tuple[float, bool]:
     """By how much a rule shortens the description, and whether it does so at the front or at the end."""
-    best = (-BASE_COST, True)
+    best = (_LEAST, True)
     for ahead in (False, True):
         reach = -1 if ahead else ~taken
         after = bad & ~(scored.right & reach) | scored.wrong & reach
@@ -112,18 +119,18 @@ class _Pool:
                 self._around.setdefault(sample.cells.get(member.number, 0), []).append(number)
             self._explore(group)
 
-    def best(self, bad: int, taken: int) -> tuple[Scored, bool] | None:
-        """The rule that gains most, and whether it goes to the front or to the end."""
+    def best(self, bad: int, taken: int) -> tuple[Scored, bool, float] | None:
+        """The rule that gains most, whether it goes to the front or to the end, and what it gains."""
         for number in self._stale:
             gain, ahead = _gain(self.all[number], bad, taken)
             self._gains[number] = gain, ahead
-            if gain > -BASE_COST:
+            if gain > _LEAST:
                 heappush(self._heap, (-gain, number))
         self._stale.clear()
         while self._heap:
             gain, number = self._heap[0]
             if self._gains[number][0] == -gain:
-                return self.all[number], self._gains[number][1]
+                return self.all[number], self._gains[number][1], -gain
             heappop(self._heap)
         return None
 
@@ -171,5 +178,5 @@ class _Pool:
             for own in scored.cells:
                 self._touching.setdefault(own, []).append(len(self.all))
             self.all.append(scored)
-            self._gains.append((-BASE_COST, True))
+            self._gains.append((_LEAST, True))
         return scored

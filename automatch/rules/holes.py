@@ -66,7 +66,7 @@ def options(
     if len(cut) == 1 and cut[0] == ("#",):
         return [Hole(*_around(outside, r"\d+"), 0.3)]
     found: list[Hole] = []
-    for make in (_exact, _product, _segments, _edges2, _edges, _ends, _head, _tail, _anything):
+    for make in (_exact, _product, _segments, _edges2, _edges, _held, _ends, _head, _tail, _anything):
         made = make(cut, first and not before, last and not after)
         if made is not None:
             inside, cost = made
@@ -216,12 +216,35 @@ def _edges(contents: list[Tokens], first: bool, last: bool, width: int = 1) -> t
     tails = list(dict.fromkeys(content[len(content) - right :] for content in contents))
     if len(heads) > _MEMBERS or len(tails) > _MEMBERS:
         return None
-    cost = _anything_cost(wild, last) + sum(_MEMBER * len(ends) for ends in (heads, tails) if ends[0])
+    cost = _anything_cost(wild, last) + sum(_end_cost(end) for ends in (heads, tails) for end in ends if end)
     return factored(heads) + wild + factored(tails), cost
 
 
 def _edges2(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
     return _edges(contents, first, last, 3)
+
+
+def _held(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
+    """Beginnings up to the separator behind a number (the last that is held, or one at the start), then anything."""
+    cut = [(content, _behind_number(content)) for content in contents]
+    if any(not end or end >= len(content) or not _separator(content[end - 1]) for content, end in cut):
+        return None
+    heads = list(dict.fromkeys(content[:end] for content, end in cut))
+    if len(heads) > _MEMBERS:
+        return None
+    wild = ".+" if any("." in content[end:] for content, end in cut) else "[^.]+"
+    return factored(heads) + wild, _anything_cost(wild, last) + sum(_end_cost(head) for head in heads)
+
+
+def _behind_number(content: Tokens) -> int:
+    """The place behind the token that follows the last held number; or one at the start; 0 where there is none."""
+    held = max((i + 2 for i, token in enumerate(content) if is_number(token)), default=0)
+    return held or (2 if content[0] == "#" else 0)
+
+
+def _end_cost(tokens: Tokens) -> float:
+    """What it costs to list one text that holds the others; a number that is listed serves no deeper model."""
+    return _HELD if any(map(is_number, tokens)) else _MEMBER
 
 
 def _head(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:
@@ -248,7 +271,7 @@ def _some_segments(contents: list[Tokens], last: bool, head: bool, tail: bool) -
     if max(len(heads), len(tails)) > _MEMBERS or () in heads + tails:
         return None
     inside = (factored(heads) + r"\." if head else "") + ".+" + (r"\." + factored(tails) if tail else "")
-    return inside, _anything_cost(".+", last) + sum(_MEMBER * len(ends) for ends in (heads, tails) if ends)
+    return inside, _anything_cost(".+", last) + sum(_end_cost(end) for end in (*heads, *tails))
 
 
 def _anything(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float] | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
+from automatch.rules.linear import linear
 from automatch.rules.scoring import Sample, Scored
 
 _MOST_RULES = 40
 _DETOUR = 2.0
 _ALTERNATIVES = 4
 _ROUNDS = 8
+_LISTED = re.compile(r"\((\?P<\w+>|\?:)\d+(?:\|\d+)+\)")
+"""Numbers that a pattern lists, `(?P<i>1|2)`."""
 
 
 def pruned(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
@@ -40,6 +45,24 @@ def refined(chosen: list[Scored], pool: Sequence[Scored], sample: Sample) -> lis
             return chosen
         chosen = pruned(better, sample)
     return chosen
+
+
+def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
+    """With any number where a rule lists some, wherever the list of rules stays right.
+
+    The sample cannot tell the two apart; a deeper model can.
+    """
+    out = list(chosen)
+    for i, scored in enumerate(chosen):
+        rule = scored.candidate.rule
+        pattern = _LISTED.sub(lambda found: r"\d+" if found[1] == "?:" else rf"({found[1]}\d+)", rule.pattern)
+        if pattern == rule.pattern or rule.part is not None or not linear(pattern):
+            continue
+        other = sample.score(replace(scored.candidate, rule=replace(rule, pattern=pattern)))
+        trial = [*out[:i], other, *out[i + 1 :]]
+        if not sample.left(trial):
+            out = trial
+    return out
 
 
 def _taken_once(chosen: Sequence[Scored]) -> int:

@@ -143,6 +143,65 @@ def test_what_is_learnt_on_few_layers_holds_for_many():
     assert {key: rules.rename(key) for key in large} == large
 
 
+def test_numbers_are_listed_only_where_that_keeps_rules_apart():
+    parts = ("0.weight", "1.weight", "1.bias", "1.running_mean", "3.weight", "4.weight", "4.bias", "4.running_mean")
+    pairs = {f"contracting.0.block.{part}": f"inc.{part}" for part in parts}
+    pairs |= {f"contracting.{i}.block.{part}": f"down.{i - 1}.{part}" for i in (1, 2) for part in parts}
+    rules = learnt(pairs)
+    assert rules.rename("contracting.7.block.4.bias") == "down.6.4.bias"
+
+
+def test_stages_of_a_flat_list_are_told_apart_by_the_numbers_that_have_to_be():
+    parts = (
+        "norm1.weight",
+        "attn.qkv.weight",
+        "attn.qkv.bias",
+        "attn.pool_q.weight",
+        "mlp.fc1.weight",
+        "mlp.fc2.weight",
+    )
+    stages = [i for i, depth in enumerate((2, 3, 16, 3)) for _ in range(depth)]
+    place = [stages[: block + 1].count(stage) - 1 for block, stage in enumerate(stages)]
+    pairs = {
+        f"blocks.{i}.{part}": f"stages.{stage}.blocks.{place[i]}.{part}"
+        for i, stage in enumerate(stages)
+        for part in parts
+    }
+    assert len(learnt(pairs)) == 4
+
+
+def test_arithmetic_that_reads_long_is_shorter_than_a_rule_for_every_key():
+    pairs = {}
+    for i in range(1, 5):
+        for j in range(2, 5):
+            for k in (0, 1, 2, 3):
+                at, to = f"decoder.model.{i}.block.{j}.block.{k}", f"decoder.block.{i - 1}.res_unit{j - 1}"
+                pairs |= {f"{at}.{a}": f"{to}.conv{k // 2 + 1}.{a}" for a in ("bias", "weight_g", "weight_v") if k % 2}
+                pairs |= {f"{at}.alpha": f"{to}.snake{k // 2 + 1}.alpha"} if not k % 2 else {}
+    rules = learnt(pairs)
+    assert len(rules) == 2
+    assert not any(rule.note for rule in rules)
+
+
+def test_a_number_that_was_seen_with_one_value_follows_the_arithmetic_of_its_path():
+    pairs = {f"layer{i}.{j}.conv.weight": f"stages.{i - 1}.layers.{j}.conv.weight" for i in (1, 2) for j in (0, 1)}
+    pairs |= {f"layer2.0.downsample.{a}": f"stages.1.layers.0.shortcut.{a}" for a in ("weight", "bias")}
+    assert learnt(pairs).rename("layer4.0.downsample.bias") == "stages.3.layers.0.shortcut.bias"
+
+
+def test_numbers_that_come_in_the_same_order_are_the_same_numbers():
+    pairs = {f"main.{i}.0.{j}.cpe.weight": f"stages.{i}.blocks.0.{j}.cpe1.weight" for i in (0, 1) for j in (0, 1)}
+    pairs |= {
+        f"main.{i}.0.{j}.ffn.{k}.bias": f"stages.{i}.blocks.0.{j}.mlp.{k}.bias"
+        for i in (0, 1)
+        for j in (0, 1)
+        for k in (0, 1)
+    }
+    rules = learnt(pairs)
+    assert rules.rename("main.2.5.1.ffn.0.bias") == "stages.2.blocks.5.1.mlp.0.bias"
+    assert rules.rename("main.2.5.1.cpe.weight") == "stages.2.blocks.5.1.cpe1.weight"
+
+
 def test_keys_that_belong_nowhere_are_left_or_moved_harmlessly():
     pairs = {f"encoder_q.{k}": k for k in ("conv1.weight", "layer1.0.w", "layer1.1.w")}
     strays = tuple(key.replace("_q", "_k") for key in pairs)
