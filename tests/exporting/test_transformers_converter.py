@@ -15,6 +15,7 @@ from torch import nn
 from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import transformers_converter
+from automatch.exporting.peeling import peeled
 from automatch.rules.rule import Rule, RuleSet
 from tests.exporting.real_libraries import library
 from tests.exporting.rule_cases import AT_RANDOM, BY_HAND, CORPUS_CASES, CORPUS_CASES_WITH_OPERATIONS, Case, of_corpus
@@ -92,6 +93,7 @@ SAID = {
     "transpose": (Rule(LAYERS + "w", "h.{i}.w", op="transpose"), "[Transpose(dim0=-2, dim1=-1)]"),
     "transpose of two": (Rule(LAYERS + "w", "h.{i}.w", op="transpose", perm=(1, 0)), "[Transpose(dim0=0, dim1=1)]"),
     "a name that stays": (Rule("(?P<a>.+w)", "{a}", op="transpose"), "[Transpose(dim0=-2, dim1=-1)]"),
+    "all text in a group": (Rule(r"(?P<a>layers\.\d+\.w)", "{a}", op="transpose"), '("~1~", "w", operations=[Transpose('),
     "permute": (Rule(LAYERS + "p", "h.{i}.p", op="permute", perm=(2, 0, 1)), "t.permute((2, 0, 1))"),
     "reshape": (Rule(LAYERS + "p", "h.{i}.p", op="reshape", shape=(0, -1)), "t.reshape([t.shape[0], -1])"),
     "interleave": (Rule(LAYERS + "w", "h.{i}.w", op="interleave", shape=(1, 2, 3, 1), dim=0), "t.unflatten"),
@@ -126,6 +128,22 @@ SHAPES: dict[str, tuple[int, ...]] = {
 @pytest.mark.parametrize(("rule", "said"), SAID.values(), ids=SAID)
 def test_operations(rule: Rule, said: str) -> None:
     assert said in assert_said(RuleSet((rule,)), SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key"),
+    [
+        (r"(?P<a>h\.\d+\.[^.]+\.weight)", "h.0.x.weight"),
+        (r"x(?P<a>ab*c)(?P<b>\.w)", "xabbbc.w"),
+        (r"(?P<a>\d+\d)-(?P<b>[a.b]c)", "123-.c"),
+        (r"(?P<a>(?:a)b\\)(?P<b>c.\w{2}d)", "ab\\cxyzd"),
+        (r"(?P<a>x[\]d]\])(?P<b>q|k)", "xd]k"),
+    ],
+)
+def test_texts_are_moved_out_of_groups(pattern: str, key: str) -> None:
+    rule = Rule(pattern, "{a}.{{a}}" + (".{b}" if "<b>" in pattern else ""))
+    assert RuleSet((peeled(rule),)).rename(key) == RuleSet((rule,)).rename(key) != key
+    assert peeled(rule, ("a", "b")) == rule
 
 
 def test_renames_and_operations_together() -> None:

@@ -13,11 +13,19 @@ from automatch.exporting.dialect import refusal, remarks
 from automatch.exporting.function import literal, pattern_source
 from automatch.exporting.leaves import BETWEEN, END, START, Kind, converting, operations_source, parts_of
 from automatch.exporting.one_group import NewName, Unit
-from automatch.exporting.rule_units import check_afterwards, check_length, rename_naming, taken_keys, units_of_rule
+from automatch.exporting.peeling import peeled
+from automatch.exporting.rule_units import (
+    calculating,
+    check_afterwards,
+    check_length,
+    rename_naming,
+    taken_keys,
+    units_of_rule,
+)
 from automatch.exporting.weight_converter import Converter, meetings, names_after
 from automatch.exporting.weight_renaming import renamed_by_all
 from automatch.rules.carrying import Load, carry
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule import Rule, RuleSet
 
 NAME = "transformers-converter"
 DESCRIPTION = "a list of WeightRenaming and WeightConverter of transformers 5; renames and operations"
@@ -59,6 +67,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
     Raises:
         RuleError: a rule cannot be said in this way.
     """
+    rules = replace(rules, rules=tuple(_peeled(rule) for rule in rules))
     keys = background.keys
     carried = _carried(rules, background)
     taken = None if keys is None else taken_keys(rules, keys)
@@ -80,6 +89,12 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
     chain = chain_of(units, mark, rules, keys, lambda renamed: names_after(converters, renamed)[1][0])
     _check(rules, background, chain, converters)
     return _text(rules, background, units, chain, converters)
+
+
+def _peeled(rule: Rule) -> Rule:
+    """The rule with as much text in its replacements as can be, of which a converter needs some."""
+    fixed = (rule.by or "", rule.part if isinstance(rule.part, str) else "", *calculating(rule.replacements))
+    return rule if rule.op == "rename" else peeled(rule, fixed)
 
 
 def _carried(rules: RuleSet, background: Background) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,67 @@
+r"""Texts at the ends of a group moved out of it, for languages that must see a text in the new name.
+
+(?P<a>h\.\d+\.[^.]+\.weight) => {a}      becomes      h\.(?P<a>\d+\.[^.]+)\.weight => h.{a}.weight
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from automatch.exporting.segments import segments
+from automatch.rules.members import literal_text
+from automatch.rules.replacement import cut_at_braces, quote
+from automatch.rules.rule import Rule
+
+_REPEAT = tuple("*+?{")
+_TAIL = re.compile(r"(?:[\w/-]|\\[^\w\s])*\Z")
+_LAST = re.compile(r"(?:\\.|[^\\])\Z", re.DOTALL)
+
+
+def peeled(rule: Rule, fixed: tuple[str, ...] = ()) -> Rule:
+    """The same rule with shorter groups.
+
+    Args:
+        rule: any rule.
+        fixed: names of groups to leave as they are.
+    """
+    for part in segments(rule.pattern) or ():
+        group = f"(?P<{part.name}>{part.regex})"
+        if (
+            not part.name
+            or part.name in fixed
+            or part.text is not None
+            or "|" in part.regex
+            or group not in rule.pattern
+        ):
+            continue
+        head, middle, tail = _ends(part.regex)
+        around = literal_text(head)[0], literal_text(tail)[0]
+        texts = tuple(_with_around(text, part.name, *around) for text in rule.replacements)
+        pattern = rule.pattern.replace(group, f"{head}(?P<{part.name}>{middle}){tail}", 1)
+        rule = replace(rule, pattern=pattern, replacement=texts[0] if isinstance(rule.replacement, str) else texts)
+    return rule
+
+
+def _ends(regex: str) -> tuple[str, str, str]:
+    """The plain beginning of a regex, the rest, and its plain end."""
+    end = literal_text(regex)[1]
+    head, rest = regex[:end], regex[end:]
+    if rest.startswith(_REPEAT):
+        head = _LAST.sub("", head)
+    rest = regex[len(head) :]
+    tail = _TAIL.search(rest)
+    start = len(rest) if tail is None else tail.start()
+    if rest[:start].endswith(("\\", "(?", "[")) or rest.count("[", 0, start) > rest.count("]", 0, start):
+        start = len(rest)
+    return head, rest[:start], rest[start:]
+
+
+def _with_around(template: str, name: str, before: str, after: str) -> str:
+    """The replacement with texts around a captured one."""
+    out = []
+    for text, braced in cut_at_braces(template):
+        own = braced and text == name
+        piece = f"{{{text}}}" if braced else quote(text)
+        out.append(f"{quote(before)}{piece}{quote(after)}" if own else piece)
+    return "".join(out)
