@@ -17,15 +17,15 @@ _TIED_SERVED = frozenset({"embedding", "token", "shared"})
 MOST_PAIRS = 4_000
 """More pairs of left-overs than these are not compared by their names."""
 
+_NEVER_TIED = frozenset({"position", "segment"})
 _TIED_MODEL = frozenset({"head", "embedding", "token", "decoder", "output", "linear"})
 
 
 def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
     """Model keys that share their tensor with another key: a head tied to the embedding, a shared embedding.
 
-    Only where the checkpoint holds one tensor of that shape and both ends are called like
-    embeddings or heads. A file cannot show whether a head is tied or missing, so such a pair is
-    always flagged.
+    Only where the checkpoint holds one embedding of that shape, no tensor of it is left over, and both ends are called
+    like embeddings or heads. A file cannot show whether a head is tied or missing, so such a pair is always flagged.
     """
     served = {id(t) for _, t, _ in found}
     counts: dict[tuple[int, ...], list[Leaf]] = defaultdict(list)
@@ -40,15 +40,14 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             or len(leaf.raw) != 2
             or leaf.raw[0] == leaf.raw[1]
             or leaf.ops
-            or len(counts[leaf.raw]) != 1
+            or any(id(s) not in partner for s in counts[leaf.raw])
+            or not _may_be_tied(_concepts(leaf, names), _TIED_MODEL)
         ):
             continue
-        other = counts[leaf.raw][0]
-        if id(other) not in partner or other.ops:
-            continue
-        if _concepts(leaf, names) & _TIED_MODEL and _concepts(other, names) & _TIED_SERVED:
-            out.append((other, leaf, Evidence(level="tied")))
-            tied_modules[leaf.path[:-1]] = other
+        others = [s for s in counts[leaf.raw] if not s.ops and _may_be_tied(_concepts(s, names), _TIED_SERVED)]
+        if len(others) == 1:
+            out.append((others[0], leaf, Evidence(level="tied")))
+            tied_modules[leaf.path[:-1]] = others[0]
     vocabulary = {leaf.raw[0] for _, leaf, _ in out}
     for leaf in target:
         if id(leaf) in served or leaf.path[:-1] not in tied_modules or len(leaf.raw) != 1:
@@ -99,6 +98,10 @@ def namesakes(
         for s, t in _same_names(left, right, identity)
         if s.raw == t.raw and s.integer == t.integer
     ]
+
+
+def _may_be_tied(concepts: frozenset[str], known: frozenset[str]) -> bool:
+    return bool(concepts & known) and not concepts & _NEVER_TIED
 
 
 def _concepts(leaf: Leaf, names: Names) -> frozenset[str]:
