@@ -7,7 +7,7 @@
     python benchmarks/accuracy.py --perturb NAME     cases changed, their truth with them (perturbing.py): ciphered or
                                                      sorted names, shuffled modules, other depths, a second copy, an
                                                      added head; `all` for a row each; --seed SEED for another chance
-    python benchmarks/accuracy.py --transfer         rules learnt on a small variant, replayed on its large sibling
+    python benchmarks/transfer.py                    rules learnt on a small variant, tried on its large sibling
 
 solved        every truth key right, nothing put on a key that is truly missing
 accuracy      mean over the cases of right keys / (truth keys + invented ones)
@@ -36,7 +36,6 @@ from pathlib import Path
 from asking import answers_of
 from cases import CORPUS, Case, Entry, knock_out, read_cases
 from perturbing import PERTURBATIONS
-from replaying import replay
 from scoring import Answers, Row, Rules, score, summary, truth_by_key
 
 import automatch
@@ -108,46 +107,6 @@ def show(row: Row, answers: Answers, details: bool) -> None:
         print("      none ", key, "| truth", truth[key].op, *truth[key].sources[0])
 
 
-def transfer(cases: Iterable[Case]) -> None:
-    """Prints, for each small variant, how many plain renames of its large sibling its rules get right."""
-    by_id = {case.id: case for case in cases}
-    whole = []
-    with tempfile.TemporaryDirectory() as folder:
-        for case in by_id.values():
-            large = _large_sibling(case, by_id)
-            wanted = _plain_renames(large) if large else {}
-            if large is None or not wanted:
-                continue
-            bad, said = _replay_on(wanted, case, Path(folder))
-            whole.append(not bad)
-            share = f"{len(wanted) - len(bad)}/{len(wanted)}"
-            print(f"{'BAD' if bad else 'OK '} {case.id} -> {large.id}: {share} {said} {bad[:2] or ''}")
-    print(f"transfer: {sum(whole)}/{len(whole)} pairs whole")
-
-
-def _replay_on(wanted: dict[str, set[str]], case: Case, folder: Path) -> tuple[list[str], str]:
-    """Learns rules on a case; gives the wanted keys that they send elsewhere, and what to say of the rules."""
-    try:
-        _, rules, _ = diagnose(case, folder)
-        renamed = replay(rules, wanted)
-    except Exception as error:  # noqa: BLE001
-        return list(wanted), repr(error)[:150]
-    return [key for key, targets in wanted.items() if renamed.get(key, key) not in targets], f"by {len(rules)} rules"
-
-
-def _large_sibling(case: Case, by_id: dict[str, Case]) -> Case | None:
-    ids = [tag.split(":", 1)[1] for tag in case.tags if tag.startswith("small-pair-of:")]
-    return next((by_id[i] for i in ids if i in by_id), None)
-
-
-def _plain_renames(case: Case) -> dict[str, set[str]]:
-    wanted: dict[str, set[str]] = {}
-    for truth in case.truth:
-        if truth.op in ("rename", "permute") and len(truth.source) == len(truth.target) == 1:
-            wanted.setdefault(truth.source[0], set()).add(truth.target[0])
-    return wanted
-
-
 def main() -> None:
     """Scores the cases that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -157,12 +116,8 @@ def main() -> None:
     parser.add_argument("--knockout", type=int, metavar="SEED", help="take a family of keys out of either side first")
     parser.add_argument("--perturb", choices=["all", *(p.name for p in PERTURBATIONS)], help="change the cases first")
     parser.add_argument("--seed", type=int, default=1, help="chance of --perturb (default: 1)")
-    parser.add_argument("--transfer", action="store_true", help="replay a small variant's rules on its large sibling")
     args = parser.parse_args()
     cases: Iterable[Case] = read_cases(args.paths)
-    if args.transfer:
-        transfer(cases)
-        return
     if args.perturb:
         whole = list(cases)
         for perturbation in PERTURBATIONS:

@@ -10,6 +10,7 @@ import replaying
 import scoring
 from cases import CORPUS, Case, Truth, knock_out, read_cases
 from scoring import Answer, score
+from transfer import cut_pairs, transfer
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,35 @@ def test_summary_has_every_figure() -> None:
     assert "rules/hand 0.50 (1) | replay bad 1 | errors 0" in line
 
 
+def layers(count: int, tail: str = "") -> Case:
+    """So many layers, whose name changes; in the large variant another word may take the place of the last one."""
+    names = [(f"h.{i}.ln", f"layers.{i}.{tail if tail and i > 3 else 'norm'}") for i in range(count)]
+    return Case(
+        id=f"{count} layers",
+        group="toys",
+        source=tuple((f"{old}.{leaf}", (i + 2,), "float32") for i, (old, _) in enumerate(names) for leaf in ("a", "b")),
+        target=tuple((f"{new}.{leaf}", (i + 2,), "float32") for i, (_, new) in enumerate(names) for leaf in ("a", "b")),
+        truth=tuple(
+            Truth((f"{new}.{leaf}",), (f"{old}.{leaf}",), "rename") for old, new in names for leaf in ("a", "b")
+        ),
+        missing=(),
+        unexpected=(),
+        tags=(),
+        handwritten_rules=1,
+    )
+
+
+def test_transfer_tries_the_rules_of_the_small_variant_on_the_large_one() -> None:
+    row = transfer(layers(2), layers(9))
+    assert (row.rules, row.renames, row.right, row.first) == (1, 18, 18, "")
+    row = transfer(layers(2), layers(9, "last"))
+    assert (row.right, row.renames) == (8, 18)
+    assert row.first == "h.4.ln.a becomes layers.4.norm.a by rename [6]; should become layers.4.last.a by rename"
+    ((small, large),) = cut_pairs([layers(9)])
+    assert (len(small.source), small.id, large) == (4, "9 layers cut to 2 of 9", layers(9))
+    assert list(cut_pairs([layers(3)])) == []
+
+
 def test_cases_of_one_folder_alone_can_be_read() -> None:
     assert {case.group for case in cases.read_cases([CORPUS / "vision"])} == {"vision"}
 
@@ -118,7 +148,8 @@ def test_cases_of_one_folder_alone_can_be_read() -> None:
     ("command", "said"),
     [
         (["accuracy.py", "--cases", str(CORPUS / "versions" / "tv012-vit-2layer_to_tv-vit.json.gz")], "replay bad 0"),
-        (["accuracy.py", "--transfer", str(CORPUS / "versions")], "pairs whole"),
+        (["transfer.py", str(CORPUS / "versions")], "3/3 pairs complete"),
+        (["transfer.py", "--cut", "--failures", str(CORPUS / "transformers")], "pairs complete"),
         (["calibration.py", "--knockout", "1", "--knockout", "2", str(CORPUS / "frameworks")], "names agree"),
         (["startup.py", "--rounds", "1"], "none"),
         (["scale.py", "500"], "MB"),
