@@ -39,6 +39,10 @@ def _first(value: Any, *_: object) -> Any:
     return value
 
 
+def _silent(*args: Any, **options: Any) -> Names:
+    return Names(*args, **{**options, "silent": True})
+
+
 def _nothing_dropped(leaves: list[Leaf], _others: object) -> Cleaned:
     return Cleaned(leaves, {})
 
@@ -93,7 +97,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("stacks", _in("engine", ("fold_stacks", _first))),
     Signal("fused parts (q, k, v)", _in("engine", ("fold_parts", _first))),
     # names
-    Signal("names", _in("engine", ("Names", lambda _lexicon, silent=False: Names(EMPTY, silent=True)))),
+    Signal("names", _in("engine", ("Names", _silent))),
     Signal("lexicon in names", _in("engine", ("lexicon", _always(EMPTY)))),
     Signal("lexicon in folds", _in("folding", ("lexicon", _always(EMPTY)))),
     Signal("lexicon", _everywhere("lexicon", _always(EMPTY), "engine", "folding")),
