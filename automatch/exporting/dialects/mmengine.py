@@ -132,12 +132,22 @@ def _anchored(entries: Sequence[Entry], guard: str = "", mark: str = "") -> list
     """The entries as pairs that take whole keys."""
     pairs = []
     for entry in entries:
-        whole = joined_regex([Segment(entry.regex)])
-        first, end = literal_text(entry.regex)
-        open_end = whole != entry.regex or entry.regex[end : end + 1] in _REPEATS
-        wild = not first or open_end or first.startswith(mark) or mark.startswith(first)
-        pairs.append((f"^{guard if wild else ''}{whole}$", mark + entry.target))
+        first = _beginning(entry.regex)
+        wild = not first or first.startswith(mark) or mark.startswith(first)
+        pairs.append((f"^{guard if wild else ''}{joined_regex([Segment(entry.regex)])}$", mark + entry.target))
     return pairs
+
+
+def _beginning(regex: str) -> str:
+    """The text that all that a regex matches begins with; "" where that is not plain."""
+    text, end = literal_text(regex)
+    branches = joined_regex([Segment(regex)]) != regex
+    return "" if branches or regex[end : end + 1] in _REPEATS else text
+
+
+def _steps(revise_keys: Sequence[tuple[str, str]]) -> list[tuple[str, re.Pattern[str], str]]:
+    """The pairs ready to run, each with what its keys begin with: most keys need not be asked."""
+    return [(_beginning(regex.removeprefix("^")), re.compile(regex), target) for regex, target in revise_keys]
 
 
 def _marked(entries: Sequence[Entry], keys: Iterable[str]) -> list[tuple[str, str]]:
@@ -155,12 +165,15 @@ def _chains(entries: Sequence[Entry], keys: Sequence[str] | None) -> bool:
     """
     if keys is None:
         return len(entries) > 1
-    revise_keys = [(re.compile(regex), target) for regex, target in _anchored(entries)]
+    steps = _steps(_anchored(entries))
     for key in chain(keys, other_numbers(keys)):
-        at = next((i for i, (regex, _) in enumerate(revise_keys) if regex.search(key)), None)
-        if at is not None:
-            made = revise_keys[at][0].sub(revise_keys[at][1], key)
-            if any(regex.search(made) for regex, _ in revise_keys[at + 1 :]):
+        taker = next(
+            ((i, step) for i, step in enumerate(steps) if key.startswith(step[0]) and step[1].search(key)), None
+        )
+        if taker is not None:
+            at, (_, regex, target) = taker
+            made = regex.sub(target, key)
+            if any(made.startswith(first) and later.search(made) for first, later, _ in steps[at + 1 :]):
                 return True
     return False
 
@@ -168,9 +181,8 @@ def _chains(entries: Sequence[Entry], keys: Sequence[str] | None) -> bool:
 def _revised(revise_keys: Sequence[tuple[str, str]], keys: Sequence[str]) -> dict[str, str]:
     """What mmengine makes of the keys, all of them at once; a key that is lost on the way is missing."""
     now = {key: key for key in keys}
-    for regex, target in revise_keys:
-        compiled = re.compile(regex)
-        now = {compiled.sub(target, name): key for name, key in now.items()}
+    for first, regex, target in _steps(revise_keys):
+        now = {regex.sub(target, name) if name.startswith(first) else name: key for name, key in now.items()}
     return {key: name for name, key in now.items()}
 
 

@@ -23,6 +23,7 @@ from automatch.exporting.renames import check_distinct, only_renames, renames
 from automatch.exporting.symbols import LETTERS, Symbolic, symbolic
 from automatch.rules.replacement import parse
 from automatch.rules.rule import RuleSet
+from automatch.rules.tokens import template
 
 NAME = "torch-state-bridge"
 DESCRIPTION = "lines for torch-state-bridge's state_bridge(state_dict, text)"
@@ -118,8 +119,9 @@ def _filled(target: str, match: re.Match[str]) -> str:
 
 
 def _lines(rules: RuleSet, keys: Iterable[str]) -> list[Line]:
-    """A line for each family that the rules rename, in the order of the keys."""
+    """Lines that say what becomes of each key that the rules rename, in the order of the keys."""
     lines: dict[Line, None] = {}
+    families: dict[str, list[Renamed]] = {}
     for key in keys:
         move = rules.move(key)
         if move is None or move.targets[0] == key:
@@ -127,7 +129,11 @@ def _lines(rules: RuleSet, keys: Iterable[str]) -> list[Line]:
         if not (_writable(key, ",") and _writable(move.targets[0])):
             reason = f"{key!r} or {move.targets[0]!r} has characters that have a meaning of their own there"
             raise refusal(NAME, rules, move.rule, reason)
-        lines[_line(symbolic(rules, key), move.rule)] = None
+        family = families.setdefault(template(key), [])
+        if all(said(key) != move.targets[0] for said in family):
+            line = _line(symbolic(rules, key), move.rule)
+            lines[line] = None
+            family.append(bridged(f"{line.source}, {line.target}"))
     return list(lines)
 
 
