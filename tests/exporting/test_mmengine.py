@@ -140,3 +140,15 @@ def test_what_it_cannot_say_beside_the_rules_is_a_comment() -> None:
     text = mmengine.render(rules, Background(keys=("a", "b", "c", "d")))
     assert "# Not said here: head gets the tensor of wte too" in text
     assert "a guess: a, b, c and 1 more" in text
+
+
+@given(rules_on_keys())
+@settings(deadline=None)
+def test_without_keys_it_holds_for_every_key(checkpoints, case) -> None:
+    rules, background = case
+    try:
+        revise = revise_keys(rules, Background())
+    except RuleError as error:
+        assert "cannot calculate" in str(error)
+        return
+    assert loaded_keys(checkpoints, background.keys, revise) == {key: rules.rename(key) for key in background.keys}
