@@ -110,3 +110,15 @@ def test_rules_that_do_not_carry_the_keys_are_not_written(tmp_path, capsys) -> N
     arguments = ["rules", str(tmp_path / "rules.json"), "--keys", str(tmp_path / "old.safetensors")]
     assert main(arguments) == 2
     assert "the rules do not carry every key: 'qkv.w' cannot be made" in capsys.readouterr().err
+
+
+def test_the_exit_code_is_that_of_diagnose(tmp_path, capsys) -> None:
+    body = {f"blocks.{i}.w": torch.zeros(4, i + 2) for i in range(4)}
+    save_file({f"module.{key}": tensor for key, tensor in body.items()}, tmp_path / "old.safetensors")
+    save_file({**body, "head.w": torch.zeros(9)}, tmp_path / "new.safetensors")
+    arguments = ["rules", str(tmp_path / "old.safetensors"), str(tmp_path / "new.safetensors")]
+    assert main([*arguments, "-o", str(tmp_path / "convert.py")]) == 1
+    assert capsys.readouterr().out == ""
+    names: dict = {}
+    exec((tmp_path / "convert.py").read_text(), names)
+    assert set(names["convert"](load_file(tmp_path / "old.safetensors"))) == set(body)
