@@ -17,6 +17,7 @@ _TIED_SERVED = frozenset({"embedding", "token", "shared"})
 MOST_PAIRS = 4_000
 """More pairs of left-overs than these are not compared by their names."""
 
+_COPY, _ORIGINAL = "modules_to_save", "original_module"
 _NEVER_TIED = frozenset({"position", "segment"})
 _TIED_MODEL = frozenset({"head", "embedding", "token", "decoder", "output", "linear"})
 
@@ -98,6 +99,23 @@ def namesakes(
         for s, t in _same_names(left, right, identity)
         if s.raw == t.raw and s.integer == t.integer
     ]
+
+
+def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
+    """Further pairs for the copies that PEFT makes of modules to be trained whole.
+
+    It wraps such a module, once it is loaded, as `original_module` and `modules_to_save.<adapter>`, equal at first.
+    """
+    serving = {t.path: s for s, t, _ in found if not t.ops}
+    served = {id(t) for _, t, _ in found}
+    out: list[Found] = []
+    for leaf in target:
+        if _COPY in leaf.path[:-2] and id(leaf) not in served:
+            at = leaf.path.index(_COPY)
+            original = serving.get((*leaf.path[:at], _ORIGINAL, *leaf.path[at + 2 :]))
+            if original is not None and original.raw == leaf.raw:
+                out.append((original, leaf, Evidence(level="copy")))
+    return out
 
 
 def _may_be_tied(concepts: frozenset[str], known: frozenset[str]) -> bool:

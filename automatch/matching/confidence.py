@@ -43,6 +43,8 @@ def judge(e: Evidence) -> Judgement:
         return Judgement(1.0, False, "the model holds one tensor under both keys")
     if e.level == "name":
         return Judgement(1.0, False, "equal names and shapes")
+    if e.level == "copy":
+        return Judgement(0.95, False, "PEFT's copy of the module that it wraps, equal to it at first")
     if e.level == "tied":
         return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
     if e.level == "blocks":

@@ -14,7 +14,7 @@ from automatch.errors import InputError
 from automatch.matching.assignment import Assignment
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import drop_copies, drop_slots
-from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, namesakes, share, tie
+from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, namesakes, share, tie, trained_copies
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.identity import Identity
@@ -100,6 +100,7 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     elif kin < DOUBTFUL or copies.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += share(found, target, {t.key: t.tied for t in model.tensors if t.tied})
+    found += [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = mismatches(found, source, target, names, identity)
     return assignment(
