@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
@@ -16,6 +18,7 @@ from automatch import diagnose
 from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import peft
+from automatch.rules.replacement import quote
 from automatch.rules.rule import Rule, RuleSet
 from tests.exporting.real_libraries import library
 from tests.exporting.rule_cases import AT_RANDOM, BY_HAND, Case, of_corpus
@@ -83,6 +86,17 @@ def test_without_keys_it_holds_for_every_key(case: Case) -> None:
         return
     if len(set(expected.values())) == len(expected):
         assert loaded(text, keys) == expected
+
+
+@settings(max_examples=60)
+@given(st.text(st.characters(codec="utf-8"), max_size=8), st.text(st.characters(codec="utf-8"), max_size=8))
+def test_any_text_survives_or_is_refused(key: str, target: str) -> None:
+    rules, keys = of_an_adapter((RuleSet((Rule(re.escape(key), quote(target)),)), (key,)))
+    try:
+        text = peft.render(rules, Background(keys))
+    except RuleError:
+        return
+    assert loaded(text, keys) == {keys[0]: PREFIX + target}
 
 
 def test_every_capture_can_be_used_and_numbers_are_listed() -> None:

@@ -17,6 +17,7 @@ from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import transformers
 from automatch.exporting.weight_renaming import LEGACY, Renaming, renamed_by_all
+from automatch.rules.replacement import quote
 from automatch.rules.rule import Rule, RuleSet
 from tests.exporting.real_libraries import library
 from tests.exporting.rule_cases import AT_RANDOM, BY_HAND, CORPUS_CASES, Case, of_corpus
@@ -85,6 +86,17 @@ def test_without_keys_it_holds_for_every_key(case: Case) -> None:
     assert_renames(text, rules, keys)
 
 
+@settings(max_examples=60)
+@given(st.text(max_size=8), st.text(max_size=8))
+def test_any_text_survives_or_is_refused(key: str, target: str) -> None:
+    rules = RuleSet((Rule(re.escape(key), quote(target)),))
+    try:
+        text = transformers.render(rules, Background((key,)))
+    except RuleError:
+        return
+    assert_renames(text, rules, (key,))
+
+
 def test_one_captured_text_is_one_line() -> None:
     rule = Rule(r"(?P<a>layers\.\d+)\.norm\.(?P<b>weight|bias)", "{a}.ln.{b}", hits=2, note="by hand")
     text = transformers.render(RuleSet((rule,)), Background(("layers.0.norm.weight", "layers.0.norm.bias")))
@@ -122,7 +134,7 @@ _PIECES = ["a", "b", "^", "$", ".", r"\.", "*", ".*", "*.", "(a|b)", "(b)", "(?=
 _TEXTS = st.lists(st.sampled_from(_PIECES), min_size=1, max_size=4).map("".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(_TEXTS, _TEXTS, st.lists(st.text("ab._0", min_size=1, max_size=6), min_size=1, max_size=4))
 def test_renamings_mean_here_what_they_mean_there(source: str, target: str, keys: list[str]) -> None:
     """What the replay asks is the class itself, word by word, with all that the dialect never writes."""

@@ -20,7 +20,7 @@ from automatch.rules.rule import Rule, RuleSet
 from tests.exporting.real_libraries import library
 from tests.exporting.rule_cases import AT_RANDOM, BY_HAND, CORPUS_CASES, CORPUS_CASES_WITH_OPERATIONS, Case, of_corpus
 
-LARGEST = 10_000_000
+LARGEST = 4_000_000
 
 
 def conversion(text: str) -> list[Any]:
@@ -93,7 +93,10 @@ SAID = {
     "transpose": (Rule(LAYERS + "w", "h.{i}.w", op="transpose"), "[Transpose(dim0=-2, dim1=-1)]"),
     "transpose of two": (Rule(LAYERS + "w", "h.{i}.w", op="transpose", perm=(1, 0)), "[Transpose(dim0=0, dim1=1)]"),
     "a name that stays": (Rule("(?P<a>.+w)", "{a}", op="transpose"), "[Transpose(dim0=-2, dim1=-1)]"),
-    "all text in a group": (Rule(r"(?P<a>layers\.\d+\.w)", "{a}", op="transpose"), '("~1~", "w", operations=[Transpose('),
+    "all text in a group": (
+        Rule(r"(?P<a>layers\.\d+\.w)", "{a}", op="transpose"),
+        '("~1~", "w", operations=[Transpose(',
+    ),
     "permute": (Rule(LAYERS + "p", "h.{i}.p", op="permute", perm=(2, 0, 1)), "t.permute((2, 0, 1))"),
     "reshape": (Rule(LAYERS + "p", "h.{i}.p", op="reshape", shape=(0, -1)), "t.reshape([t.shape[0], -1])"),
     "interleave": (Rule(LAYERS + "w", "h.{i}.w", op="interleave", shape=(1, 2, 3, 1), dim=0), "t.unflatten"),
