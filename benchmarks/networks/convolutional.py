@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from libraries import import_torchvision
@@ -21,7 +22,9 @@ DENSENET: dict[str, Any] = {"growth_rate": 8, "block_config": (3, 4, 2)}
 TORCHVISION_RESNET = torchvision("resnet18")
 TORCHVISION_MOBILENETV2 = torchvision("mobilenet_v2", width_mult=0.35)
 TORCHVISION_CONVNEXT = Network("torchvision", "ConvNeXt", _convnext)
-TIMM_CONVNEXT = timm("convnext_tiny", depths=(1, 2, 3, 1), dims=(16, 32, 48, 64))
+CONVNEXT: dict[str, Any] = {"depths": (1, 2, 3, 1), "dims": (16, 32, 48, 64)}
+TIMM_CONVNEXT = timm("convnext_tiny", **CONVNEXT)
+TIMM_CONVNEXT_1X1 = replace(timm("convnext_tiny", conv_mlp=True, **CONVNEXT), name="convnext_tiny, conv_mlp")
 HF_CONVNEXT = transformers(
     "ConvNextForImageClassification",
     "ConvNextConfig",
@@ -68,6 +71,7 @@ PAIRS = (
     Pair(torchvision("regnet_y_400mf"), timm("regnety_004"), 64),
     Pair(timm("regnety_002"), HF_REGNET, 64),
     Pair(TORCHVISION_CONVNEXT, TIMM_CONVNEXT, 64),
+    Pair(TIMM_CONVNEXT, TIMM_CONVNEXT_1X1, 64),
     Pair(TORCHVISION_CONVNEXT, HF_CONVNEXT, 64),
     Pair(TIMM_CONVNEXT, HF_CONVNEXT, 64),
     Pair(timm("convnextv2_atto"), HF_CONVNEXTV2, 64),

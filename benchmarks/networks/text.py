@@ -27,7 +27,6 @@ GPT: dict[str, Any] = {
     "vocab_size": 99, "n_embd": 32, "n_layer": 3, "n_head": HEADS, "n_positions": 64, "tie_word_embeddings": False,
     "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
-GPT2 = transformers("GPT2LMHeadModel", "GPT2Config", **GPT)
 
 
 def _rows_by_head(rows: int) -> Any:
@@ -82,6 +81,26 @@ def _torchvision_blocks() -> Any:
     return nn.Sequential(*(block(HEADS, 32, 64, 0.0, 0.0, norm_layer=nn.LayerNorm) for _ in range(3)))
 
 
+GPT2 = transformers("GPT2LMHeadModel", "GPT2Config", **GPT)
+GPT_BIGCODE = transformers(
+    "GPTBigCodeForCausalLM", "GPTBigCodeConfig", fused="c_attn", rows=_rows_by_head, multi_query=False, **GPT
+)
+GPTJ = transformers("GPTJForCausalLM", "GPTJConfig", rotary_dim=8, **GPT)
+CODEGEN = transformers(
+    "CodeGenForCausalLM", "CodeGenConfig", fused="qkv_proj", rows=_rows_by_device, rotary_dim=8, **GPT
+)
+GPT_NEOX = transformers(
+    "GPTNeoXForCausalLM", "GPTNeoXConfig", fused="query_key_value", rows=_rows_by_head, use_parallel_residual=False,
+    rotary_pct=1.0, **DECODER,
+)  # fmt: skip
+FALCON = transformers(
+    "FalconForCausalLM", "FalconConfig", fused="query_key_value", rows=_rows_by_head, multi_query=False, bias=True,
+    parallel_attn=False, ffn_hidden_size=64, **DECODER,
+)  # fmt: skip
+STARCODER2 = transformers(
+    "Starcoder2ForCausalLM", "Starcoder2Config", hidden_act="gelu", num_key_value_heads=HEADS, **DECODER
+)
+
 PAIRS = (
     Pair(
         Network("torch", "TransformerEncoder, norms first", lambda: _torch_encoder(True)),
@@ -98,30 +117,8 @@ PAIRS = (
         transformers("LlamaForCausalLM", "LlamaConfig", **GROUPED),
     ),
     Pair(Network("torch", "TransformerEncoder, causal", _torch_decoder), GPT2),
-    Pair(
-        GPT2,
-        transformers(
-            "GPTBigCodeForCausalLM", "GPTBigCodeConfig", fused="c_attn", rows=_rows_by_head, multi_query=False, **GPT
-        ),
-    ),
-    Pair(
-        transformers(
-            "GPTNeoXForCausalLM",
-            "GPTNeoXConfig",
-            fused="query_key_value",
-            rows=_rows_by_head,
-            use_parallel_residual=False,
-            rotary_pct=1.0,
-            **DECODER,
-        ),
-        transformers(
-            "Starcoder2ForCausalLM", "Starcoder2Config", hidden_act="gelu", num_key_value_heads=HEADS, **DECODER
-        ),
-    ),
-    Pair(
-        transformers("GPTJForCausalLM", "GPTJConfig", rotary_dim=8, **GPT),
-        transformers(
-            "CodeGenForCausalLM", "CodeGenConfig", fused="qkv_proj", rows=_rows_by_device, rotary_dim=8, **GPT
-        ),
-    ),
+    Pair(GPT_NEOX, FALCON),
+    Pair(GPT2, GPT_BIGCODE),
+    Pair(GPT_NEOX, STARCODER2),
+    Pair(GPTJ, CODEGEN),
 )
