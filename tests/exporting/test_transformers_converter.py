@@ -156,6 +156,12 @@ def test_renames_and_operations_together() -> None:
     assert_said(rules, SHAPES)
 
 
+def test_a_second_name_stays_and_a_comment_says_so() -> None:
+    rules = RuleSet((Rule("w", "v", op="transpose"),), doubles=(("u", "w"),))
+    text = transformers_converter.render(rules, Background(("w", "u"), {"w": (2, 3), "u": (2, 3)}))
+    assert "u is a second name of w and stays" in text
+
+
 def test_parts_with_a_rule_each() -> None:
     parts = [Rule(rf"(?P<a>.+)\.{p}\.w", "{a}.qkv", op="concat", part=(i, 3), dim=0) for i, p in enumerate("qkv")]
     text = assert_said(RuleSet(tuple(parts)), SHAPES)

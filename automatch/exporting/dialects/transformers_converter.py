@@ -114,6 +114,7 @@ def _carried(rules: RuleSet, background: Background) -> dict[str, tuple[str, ...
 
 
 def _load(rules: RuleSet, background: Background) -> Load:
+    rules = replace(rules, doubles=())  # they stay there, and a comment says so
     return carry(rules, background.shapes or dict.fromkeys(background.keys or (), ()))
 
 
