@@ -47,6 +47,8 @@ def told_shapes(document: object) -> dict[str, Shape] | None:
         if not isinstance(match, Mapping) or not isinstance(keys, list):
             return None
         shapes = match.get("checkpoint_shapes") if match.get("op", "rename") != "rename" else [()] * len(keys)
+        if isinstance(shapes, list) and len(shapes) == 1:
+            shapes = shapes * len(keys)
         if not isinstance(shapes, list) or len(shapes) != len(keys) or not all(map(_is_shape, shapes)):
             return None
         out.update((str(key), tuple(shape)) for key, shape in zip(keys, shapes, strict=True))

@@ -18,6 +18,7 @@ from automatch.diagnosing.values import (
 )
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.rules.doubt import DOUBTFUL
+from automatch.rules.families import covered, told
 from automatch.rules.replay import Proof
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
@@ -150,7 +151,10 @@ class Comparison:
             "mismatched_dtypes": [pair._asdict() for pair in self.mismatched_dtypes],
             "harmless": dict(self.assignment.harmless),
             "notes": list(self.notes),
-            "rules": self.rules.to_list(),
+            "rules": [
+                {**rule, "covers": told(found)}
+                for rule, found in zip(self.rules.to_list(), covered(self.rules, self.checkpoint.keys), strict=True)
+            ],
             "proof": {
                 "replayed": self.proof.ok,
                 "strict_load": None

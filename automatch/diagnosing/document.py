@@ -51,7 +51,8 @@ def match_entry(match: Match, checkpoint: StateDictSpec) -> dict[str, Any]:
         if value is not None:
             entry[name] = list(value) if isinstance(value, tuple) else value
     if match.op != "rename":
-        entry["checkpoint_shapes"] = [list(checkpoint.by_key[key].shape) for key in match.checkpoint_keys]
+        shapes = [checkpoint.by_key[key].shape for key in match.checkpoint_keys]
+        entry["checkpoint_shapes"] = [list(shape) for shape in (shapes if len(set(shapes)) > 1 else shapes[:1])]
     return entry
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from automatch.diagnosing.naming import count
 from automatch.errors import RuleError
 from automatch.exporting.background import NOTHING, Background, plain
+from automatch.rules.families import covered, told
 from automatch.rules.rule import RuleSet
-from automatch.rules.tokens import HASH, split
 
 MOST_FAMILIES = 3
 LONGEST_RULE = 300
@@ -61,37 +60,14 @@ def rule_comments(rules: RuleSet, background: Background) -> list[str]:
 
     A family is a key with # for those of its numbers that differ. The same on every run.
     """
-    taken: list[list[str]] = [[] for _ in rules]
-    for key in background.keys or ():
-        move = rules.move(key)
-        if move is not None:
-            taken[move.rule - 1].append(key)
     out = []
-    for rule, keys in zip(rules, taken, strict=True):
-        hits = len(keys) if background.keys is not None else rule.hits
+    for rule, found in zip(rules, covered(rules, background.keys or ()), strict=True):
+        hits = sum(n for _, n in found) if background.keys is not None else rule.hits
         text = f"{rule.op}, {count(hits, 'key')}" if hits or background.keys is not None else rule.op
         text += f", {rule.ambiguous} of them a guess" if rule.ambiguous else ""
-        found = _families(keys)
-        shown = [family if n == 1 else f"{family} ({n})" for family, n in found[:MOST_FAMILIES]]
+        shown = told(found, MOST_FAMILIES)
         text += f": {', '.join(shown)}" if shown else ""
-        more = len(found) - len(shown)
-        text += f" and {more} more {'family' if more == 1 else 'families'}" if more else ""
         out.append(plain(f"{text}; {rule.note}" if rule.note else text))
-    return out
-
-
-def _families(keys: Iterable[str]) -> list[tuple[str, int]]:
-    """The families of keys in the order of their first keys, with how many keys each has."""
-    numbers: dict[str, list[tuple[str, ...]]] = {}
-    for key in keys:
-        family, own = split(key)
-        numbers.setdefault(family, []).append(own)
-    out = []
-    for family, rows in numbers.items():
-        columns = [column[0] if len(set(column)) == 1 else "#" for column in zip(*rows, strict=True)]
-        texts = family.split("#")
-        name = texts[0] + "".join(number + text for number, text in zip(columns, texts[1:], strict=True))
-        out.append((name.replace(HASH, "#"), len(rows)))
     return out
 
 

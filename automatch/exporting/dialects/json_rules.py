@@ -7,6 +7,7 @@ import json
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.dialect import guess_remarks
 from automatch.exporting.document import document_of
+from automatch.rules.families import covered, told
 from automatch.rules.rule import RuleSet
 
 NAME = "json"
@@ -21,4 +22,8 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
         background: what the sentences tell.
     """
     about = [*background.sentences, *guess_remarks(rules)]
-    return json.dumps({"about": about, **document_of(rules, background)}, indent=2) + "\n"
+    document = document_of(rules, background)
+    if background.keys is not None:
+        families = map(told, covered(rules, background.keys))
+        document["rules"] = [{**rule, "covers": own} for rule, own in zip(document["rules"], families, strict=True)]
+    return json.dumps({"about": about, **document}, indent=2) + "\n"
