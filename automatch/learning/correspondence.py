@@ -199,7 +199,7 @@ def with_notes(rules: RuleSet) -> RuleSet:
         if "interleave" not in rule.law.words or rule.shape is None:
             return rule
         kept = [str(size) for size in rule.shape if size > 1]
-        words = f"rows are put in order by the sizes {', '.join(kept)} of this pair: for variants that share them"
+        words = f"the sizes {', '.join(kept)} are those of this pair: for variants that share them"
         return replace(rule, note=f"{rule.note}; {words}" if rule.note else words)
 
     return replace(rules, rules=tuple(map(noted, rules)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import accumulate, chain
+from math import prod
 
 from automatch.learning.arrangement import Arrangement, Quad, arrangements, quads, same, transposes, unwoven
 from automatch.learning.forms import form_of
@@ -28,21 +29,34 @@ def find_joints(sides: Sides, sources: Sequence[str], targets: Sequence[str]) ->
         targets: the same of the conversion.
     """
     out: list[Relation] = []
-    known: set[tuple[bool, str]] = set()
+    known: dict[bool, set[str]] = {False: set(), True: set()}
     for merge in (None, *MERGES):
         for cutting in (False, True):
             wholes, others = (sources, targets) if cutting else (targets, sources)
-            parts = parts_of(sides, cutting, [key for key in others if (cutting, key) not in known], merge)
-            for whole in wholes:
-                if (not cutting, whole) in known or not parts.dtypes:
-                    continue
-                taken = {key for side, key in known if side is cutting}
-                found = _explain(parts, whole, taken)
+            left = [key for key in wholes if key not in known[not cutting]]
+            keys = _within(sides, cutting, [key for key in others if key not in known[cutting]], left, merge)
+            parts = parts_of(sides, cutting, keys, merge)
+            for whole in left if keys else ():
+                found = _explain(parts, whole, known[cutting])
                 if found is not None:
                     out.append(found)
-                    known.update((False, key) for key in found.sources)
-                    known.update((True, key) for key in found.targets)
+                    known[False].update(found.sources)
+                    known[True].update(found.targets)
     return out
+
+
+def _within(
+    sides: Sides, converted: bool, keys: Sequence[str], wholes: Sequence[str], merge: int | None
+) -> Sequence[str]:
+    """Those of the keys that may be parts of a whole; where dimensions are merged, of one with a dimension less."""
+    if merge is None:
+        return keys
+    largest: dict[int, int] = {}
+    for whole in wholes:
+        shape = sides.spec(not converted).by_key[whole].shape
+        largest[len(shape)] = max(largest.get(len(shape), 0), prod(shape))
+    shapes = {key: sides.spec(converted).by_key[key].shape for key in keys}
+    return [key for key in keys if 2 * prod(shapes[key]) <= largest.get(len(shapes[key]) - 1, -1)]
 
 
 def _explain(parts: Parts, whole: str, known: Set[str]) -> Relation | None:
