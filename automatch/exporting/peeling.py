@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from automatch.exporting.segments import segments
+from automatch.exporting.segments import joined_regex, segments
 from automatch.rules.members import literal_text
 from automatch.rules.replacement import cut_at_braces, quote
 from automatch.rules.rule import Rule
@@ -31,7 +31,7 @@ def peeled(rule: Rule, fixed: tuple[str, ...] = ()) -> Rule:
             not part.name
             or part.name in fixed
             or part.text is not None
-            or "|" in part.regex
+            or joined_regex([part]) != part.regex
             or group not in rule.pattern
         ):
             continue

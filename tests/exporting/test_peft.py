@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from automatch import diagnose
@@ -182,3 +182,32 @@ def test_an_adapter_of_an_old_model_is_loaded(tmp_path) -> None:
     x = torch.rand(5, 3)
     with torch.no_grad():
         assert torch.equal(loaded(x), old(x))
+
+
+def test_an_adapter_with_magnitudes_is_loaded(tmp_path) -> None:
+    """DoRA keeps a vector whose key has `.weight` in the model and not in the file."""
+    library("peft")
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    names = {"target_modules": ["query", "out"], "init_lora_weights": False}
+    old = get_peft_model(version("query", "out"), LoraConfig(r=2, use_dora=True, **names))
+    old.save_pretrained(tmp_path)
+    config = LoraConfig(r=2, target_modules=["q_proj", "o_proj"], use_dora=True, inference_mode=True)
+    new = get_peft_model(version("q_proj", "o_proj"), config)
+    rules = RuleSet(
+        (
+            Rule(r"(?P<a>.+)\.query\.lora_magnitude_vector", "{a}.q_proj.lora_magnitude_vector.default.weight"),
+            Rule(r"(?P<a>.+)\.out\.(?P<b>lora_magnitude_vector)", "{a}.o_proj.{b}.default.weight"),
+            Rule(r"(?P<a>.+)\.query\.(?P<b>lora_.)\.weight", "{a}.q_proj.{b}.default.weight"),
+            Rule(r"(?P<a>.+)\.out\.(?P<b>lora_.)\.weight", "{a}.o_proj.{b}.default.weight"),
+        )
+    )
+    keys = tuple(load_file(tmp_path / "adapter_model.safetensors"))
+    assert set(map(rules.rename, keys)) == {key for key in new.state_dict() if "lora" in key}
+    config.save_pretrained(tmp_path)
+    mapping = key_mapping(peft.render(rules, Background(keys)))
+    assert len(mapping) == 4
+    loaded = PeftModel.from_pretrained(version("q_proj", "o_proj"), tmp_path, key_mapping=mapping)
+    x = torch.rand(5, 3)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), old.eval()(x))

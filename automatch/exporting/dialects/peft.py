@@ -31,6 +31,7 @@ USE = (
     "# Keys stand here without base_model.model. and the name of the adapter, which peft puts in; first match wins.",
 )
 _LORA = re.compile(r"\.lora_\w+\.([^.]+)")
+_VECTOR = re.compile(r"(?<=\.lora_magnitude_vector)\.weight\Z")
 _NO_ADAPTER = ("weight", "bias")
 
 Mapping = dict[str, tuple[int, str]]
@@ -61,7 +62,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
     for key, new in wanted.items():
         _check_prefix(rules, key, new)
     mapping: Mapping = {}
-    if background.keys is None or any(new != key for key, new in wanted.items()):
+    if background.keys is None or not all(_same(key, new) for key, new in wanted.items()):
         taken = taken_keys(rules, keys)
         for number in range(1, len(rules) + 1):
             own = {key: wanted[key] for key in taken[number - 1]}
@@ -69,7 +70,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
                 mapping.setdefault(pattern, (number, target))
     check_length(NAME, rules, (number for number, _ in mapping.values()))
     for key, new in wanted.items():
-        if (got := _renamed(mapping, key)) != new:
+        if not _same(got := _renamed(mapping, key), new):
             raise RuleError(
                 f"the dialect {NAME} cannot say these rules: {key!r} would become {got!r} there, and should become "
                 f"{new!r}; use --dialect python"
@@ -102,6 +103,11 @@ def _saved(name: str, adapter: str) -> str:
     return f"{path.removesuffix(f'.{adapter}')}{dot}{last}"
 
 
+def _same(one: str, other: str) -> bool:
+    """Whether two names are one to peft: magnitudes of DoRA have `.weight` in the model and not in the file."""
+    return one == other or _VECTOR.sub("", one) == _VECTOR.sub("", other)
+
+
 def _entries(
     rules: RuleSet, number: int, wanted: Values, adapter: str, for_every_key: bool
 ) -> Sequence[tuple[str, str]]:
@@ -109,7 +115,7 @@ def _entries(
     rule = rules[number - 1]
     short = tuple(_short(rule, wanted, adapter, for_every_key))
     renumbered = {pattern: (number, target) for pattern, target in short}
-    if short and all(_renamed(renumbered, key) == new for key, new in wanted.items()):
+    if short and all(_same(_renamed(renumbered, key), new) for key, new in wanted.items()):
         return short
     if for_every_key:
         raise refusal(NAME, rules, number, f"peft cannot say it in one pattern, and {NO_KEYS}")
