@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
-from automatch.errors import InputError
 from automatch.learning.relation import Relation
 from automatch.learning.sides import Sides
 from automatch.learning.singles import Equal
@@ -56,11 +55,7 @@ def choose_among_equals(
             if key in wanted:
                 marks.setdefault((True, key), mark)
     specs = [_marked(sides.spec(side), side, marks, hidden) for side in (False, True)]
-    pins = {relation.sources[0]: relation.targets[0] for relation in reversed(decided)}
-    try:
-        found = match(specs[0], specs[1], pin=list(pins.items())).matches
-    except InputError:  # one of the tensors seems to be a slot or a copy to the matching: its shape must do
-        found = match(specs[0], specs[1]).matches
+    found = match(specs[0], specs[1]).matches
     allowed = {target: set(equal.sources) for equal in equals for target in equal.targets}
     chosen = {
         one.model_keys[0]: one
