@@ -217,11 +217,14 @@ def _some(examples: Sequence[Example]) -> Sequence[Example]:
     return [*examples[:third], *examples[third:-third:step], *examples[-third:]]
 
 
-def _split(examples: list[Example], laws: list[Law | None]) -> list[tuple[list[Example], list[Law | None]]]:
+def _split(
+    examples: list[Example], laws: list[Law | None], again: bool = True
+) -> list[tuple[list[Example], list[Law | None]]]:
     """Parts of a family of which each has laws; as few and as plain as can be found.
 
     A part holds the examples that agree in a number of the source (values whose examples have
-    a law together are put together) or in a number of the goal.
+    a law together are put together) or in a number of the goal. Those that have no laws even so
+    are split by another number, if they may be split again.
     """
     best: tuple[float, list[tuple[list[Example], list[Law | None]]]] | None = None
     for side, count in (("source", len(examples[0].source)), ("target", len(examples[0].target))):
@@ -231,7 +234,7 @@ def _split(examples: list[Example], laws: list[Law | None]) -> list[tuple[list[E
                 values.setdefault((example.source if side == "source" else example.target)[slot], []).append(example)
             if len(values) < 2 or len(values) > _CLASSES:
                 continue
-            parts = _merged(list(values.values()), laws, join=side == "source")
+            parts = _merged(list(values.values()), laws, join=side == "source", again=again)
             if parts is None:
                 continue
             cost = sum(3.0 + sum(law.cost for law in own if law is not None) for _, own in parts)
@@ -243,7 +246,7 @@ def _split(examples: list[Example], laws: list[Law | None]) -> list[tuple[list[E
 
 
 def _merged(
-    groups: list[list[Example]], laws: list[Law | None], join: bool
+    groups: list[list[Example]], laws: list[Law | None], join: bool, again: bool
 ) -> list[tuple[list[Example], list[Law | None]]] | None:
     parts: list[tuple[list[Example], list[Law | None]]] = []
     for group in groups:
@@ -254,9 +257,10 @@ def _merged(
                 break
         else:
             own = _fitted(group, laws)
-            if own is None:
+            finer = [(group, own)] if own is not None else _split(group, laws, again=False) if again else []
+            if len(finer) >= len(group) > 1 or not finer:
                 return None
-            parts.append((group, own))
+            parts += finer
     return parts
 
 

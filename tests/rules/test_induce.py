@@ -183,6 +183,19 @@ def test_arithmetic_that_reads_long_is_shorter_than_a_rule_for_every_key():
     assert not any(rule.note for rule in rules)
 
 
+def test_pieces_of_two_numbers_are_not_one_for_each_block():
+    stages = {1: (2, 3), 2: (4, 5, 6), 3: (7, 8, 9, 10), 4: (11, 12)}
+    pairs = {}
+    for stage, blocks in stages.items():
+        for place, block in enumerate(blocks):
+            for norm, at in enumerate((0, 1, 3) if stage % 2 == 0 else (0, 1, 2), 1):
+                pairs |= {
+                    f"features.{block}.block.{at}.1.{leaf}": f"blocks.{stage}.{place}.bn{norm}.{leaf}"
+                    for leaf in ("weight", "bias", "running_mean", "running_var")
+                }
+    assert len(learnt(pairs)) <= 12  # a person needs one for each norm of each stage
+
+
 def test_a_number_that_was_seen_with_one_value_follows_the_arithmetic_of_its_path():
     pairs = {f"layer{i}.{j}.conv.weight": f"stages.{i - 1}.layers.{j}.conv.weight" for i in (1, 2) for j in (0, 1)}
     pairs |= {f"layer2.0.downsample.{a}": f"stages.1.layers.0.shortcut.{a}" for a in ("weight", "bias")}
