@@ -16,6 +16,7 @@ from automatch.learning.sides import Progress, Sides
 from automatch.learning.singles import Equal, find_singles
 from automatch.learning.undecided import choose_among_equals
 from automatch.matching.assignment import Assignment, Match
+from automatch.matching.outcome import COUNTER
 from automatch.rules.rule import Rule, RuleSet
 
 MOST_SHOWN = 3
@@ -124,7 +125,9 @@ def _assignment(state: _State, chosen: Mapping[str, Match]) -> Assignment:
     unexpected = tuple(key for key in sides.original.spec.keys if key not in used)
     missing = tuple(key for key in sides.converted.spec.keys if key not in served)
     notes = _notes(sides, matches, missing, unexpected)
-    return Assignment(matches, missing, unexpected, (), notes, _harmless(state, used, unexpected))
+    harmless = {key: COUNTER for key in (*missing, *unexpected) if key.endswith("num_batches_tracked")}
+    harmless.update(_harmless(state, used, unexpected))
+    return Assignment(matches, missing, unexpected, (), notes, harmless)
 
 
 def _quad(relation: Relation) -> Quad | None:

@@ -134,6 +134,12 @@ def test_every_kind_of_source_gives_its_values(kind, tmp_path) -> None:
     assert found.complete and len(found.matches) == len(converted) and len(found.rules) == 1
 
 
+def test_counters_that_only_one_side_has_do_no_harm() -> None:
+    old = trained(Net()).state_dict()
+    new = {f"net.{key}": tensor.clone() for key, tensor in old.items() if "tracked" not in key}
+    assert automatch.learn(old, new).complete and len(automatch.learn(old, new).unexpected_keys) == 3
+
+
 def test_a_tied_copy_serves_both_names_and_a_surplus_one_is_harmless() -> None:
     weight = torch.randn(7, 4)
     found = automatch.learn({"wte": weight}, {"embed.weight": weight.clone(), "head.weight": weight.clone()})
