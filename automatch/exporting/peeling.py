@@ -1,6 +1,9 @@
 r"""Texts at the ends of a group moved out of it, for languages that must see a text in the new name.
 
-(?P<a>h\.\d+\.[^.]+\.weight) => {a}      becomes      h\.(?P<a>\d+\.[^.]+)\.weight => h.{a}.weight
+    (?P<a>h\.\d+\.[^.]+\.weight) => {a}      becomes      h\.(?P<a>\d+\.[^.]+)\.weight => h.{a}.weight
+    (?P<a>.+\.(?:w|b)) => {a}               becomes      (?P<a>.+\.)(?P<a_end>w|b) => {a}{a_end}
+
+The rules mean the same; texts of a short choice can be listed.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from automatch.rules.rule import Rule
 
 _REPEAT = tuple("*+?{")
 _TAIL = re.compile(r"(?:[\w/-]|\\[^\w\s])*\Z")
+_CHOICE = re.compile(r"\(\?:([\w/|-]+)\)\Z")
 _LAST = re.compile(r"(?:\\.|[^\\])\Z", re.DOTALL)
 
 
@@ -36,8 +40,12 @@ def peeled(rule: Rule, fixed: tuple[str, ...] = ()) -> Rule:
         ):
             continue
         head, middle, tail = _ends(part.regex)
-        around = literal_text(head)[0], literal_text(tail)[0]
-        texts = tuple(_with_around(text, part.name, *around) for text in rule.replacements)
+        before, after, last = quote(literal_text(head)[0]), quote(literal_text(tail)[0]), f"{part.name}_end"
+        choice = _CHOICE.search(middle)
+        if choice is not None and f"<{last}>" not in rule.pattern:
+            middle, tail = middle[: choice.start()], f"(?P<{last}>{choice[1]}){tail}"
+            after = f"{{{last}}}{after}"
+        texts = tuple(_with_around(text, part.name, before, after) for text in rule.replacements)
         pattern = rule.pattern.replace(group, f"{head}(?P<{part.name}>{middle}){tail}", 1)
         rule = replace(rule, pattern=pattern, replacement=texts[0] if isinstance(rule.replacement, str) else texts)
     return rule
@@ -58,10 +66,9 @@ def _ends(regex: str) -> tuple[str, str, str]:
 
 
 def _with_around(template: str, name: str, before: str, after: str) -> str:
-    """The replacement with texts around a captured one."""
+    """The replacement with replacements around a captured text."""
     out = []
     for text, braced in cut_at_braces(template):
-        own = braced and text == name
         piece = f"{{{text}}}" if braced else quote(text)
-        out.append(f"{quote(before)}{piece}{quote(after)}" if own else piece)
+        out.append(f"{before}{piece}{after}" if braced and text == name else piece)
     return "".join(out)

@@ -140,6 +140,7 @@ def test_operations(rule: Rule, said: str) -> None:
         (r"x(?P<a>ab*c)(?P<b>\.w)", "xabbbc.w"),
         (r"(?P<a>\d+\d)-(?P<b>[a.b]c)", "123-.c"),
         (r"(?P<a>x\.(?:a|b\.\d+)\.w)-(?P<b>q.|k.)", "x.b.12.w-kk"),
+        (r"(?P<a>.+\.(?:a|b))(?P<b>\.\w)", "x.b.w"),
         (r"(?P<a>(?:a)b\\)(?P<b>c.\w{2}d)", "ab\\cxyzd"),
         (r"(?P<a>x[\]d]\])(?P<b>q|k)", "xd]k"),
     ],
