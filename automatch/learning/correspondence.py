@@ -20,6 +20,8 @@ from automatch.matching.outcome import COUNTER
 from automatch.rules.rule import Rule, RuleSet
 
 MOST_SHOWN = 3
+FEW = 0.2
+"""A conversion of which less than this share is explained is probably one of another checkpoint."""
 
 
 @dataclass
@@ -164,6 +166,10 @@ def _notes(
     notes = []
     total = len(sides.converted.spec)
     notes.append(f"by values: {total - len(missing)} of {total} tensors of the conversion are made of the original's")
+    if total - len(missing) < FEW * total:
+        notes.append(
+            "hardly any values are equal: is this the conversion of that very checkpoint? diagnose needs no values"
+        )
     casts = Counter(
         (sides.original.spec.by_key[m.checkpoint_keys[0]].dtype, sides.converted.spec.by_key[m.model_keys[0]].dtype)
         for m in matches

@@ -163,6 +163,7 @@ def test_where_values_differ_nothing_is_invented() -> None:
     found = automatch.learn(trained(Net()).state_dict(), other)
     counters = {key for key in other if key.endswith("num_batches_tracked")}
     assert set(found.missing_keys) >= set(other) - counters
+    assert any("that very checkpoint" in note for note in found.notes)
     assert not [match for match in found.matches if not counters.issuperset(match.model_keys)]
 
 
