@@ -14,7 +14,16 @@ from automatch.errors import InputError
 from automatch.matching.assignment import Assignment
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import drop_copies, drop_slots
-from automatch.matching.completion import drop_half_matched, flagged, kinship, mismatches, namesakes, share, tie, trained_copies
+from automatch.matching.completion import (
+    drop_half_matched,
+    flagged,
+    kinship,
+    mismatches,
+    namesakes,
+    share,
+    tie,
+    trained_copies,
+)
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.identity import Identity

@@ -147,10 +147,14 @@ def _decide(
         for way, relative in _ways(groups[name], parts, mine, theirs, blocks):
             gains[way.dim, relative] += round(1000 * blocks.gain(way.members, way.dim))
     best = max(gains.items(), key=lambda item: (item[1], -len(item[0][1])), default=None)
-    if best is None or (best[1] <= 0 and not blocks.called_fused([groups[n] for n in names], parts)):
-        return
-    dim, relative = best[0]
-    for name in names:
+    if best is None or best[1] <= 0:
+        joined = [n for n in names if len(groups[n][parts[0]].shape) == 1]
+        if not joined or not blocks.called_fused([groups[n] for n in joined], parts):
+            return
+        dim, relative = 0, ()
+    else:
+        joined, (dim, relative) = names, best[0]
+    for name in joined:
         members = tuple(groups[name][p] for p in parts)
         if relative:
             extra = blocks.neighbour(members[0], relative)
@@ -234,6 +238,8 @@ class _Blocks:
                     bags[leaf.path[: i + 1]][leaf.shape] += 1
                     if any(_is_qkv(t) for t in leaf.path[i:]):
                         named[leaf.path[: i + 1]].add(leaf.shape)
+        self._apart = Counter(leaf.shape for leaf in leaves if _role(leaf.path) is not None)
+        self._apart.subtract(leaf.shape for leaf in others if _role(leaf.path) is not None)
         self._fused = Counter(leaf.shape for leaf in others if any(map(_is_qkv, leaf.path[-2:])))
         whole = Counter(leaf.shape for leaf in others)
         unique = {frozenset(bag.items()): bag for bag in bags.values()}
@@ -272,12 +278,17 @@ class _Blocks:
         return any(plain in shapes and _best(bag, [(other, n)]) >= best for other, n, shapes in self._named)
 
     def called_fused(self, groups: Sequence[dict[str, Leaf]], parts: tuple[str, ...]) -> bool:
-        """Has the other side a tensor that is called qkv, of the joined shape, for every one of these groups?
+        """Has the other side, for every one of these groups, a qkv of the joined shape, and none apart?
 
         Biases whose weights are not there have little weight among the shapes of a block.
         """
         wanted = Counter(_joined([group[p].shape for p in parts], 0) for group in groups)
-        return parts == PARTS[0] and all(self._fused[shape] >= n for shape, n in wanted.items() if shape is not None)
+        members = Counter(group[p].shape for group in groups for p in parts)
+        return (
+            parts == PARTS[0]
+            and all(self._fused[shape] >= n for shape, n in wanted.items() if shape is not None)
+            and all(self._apart[shape] >= n for shape, n in members.items())
+        )
 
     def gain(self, members: Sequence[Leaf], dim: int) -> float:
         """How much more the block looks like one of the other side's blocks with the members joined (Dice)."""

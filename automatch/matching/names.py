@@ -35,7 +35,8 @@ class Names:
     def __init__(self, lexicon: Lexicon, silent: bool = False, tokens: Iterable[str] = ()) -> None:
         self.lexicon = lexicon
         self.silent = silent
-        self._glued = {a + b: (a, b) for token in tokens for a, b in pairwise(words_of(token)) if a + b not in lexicon.words}
+        two = [pair for token in tokens for pair in pairwise(words_of(token))]
+        self._glued = {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
         self._words: dict[str, tuple[Word, ...]] = {}
         self._alike: dict[tuple[Word, Word], float] = {}
 

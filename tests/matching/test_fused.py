@@ -225,3 +225,15 @@ def test_rules_for_experts_know_no_number_of_experts() -> None:
             assert torch.equal(apart[f"{layer}.{i}.w1.weight"], gate[i])
             assert torch.equal(apart[f"{layer}.{i}.w3.weight"], up[i])
             assert torch.equal(apart[f"{layer}.{i}.w2.weight"], whole[f"{layer}.down_proj"][i])
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["apart into fused", "fused into apart"])
+def test_biases_whose_weights_are_not_there(whole: bool) -> None:
+    """The weights are missing on one side; the biases are joined because the other side calls their like qkv."""
+    mine, other = stacked(lambda: apart(bias=True)), stacked(lambda: fused(bias=True))
+    lost = ".qkv_proj.weight" if whole else ".v_proj.weight"
+    expected = {keys: served for keys, served in joined(other, *QKV).items() if not keys[0].endswith("qkv_proj.weight")}
+    if whole:
+        solved(renamed(other, lambda key: None if key.endswith(lost) else key), mine, turned(expected))
+    else:
+        solved(renamed(mine, lambda key: None if key.endswith(lost) else key), other, expected)

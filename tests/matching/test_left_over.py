@@ -222,3 +222,11 @@ def test_a_left_over_norm_is_not_the_missing_one(mine: str, other: str, hf: bool
 @pytest.mark.parametrize("hf", [False, True], ids=["same code", "other code"])
 def test_a_left_over_is_not_cut_into_what_is_missing(hf: bool) -> None:
     honest(*knocked_out("self_attn.", "fc", hf))
+
+
+def test_what_is_left_of_a_module_keeps_its_name() -> None:
+    """Batch norms that lost a tensor on each side: the rest has equal names, wrappers apart, though numbers only."""
+    gone = {"layer2.0.downsample.1.weight", "layer3.0.downsample.1.weight"}
+    mine = renamed(ResNet(), lambda key: f"backbone.{key}")
+    model = renamed(ResNet(), lambda key: None if key in gone or key.endswith("downsample.0.weight") else key)
+    solved(mine, model, truth((f"backbone.{key}", key) for key in model))

@@ -166,3 +166,12 @@ def test_a_part_of_a_larger_model() -> None:
     whole = nn.ModuleDict({"vision": ResNet(), "text": Encoder(), "head": nn.Linear(16, 5)})
     solved(whole, Encoder(), truth((f"text.{key}", key) for key in spec(Encoder()).keys))
     solved(Encoder(), whole, truth((key, f"text.{key}") for key in spec(Encoder()).keys))
+
+
+def test_words_that_one_side_glues_together() -> None:
+    """`sa_qcontent_proj` is `q_content_proj`, which tells it from `k_content_proj`, whatever their order."""
+    parts = [f"{letter}{what}" for what in ("content", "pos") for letter in "qk"]
+    mine = nn.ModuleList([nn.ModuleDict({f"sa_{p}_proj": nn.Linear(16, 16) for p in parts}) for _ in range(3)])
+    names = [f"{part[0]}_{part[1:]}_proj" for part in parts]
+    model = nn.ModuleList([nn.ModuleDict({name: nn.Linear(16, 16) for name in reversed(names)}) for _ in range(3)])
+    both_ways(mine, model, lambda key: re.sub(r"sa_(.)(\w+)_proj", r"\1_\2_proj", key))

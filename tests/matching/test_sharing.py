@@ -171,3 +171,38 @@ def test_averages_whose_names_lost_their_dots(stages: bool) -> None:
     solved(
         checkpoint, model, truth((f"model.diffusion_model.{key}", to_stages(key) if stages else key) for key in flat)
     )
+
+
+def test_an_embedding_is_shared_beside_a_head_of_its_shape() -> None:
+    """T5: encoder and decoder share one embedding; the head is another tensor of the same shape."""
+    model = nn.ModuleDict({"shared": nn.Embedding(60, 16), "encoder": Encoder(2), "decoder": Encoder(2)})
+    model["lm_head"] = nn.Linear(16, 60, bias=False)
+    shared = "shared.weight"
+    copies = [f"{part}.embed_tokens.weight" for part in ("encoder", "decoder")]
+    checkpoint = renamed(model, lambda key: None if key in copies else key)
+    expected = truth((key, key) for key in checkpoint) | {(key,): Served((shared,)) for key in copies}
+    assert flagged(honest(checkpoint, model, expected)) == set(copies)
+    tied = model
+    for part in ("encoder", "decoder"):
+        tied[part].embed_tokens.weight = tied["shared"].weight
+    solved(checkpoint, tied, expected)
+
+
+class Saved(nn.Module):
+    """What PEFT makes of a module that is to be trained whole."""
+
+    def __init__(self, original: nn.Module) -> None:
+        super().__init__()
+        self.original_module = original
+        self.modules_to_save = nn.ModuleDict({"default": original})
+
+
+def test_a_copy_that_peft_makes_starts_equal() -> None:
+    plain = nn.ModuleDict({"encoder": Encoder(2), "classifier": nn.Linear(16, 5)})
+    model = nn.ModuleDict({"encoder": Encoder(2), "classifier": Saved(nn.Linear(16, 5))})
+    served = {f"classifier.{role}": f"classifier.{{}}.{role}" for role in ("weight", "bias")}
+    expected = truth((key, key) for key in spec(plain).keys if key not in served)
+    for key, name in served.items():
+        for part in ("original_module", "modules_to_save.default"):
+            expected[name.format(part),] = Served((key,))
+    solved(plain, spec([(t.key, t.shape) for t in spec(model).tensors]), expected)
