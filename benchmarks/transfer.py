@@ -102,7 +102,7 @@ def _first_failure(rules: RuleSet, case: Case) -> str:
     for key, true in truth_by_key(case).items():
         if key not in right:
             source = true.sources[0][0]
-            return f"{source} becomes {_became(load, source)}; should become {key} by {true.op}"
+            return f"{source} becomes {_became(load, source)}; should become {key} by {true.op} {list(shapes[key])}"
     invented = [key for key in row.invented if came.get(key) == shapes[key]]
     return f"{invented[0]} is given, and has no counterpart" if invented else next(iter(load.collisions), "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,11 @@ _WINDOW = 16
 """How far around a tensor alternatives are looked for."""
 
 COUNTER = "a counter of the statistics; nothing depends on it"
+COMPUTED = "the model computes it when it is built; nothing in it was learnt"
+_COMPUTED = re.compile(
+    r"(?:^|[._])(?:position_ids|token_type_ids|relative_position_index|rel_pos_index|relative_coords_table"
+    r"|attention_bias_idxs|inv_freq|cos_cached|sin_cached|masked_bias|causal_mask|attn_mask)$"
+)
 
 
 def assignment(
@@ -44,7 +50,8 @@ def assignment(
     missing = tuple(k for k in model.keys if k not in served)
     unexpected = tuple(k for k in checkpoint.keys if k not in used)
     excused = dict(harmless or {})
-    excused.update((k, COUNTER) for k in (*missing, *unexpected) if k.endswith("num_batches_tracked"))
+    for spec, keys in ((model, missing), (checkpoint, unexpected)):
+        excused.update((k, why) for k in keys if spec.by_key[k].kind != "parameter" and (why := _excuse(k)))
     return Assignment(
         tuple({id(m): m for key in model.keys if (m := served.get(key))}.values()),
         missing,
@@ -53,6 +60,13 @@ def assignment(
         notes,
         excused,
     )
+
+
+def _excuse(key: str) -> str:
+    """Why it does no harm that a buffer of this name is missing or left over; "" where it does."""
+    if key.endswith("num_batches_tracked"):
+        return COUNTER
+    return COMPUTED if _COMPUTED.search(key) else ""
 
 
 def _by_shape(source: Sequence[Leaf]) -> dict[tuple[int, ...], list[Leaf]]:
@@ -87,6 +101,9 @@ def _match(
             key=lambda leaf: (template(leaf.path[:-1]) == template(s.path[:-1]), abs(leaf.place - s.place)),
         )
         alternatives = tuple(leaf.keys[0] for leaf in near[:3])
+    perm, shape = s.perm or _inverse(t.perm), _reshaped(s, t, ops)
+    if _merged_then_turned(s, ops):
+        ops, perm, shape = ["transpose", "reshape"], (2, 0, 1), (0, -1)
     return Match(
         t.keys,
         s.keys,
@@ -96,10 +113,19 @@ def _match(
         alternatives,
         reason,
         s.dim if s.dim is not None else t.dim,
-        s.perm or _inverse(t.perm),
+        perm,
         _proportions(t.sizes, ops),
-        _reshaped(s, t, ops),
+        shape,
     )
+
+
+def _merged_then_turned(s: Leaf, ops: Sequence[str]) -> bool:
+    """Whether [heads, size, width] becomes [heads * size, width] and then [width, heads * size].
+
+    Turned first, no size has to be told, and one rule serves every width.
+    """
+    merged = len(s.raw) == 3 and s.flat == (s.raw[0] * s.raw[1], s.raw[2])
+    return merged and list(ops) == ["reshape", "transpose"] and s.perm == (1, 0)
 
 
 def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:

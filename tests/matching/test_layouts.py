@@ -183,6 +183,7 @@ def test_heads_kept_apart_and_transposed() -> None:
         elif key.endswith("weight"):
             name, tensor = name.replace("weight", "kernel"), tensor.t()
             ops = ["reshape", "transpose"] if attention else ["transpose"]
+            ops = ops[::-1] if attention and ".out." in key else ops
             if attention:
                 tensor = tensor.reshape(4, 4, WIDTH) if ".out." in key else tensor.reshape(WIDTH, 4, 4)
         elif attention and ".out." not in key:

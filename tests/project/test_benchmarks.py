@@ -134,7 +134,7 @@ def test_transfer_tries_the_rules_of_the_small_variant_on_the_large_one() -> Non
     assert (row.rules, row.renames, row.right, row.first) == (1, 18, 18, "")
     row = transfer(layers(2), layers(9, "last"))
     assert (row.right, row.renames) == (8, 18)
-    assert row.first == "h.4.ln.a becomes layers.4.norm.a by rename [6]; should become layers.4.last.a by rename"
+    assert row.first == "h.4.ln.a becomes layers.4.norm.a by rename [6]; should become layers.4.last.a by rename [6]"
     ((small, large),) = cut_pairs([layers(9)])
     assert (len(small.source), small.id, large) == (4, "9 layers cut to 2 of 9", layers(9))
     assert list(cut_pairs([layers(3)])) == []
