@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import automatch
 from tests.matching.networks import Decoder, Encoder, ResNet, Vgg, to_hf
 from tests.matching.truth import by_rename, found, honest, renamed, solved, spec, truth
 
@@ -230,3 +231,34 @@ def test_what_is_left_of_a_module_keeps_its_name() -> None:
     mine = renamed(ResNet(), lambda key: f"backbone.{key}")
     model = renamed(ResNet(), lambda key: None if key in gone or key.endswith("downsample.0.weight") else key)
     solved(mine, model, truth((f"backbone.{key}", key) for key in model))
+
+
+class Positions(nn.Module):
+    """An embedding with the table of its positions and the frequencies of a rotary one, as buffers."""
+
+    def __init__(self, saved: bool) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.norm = nn.LayerNorm(16)
+        self.register_buffer("position_ids", torch.arange(24)[None], persistent=saved)
+        self.register_buffer("rotary_inv_freq", torch.rand(8), persistent=saved)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_what_the_model_computes_itself_may_be_missing_or_left_over(saved: bool) -> None:
+    mine, model = Positions(not saved), Positions(saved)
+    given = {key: tensor.clone() for key, tensor in mine.state_dict().items()}
+    found = automatch.diagnose(given, model)
+    left = found.missing_keys if saved else found.unexpected_keys
+    assert set(left) == set(found.assignment.harmless) == {"position_ids", "rotary_inv_freq"}
+    assert found.complete and found.exit_code == 0
+    kept = model.rotary_inv_freq.clone()
+    automatch.load(model, given)
+    assert torch.equal(model.rotary_inv_freq, kept)
+
+
+def test_a_parameter_of_such_a_name_is_missed() -> None:
+    model = nn.ModuleDict({"embed": nn.Embedding(50, 16), "norm": nn.LayerNorm(16)})
+    model.register_parameter("inv_freq", nn.Parameter(torch.rand(8)))
+    found = automatch.diagnose({k: v for k, v in model.state_dict().items() if k != "inv_freq"}, model)
+    assert found.missing_keys == ("inv_freq",) and not found.complete
