@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from automatch.describing.tokens import words_of
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
@@ -15,6 +16,8 @@ from automatch.matching.leaves import Leaf, template
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec
 
+BY_HEAD = "query_key_value often lies head by head, not in three blocks, and no shape shows it"
+_HEAD_BY_HEAD = ("query", "key", "value")
 _REVERSE = {op.name: op.reverse for op in OPS}
 _WINDOW = 16
 """How far around a tensor alternatives are looked for."""
@@ -89,6 +92,8 @@ def _match(
     s: Leaf, t: Leaf, judgement: Judgement, votes: int, rivals: Mapping[tuple[int, ...], Sequence[Leaf]]
 ) -> Match:
     confidence, ambiguous, reason = judgement
+    if _by_head(s, t):
+        confidence, ambiguous, reason = 0.4, True, BY_HEAD
     if votes > 1:
         reason = f"{reason} ({votes} times alike)"
     ops = [*s.ops, *(_REVERSE[op] for op in reversed(t.ops))]
@@ -126,6 +131,18 @@ def _merged_then_turned(s: Leaf, ops: Sequence[str]) -> bool:
     """
     merged = len(s.raw) == 3 and s.flat == (s.raw[0] * s.raw[1], s.raw[2])
     return merged and list(ops) == ["reshape", "transpose"] and s.perm == (1, 0)
+
+
+def _by_head(s: Leaf, t: Leaf) -> bool:
+    """Is a tensor cut or joined that may hold query, key and value head by head?
+
+    The word is Megatron-LM's, and GPT-NeoX, BLOOM and Falcon keep its rows so; others use it for three blocks.
+    """
+    return any(
+        "concat" in parts.ops and words_of(token) == _HEAD_BY_HEAD
+        for parts, fused in ((s, t), (t, s))
+        for token in fused.path[-2:]
+    )
 
 
 def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -58,8 +58,8 @@ def test_the_order_is_that_of_the_roles_not_of_the_file() -> None:
 
 
 def test_fused_under_other_names() -> None:
-    """GPT-NeoX calls it query_key_value."""
-    words = {"qkv_proj": "query_key_value", "o_proj": "dense", "layers": "h", "embed": "embed_in"}
+    """MPT calls it Wqkv."""
+    words = {"qkv_proj": "Wqkv", "o_proj": "out_proj", "layers": "h", "embed": "embed_in"}
     mine, whole = stacked(lambda: apart(bias=True)), stacked(lambda: fused(bias=True))
 
     def rename(key: str) -> str:

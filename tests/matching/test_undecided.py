@@ -198,3 +198,17 @@ def test_order_is_not_believed_where_others_of_the_shape_changed_places() -> Non
     expected = exchanged(mine, {"first_thing": "some_part", "other_thing": "last_part"})
     assignment = honest(mine, model, expected)
     assert {key.split(".")[2] for key in flagged(assignment)} == {"some_part", "last_part"}
+
+
+@pytest.mark.parametrize(("fused", "flags"), [("query_key_value", True), ("qkv_proj", False)])
+def test_rows_that_may_lie_head_by_head_are_not_cut_without_a_flag(fused: str, flags: bool) -> None:
+    """GPT-NeoX stores q, k, v of the first head, then of the second; others under the same name do not."""
+    mine = layers([fused, "dense"], [(16, 48), (16, 16)])
+    model = layers(["q_proj", "k_proj", "v_proj", "dense"])
+    assignment = match(spec(mine), spec(model))
+    parts = {key for m in assignment.matches if m.op == "chunk" for key in m.model_keys}
+    assert len(parts) == 3 * 3 * 2
+    assert flagged(assignment) == (parts if flags else set())
+    back = match(spec(model), spec(mine))
+    joined = {key for key in spec(mine).keys if f".{fused}." in key}
+    assert flagged(back) == (joined if flags else set())
