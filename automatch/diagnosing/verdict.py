@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from automatch.diagnosing.causes import CAUSES, NAMING
 from automatch.diagnosing.comparison import is_doubtful
 from automatch.diagnosing.evidence import Evidence, Finding, gather
 from automatch.diagnosing.judging import findings
@@ -40,7 +41,7 @@ def verdict(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignm
     if not checkpoint.tensors or not model.tensors:
         return f"the {'model' if checkpoint.tensors else 'checkpoint'} holds no tensors"
     evidence = gather(checkpoint, model, assignment)
-    told = findings(evidence)
+    told = findings(evidence, NAMING if _all_served(assignment) else CAUSES)
     names = next((f.sentence for f in told if f.cause in _NAMES and f.score >= _LIKELY and evidence.renamed), "")
     clash = dtype_sentence(mismatched_dtypes(checkpoint, model, assignment))
     if _all_served(assignment) and clash:

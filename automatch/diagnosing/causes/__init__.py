@@ -34,6 +34,16 @@ from automatch.diagnosing.causes import (
 )
 from automatch.diagnosing.evidence import Evidence, Finding
 
+NAMING: tuple[Callable[[Evidence], Finding | None], ...] = (
+    over_stripped.check,
+    prefix_compile.check,
+    prefix_module.check,
+    prefix_wrapper.check,
+    weight_norm.check,
+    index_shift.check,
+)
+"""Those that say how names differ where every tensor has its place."""
+
 CAUSES: tuple[Callable[[Evidence], Finding | None], ...] = (
     wrong_file.check,
     nested_dict.check,

@@ -26,8 +26,10 @@ def check(evidence: Evidence) -> Finding | None:
         (evidence.unexpected_keys, evidence.missing_keys),
     ):
         tied = [k for k in keys if is_tied(k)]
-        rest = [k for k in keys if not is_tied(k)]
-        if not tied or any(k not in evidence.buffers for k in (*rest, *others)) or len(tied) > 6:
+        if not tied or len(tied) > 6:
+            continue
+        rest = [k for k in keys if k not in tied]
+        if any(k not in evidence.buffers for k in (*rest, *others)):
             continue
         score = 0.9 if len(tied) >= len(rest) else 0.5
         sentence = (
