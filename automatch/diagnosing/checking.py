@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from automatch.diagnosing.comparison import StrictLoad
 from automatch.diagnosing.document import mismatch_entry, side_entry
-from automatch.diagnosing.naming import count, is_counter
+from automatch.diagnosing.naming import count
 from automatch.diagnosing.values import MismatchedDtype, mismatched_dtypes
 from automatch.matching.assignment import Assignment, Match, Mismatch
-from automatch.matching.outcome import COUNTER
+from automatch.matching.outcome import excuses
 from automatch.rules.carrying import Carried, carry
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
@@ -188,7 +188,9 @@ def held_against(
     unexpected = tuple(key for key in checkpoint.keys if key not in used)
     given = {pair.checkpoint_key for pair in mismatched}
     harmless = {key: why for key, why in set_aside.items() if key in unexpected and key not in given}
-    harmless.update((key, COUNTER) for key in (*missing, *unexpected) if is_counter(key) and key not in given)
+    sized = {pair.key for pair in mismatched}
+    harmless.update(excuses(model, (key for key in missing if key not in sized)))
+    harmless.update(excuses(checkpoint, (key for key in unexpected if key not in given)))
     assignment = Assignment(tuple(matches), missing, unexpected, tuple(mismatched), (), harmless)
     return Checking(
         checkpoint,

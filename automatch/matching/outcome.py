@@ -52,9 +52,7 @@ def assignment(
             served[key] = one
     missing = tuple(k for k in model.keys if k not in served)
     unexpected = tuple(k for k in checkpoint.keys if k not in used)
-    excused = dict(harmless or {})
-    for spec, keys in ((model, missing), (checkpoint, unexpected)):
-        excused.update((k, why) for k in keys if spec.by_key[k].kind != "parameter" and (why := _excuse(k)))
+    excused = {**(harmless or {}), **excuses(model, missing), **excuses(checkpoint, unexpected)}
     return Assignment(
         tuple({id(m): m for key in model.keys if (m := served.get(key))}.values()),
         missing,
@@ -63,6 +61,11 @@ def assignment(
         notes,
         excused,
     )
+
+
+def excuses(spec: StateDictSpec, keys: Iterable[str]) -> dict[str, str]:
+    """Those of the keys of one side whose being missing or left over does no harm, and why."""
+    return {key: why for key in keys if spec.by_key[key].kind != "parameter" and (why := _excuse(key))}
 
 
 def _excuse(key: str) -> str:

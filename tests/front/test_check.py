@@ -226,3 +226,19 @@ def test_the_recipe_for_pre_commit_runs(library) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     (library / "conversions" / "v1_to_v2.json").write_text("[]")
     assert run(str(Path(sys.executable).parent / program), *arguments, cwd=library).returncode == 1
+
+
+def test_what_the_model_computes_may_be_left_out(tmp_path) -> None:
+    old = {**OLD, "module.attn.inv_freq": [4]}
+    found = check(tmp_path, [RULE], old, {**NEW, "stem.position_ids": [1, 8]})
+    assert found.complete
+    assert {"module.attn.inv_freq", "stem.position_ids"} <= set(found.harmless)
+
+
+def test_rules_in_yaml_are_checked_as_well(tmp_path) -> None:
+    check(tmp_path, [RULE])
+    (tmp_path / "rules.yaml").write_text(
+        "rules:\n  - pattern: 'module\\.(?P<rest>.+)'\n    replacement: 'stem.{rest}'\n"
+    )
+    sides = str(tmp_path / "old.keys.json"), str(tmp_path / "new.keys.json")
+    assert automatch.check(tmp_path / "rules.yaml", *sides).complete
