@@ -90,6 +90,11 @@ class Evidence:
         """All keys that something is wrong with: missing, unexpected, mismatched."""
         return (*self.missing_keys, *self.unexpected_keys, *(m.key for m in self.mismatched), *self.half_read)
 
+    @property
+    def matched(self) -> bool:
+        """Whether matching found anything: then what names alone would suggest is of no interest."""
+        return self.assignment is not None and bool(self.assignment.matches)
+
     @cached_property
     def renamed(self) -> tuple[tuple[str, str], ...]:
         """Pairs (checkpoint key, model key) that matching found under different names."""

@@ -14,7 +14,7 @@ _DIGITS = re.compile(r"(?<!\d)\d{1,6}(?!\d)")
 def check(evidence: Evidence) -> Finding | None:
     """Whether both lists have the same templates and their numbers differ by one constant."""
     by_pairs = _by_pairs(evidence)
-    if by_pairs or evidence.truncated or evidence.renamed:
+    if by_pairs or evidence.truncated or evidence.matched:
         return by_pairs
     if all(k[:1].isdigit() for k in evidence.listed):
         return None  # bare numbers of nn.Sequential: another network looks the same

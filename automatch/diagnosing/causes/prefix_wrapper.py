@@ -29,7 +29,7 @@ def check(evidence: Evidence) -> Finding | None:
             words = found.words or word
             sentence = f"the {side} was wrapped: {found.how_many} `{words}.`"
             return Finding("prefix-wrapper", found.score, sentence, _advice(words, found.in_checkpoint), found.rules)
-    if evidence.renamed:
+    if evidence.matched:
         return _by_pairs(evidence)
     return _by_names(evidence) or _beyond_the_cut(evidence)
 
