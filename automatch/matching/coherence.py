@@ -69,6 +69,8 @@ class Coherence:
             low, high = node.start - top.start, node.end - top.start
             partners = [p for p in self._partners[which][low:high] if p >= 0]
             if partners:
+                if node.is_list and self._is_surplus(which, node, untouched):
+                    return self._full(1 - which, partners)
                 if node.is_list or is_block(untouched):
                     return None
                 if is_module(node):
@@ -77,6 +79,24 @@ class Coherence:
                 return self._span(1 - which, partners, 1 if parts > 1 else 2)
             untouched, node = node, node.parent
         return None
+
+    def _is_surplus(self, which: int, layers: Node, item: Node | None) -> bool:
+        """Is an untouched item of a list a block whose like has been matched whole?"""
+        return is_block(item) and any(
+            child is not item
+            and item is not None
+            and child.signature == item.signature
+            and not self._has_free(which, child)
+            for child in layers.children
+        )
+
+    def _full(self, which: int, partners: Sequence[int]) -> tuple[int, int, int] | None:
+        """The part of a side that a list's items went to, where nothing is free in it.
+
+        Then what is left over of the list are layers that the other side does not have, and they lend it no tensors.
+        """
+        low, high = min(partners), max(partners) + 1
+        return (low, high, 1) if all(p >= 0 for p in self._partners[which][low:high]) else None
 
     def _has_free(self, which: int, node: Node) -> bool:
         start = self._tops[which].start
