@@ -9,6 +9,9 @@ from automatch.describing.tree import Node
 SIMILAR = 0.5
 """Items that share less than this are not put together."""
 
+SAME_NUMBER, SAME_NUMBER_OF_FEWER = 0.01, 0.1
+"""What an equal number is worth, and where one list is shorter: as a rule its last items are missing, not its first."""
+
 
 def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> list[tuple[Node, Node]]:
     """Items of two lists in corresponding order; [] where they do not look like the same list."""
@@ -30,6 +33,7 @@ def _align(
 ) -> tuple[float, list[tuple[Node, Node]]]:
     """Best order-keeping alignment of two lists of blocks (Needleman and Wunsch 1970)."""
     n, m = len(left), len(right)
+    place = SAME_NUMBER if n == m else SAME_NUMBER_OF_FEWER
     values = [[0.0] * (m + 1) for _ in range(n + 1)]
     cache: dict[tuple[int, int], float] = {}
 
@@ -39,7 +43,7 @@ def _align(
         if found is None:
             found = similar(left[i], right[j])
             cache[key] = found = found if found >= SIMILAR else -1.0
-        return found + (0.01 if left[i].label == right[j].label else 0.0)
+        return found + (place if left[i].label == right[j].label else 0.0)
 
     if n == m and all(gain(i, i) > 0.9 for i in range(n)):
         return sum(min(1.0, gain(i, i)) for i in range(n)), list(zip(left, right, strict=True))
