@@ -128,8 +128,6 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("order: common subsequence", _in("scores", ("common_subsequence", _always([])))),
     Signal("order: sorted sides", _in("engine", ("SORTED_TRUST", 1.0))),
     Signal("as in the other blocks", _in("blocks.Solver", ("_support", _always(0.0)))),
-    Signal("share of tensors that fit", _in("scores", ("FIT", 0.0))),
-    Signal("shapes as stored", _in("scores", ("EXACT", 0.0))),
     Signal("trust", _in("scores", ("trusts", _same_trust))),
     Signal("trust in names", _in("scores", ("trusts", _names_as_before))),
     Signal("trust in order", _in("scores", ("trusts", _order_as_before))),

@@ -67,9 +67,9 @@ def _alone(e: Evidence) -> Judgement:
     if e.learnt >= 0.5:
         return Judgement(0.96, False, f"{words}; as in the other blocks")
     if e.name >= 0.3 and e.order >= 0.6:
-        return Judgement(0.95, False, f"{words}; names and place agree")
+        return Judgement(0.98, False, f"{words}; names and place agree")
     if e.order >= 0.6 and e.name >= 0.0 and e.sequence >= 0.9:
-        return Judgement(0.8, False, f"{words}; in the same place of the order")
+        return Judgement(0.95, False, f"{words}; in the same place of the order")
     return Judgement(0.4, True, f"{words}, but names do not agree and something is missing around it")
 
 
@@ -81,11 +81,11 @@ def _among_rivals(e: Evidence) -> Judgement:
             return Judgement(0.85, False, "names decide between modules of one shape, against their order")
         return Judgement(0.99, False, "names decide between modules of one shape")
     if e.learnt >= 0.5 and e.margin >= 1.0:
-        return Judgement(0.95, False, "as in the other blocks")
+        return Judgement(0.92, False, "as in the other blocks")
     if e.fit_margin >= 0.2 and not e.intact and order < 0.4:
         return Judgement(0.4, True, "more tensors of the two modules fit, but tensors are missing around them")
     if names >= 0.08 and order > -0.2:
-        return Judgement(0.95, False, "names and order decide between modules of one shape")
+        return Judgement(0.97, False, "names and order decide between modules of one shape")
     if e.free and e.margin < 0.7:
         return Judgement(0.4, True, "an unmatched tensor of the same shape would fit as well")
     if names > -0.08 and order >= 0.4:
@@ -94,7 +94,7 @@ def _among_rivals(e: Evidence) -> Judgement:
         if e.sequence >= 0.99 and e.variety >= VARIETY:
             return Judgement(0.92, False, "same place in the same sequence of shapes; names do not tell")
         if e.sequence >= 0.8 and e.intact and e.variety >= VARIETY:
-            return Judgement(0.8, False, "order decides between modules of one shape; names do not tell")
+            return Judgement(0.7, False, "order decides between modules of one shape; names do not tell")
         return Judgement(0.45, True, "order alone decides between modules of one shape")
     if names <= -0.08 and order >= 0.4:
         return Judgement(0.4, True, "names and order contradict each other")

@@ -15,7 +15,7 @@ from automatch.spec import Shape
 
 _WEIGHTS = {"*": "weight", "weight_orig": "weight"}
 
-NAMES, ORDER, LEARNT, FIT, EXACT, ASTRAY = 2.0, 0.7, 1.5, 0.6, 0.5, -1.0
+NAMES, ORDER, LEARNT, ASTRAY = 2.0, 0.7, 1.5, -1.0
 """What each signal weighs in the score of a pair."""
 
 ORDINAL, SAME, IDENTICAL = 0.25, 0.15, 0.5
@@ -76,19 +76,16 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
     sequence = len(aligned) / max(1, min(len(source), len(target)))
     order = places(source, target, fits, aligned)
     learnt = {(i, j): ctx.learnt(source[i].path, target[j].path) for i, j in fits}
-    exact = {k: sum(_exact(m, t) for m, t in pairs) / len(pairs) for k, (pairs, _) in fits.items()}
     astray = frozenset(
         key for key, (pairs, _) in fits.items() if ctx.astray is not None and any(ctx.astray(m, t) for m, t in pairs)
     )
     trust_names, trust_order = trusts(source, target, fits, name, ctx)
     score = {
-        key: FIT * fit
-        + trust_names * NAMES * name[key]
+        key: trust_names * NAMES * name[key]
         + ORDER * trust_order * order[key]
         + LEARNT * learnt[key]
-        + EXACT * exact[key]
         + (ASTRAY if key in astray else 0.0)
-        for key, (_, fit) in fits.items()
+        for key in fits
     }
     return Table(
         source,
@@ -144,8 +141,3 @@ def _named_alike(a: Unit, b: Unit, ctx: Context, value: float) -> float:
     if names.silent or a.peers < 2 or a.peers != b.peers:
         return value
     return value + (ORDINAL if a.rank == b.rank else -ORDINAL)
-
-
-def _exact(a: Leaf, b: Leaf) -> bool:
-    """Do the shapes agree as they are stored, no dimension of size 1 added or dropped?"""
-    return bool(a.ops or b.ops) or a.raw == b.raw
