@@ -130,8 +130,11 @@ def _turned(one: Carried) -> Match:
         law = _undone(step, law)
     if {"interleave", "flip"} & set(words) and {"reshape", "stack", "unstack"} & set(words):
         raise RuleError(f"rule {one.rule} has the operations {match.op}, and one rule cannot say their way back")
-    if words[:2] == ["unstack", "chunk"]:  # the members hold the parts; a tensor is cut before it is unstacked
-        words[:2] = ["chunk", "unstack"]
+    if "unstack" in words and "chunk" in words[words.index("unstack") :]:
+        at = words.index("unstack")
+        if words[at + 1] != "chunk":
+            raise RuleError(f"rule {one.rule} has the operations {match.op}, and one rule cannot say their way back")
+        words[at : at + 2] = ["chunk", "unstack"]  # the members hold the parts; a tensor is cut before it is unstacked
         dim = law.dim or 0
         law = replace(law, dim=dim + 1 if dim >= 0 else dim)
     if words == ["chunk"] and law.sizes is not None and len(set(law.sizes)) == 1:

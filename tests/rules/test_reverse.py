@@ -186,6 +186,20 @@ def test_every_operation_is_undone(op, shape):
     there_and_back(rules((rf"h\.{H}\.w", "l.{i}.v", op)), tensors(h__0__w=shape, h__1__w=shape))
 
 
+@pytest.mark.parametrize("more", ["concat+stack+reshape", "transpose+concat+stack+reshape", "concat+stack+transpose"])
+def test_what_happens_after_parts_and_members_are_joined_is_undone_first(more):
+    """All pieces have one shape, so that only their values tell them apart."""
+    words = {"perm": [1, 0]} if more.startswith("transpose") else {"perm": [0, 2, 1]}
+    forward = rules(
+        (
+            rf"h\.{H}\.(?P<e>\d+)\.(?P<part>q|p)",
+            "l.{i}.x",
+            {"op": more, "by": "e", "part": "part", "dim": 0, "shape": [-1, 4], **words},
+        )
+    )
+    there_and_back(forward, tensors(**{f"h__0__{e}__{part}": (4, 4) for e in range(3) for part in "qp"}))
+
+
 def test_two_keys_that_become_one_cannot_come_back():
     with pytest.raises(RuleError, match=r"'a\.x' and 'b\.x' both become 'c\.x'"):
         rules((r"(?:a|b)\.x", "c.x")).reverse({"a.x": (1,), "b.x": (1,)})
