@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from automatch.errors import InputError
 from automatch.learning.arrangement import Quad
+from automatch.learning.constants import Neighbours
 from automatch.learning.forms import FLOATS
 from automatch.learning.joints import find_joints
 from automatch.learning.relation import Relation, free_sizes
@@ -106,7 +107,8 @@ def _matrices(sides: Sides, converted: bool, keys: Iterable[str]) -> list[str]:
 
 def _assignment(state: _State, chosen: Mapping[str, Match]) -> Assignment:
     """Word what was found, in the order of the conversion's keys."""
-    sides = state.sides
+    sides, neighbours = state.sides, Neighbours(state.sides, state.relations)
+    state.relations = [neighbours.settle(relation) for relation in state.relations]
     quads = [quad for relation in state.relations if (quad := _quad(relation)) is not None]
     hows = {target: equal for equal in state.equals for target in equal.targets}
     quads += [quad for equal in state.equals if (quad := _quad(Relation((), (), equal.how))) is not None]
@@ -118,15 +120,20 @@ def _assignment(state: _State, chosen: Mapping[str, Match]) -> Assignment:
     for target, guess in chosen.items():
         equal = hows[target]
         why = f"as in {len(equal.sources)} tensors, and {guess.reason}"
-        relation = Relation(guess.checkpoint_keys, (target,), equal.how, why=why)
+        relation = neighbours.settle(Relation(guess.checkpoint_keys, (target,), equal.how, why=why))
         one = relation.match(frees, _rounded(sides, guess.checkpoint_keys[0], target))
         others = tuple(key for key in guess.alternatives if key in equal.sources)
-        served[target] = replace(one, confidence=guess.confidence, ambiguous=guess.ambiguous, alternatives=others)
+        served[target] = replace(
+            one,
+            confidence=min(guess.confidence, one.confidence),
+            ambiguous=guess.ambiguous or one.ambiguous,
+            alternatives=others,
+        )
     matches = tuple({id(m): m for key in sides.converted.spec.keys if (m := served.get(key))}.values())
     used = {key for one in matches for key in one.checkpoint_keys}
     unexpected = tuple(key for key in sides.original.spec.keys if key not in used)
     missing = tuple(key for key in sides.converted.spec.keys if key not in served)
-    notes = _notes(sides, matches, missing, unexpected)
+    notes = (*_notes(sides, matches, missing, unexpected), *_silent(neighbours.silent))
     harmless = {key: COUNTER for key in (*missing, *unexpected) if key.endswith("num_batches_tracked")}
     harmless.update(_harmless(state, used, unexpected))
     return Assignment(matches, missing, unexpected, (), notes, harmless)
@@ -185,6 +192,17 @@ def _notes(
     if unread:
         notes.append(f"{len(unread)} tensors are of dtypes whose values cannot be compared, the first {unread[0]}")
     return tuple(notes)
+
+
+def _silent(keys: Sequence[str]) -> list[str]:
+    """What is said of matrices that show nothing of how they were arranged."""
+    if not keys:
+        return []
+    are = "tensor has" if len(keys) == 1 else "tensors have"
+    return [
+        f"{len(keys)} {are} one value throughout, the first {keys[0]}: whether rows were moved only a trained "
+        f"checkpoint can tell"
+    ]
 
 
 def _reordered(sides: Sides, missing: Sequence[str], unexpected: Sequence[str]) -> list[str]:

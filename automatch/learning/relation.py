@@ -36,6 +36,7 @@ class Relation:
         quad: how the whole's dimension is seen to be interleaved: after joining, before cutting.
         why: what else led to it, where values alone did not; "" else.
         rivals: keys that would do as well; () where it is decided.
+        doubt: why the arrangement may be another one; "" where values or neighbours tell it.
     """
 
     sources: tuple[str, ...]
@@ -47,6 +48,7 @@ class Relation:
     quad: Quad | None = None
     why: str = ""
     rivals: tuple[str, ...] = ()
+    doubt: str = ""
 
     @property
     def cuts(self) -> bool:
@@ -81,10 +83,10 @@ class Relation:
             self.targets,
             self.sources,
             self.op(),
-            1.0 if not self.rivals else 0.45,
-            bool(self.rivals),
+            0.45 if self.rivals or self.doubt else 1.0,
+            bool(self.rivals or self.doubt),
             self.rivals[:3],
-            "; ".join(part for part in (f"values: {self._words()}{rounded}", self.why) if part),
+            "; ".join(part for part in (f"values: {self._words()}{rounded}", self.why, self.doubt) if part),
             dim,
             self.how.perm,
             self._sizes(),

@@ -1,0 +1,70 @@
+"""Tensors of one value throughout, as a fresh network has them: rules must be right for a trained one, or say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import automatch
+
+Tensors = dict[str, torch.Tensor]
+
+
+def rotary(tensor: torch.Tensor) -> torch.Tensor:
+    """Heads of eight rows: pairs that lie beside each other go into halves."""
+    return tensor.view(-1, 4, 2, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
+
+
+def renamed(old: Tensors, change: Callable[[torch.Tensor], torch.Tensor]) -> Tensors:
+    return {key.replace("old", "new"): change(tensor).clone().contiguous() for key, tensor in old.items()}
+
+
+def swapped(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.cat(tensor.chunk(2)[::-1])
+
+
+@pytest.mark.parametrize(
+    ("zeros", "change"),
+    [
+        ({"bias": (32,)}, rotary),
+        ({"bias": (32,)}, swapped),
+        ({"b": (24, 32)}, torch.t),
+        ({"b": (32, 32)}, torch.t),
+    ],
+    ids=["rotary", "flip", "transpose", "square"],
+)
+@pytest.mark.parametrize("layers", [1, 3])
+def test_zeros_are_arranged_as_their_neighbours(zeros, change, layers) -> None:
+    torch.manual_seed(0)
+    fresh, trained = {}, {}
+    for i in range(layers):
+        for one in (fresh, trained):
+            one[f"l.{i}.old.weight"] = torch.randn(32, 16)
+        for leaf, shape in zeros.items():
+            fresh[f"l.{i}.old.{leaf}"] = torch.zeros(shape)
+            trained[f"l.{i}.old.{leaf}"] = torch.randn(shape)
+    found = automatch.learn(fresh, renamed(fresh, change))
+    assert found.complete
+    made, wanted = found.rules.apply(trained), renamed(trained, change)
+    assert made.keys() == wanted.keys() and all(torch.equal(made[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (8, 8)])
+def test_zeros_that_may_have_been_turned_are_flagged(shape) -> None:
+    torch.manual_seed(0)
+    fresh = {"a.old.weight": torch.randn(6, 5), "b.old.weight": torch.zeros(shape)}
+    found = automatch.learn(fresh, renamed(fresh, torch.t))
+    told, doubtful = found.matches
+    assert not told.ambiguous and doubtful.ambiguous and "all of its values are equal" in doubtful.reason
+    assert not found.complete
+    if shape == (8, 4):  # the likeliest is written
+        assert doubtful.op == "transpose"
+
+
+def test_a_matrix_of_zeros_that_shows_nothing_is_counted() -> None:
+    fresh = {"a.old.weight": torch.zeros(6, 5), "a.old.scale": torch.randn(6), "old.mask": torch.ones(4, 4).bool()}
+    found = automatch.learn(fresh, renamed(fresh, torch.clone))
+    assert found.complete
+    assert any("1 tensor has one value throughout, the first a.new.weight" in note for note in found.notes)
