@@ -93,8 +93,6 @@ def _among_rivals(e: Evidence) -> Judgement:
             return Judgement(0.45, True, "order alone decides, and other modules of this shape have changed places")
         if e.sequence >= 0.99 and e.variety >= VARIETY:
             return Judgement(0.92, False, "same place in the same sequence of shapes; names do not tell")
-        if e.sequence >= 0.8 and e.intact and e.variety >= VARIETY:
-            return Judgement(0.7, False, "order decides between modules of one shape; names do not tell")
         return Judgement(0.45, True, "order alone decides between modules of one shape")
     if names <= -0.08 and order >= 0.4:
         return Judgement(0.4, True, "names and order contradict each other")
