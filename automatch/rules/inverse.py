@@ -10,7 +10,9 @@ not keep, as the second half of a sentence that begins with the rule.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 
 from automatch.errors import RuleError
 from automatch.rules.holes import literal
@@ -21,6 +23,8 @@ from automatch.spec import Shape
 
 _OPEN = re.compile(r"\(\?P<(?P<name>\w+)>")
 _WORD = re.compile(r"[A-Za-z]")
+_FILLINGS = ("x", "1", "12")
+_MOST_SAMPLES = 243
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,26 @@ def inverse(rule: Rule) -> tuple[Rule, ...]:
         back.check("the way back")
         out.append(back)
     return tuple(out)
+
+
+def samples(pattern: str) -> list[str]:
+    """Some keys that a pattern takes which `inverse` could read: numbers, names and listed texts in its groups.
+
+    Raises:
+        RuleError: it cannot be read.
+    """
+    ways: list[Sequence[str]] = []
+    for part in _parts(pattern):
+        if not part.name:
+            ways.append((part.text,))
+            continue
+        try:
+            texts: Sequence[str] = alternatives(f"(?P<{part.name}>{part.text})", part.name)
+        except RuleError:
+            texts = _FILLINGS
+        ways.append(texts)
+    tried = islice(product(*ways), _MOST_SAMPLES)
+    return [key for key in map("".join, tried) if re.fullmatch(pattern, key)]
 
 
 def exchanged(shape: Shape | None) -> Shape | None:

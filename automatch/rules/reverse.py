@@ -22,7 +22,7 @@ from automatch.matching.assignment import Match
 from automatch.ops import Chunk, Concat, Flip, Interleave, Permute, Reshape, Stack, Transpose, relative_shape
 from automatch.rules.carrying import Carried, Load, Step, carry
 from automatch.rules.induce import induce
-from automatch.rules.inverse import exchanged, inverse
+from automatch.rules.inverse import exchanged, inverse, samples
 from automatch.rules.replay import replay
 from automatch.rules.rule import Rule, RuleSet
 from automatch.rules.tensors import Law
@@ -30,6 +30,8 @@ from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 Keys = StateDictSpec | Mapping[str, Any] | Iterable[Any]
 """Checkpoint keys with their shapes: a `StateDictSpec`, tensors or shapes by key, or entries `(key, shape)`."""
+
+_GIVE_KEYS = "only the checkpoint keys with their shapes tell what was there, so give them: reverse(keys=...)"
 
 
 def reversed_rules(rules: RuleSet, keys: Keys | None = None) -> RuleSet:
@@ -47,22 +49,24 @@ def reversed_rules(rules: RuleSet, keys: Keys | None = None) -> RuleSet:
         RuleError: a rule cannot be reversed, and the sentence says which and why; or the rules do not carry the keys.
     """
     if keys is None:
-        return _by_themselves(rules)
+        back = _by_themselves(rules)
+        _refuse_mixed(rules, back)
+        return back
     shapes = _shapes(keys)
     load = carry(rules, shapes)
     faults = (*load.faults, *load.collisions)
     if faults:
         raise RuleError(f"rules that do not carry every key cannot be reversed: {faults[0]}")
-    back = [_turned(one) for one in load.carried]
+    returns = [_turned(one) for one in load.carried]
     outside = {key: shape for one in load.carried for key, shape in zip(one.match.model_keys, one.shapes, strict=True)}
     doubles = _doubles(rules, outside)
     found = None
-    for found in _ways(rules, back, load, outside):
+    for found in _ways(rules, returns, load, outside):
         one = replace(found, doubles=doubles)
-        proof = replay(one, back, list(outside), list(shapes))
+        proof = replay(one, returns, list(outside), list(shapes))
         if proof.ok and _round(one, outside) == shapes:
             return replace(one, rules=tuple(replace(r, hits=n) for r, n in zip(one, proof.hits, strict=True)))
-    raise RuleError(f"the rules cannot be reversed: {_why_not(found or RuleSet(), back, outside, shapes)}")
+    raise RuleError(f"the rules cannot be reversed: {_why_not(found or RuleSet(), returns, outside, shapes)}")
 
 
 def _ways(rules: RuleSet, back: Sequence[Match], load: Load, outside: Mapping[str, Shape]) -> Iterator[RuleSet]:
@@ -85,15 +89,42 @@ def _by_themselves(rules: RuleSet) -> RuleSet:
     refused = []
     for number, rule in enumerate(rules, 1):
         try:
-            turned += (replace(one, note=f"undoes rule {number}") for one in inverse(rule))
+            turned += (replace(one, note=_undoes(number)) for one in inverse(rule))
         except RuleError as error:
             refused.append(f"rule {number}: {error}")
     if refused:
-        raise RuleError(
-            f"{'; '.join(refused)}; only the checkpoint keys with their shapes tell what was there, so give them: "
-            f"reverse(keys=...)"
-        )
+        raise RuleError(f"{'; '.join(refused)}; {_GIVE_KEYS}")
     return RuleSet(tuple(turned), doubles=tuple((other, served) for served, other in rules.tied))
+
+
+def _refuse_mixed(rules: RuleSet, back: RuleSet) -> None:
+    """Refuses rules of which one, turned round, takes what another one gives: only keys tell the two apart.
+
+    Raises:
+        RuleError: names both.
+    """
+    for number, rule in enumerate(rules, 1):
+        for key in samples(rule.pattern):
+            for text in _given(rules, number, key):
+                taken = back.move(text)
+                if taken is not None and back[taken.rule - 1].note != _undoes(number):
+                    other = back[taken.rule - 1].note
+                    raise RuleError(f"rule {number} may give {text!r}, and what {other} takes it; {_GIVE_KEYS}")
+
+
+def _given(rules: RuleSet, number: int, key: str) -> tuple[str, ...]:
+    """What a rule gives for a key; nothing where another one takes it, or it cannot be calculated."""
+    try:
+        move = rules.move(key)
+    except RuleError:
+        return ()
+    if move is None or move.rule != number:
+        return ()
+    return move.targets if move.members is None else move.members(2 * len(move.targets))
+
+
+def _undoes(number: int) -> str:
+    return f"undoes rule {number}"
 
 
 def _shapes(keys: Keys) -> dict[str, Shape]:

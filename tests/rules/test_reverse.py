@@ -90,6 +90,23 @@ def test_every_rule_that_cannot_be_reversed_is_named_at_once():
         rules((r"a\.(?:x|y)", "b"), (r"c\.w", "d.w"), (rf"e\.{H}", "f.{i%2}")).reverse()
 
 
+@pytest.mark.parametrize(
+    "second", [(r"b\.(?P<r>.+)", "m.b2.{r}"), (rf"b\.{H}\.(?P<r>.+)", "m.{i+4}.{r}"), (r"b\.(?P<r>w|v)", "m.{r}.0")]
+)
+def test_rules_that_give_keys_of_one_form_need_the_keys(second):
+    """Turned round one by one, the first would take what the second gave, and nobody would notice."""
+    forward = rules((r"a\.(?P<r>.+)", "m.{r}"), second)
+    with pytest.raises(RuleError, match=r"rule 2 may give 'm\..*', and what undoes rule 1 takes it; .*reverse\(keys="):
+        forward.reverse()
+    assert rules(second, (r"a\.(?P<r>.+)", "m.{r}")).reverse().rename("m.n.w") == "a.n.w"
+    there_and_back(forward, tensors(a__n__w=(2,), b__1__w=(2,), b__2__w=(2,), b__w=(2,)))
+
+
+def test_rules_whose_listed_texts_keep_them_apart_are_turned_round():
+    back = rules((r"a\.(?P<i>0|1)\.w", "m.{i}.w"), (r"b\.(?P<i>0|1)\.w", "m.{i+2}.w")).reverse()
+    assert [back.rename(f"m.{i}.w") for i in range(4)] == ["a.0.w", "a.1.w", "b.0.w", "b.1.w"]
+
+
 def test_with_keys_a_dropped_alternation_comes_back():
     forward = rules((r"l\.(?P<i>\d+)\.(?:norm|ln)\.(?P<a>weight|bias)", "l.{i}.n.{a}"))
     keys = tensors(**{f"l__{i}__{'norm' if i < 2 else 'ln'}__{a}": (2,) for i in range(4) for a in ("weight", "bias")})
