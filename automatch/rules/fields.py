@@ -48,6 +48,23 @@ def numbers_field(data: Mapping[str, Any], name: str, where: str) -> tuple[int, 
     return tuple(value)
 
 
+def check_sizes(sizes: tuple[int, ...] | None, shape: tuple[int, ...] | None, where: str) -> None:
+    """Makes sure that numbers are sizes that a tensor can have.
+
+    Args:
+        sizes: proportions of pieces.
+        shape: sizes, of which one may be -1 and takes the rest.
+        where: how to name the rule.
+
+    Raises:
+        RuleError: they are not.
+    """
+    if sizes is not None and (min(sizes, default=0) < 0 or not sum(sizes)):
+        raise RuleError(f'{where}: "sizes" are the proportions of the pieces, not {list(sizes)}')
+    if shape is not None and (min(shape, default=0) < -1 or shape.count(-1) > 1):
+        raise RuleError(f'{where}: "shape" holds sizes, of which one may be -1 and takes the rest, not {list(shape)}')
+
+
 def part_field(data: Mapping[str, Any], where: str) -> tuple[int, int] | str | None:
     """(k, n), the name of a group, or nothing."""
     value = data.get("part")

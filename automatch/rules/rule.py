@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from automatch.errors import RuleError
 from automatch.rules.doubt import undecided_keys
 from automatch.rules.fields import (
+    check_sizes,
     number_field,
     numbers_field,
     pairs_field,
@@ -148,7 +149,7 @@ class Rule:
 
         Raises:
             RuleError: the pattern is too long, no regex or could take forever on some key, the replacement
-                names a group that the pattern does not have, or the operation is unknown.
+                names a group that the pattern does not have, the operation is unknown, or sizes are none.
         """
         if len(self.pattern) > LONGEST:
             raise RuleError(f"{where}: the pattern is {len(self.pattern)} characters long; at most {LONGEST} are read")
@@ -160,6 +161,7 @@ class Rule:
         unknown = next((word for word in words if word not in _WORDS), None)
         if unknown is not None:
             raise RuleError(f"{where}: {unknown!r} is not an operation; use {', '.join(_WORDS)}")
+        check_sizes(self.sizes, self.shape, where)
         cuts = bool(set(words) & set(CUTTING))
         if "unstack" in words and "chunk" in words[words.index("unstack") :]:
             raise RuleError(f"{where}: a tensor is cut before it is unstacked; write chunk+unstack, not {self.op}")

@@ -175,3 +175,20 @@ def test_what_cannot_be_read_is_named_with_its_rule(text, sentence):
 def test_a_rule_list_prints_one_rule_a_line():
     text = str(RuleSet((Rule("a", "b", hits=2), Rule("cc", ("x", "y"), "chunk", hits=1))))
     assert text.splitlines() == ["a  -> b   # 2 keys", "cc -> x, y   # chunk; 1 key"]
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        {"op": "chunk", "replacement": ["b", "c"], "sizes": [0, 0]},
+        {"op": "chunk", "replacement": ["b", "c"], "sizes": [-1, 2]},
+        {"op": "chunk", "replacement": ["b", "c"], "sizes": []},
+        {"op": "interleave", "shape": [1, -2, -2, 1]},
+        {"op": "flip", "shape": [-2, -2]},
+        {"op": "reshape", "shape": [-2, -8]},
+        {"op": "reshape", "shape": [-1, -1]},
+    ],
+)
+def test_sizes_that_no_tensor_has_are_refused_where_the_rule_is_read(law):
+    with pytest.raises(RuleError, match=r'rule 1: "(sizes|shape)"'):
+        RuleSet.from_list([{"pattern": "a", "replacement": "b", **law}])
