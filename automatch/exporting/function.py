@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialect import rule_comments
+from automatch.rules.inverse import captured
 from automatch.rules.members import alternatives
 from automatch.rules.replacement import cut_at_braces, expression_tokens
 from automatch.rules.rule import Rule, RuleSet
@@ -136,15 +137,15 @@ def imports_source(rules: RuleSet) -> str:
 
 def _rule(rule: Rule, only_names: bool) -> Iterator[str]:
     """The lines of one entry of the list `rules`."""
-    texts = rule.replacements
+    texts, sure = rule.replacements, captured(rule.pattern)
     if only_names:
-        yield f"        ({pattern_source(rule.pattern)}, lambda m: {_new(texts[0])}),"
+        yield f"        ({pattern_source(rule.pattern)}, lambda m: {_new(texts[0], sure)}),"
         return
     if rule.by is not None and "unstack" in rule.law.words:
         count = "n" if len(texts) == 1 else f"n // {len(texts)}"
-        names = " + ".join(f"[{_new(text, rule.by)} for i in range({count})]" for text in texts)
+        names = " + ".join(f"[{_new(text, sure, rule.by)} for i in range({count})]" for text in texts)
     else:
-        names = f"[{', '.join(map(_new, texts))}]"
+        names = f"[{', '.join(_new(text, sure) for text in texts)}]"
     yield "        ("
     yield f"            {pattern_source(rule.pattern)},"
     yield f"            lambda m, n: {names},"
@@ -223,23 +224,26 @@ def step_source(word: str, rule: Rule, pieces: int) -> str:
     raise RuleError(f"{word} of {rule.pattern!r} cannot be written as Python: names and shapes do not say how it goes")
 
 
-def _new(replacement: str, counter: str | None = None) -> str:
-    """Source of the new key: a text, or an f-string on the match `m` (and the number `i` for the name `counter`)."""
+def _new(replacement: str, sure: Container[str], counter: str | None = None) -> str:
+    """Source of the new key: a text, or an f-string on the match `m` (and the number `i` for the name `counter`).
+
+    A group that is not `sure` to capture something fails where it has not, instead of giving the text "None".
+    """
     cut = cut_at_braces(replacement)
     if not any(braced for _, braced in cut):
         return literal("".join(text for text, _ in cut))
     inside = "".join(
-        f"{{{_expression(text, counter)}}}" if braced else _escaped(text).replace("{", "{{").replace("}", "}}")
+        f"{{{_expression(text, sure, counter)}}}" if braced else _escaped(text).replace("{", "{{").replace("}", "}}")
         for text, braced in cut
     )
     return f'f"{inside}"'
 
 
-def _expression(inside: str, counter: str | None) -> str:
+def _expression(inside: str, sure: Container[str], counter: str | None) -> str:
     """Source of what stands in braces: a captured text, or arithmetic on captured numbers."""
     tokens = expression_tokens(inside)
     if inside != counter and tokens == [inside] and not inside.isdigit():
-        return f"m['{inside}']"
+        return f"m['{inside}']" if inside in sure else f"m['{inside}'] + ''"
     return "".join("i" if token == counter else _operand(token) for token in tokens)
 
 

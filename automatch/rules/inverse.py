@@ -23,6 +23,7 @@ from automatch.spec import Shape
 
 _OPEN = re.compile(r"\(\?P<(?P<name>\w+)>")
 _WORD = re.compile(r"[A-Za-z]")
+_DROPPED = re.compile(r"(?<!\\)\(\?:(?:[^()\\]|\\.)*\)[?*+]?")
 _FILLINGS = ("x", "1", "12")
 _MOST_SAMPLES = 243
 
@@ -66,6 +67,14 @@ def inverse(rule: Rule) -> tuple[Rule, ...]:
         back.check("the way back")
         out.append(back)
     return tuple(out)
+
+
+def captured(pattern: str) -> frozenset[str]:
+    """Names of groups of a pattern that capture something in every key that it takes; others may, too."""
+    try:
+        return frozenset(part.name for part in _parts(_DROPPED.sub("-", pattern)) if part.name)
+    except RuleError:
+        return frozenset()
 
 
 def samples(pattern: str) -> list[str]:

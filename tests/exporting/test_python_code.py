@@ -175,3 +175,14 @@ def test_comments_name_families_and_numbers_that_never_change() -> None:
     assert "# rename, 1 key: x; odd\n" in text
     assert "# A proposal of automatch, old\\n.pth: read it before use.\n" in text
     assert "NOT proven" in text
+
+
+@pytest.mark.parametrize("by", [{}, {"op": "transpose"}])
+def test_a_group_that_captured_nothing_never_becomes_the_text_none(by) -> None:
+    rules = RuleSet((Rule(r"(?P<a>enc\.)?h\.(?P<b>w)", "{a}m.{b}", **by), Rule(r"x|(?P<q>q)y", "k.{q}", **by)))
+    assert_same(rules, tensors(("enc.h.w", (2, 3)), ("qy", (2, 2))))
+    for key in ("h.w", "x"):
+        with pytest.raises(RuleError):
+            rules.apply({key: torch.ones(2, 3)})
+        with pytest.raises(TypeError):
+            convert(rules)({key: torch.ones(2, 3)})
