@@ -153,7 +153,7 @@ def _as_array(value: Any, dtype: str, shape: Shape) -> NDArray[Any]:
     import numpy as np
 
     if isinstance(value, np.ndarray):
-        return value
+        return value.astype(value.dtype.newbyteorder("="), copy=False)
     import torch
 
     if not isinstance(value, torch.Tensor):
@@ -161,6 +161,9 @@ def _as_array(value: Any, dtype: str, shape: Shape) -> NDArray[Any]:
     if value.is_meta:
         raise InputError("tensors on the meta device have no values; give a checkpoint, or a model with values")
     value = value.detach().cpu()
+    if value.layout is not torch.strided:
+        value = value.to_dense()
+    value = value.resolve_conj().resolve_neg()
     if dtype in BITS:
         value = value.contiguous().view({"u2": torch.int16, "u1": torch.uint8}[BITS[dtype]])
         array: NDArray[Any] = value.numpy().view(BITS[dtype])
