@@ -286,5 +286,5 @@ def _relation(
         quad = _turned(quad)
     sources, targets = ((whole,), tuple(keys)) if parts.converted else (tuple(keys), (whole,))
     relation = Relation(sources, targets, how, join, dim, lengths, quad)
-    others = tuple(dict.fromkeys(key for key in rivals if key not in keys))
-    return replace(relation, rivals=others) if others else relation
+    # A rival that is another member is one as well: the two hold the same values, and might change places.
+    return replace(relation, rivals=tuple(dict.fromkeys(rivals))) if rivals else relation

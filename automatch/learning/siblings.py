@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
@@ -33,22 +33,34 @@ def find_siblings(
     users: dict[str, tuple[str, ...]] = {}
     out: list[Relation] = []
     for relation in decided:
-        for word, keys in _groups(relation.sources, open_sources):
-            # What serves a module serves its tied copies as well.
-            if any(users.get(key, relation.sources) != relation.sources for key in keys):
-                continue
-            fitting = [
-                (called, own, found)
-                for called, own in _groups(relation.targets, open_targets)
-                if served.isdisjoint(own) and (found := _relate(sides, relation, keys, own)) is not None
-            ]
-            chosen = next((one for one in fitting if one[0] == word), fitting[0] if len(fitting) == 1 else None)
-            if chosen is not None:
-                _, own, found = chosen
-                out.append(replace(found, why=f"others hold the same; {relation.sources[0]} in its module tells"))
-                served.update(own)
-                users.update(dict.fromkeys(keys, relation.sources))
+        # What serves a module serves its tied copies as well.
+        mine = [
+            (word, keys)
+            for word, keys in _groups(relation.sources, open_sources)
+            if all(users.get(key, relation.sources) == relation.sources for key in keys)
+        ]
+        theirs = [own for own in _groups(relation.targets, open_targets) if served.isdisjoint(own[1])]
+        fitting = {
+            (word, called): found
+            for word, keys in mine
+            for called, own in theirs
+            if (found := _relate(sides, relation, keys, own)) is not None
+        }
+        for word, called in _decided(list(fitting)):
+            found = fitting[word, called]
+            out.append(replace(found, why=f"others hold the same; {relation.sources[0]} in its module tells"))
+            served.update(found.targets)
+            users.update(dict.fromkeys(found.sources, relation.sources))
     return out
+
+
+def _decided(fitting: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of the names that may belong together those that are called alike, then those that are left for each other."""
+    alike = [(word, called) for word, called in fitting if word == called]
+    words, calls = {word for word, _ in alike}, {called for _, called in alike}
+    left = [(word, called) for word, called in fitting if word not in words and called not in calls]
+    count = Counter(name for pair in left for name in enumerate(pair))
+    return alike + [pair for pair in left if all(count[name] == 1 for name in enumerate(pair))]
 
 
 def module_of(key: str) -> str:

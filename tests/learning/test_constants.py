@@ -68,3 +68,24 @@ def test_a_matrix_of_zeros_that_shows_nothing_is_counted() -> None:
     found = automatch.learn(fresh, renamed(fresh, torch.clone))
     assert found.complete
     assert any("1 tensor has one value throughout, the first a.new.weight" in note for note in found.notes)
+
+
+def test_of_equal_tensors_in_one_module_the_namesake_is_taken() -> None:
+    old = {"x.a": torch.zeros(6), "x.b": torch.zeros(6), "x.w": torch.randn(3, 6)}
+    found = automatch.learn(old, {"y.b": old["x.b"], "y.w": old["x.w"]})
+    assert found.complete and {match.checkpoint_keys for match in found.matches} == {("x.b",), ("x.w",)}
+
+
+def test_of_equal_tensors_in_one_module_none_is_taken_without_a_flag_where_their_names_do_not_tell() -> None:
+    old = {"x.p": torch.zeros(6), "x.q": torch.zeros(6), "x.w": torch.randn(3, 6)}
+    found = automatch.learn(old, {"y.r": old["x.q"], "y.w": old["x.w"]})
+    assert [match.model_keys for match in found.matches if match.ambiguous] == [("y.r",)]
+
+
+@pytest.mark.parametrize("join", [torch.cat, torch.stack])
+@pytest.mark.parametrize("value", [torch.zeros(4), torch.arange(4.0)])
+def test_equal_parts_might_change_places(join, value) -> None:
+    old = {"g.k": value, "g.q": value.clone(), "g.v": torch.randn(4)}
+    found = automatch.learn(old, {"g.qkv": join([old["g.q"], old["g.k"], old["g.v"]])})
+    (match,) = found.matches
+    assert match.ambiguous and "g.q" in match.alternatives
