@@ -6,6 +6,7 @@ of a member. A whole is walked from its first fibre to its last, each time askin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import accumulate, chain
@@ -18,6 +19,8 @@ from automatch.learning.relation import Relation
 from automatch.learning.sides import Cut, Sides
 from automatch.learning.sketch import Sketch, sketch
 from automatch.spec import Shape
+
+NUMBER = re.compile(r"\d+")
 
 
 def find_joints(sides: Sides, sources: Sequence[str], targets: Sequence[str]) -> list[Relation]:
@@ -106,8 +109,16 @@ def _pile(parts: Parts, whole: str, dim: int, members: Sequence[str], rivals: Se
     cuts = [(slice(None),) * dim + (i,) for i in range(len(members))]
     if shape[dim] != len(members) or parts.merge is not None:
         return None  # a stack takes its members in any shape by itself
+    if not parts.converted and not _numbered(members):
+        return None  # rules order the members of a stack by a number
     how = _same_way(parts, whole, members, cuts, arrangements(before, after))
     return None if how is None else _relation(parts, whole, members, how, "stack", dim, rivals=rivals)
+
+
+def _numbered(keys: Sequence[str]) -> bool:
+    """Whether keys have each a number of its own at one place."""
+    rows = [NUMBER.findall(key) for key in keys]
+    return any(len({row[at] for row in rows}) == len(keys) for at in range(min(map(len, rows), default=0)))
 
 
 def _ends(parts: Parts, piece: Shape, part: str) -> tuple[Shape, Shape]:

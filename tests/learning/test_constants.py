@@ -85,7 +85,13 @@ def test_of_equal_tensors_in_one_module_none_is_taken_without_a_flag_where_their
 @pytest.mark.parametrize("join", [torch.cat, torch.stack])
 @pytest.mark.parametrize("value", [torch.zeros(4), torch.arange(4.0)])
 def test_equal_parts_might_change_places(join, value) -> None:
-    old = {"g.k": value, "g.q": value.clone(), "g.v": torch.randn(4)}
-    found = automatch.learn(old, {"g.qkv": join([old["g.q"], old["g.k"], old["g.v"]])})
+    old = {"g.0": value, "g.1": value.clone(), "g.2": torch.randn(4)}
+    found = automatch.learn(old, {"g.all": join([old["g.1"], old["g.0"], old["g.2"]])})
     (match,) = found.matches
-    assert match.ambiguous and "g.q" in match.alternatives
+    assert match.ambiguous and "g.1" in match.alternatives
+
+
+def test_a_stack_whose_members_have_no_numbers_is_left_over() -> None:
+    old = {f"l.0.{part}": torch.randn(4) for part in "qkv"}
+    found = automatch.learn(old, {"l.0.qkv": torch.stack(list(old.values()))})
+    assert found.missing_keys == ("l.0.qkv",) and not found.complete
