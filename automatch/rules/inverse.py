@@ -49,6 +49,8 @@ def inverse(rule: Rule) -> tuple[Rule, ...]:
         raise RuleError(f"has the operation {rule.op}, which does not say how the tensor was before")
     if len(words) > 1:
         raise RuleError(f"has several operations, {rule.op}")
+    if rule.op == "unstack" and rule.by is None:
+        raise RuleError("gives the members of a stack without numbers, by which alone rules order them")
     parts = _parts(rule.pattern)
     count = len(rule.replacements)
     out = []

@@ -74,6 +74,7 @@ def test_a_rule_that_keeps_everything_is_turned_round_without_keys(pattern, repl
         (r"module\.(?P<rest>.+)", "{rest}", {}, "rule 1: takes away all the words it is known by"),
         (r"(?P<part>q|k)\.w", "qk.w", {"op": "concat", "part": "part", "dim": 0}, "rule 1: joins tensors, whose sizes"),
         (r"c\.w", "l.w", {"op": "reshape", "shape": [0, -1]}, "rule 1: has the operation reshape"),
+        (r"c\.w", ["l.q", "l.k"], {"op": "unstack"}, "rule 1: gives the members of a stack without numbers"),
         (r"a\.\w+", "b", {}, r"rule 1: drops what \w+ matches"),
         (r"a(?P<x>\.y)?", "b{x}", {}, "rule 1: may capture 'x' never or several times"),
     ],
