@@ -13,6 +13,7 @@ from automatch.diagnosing.comparison import Comparison, is_doubtful
 from automatch.diagnosing.values import tie_sentence
 from automatch.errors import AutomatchError, NotProvenError, quoted
 from automatch.matching.assignment import Match
+from automatch.rules.versions import versions_of, with_versions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,14 +114,16 @@ def _load(module: Module, source: object, comparison: Comparison, strict: bool) 
     wanted = {key for match in sure for key in match.model_keys}
 
     def renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        moved = comparison.rules.apply({key: tensor for key, tensor in tensors.items() if key in used})
-        return {key: tensor for key, tensor in moved.items() if key in wanted}
+        given = {key: tensor for key, tensor in tensors.items() if key in used}
+        moved = comparison.rules.apply(with_versions(given, versions_of(tensors)))
+        return with_versions({key: tensor for key, tensor in moved.items() if key in wanted}, versions_of(moved))
 
     if comparison.strict_load is None or not comparison.strict_load.passed:
         # The proof has loaded the same into such a copy already where it passed.
         _rehearse(module, renamed(meta_tensors(comparison.checkpoint)), comparison)
     values, states = load_values(source, comparison.checkpoint)
     tensors = renamed(values)
+    versions = versions_of(tensors)
     parted = _parted(tensors, comparison)
     if parted and strict:
         raise NotProvenError(
@@ -133,7 +136,7 @@ def _load(module: Module, source: object, comparison: Comparison, strict: bool) 
     own_states = without_tensor(own)
     moved = {comparison.rules.rename(key): state for key, state in states.items()}
     extra = {key: state for key, state in moved.items() if key in own_states}
-    _fill(module, {**tensors, **extra}, on_meta, comparison)
+    _fill(module, with_versions({**tensors, **extra}, versions), on_meta, comparison)
     return Loaded(
         comparison,
         tuple(key for key in comparison.model.keys if key in tensors),

@@ -10,6 +10,7 @@ from automatch.applying.stand_in import StandIn, tensors_of
 from automatch.applying.torch_document import at_path, load_document, locate
 from automatch.errors import InputError
 from automatch.reading import format_of
+from automatch.rules.versions import versions_of, with_versions
 from automatch.spec import StateDictSpec
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def load_values(source: object, spec: StateDictSpec) -> tuple[dict[str, Tensor],
         spec: what it answered.
 
     Returns:
-        A tensor for each key of `spec`, in its order; and the extra states of modules that are no tensors.
+        A tensor for each key of `spec`, in its order, with the versions of modules where the source has them; and the
+        extra states of modules that are no tensors.
 
     Raises:
         InputError: the source holds keys but no values, or its values are not those that were described.
@@ -48,12 +50,13 @@ def load_values(source: object, spec: StateDictSpec) -> tuple[dict[str, Tensor],
         for key, value in found.items()
         if type(key) is str and key.endswith(EXTRA_STATE) and key not in tensors and not isinstance(value, StandIn)
     }
-    return tensors, states
+    return with_versions(tensors, versions_of(found)), states
 
 
 def _from_files(spec: StateDictSpec) -> dict[str, Any]:
     """The tensors of one file, or of all shards."""
     found: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
     for path in map(Path, spec.files):
         found_as = format_of(path)
         if found_as == "safetensors":
@@ -62,10 +65,12 @@ def _from_files(spec: StateDictSpec) -> dict[str, Any]:
             found.update(_arrays(path, spec))
         elif found_as in ("torch zip", "torch legacy"):
             document = load_document(path, whole=False)
-            found.update(tensors_of(at_path(document, locate(document, spec.at, str(path))), str(path)))
+            inside = at_path(document, locate(document, spec.at, str(path)))
+            versions |= versions_of(inside)
+            found.update(tensors_of(inside, str(path)))
         else:
             raise InputError(f"{path}: read as {spec.origin}, which gives no values; give the checkpoint itself")
-    return found
+    return with_versions(found, versions)
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

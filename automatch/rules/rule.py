@@ -27,6 +27,7 @@ from automatch.rules.members import alternatives
 from automatch.rules.replacement import LONGEST_NUMBER, parse
 from automatch.rules.tensors import CUTTING, PLAIN, Law, Move, apply_moves, without_doubles
 from automatch.rules.ties import tied_keys
+from automatch.rules.versions import moved_versions, versions_of, with_versions
 from automatch.spec import Shape
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class RuleSet:
 
         Returns:
             A new dict. Tensors that are only renamed are the same objects; pieces of a chunk
-            are views.
+            are views. Versions of modules (torch's `_metadata`) go with their tensors.
 
         Raises:
             RuleError: two keys would become the same key, a group lacks a member, or an
@@ -287,7 +288,14 @@ class RuleSet:
         for served, other in self.tied:
             if served in out and other not in out:
                 out[other] = out[served]
-        return out
+        versions = versions_of(state_dict)
+        return with_versions(out, moved_versions(versions, self._pairs(state_dict))) if versions else out
+
+    def _pairs(self, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+        for key in keys:
+            move = self.move(key)
+            for target in (key,) if move is None else move.targets:
+                yield key, target
 
     def reverse(self, keys: Keys | None = None) -> RuleSet:
         """The rules that lead back, from model keys to checkpoint keys; proven on all keys, if these are given.

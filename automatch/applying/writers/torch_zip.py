@@ -1,6 +1,6 @@
 """torch's own format: loaded safely and mapped, renamed in place, saved again; every other entry is kept.
 
-The `_metadata` that `nn.Module.state_dict` hangs on its dict is left out: it speaks of modules by their old names.
+The `_metadata` that `nn.Module.state_dict` hangs on its dict, the versions of modules, goes with the tensors.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from automatch.applying.plan import Plan, Writer
 from automatch.applying.torch_document import at_path, load_document, locate
 from automatch.errors import InputError
+from automatch.rules.versions import versions_of, with_versions
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
@@ -45,13 +46,14 @@ def write(source: Path, part: Path, plan: Plan) -> None:
 
 def _changed(state_dict: dict[Any, Any], plan: Plan, where: str) -> dict[Any, Any]:
     """The state_dict under new keys; its entries that are no tensors follow as they are."""
-    changed = plan.apply({key: state_dict[key] for key in plan.keys})
+    changed = plan.apply(with_versions({key: state_dict[key] for key in plan.keys}, versions_of(state_dict)))
     meant = set(plan.keys)
     others = {key: value for key, value in state_dict.items() if key not in meant}
     taken = next((key for key in others if key in changed), None)
     if taken is not None:
         raise InputError(f"{where}: the rules call a tensor {taken!r}, but another entry has that key; mend the rules")
-    return (OrderedDict if isinstance(state_dict, OrderedDict) else dict)({**changed, **others})
+    kind = OrderedDict if isinstance(state_dict, OrderedDict) else dict
+    return with_versions(kind({**changed, **others}), versions_of(changed))
 
 
 WRITER = Writer("torch", SUFFIXES, ("torch zip", "torch legacy"), write)

@@ -1,0 +1,51 @@
+"""The versions of modules that `nn.Module.state_dict` hangs on its dict as `_metadata`, under new names.
+
+A module with a `_version` decides by them, when it is loaded, whether a tensor is of the old kind and has to be changed.
+One that is handed over without its version is taken for the oldest.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def versions_of(state_dict: object) -> Mapping[str, Any]:
+    """What a state_dict says of its modules, by their paths ("" for the whole); empty where it says nothing."""
+    found = getattr(state_dict, "_metadata", None)
+    return found if isinstance(found, Mapping) else {}
+
+
+def with_versions(tensors: dict[str, Any], versions: Mapping[str, Any]) -> dict[str, Any]:
+    """The same tensors in a dict that carries versions; the very dict where there are none."""
+    if not versions:
+        return tensors
+    out = OrderedDict(tensors)
+    out._metadata = OrderedDict(versions)  # type: ignore[attr-defined]  # as torch does it
+    return out
+
+
+def moved_versions(versions: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The versions under the paths to which the tensors went.
+
+    Args:
+        versions: by paths of the checkpoint's modules.
+        pairs: (checkpoint key, model key).
+
+    Returns:
+        For each module of the model the version of the one whose tensor it got (of several, the first), and for those
+        around it that of the one as far out in the checkpoint.
+    """
+    paths = [(old.split(".")[:-1], new.split(".")[:-1]) for old, new in pairs]
+    out = {"": versions[""]} if "" in versions else {}
+    for old, new in paths:
+        if (path := ".".join(old)) in versions:
+            out.setdefault(".".join(new), versions[path])
+    around = dict.fromkeys((tuple(old), tuple(new)) for old, new in paths)
+    while around:
+        around = dict.fromkeys((old[:-1], new[:-1]) for old, new in around if len(old) > 1 and len(new) > 1)
+        for outer, inner in around:
+            if (path := ".".join(outer)) in versions:
+                out.setdefault(".".join(inner), versions[path])
+    return out
