@@ -91,9 +91,7 @@ def _parser(called: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"automatch {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (add_arguments, text) in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=raw
-        )
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=raw)
         if name == called:
             add_arguments(command)
         command.set_defaults(command=name)

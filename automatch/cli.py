@@ -79,9 +79,7 @@ def _rules(arguments: argparse.Namespace) -> int:
     _spare_inputs(arguments, arguments.checkpoint, *[name for name in (arguments.model, arguments.keys) if name])
     dialect = arguments.dialect or _dialect_of(arguments.output)
     if arguments.model is None:
-        text = export(
-            arguments.checkpoint, dialect, keys=arguments.keys, at=arguments.at, reverse=arguments.reverse
-        )
+        text = export(arguments.checkpoint, dialect, keys=arguments.keys, at=arguments.at, reverse=arguments.reverse)
         _put(text, arguments.output)
         return 0
     if arguments.keys is not None:

@@ -83,7 +83,16 @@ def diagnose(
     sentence = verdict(given, wanted.spec, assignment, rules)
     sources = _called(checkpoint, "CHECKPOINT"), _called(model, "MODEL")
     rules = marked(rules, (key for match in assignment.matches if is_doubtful(match) for key in match.checkpoint_keys))
-    return Diagnosis(given, wanted.spec, assignment, rules, proof, sentence, strict_load, sources)
+    said = {
+        "by": by if by != "all" else None,
+        "pin": [f"{key}={other}" for key, other in pins],
+        "forbid": [f"{key}={other}" for key, other in forbidden],
+        "at": at,
+        "values": values,
+        "model_args": list(model_args),
+    }
+    options = {name: value for name, value in said.items() if value}
+    return Diagnosis(given, wanted.spec, assignment, rules, proof, sentence, strict_load, sources, options=options)
 
 
 def load(

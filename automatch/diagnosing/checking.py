@@ -229,5 +229,9 @@ def _sorted(
         if fits:
             matches.append(one.match)
             ties = [other for other in others.get(keys[0], ()) if other in model.by_key] if len(keys) == 1 else []
-            matches += [Match((other,), one.match.checkpoint_keys, one.match.op) for other in ties]
+            for other in ties:
+                if model.by_key[other].shape == one.shapes[0]:
+                    matches.append(Match((other,), one.match.checkpoint_keys, one.match.op))
+                else:
+                    mismatched.append(Mismatch(other, source, one.shapes[0], model.by_key[other].shape))
     return matches, mismatched, left_over

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ class Comparison:
         strict_load: the strict load on a copy of the model; None where only keys are known.
         sources: what the user called the two sides, for commands to copy.
         learnt: whether the model side is a conversion of the checkpoint, compared by values.
+        options: what else the user said (`at`, `pin`, ...), for commands to copy.
     """
 
     checkpoint: StateDictSpec
@@ -67,6 +69,7 @@ class Comparison:
     strict_load: StrictLoad | None = None
     sources: tuple[str, str] = ("CHECKPOINT", "MODEL")
     learnt: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def matches(self) -> tuple[Match, ...]:

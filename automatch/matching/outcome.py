@@ -14,7 +14,7 @@ from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
 from automatch.matching.leaves import Leaf, template
 from automatch.ops import OPS, relative_shape
-from automatch.spec import Shape, StateDictSpec
+from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 BY_HEAD = "query_key_value often lies head by head, not in three blocks, and no shape shows it"
 _HEAD_BY_HEAD = ("query", "key", "value")
@@ -26,8 +26,10 @@ COUNTER = "a counter of the statistics; nothing depends on it"
 COMPUTED = "the model computes it when it is built; nothing in it was learnt"
 _COMPUTED = re.compile(
     r"(?:^|[._])(?:position_ids|token_type_ids|relative_position_index|rel_pos_index|relative_coords_table"
-    r"|attention_bias_idxs|inv_freq|cos_cached|sin_cached|masked_bias|causal_mask|attn_mask)$"
+    r"|attention_bias_idxs|inv_freq|cos_cached|sin_cached|masked_bias)$"
 )
+_MASK = re.compile(r"(?:^|[._])(?:causal|attn|attention)_mask$")
+"""Of floating point, and not known to be a buffer, such a mask may be a parameter."""
 
 
 def assignment(
@@ -65,14 +67,17 @@ def assignment(
 
 def excuses(spec: StateDictSpec, keys: Iterable[str]) -> dict[str, str]:
     """Those of the keys of one side whose being missing or left over does no harm, and why."""
-    return {key: why for key in keys if spec.by_key[key].kind != "parameter" and (why := _excuse(key))}
+    return {key: why for key in keys if (why := _excuse(spec.by_key[key]))}
 
 
-def _excuse(key: str) -> str:
+def _excuse(tensor: TensorSpec) -> str:
     """Why it does no harm that a buffer of this name is missing or left over; "" where it does."""
-    if key.endswith("num_batches_tracked"):
+    if tensor.kind == "parameter":
+        return ""
+    if tensor.key.endswith("num_batches_tracked"):
         return COUNTER
-    return COMPUTED if _COMPUTED.search(key) else ""
+    no_weight = tensor.kind == "buffer" or not tensor.dtype.startswith(("float", "bfloat"))
+    return COMPUTED if _COMPUTED.search(tensor.key) or (no_weight and _MASK.search(tensor.key)) else ""
 
 
 def _by_shape(source: Sequence[Leaf]) -> dict[tuple[int, ...], list[Leaf]]:

@@ -1,7 +1,7 @@
 """The versions of modules that `nn.Module.state_dict` hangs on its dict as `_metadata`, under new names.
 
-A module with a `_version` decides by them, when it is loaded, whether a tensor is of the old kind and has to be changed.
-One that is handed over without its version is taken for the oldest.
+A module with a `_version` decides by them, when it is loaded, whether a tensor is of the old kind and must be changed;
+one that is handed over without its version is taken for the oldest.
 """
 
 from __future__ import annotations
