@@ -79,6 +79,7 @@ def _rules(arguments: argparse.Namespace) -> int:
     _spare_inputs(arguments, arguments.checkpoint, *[name for name in (arguments.model, arguments.keys) if name])
     dialect = arguments.dialect or _dialect_of(arguments.output)
     if arguments.model is None:
+        _refuse_comparison(arguments)
         text = export(arguments.checkpoint, dialect, keys=arguments.keys, at=arguments.at, reverse=arguments.reverse)
         _put(text, arguments.output)
         return 0
@@ -87,6 +88,11 @@ def _rules(arguments: argparse.Namespace) -> int:
     diagnosis = diagnose(arguments.checkpoint, arguments.model, **_comparison(arguments))
     _spare_inputs(arguments, *diagnosis.checkpoint.files, *diagnosis.model.files)
     _put(export(diagnosis, dialect, reverse=arguments.reverse), arguments.output)
+    if diagnosis.exit_code:
+        sentence = (
+            f"{_shown(diagnosis.verdict).rstrip('.')}; the rules hold what was matched, diagnose has the rest"
+        )
+        print(f"automatch: {sentence}", file=sys.stderr)
     return diagnosis.exit_code
 
 
@@ -217,6 +223,20 @@ class _Bar:
 def _comparison(arguments: argparse.Namespace) -> dict[str, Any]:
     """What decides how two sources are compared."""
     return {name: getattr(arguments, name) for name in ("by", "pin", "forbid", "at", "model_args", "values")}
+
+
+def _refuse_comparison(arguments: argparse.Namespace) -> None:
+    """Rules from a file are compared with nothing.
+
+    Raises:
+        InputError: an option says how to compare.
+    """
+    said = {**_comparison(arguments), "by": arguments.by != "all", "at": arguments.at and not arguments.keys}
+    option = next((f"--{name.replace('_', '-')}" for name, value in said.items() if value), None)
+    if option is not None:
+        raise InputError(
+            f"{option} is for CHECKPOINT and MODEL; {arguments.checkpoint} alone holds finished rules"
+        )
 
 
 def _dialect_of(output: Path | None) -> str:

@@ -41,3 +41,21 @@ def test_what_was_said_is_in_the_commands(tmp_path: Path, capsys) -> None:
     model = nn.ModuleDict({"inner": nn.Linear(6, 3), "last": nn.Linear(3, 3)})
     exec(load, {"automatch": automatch, "model": model})
     assert torch.equal(model["inner"].weight, old["old.weight"])
+
+
+def test_options_of_a_comparison_are_refused_for_finished_rules(tmp_path: Path, capsys) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text('[{"pattern": "a", "replacement": "b"}]')
+    for said in (["--pin", "a=b"], ["--by", "name"], ["--values"], ["--at", "model"]):
+        assert main(["rules", str(rules), *said]) == 2
+        assert said[0] in capsys.readouterr().err
+    assert main(["rules", str(rules)]) == 0
+
+
+def test_rules_for_a_part_say_that_something_is_left(tmp_path: Path, capsys) -> None:
+    keys = '{"keys": [["%s.weight", [3, 6], "float32"], ["%s.bias", [3], "float32"]%s]}'
+    old, new = tmp_path / "old.keys.json", tmp_path / "new.keys.json"
+    old.write_text(keys % ("a", "a", ""))
+    new.write_text(keys % ("b", "b", ', ["head.weight", [9, 9], "float32"]'))
+    assert main(["rules", str(old), str(new), "--dialect", "python"]) == 1
+    assert "missing" in capsys.readouterr().err
