@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -221,9 +221,11 @@ def _alike(
 
 
 def _same_names(left: Sequence[Leaf], right: Sequence[Leaf], identity: Identity) -> list[tuple[Leaf, Leaf]]:
-    """Leaves of one name, wrappers apart."""
-    by_path = {identity.bare(leaf.path, 0): leaf for leaf in left}
-    pairs = [(by_path.get(identity.bare(t.path, 1)), t) for t in right]
+    """Leaves of one name, wrappers apart; what stands twice on a side, with and without its wrapper, has no such name."""
+    mine, theirs = ([identity.bare(leaf.path, which) for leaf in side] for which, side in enumerate((left, right)))
+    counts = Counter(mine), Counter(theirs)
+    by_path = {path: leaf for path, leaf in zip(mine, left, strict=True) if counts[0][path] == 1}
+    pairs = [(by_path.get(path), t) for path, t in zip(theirs, right, strict=True) if counts[1][path] == 1]
     return [(s, t) for s, t in pairs if s is not None]
 
 

@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 import automatch
+from automatch.matching.completion import namesakes
+from automatch.matching.identity import Identity
+from automatch.matching.leaves import leaves_of
 from tests.matching.networks import Decoder, Encoder, ResNet, Vgg, to_hf
 from tests.matching.truth import by_rename, found, honest, renamed, solved, spec, truth
 
@@ -262,3 +265,16 @@ def test_a_parameter_of_such_a_name_is_missed() -> None:
     model.register_parameter("inv_freq", nn.Parameter(torch.rand(8)))
     found = automatch.diagnose({k: v for k, v in model.state_dict().items() if k != "inv_freq"}, model)
     assert found.missing_keys == ("inv_freq",) and not found.complete
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_name_that_stands_with_and_without_its_wrapper_says_nothing(twice: bool) -> None:
+    """Which of `net.fc` and `fc` the model's `fc` is, no name tells; the last one is not taken silently."""
+    body = [(f"layers.{i}.w", (8, 8)) for i in range(9)]
+    mine = [(f"net.{key}", shape) for key, shape in (*body, ("fc.weight", (3, 3)))]
+    sides = [
+        leaves_of(spec(keys), frozenset())
+        for keys in (mine + [("fc.weight", (3, 3))] * twice, [*body, ("fc.weight", (3, 3))])
+    ]
+    pairs = [(s.keys, t.keys) for s, t, _ in namesakes([], *sides, Identity(*sides)) if t.keys == ("fc.weight",)]
+    assert pairs == ([] if twice else [(("net.fc.weight",), ("fc.weight",))])
