@@ -221,7 +221,7 @@ def _alike(
 
 
 def _same_names(left: Sequence[Leaf], right: Sequence[Leaf], identity: Identity) -> list[tuple[Leaf, Leaf]]:
-    """Leaves of one name, wrappers apart; what stands twice on a side, with and without its wrapper, has no such name."""
+    """Leaves of one name, wrappers apart; what stands twice on a side, with and without its wrapper, has none."""
     mine, theirs = ([identity.bare(leaf.path, which) for leaf in side] for which, side in enumerate((left, right)))
     counts = Counter(mine), Counter(theirs)
     by_path = {path: leaf for path, leaf in zip(mine, left, strict=True) if counts[0][path] == 1}
