@@ -89,9 +89,7 @@ def _rules(arguments: argparse.Namespace) -> int:
     _spare_inputs(arguments, *diagnosis.checkpoint.files, *diagnosis.model.files)
     _put(export(diagnosis, dialect, reverse=arguments.reverse), arguments.output)
     if diagnosis.exit_code:
-        sentence = (
-            f"{_shown(diagnosis.verdict).rstrip('.')}; the rules hold what was matched, diagnose has the rest"
-        )
+        sentence = f"{_shown(diagnosis.verdict).rstrip('.')}; the rules hold what was matched, diagnose has the rest"
         print(f"automatch: {sentence}", file=sys.stderr)
     return diagnosis.exit_code
 
@@ -234,9 +232,7 @@ def _refuse_comparison(arguments: argparse.Namespace) -> None:
     said = {**_comparison(arguments), "by": arguments.by != "all", "at": arguments.at and not arguments.keys}
     option = next((f"--{name.replace('_', '-')}" for name, value in said.items() if value), None)
     if option is not None:
-        raise InputError(
-            f"{option} is for CHECKPOINT and MODEL; {arguments.checkpoint} alone holds finished rules"
-        )
+        raise InputError(f"{option} is for CHECKPOINT and MODEL; {arguments.checkpoint} alone holds finished rules")
 
 
 def _dialect_of(output: Path | None) -> str:
