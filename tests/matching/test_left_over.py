@@ -228,12 +228,23 @@ def test_a_left_over_is_not_cut_into_what_is_missing(hf: bool) -> None:
     honest(*knocked_out("self_attn.", "fc", hf))
 
 
-def test_what_is_left_of_a_module_keeps_its_name() -> None:
-    """Batch norms that lost a tensor on each side: the rest has equal names, wrappers apart, though numbers only."""
-    gone = {"layer2.0.downsample.1.weight", "layer3.0.downsample.1.weight"}
-    mine = renamed(ResNet(), lambda key: f"backbone.{key}")
-    model = renamed(ResNet(), lambda key: None if key in gone or key.endswith("downsample.0.weight") else key)
-    solved(mine, model, truth((f"backbone.{key}", key) for key in model))
+def vit() -> nn.Module:
+    """torchvision's ViT: layers whose number is a part of their name."""
+    layers = nn.ModuleDict()
+    for i in range(2):
+        mlp = nn.Sequential(nn.Linear(16, 40), nn.GELU(), nn.Linear(40, 16))
+        attention = nn.MultiheadAttention(16, 2)
+        parts = {"ln_1": nn.LayerNorm(16), "self_attention": attention, "ln_2": nn.LayerNorm(16), "mlp": mlp}
+        layers[f"encoder_layer_{i}"] = nn.ModuleDict(parts)
+    encoder = nn.ModuleDict({"layers": layers, "ln": nn.LayerNorm(16)})
+    return nn.ModuleDict({"conv_proj": nn.Conv2d(3, 16, 4), "encoder": encoder, "heads": nn.Linear(16, 5)})
+
+
+def test_what_lost_a_neighbour_keeps_its_name() -> None:
+    """Containers that lack a tensor on each side are no half-matched heads where all other names are equal."""
+    mine = renamed(vit(), lambda key: None if key.endswith("in_proj_weight") else key)
+    model = renamed(vit(), lambda key: None if key == "encoder.ln.weight" else key)
+    solved(mine, model, truth((key, key) for key in model if key in mine))
 
 
 class Positions(nn.Module):

@@ -193,8 +193,9 @@ def test_a_renaming_that_keeps_the_order_of_everything() -> None:
 
 def test_order_is_not_believed_where_others_of_the_shape_changed_places() -> None:
     """Names move two of four norms; that the others kept their places is then no more than a guess."""
-    mine = layers(["query_norm", "first_thing", "key_norm", "other_thing"])
-    model = layers(["key_norm", "some_part", "query_norm", "last_part"])
+    shapes: Shapes = [(16, 16)] * 4 + [(16, 24), (24, 16), (16, 40)]
+    mine = layers(["query_norm", "first_thing", "key_norm", "other_thing", "wide", "tall", "big"], shapes)
+    model = layers(["key_norm", "some_part", "query_norm", "last_part", "wide", "tall", "big"], shapes)
     expected = exchanged(mine, {"first_thing": "some_part", "other_thing": "last_part"})
     assignment = honest(mine, model, expected)
     assert {key.split(".")[2] for key in flagged(assignment)} == {"some_part", "last_part"}
