@@ -7,7 +7,7 @@ are alike; they stand in the same place of the order; sister blocks decided the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from automatch.matching.evidence import Evidence
@@ -67,6 +67,56 @@ def _components(fits: Mapping[tuple[int, int], object]) -> list[tuple[list[int],
     return out
 
 
+@dataclass(slots=True)
+class _Margins:
+    """By how much a chosen pair beats the best other choice, in all and by each kind of evidence."""
+
+    total: float = 9.0
+    name: float = 9.0
+    order: float = 9.0
+    fit: float = 0.0
+    rivals: int = 0
+    free: int = 0
+
+    def note(self, table: Table, plus: Sequence[tuple[int, int]], minus: Sequence[tuple[int, int]]) -> None:
+        """Takes in another choice: the pairs `minus` instead of `plus`."""
+        total = sum(table.score[p] for p in plus) - sum(table.score[p] for p in minus)
+        if total < self.total:
+            self.total = total
+            self.fit = sum(table.fits[p][1] for p in plus) - sum(table.fits[p][1] for p in minus)
+        self.name = min(self.name, sum(table.name[p] for p in plus) - sum(table.name[p] for p in minus))
+        self.order = min(self.order, sum(table.order[p] for p in plus) - sum(table.order[p] for p in minus))
+
+
+def _margins(
+    table: Table,
+    i: int,
+    j: int,
+    others: Sequence[int],
+    rows: Sequence[int],
+    chosen: Mapping[int, int],
+    owner: Mapping[int, int],
+) -> _Margins:
+    """Holds the pair (i, j) against i with each of `others`, and against each of `rows` that has no partner with j."""
+    out = _Margins()
+    for d in others:
+        if d == j:
+            continue
+        out.rivals += 1
+        c = owner.get(d)
+        if c is None:
+            out.free += 1
+            out.note(table, [(i, j)], [(i, d)])
+        elif (c, j) in table.fits:
+            out.note(table, [(i, j), (c, d)], [(i, d), (c, j)])
+    for c in rows:
+        if c != i and c not in chosen:
+            out.rivals += 1
+            out.free += 1
+            out.note(table, [(i, j)], [(c, j)])
+    return out
+
+
 def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair]:
     """Turn chosen module pairs into leaf pairs, each with what speaks for and against it."""
     owner = {j: i for i, j in chosen.items()}
@@ -78,43 +128,17 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
         by_column[j].append(i)
     out: list[Pair] = []
     for i, j in chosen.items():
-        margins = [9.0, 9.0, 9.0, 0.0]
-        rivals = free = 0
-
-        def note(plus: list[tuple[int, int]], minus: list[tuple[int, int]], margins: list[float] = margins) -> None:
-            total = sum(table.score[p] for p in plus) - sum(table.score[p] for p in minus)
-            name = sum(table.name[p] for p in plus) - sum(table.name[p] for p in minus)
-            order = sum(table.order[p] for p in plus) - sum(table.order[p] for p in minus)
-            if total < margins[0]:
-                margins[0] = total
-                margins[3] = sum(table.fits[p][1] for p in plus) - sum(table.fits[p][1] for p in minus)
-            margins[1], margins[2] = min(margins[1], name), min(margins[2], order)
-
-        for d in by_row[i]:
-            if d == j:
-                continue
-            rivals += 1
-            c = owner.get(d)
-            if c is None:
-                free += 1
-                note([(i, j)], [(i, d)])
-            elif (c, j) in table.fits:
-                note([(i, j), (c, d)], [(i, d), (c, j)])
-        for c in by_column[j]:
-            if c != i and c not in chosen:
-                rivals += 1
-                free += 1
-                note([(i, j)], [(c, j)])
+        margins = _margins(table, i, j, by_row[i], by_column[j], chosen, owner)
         pairs, fit = table.fits[i, j]
         evidence = Evidence(
             fit=fit,
             name=table.name[i, j],
             order=table.order[i, j],
-            margin=margins[0],
-            name_margin=margins[1],
-            order_margin=margins[2],
-            fit_margin=margins[3],
-            rivals=rivals,
+            margin=margins.total,
+            name_margin=margins.name,
+            order_margin=margins.order,
+            fit_margin=margins.fit,
+            rivals=margins.rivals,
             sequence=table.sequence,
             variety=table.variety,
             intact=intact,
@@ -123,7 +147,7 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             trust_order=table.trust_order,
             contradiction=table.against(i, j),
             astray=(i, j) in table.astray,
-            free=free,
+            free=margins.free,
             crossed=table.source[i].main() in crossed,
         )
         out += [Pair(m, t, evidence) for m, t in pairs]
