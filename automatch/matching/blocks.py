@@ -308,12 +308,16 @@ class Solver:
         apart: list[list[float]],
         templates: list[list[tuple[str, ...]]],
     ) -> None:
-        """Remember the pairs of blocks that only order tells from others (numbered siblings have an order)."""
+        """Remember the pairs of blocks that only order tells from others.
+
+        Numbered siblings have an order; where some are missing and the others' order is not kept, it is in doubt as well.
+        """
         for i, j in chosen.items():
             for k, m in chosen.items():
-                if templates[0][i] == templates[0][k] or templates[1][j] == templates[1][m]:
+                siblings = templates[0][i] == templates[0][k], templates[1][j] == templates[1][m]
+                if any(siblings) and not (all(siblings) and len(left) != len(right) and (i < k) != (j < m)):
                     continue
-                if apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT:
+                if all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT:
                     self._doubted.add((id(left[i]), id(right[j])))
                     break
 

@@ -18,10 +18,11 @@ def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> lis
     left, right = a.children, b.children  # a list's items stand in the order of their numbers
     if not all(n.children for n in left + right):
         return []
-    total, pairs = _align(similar, left, right)
-    backwards = _align(similar, left, right[::-1])
+    total, pairs = _align(similar, left, right, SAME_NUMBER if len(left) == len(right) else SAME_NUMBER_OF_FEWER)
+    forwards, _ = _align(similar, left, right, SAME_NUMBER)  # an odd first item is no reason to turn the list round
+    backwards = _align(similar, left, right[::-1], SAME_NUMBER)
     perfect = min(len(left), len(right)) - 1e-6
-    if len(left) > 1 and (total < perfect <= backwards[0] or backwards[0] > total + 0.05 * max(1, len(pairs))):
+    if len(left) > 1 and (forwards < perfect <= backwards[0] or backwards[0] > forwards + 0.05 * max(1, len(pairs))):
         total, pairs = backwards
     if not pairs or total < 0.8 * len(pairs) or len(pairs) < 0.5 * min(len(left), len(right)):
         return []
@@ -29,11 +30,10 @@ def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> lis
 
 
 def _align(
-    similar: Callable[[Node, Node], float], left: Sequence[Node], right: Sequence[Node]
+    similar: Callable[[Node, Node], float], left: Sequence[Node], right: Sequence[Node], place: float
 ) -> tuple[float, list[tuple[Node, Node]]]:
-    """Best order-keeping alignment of two lists of blocks (Needleman and Wunsch 1970)."""
+    """Best order-keeping alignment of two lists of blocks (Needleman and Wunsch 1970); `place`: for an equal number."""
     n, m = len(left), len(right)
-    place = SAME_NUMBER if n == m else SAME_NUMBER_OF_FEWER
     values = [[0.0] * (m + 1) for _ in range(n + 1)]
     cache: dict[tuple[int, int], float] = {}
 

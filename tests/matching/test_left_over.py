@@ -289,3 +289,36 @@ def test_a_name_that_stands_with_and_without_its_wrapper_says_nothing(twice: boo
     ]
     pairs = [(s.keys, t.keys) for s, t, _ in namesakes([], *sides, Identity(*sides)) if t.keys == ("fc.weight",)]
     assert pairs == ([] if twice else [(("net.fc.weight",), ("fc.weight",))])
+
+
+def tower(depth: int, odd: int = 0) -> nn.Module:
+    """Layers of which the first has so many matrices more than the others."""
+    net = nn.ModuleDict({"embed": nn.Embedding(30, 16), "blocks": nn.ModuleList()})
+    for i in range(depth):
+        attention = nn.ModuleDict({f"{name}_proj": nn.Linear(16, 16, bias=False) for name in "qkvo"})
+        if not i:
+            attention.update({f"extra{n}": nn.Linear(16, 33, bias=False) for n in range(odd)})
+        mlp = nn.ModuleDict({"up": nn.Linear(16, 40, bias=False), "down": nn.Linear(40, 16, bias=False)})
+        net["blocks"].append(nn.ModuleDict({"attn": attention, "norm": nn.RMSNorm(16), "mlp": mlp}))
+    net["final_norm"] = nn.RMSNorm(16)
+    return net
+
+
+def to_layers(key: str) -> str:
+    return key.replace("blocks", "layers").replace("final_norm", "norm_out")
+
+
+def test_layers_that_the_model_does_not_have_lend_it_no_norm() -> None:
+    """The checkpoint is deeper, and its last norm is lost: the norm of the fourth layer has the same shape."""
+    mine = renamed(tower(6), lambda key: None if key == "final_norm.weight" else key)
+    model = renamed(tower(3), to_layers)
+    assignment = solved(mine, model, truth((key, to_layers(key)) for key in mine if to_layers(key) in model))
+    assert assignment.missing_keys == ("norm_out.weight",)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5])
+@pytest.mark.parametrize("odd", [1, 2, 3])
+def test_an_odd_first_layer_does_not_shift_or_turn_the_others(depth: int, odd: int) -> None:
+    """A shallower model has the first layers; that one of them lacks tensors is no reason to take others silently."""
+    mine, model = tower(6, odd), renamed(tower(depth), to_layers)
+    honest(mine, model, truth((key, to_layers(key)) for key in spec(mine).keys if to_layers(key) in model))
