@@ -310,7 +310,7 @@ class Solver:
     ) -> None:
         """Remember the pairs of blocks that only order tells from others.
 
-        Numbered siblings have an order; where some are missing and the others' order is not kept, it is in doubt as well.
+        Numbered siblings have an order; where some are missing and it is not kept, the pairs are in doubt as well.
         """
         for i, j in chosen.items():
             for k, m in chosen.items():
