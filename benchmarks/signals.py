@@ -64,9 +64,11 @@ def _no_order(_source: object, _target: object, fits: Mapping[tuple[int, int], o
     return dict.fromkeys(fits, 0.0)
 
 
-def _forwards(similar: Any, left: Sequence[Node], right: Sequence[Node]) -> tuple[float, list[tuple[Node, Node]]]:
+def _forwards(
+    similar: Any, left: Sequence[Node], right: Sequence[Node], place: float
+) -> tuple[float, list[tuple[Node, Node]]]:
     numbers = [int(node.label) for node in right]
-    return (0.0, []) if numbers != sorted(numbers) else _align(similar, left, right)
+    return (0.0, []) if numbers != sorted(numbers) else _align(similar, left, right, place)
 
 
 def _judged(**changes: Any) -> Callable[[Evidence], Judgement]:
