@@ -5,7 +5,8 @@ Every reader produces a `StateDictSpec`; every later stage starts from two of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -44,6 +45,8 @@ class StateDictSpec:
         notes: sentences the reader wants the user to see.
         files: paths of the files that it was read from: one, or the shards; empty for objects.
         rivals: dotted paths of other dicts with the same keys and shapes: nothing but the values tells them apart.
+        versions: what it says of its modules by their paths (torch's `_metadata`), such as `{"version": 2}`; empty
+            where it says nothing, as files that keep none.
     """
 
     name: str
@@ -53,6 +56,7 @@ class StateDictSpec:
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
+    versions: Mapping[str, Mapping[str, object]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

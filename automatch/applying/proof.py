@@ -10,6 +10,7 @@ from automatch.diagnosing.comparison import StrictLoad
 from automatch.errors import RuleError, quoted
 from automatch.matching.assignment import Assignment
 from automatch.rules.rule import RuleSet
+from automatch.rules.versions import versions_of, with_versions
 from automatch.spec import StateDictSpec
 
 if TYPE_CHECKING:
@@ -42,9 +43,10 @@ def prove(module: object, checkpoint: StateDictSpec, assignment: Assignment, rul
     kept = tuple(key for key in assignment.missing_keys if key in own)
     surplus = set(assignment.unexpected_keys)
     try:
-        renamed = rules.apply({key: tensor for key, tensor in meta_tensors(checkpoint).items() if key not in surplus})
+        tensors = {key: tensor for key, tensor in meta_tensors(checkpoint).items() if key not in surplus}
+        renamed = rules.apply(with_versions(tensors, checkpoint.versions))
         whole = {**without_tensor(own), **renamed, **{key: own[key] for key in kept}}
-        twin.load_state_dict(whole, strict=True, assign=True)
+        twin.load_state_dict(with_versions(whole, versions_of(renamed)), strict=True, assign=True)
     except (RuleError, RuntimeError, KeyError, ValueError, AssertionError) as error:
         return StrictLoad(False, f"{CALL} failed on a copy of the model: {quoted(error)}", kept)
     also = f"; {len(kept)} harmless keys kept the model's own value" if kept else ""
@@ -77,12 +79,13 @@ def meta_copy(module: object) -> Module | None:
 
 
 def meta_tensors(spec: StateDictSpec) -> dict[str, Tensor]:
-    """A tensor without memory for each key; a dtype that this torch does not know stands as bytes."""
+    """A tensor without memory for each key, with the versions of modules; an unknown dtype stands as bytes."""
     import torch
 
-    return {
+    tensors = {
         t.key: torch.empty(t.shape, dtype=getattr(torch, t.dtype, torch.uint8), device="meta") for t in spec.tensors
     }
+    return with_versions(tensors, spec.versions)
 
 
 def _without_memory(tensor: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from automatch.reading.limits import Limits
 from automatch.reading.records import Call, TensorRecord
 from automatch.reading.source import Candidate, shown
 from automatch.reading.torch_words import dtype_of, is_module, is_tensor, shape_of, storage_of, with_ties
+from automatch.reading.versions import ATTRIBUTE, Versions, plain_versions
 from automatch.spec import TensorSpec
 
 Path = tuple[str, ...]
@@ -26,7 +27,9 @@ class Kind(Enum):
     OTHER = "left out"
 
 
-def find_state_dicts(root: object, where: str, limits: Limits) -> tuple[Candidate, ...]:
+def find_state_dicts(
+    root: object, where: str, limits: Limits, metadata: Iterable[tuple[object, object]] = ()
+) -> tuple[Candidate, ...]:
     """Every dict (or module) in `root` that holds tensors directly, outermost first.
 
     The state of an optimizer (`state` beside `param_groups`) is reported as such and not looked into.
@@ -35,11 +38,13 @@ def find_state_dicts(root: object, where: str, limits: Limits) -> tuple[Candidat
         root: dicts, lists, tuples, tensors or records of them, modules or records of them.
         where: names the source in errors.
         limits: how deep and how large it may be.
+        metadata: dicts in `root` that come from a pickle which hangs a `_metadata` on them, each with that.
 
     Raises:
         UnsafeInputError: nested deeper than the limit.
     """
     found: list[Candidate] = []
+    versions = {id(value): said for value, said in metadata}
     kinds: dict[type, Kind] = {}
     seen: dict[int, object] = {}  # holds the values, so that no id is used twice
     waiting: list[tuple[Path, object]] = [((), root)]
@@ -56,11 +61,13 @@ def find_state_dicts(root: object, where: str, limits: Limits) -> tuple[Candidat
         if isinstance(value, Mapping) and value.keys() >= OPTIMIZER_KEYS:
             found.append(Candidate(path, (), is_optimizer=True))
             continue
-        entries = list(_entries(value))
+        holder = _holder(value)
+        entries = list(_entries(holder))
         for _, child in entries:
             if type(child) not in kinds:
                 kinds[type(child)] = _kind(child)
-        found += _candidate(path, entries, kinds)
+        said = versions.get(id(value)) or getattr(holder, ATTRIBUTE, None)
+        found += _candidate(path, entries, kinds, plain_versions(said))
         inside = [((*path, str(key)), child) for key, child in entries if kinds[type(child)] is Kind.CONTAINER]
         waiting.extend(reversed(inside))
     return tuple(found)
@@ -74,6 +81,11 @@ def _kind(value: object) -> Kind:
     return Kind.OTHER
 
 
+def _holder(value: Any) -> Any:
+    """What has the entries of a container, and perhaps a `_metadata`: the state_dict of a module, else itself."""
+    return value.state_dict(keep_vars=True) if not isinstance(value, Mapping) and is_module(value) else value
+
+
 def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
     """Keys and values of a container; positions count as keys of a list."""
     if isinstance(value, Mapping):
@@ -83,13 +95,12 @@ def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(value, (list, tuple)):
         # tensors in a list have no names, so only what may hold named ones is of interest
         return ((str(i), child) for i, child in enumerate(value) if _kind(child) is Kind.CONTAINER)
-    if is_module(value):
-        entries: Mapping[Any, Any] = value.state_dict(keep_vars=True)
-        return entries.items()
     return ()
 
 
-def _candidate(path: Path, entries: list[tuple[Any, Any]], kinds: dict[type, Kind]) -> Iterator[Candidate]:
+def _candidate(
+    path: Path, entries: list[tuple[Any, Any]], kinds: dict[type, Kind], versions: Versions
+) -> Iterator[Candidate]:
     named = [(key, value) for key, value in entries if kinds[type(value)] is Kind.TENSOR]
     if not named:
         return
@@ -100,6 +111,7 @@ def _candidate(path: Path, entries: list[tuple[Any, Any]], kinds: dict[type, Kin
         with_ties(tensors, storages),
         dropped=tuple(str(key) for key, value in entries if kinds[type(value)] is not Kind.TENSOR),
         odd_keys=tuple(shown(key) for key, _ in named if type(key) is not str),
+        versions=versions,
     )
 
 

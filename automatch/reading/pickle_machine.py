@@ -26,6 +26,7 @@ class Machine:
         marks: stacks below the marks.
         memo: values by the number the pickle gave them.
         globals: every name that it wants imported, in order of appearance.
+        metadata: dicts on which the pickle hangs a `_metadata`, by their ids, each with that.
     """
 
     data: bytes | mmap
@@ -39,3 +40,4 @@ class Machine:
     marks: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
     globals: dict[tuple[str, str], Global] = field(default_factory=dict)
+    metadata: dict[int, tuple[dict[Any, Any], object]] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from automatch.reading.pickle_machine import Machine
 from automatch.reading.pickle_values import VALUES, Handler, line_of, refused, text
 from automatch.reading.records import ArrayRecord, Call, Global, TensorRecord
 from automatch.reading.torch_builders import check_keys, describe_array, make_global
+from automatch.reading.versions import ATTRIBUTE
 
 PLAIN_KEYS = frozenset((str,))
 COPIED = frozenset((list, tuple, dict, str, bytes))
@@ -220,6 +221,9 @@ def _build(m: Machine) -> None:
         target.state = state
     elif type(target) is ArrayRecord:
         describe_array(target, state)
+    elif type(target) is dict and type(state) is dict:
+        if ATTRIBUTE in state:
+            m.metadata[id(target)] = (target, state[ATTRIBUTE])
     elif type(target) is not dict and type(target) is not TensorRecord:
         raise ValueError("a state is set on something that has none")
 

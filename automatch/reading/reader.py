@@ -110,4 +110,4 @@ def _described(found: Found, name: str, at: str | None, like: StateDictSpec | No
         notes += (f"not tensors, left out: {listed(chosen.dropped)}",)
     notes = (*found.notes, *notes, *chosen.notes)
     place = escaped(chosen.path)
-    return StateDictSpec(name, chosen.tensors, found.origin, place, notes, found.files, choice.rivals)
+    return StateDictSpec(name, chosen.tensors, found.origin, place, notes, found.files, choice.rivals, chosen.versions)

@@ -31,11 +31,13 @@ class Pickled:
         value: dicts, lists, texts, numbers and records.
         end: position behind its last byte.
         opaque: names that it wants imported and that mean nothing to us, in order of appearance.
+        metadata: dicts of it on which it hangs a `_metadata`, each with that.
     """
 
     value: object
     end: int
     opaque: tuple[str, ...] = ()
+    metadata: tuple[tuple[dict[Any, Any], object], ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -77,7 +79,7 @@ def load_inert(
             if _run(machine):
                 value = machine.stack.pop()
                 opaque = tuple(str(g) for g in machine.globals.values() if not g.harmless)
-                return Pickled(value, machine.pos, opaque)
+                return Pickled(value, machine.pos, opaque, tuple(machine.metadata.values()))
             if len(machine.stack) + sum(map(len, machine.marks)) > limits.stack:
                 raise UnsafeInputError(
                     f"{where}: the pickle needs more than {limits.stack} values at once (limit stack)"

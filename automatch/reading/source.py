@@ -6,12 +6,13 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from automatch.errors import InputError
 from automatch.reading.limits import Limits
+from automatch.reading.versions import Versions
 from automatch.spec import TensorSpec
 
 HEAD_BYTES = 65_536
@@ -47,6 +48,7 @@ class Candidate:
         odd_keys: keys of its tensors that are not strings, as they would be printed.
         notes: sentences for the user, shown if this one is chosen.
         is_optimizer: it is the state of an optimizer; its tensors were not looked at.
+        versions: what it says of its modules (torch's `_metadata`); empty where it says nothing.
     """
 
     path: tuple[str, ...]
@@ -55,6 +57,7 @@ class Candidate:
     odd_keys: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     is_optimizer: bool = False
+    versions: Versions = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import automatch
@@ -26,6 +28,17 @@ class Turned(nn.Module):
     ) -> None:
         if (metadata.get("version") or 1) < 2:
             state_dict[f"{prefix}weight"] = state_dict[f"{prefix}weight"].T
+        super()._load_from_state_dict(state_dict, prefix, metadata, *args)
+
+
+class Insisting(Turned):
+    """Loads nothing that does not say its version, as torchvision's MNASNet does."""
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any], *args: Any
+    ) -> None:
+        if metadata.get("version") not in (1, 2):
+            raise ValueError(f"version shall be 1 or 2 instead of {metadata.get('version')}")
         super()._load_from_state_dict(state_dict, prefix, metadata, *args)
 
 
@@ -62,3 +75,57 @@ def test_a_checkpoint_without_versions_gets_none(tmp_path: Path) -> None:
     assert not hasattr(rules.apply(plain), "_metadata")
     automatch.load(model, plain)
     assert torch.equal(model.enc.turned.weight, saved.encoder.turned.weight.T)
+
+
+def saved_as(state: dict[str, Any], way: str, folder: Path) -> object:
+    """A state_dict as the checkpoint of one kind of file, or of none."""
+    if way == "dict":
+        return state
+    path = folder / "saved.pth"
+    if way == "shards":
+        names = list(state)
+        for number, keys in enumerate((names[:1], names[1:])):
+            part = state.copy()  # with its versions
+            for key in names:
+                if key not in keys:
+                    del part[key]
+            part._metadata = state._metadata
+            torch.save(part, folder / f"part-{number}.bin")
+        path = folder / "pytorch_model.bin.index.json"
+        path.write_text(json.dumps({"weight_map": {key: f"part-{int(key not in names[:1])}.bin" for key in names}}))
+    elif way == "nested":
+        torch.save({"epoch": 1, "model": state}, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=way == "zip")
+    return path
+
+
+@pytest.mark.parametrize("way", ["dict", "zip", "legacy", "nested", "shards"])
+def test_the_proof_hands_over_the_versions_of_the_checkpoint(way: str, tmp_path: Path) -> None:
+    saved = nn.ModuleDict({"a": Insisting(), "b": nn.Linear(4, 3)})
+    model = nn.ModuleDict({"c": Insisting(), "d": nn.Linear(4, 3)})
+    source = saved_as(saved.state_dict(), way, tmp_path)
+    diagnosis = automatch.diagnose(source, model)
+    assert diagnosis.strict_load.passed, diagnosis.strict_load
+    assert automatch.check(diagnosis.rules, source, model).complete
+    automatch.load(model, source)
+    assert torch.equal(model["c"].weight, saved["a"].weight)
+
+
+def test_a_module_that_insists_on_a_version_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    saved, model = nn.ModuleDict({"a": Insisting()}), nn.ModuleDict({"c": Insisting()})
+    save_file(saved.state_dict(), tmp_path / "saved.safetensors")
+    strict_load = automatch.diagnose(tmp_path / "saved.safetensors", model).strict_load
+    assert strict_load.passed is False and "instead of None" in strict_load.message
+
+
+def test_versions_of_a_pickle_are_read_as_data(tmp_path: Path) -> None:
+    """What is no text or number there is left out, and nothing of it is imported."""
+    state = nn.ModuleDict({"a": Turned()}).state_dict()
+    state._metadata["a"] |= {"kind": "old", "path": Path("x"), "nested": {"version": 3}}
+    state._metadata[7] = {"version": 1}
+    torch.save(state, tmp_path / "saved.pth")
+    assert automatch.read_keys(tmp_path / "saved.pth").versions == {
+        "": {"version": 1},
+        "a": {"version": 2, "kind": "old"},
+    }

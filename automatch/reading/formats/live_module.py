@@ -7,6 +7,7 @@ from typing import Any
 from automatch.errors import InputError
 from automatch.reading.source import Candidate, Context, Found, ObjectFormat, listed
 from automatch.reading.torch_words import dtype_of, is_module, is_tensor, shape_of, storage_of, with_ties
+from automatch.reading.versions import ATTRIBUTE, plain_versions
 from automatch.spec import TensorSpec
 
 
@@ -32,8 +33,10 @@ def read(module: Any, context: Context) -> Found:
         else:
             dropped.append(str(key))
     notes = (f"not tensors, left out: {listed(dropped)}",) if dropped else ()
+    versions = plain_versions(getattr(entries, ATTRIBUTE, None))
     tied = with_ties(tensors, [storage_of(entries[t.key]) for t in tensors])
-    return Found("live module", (Candidate((), tied, notes=notes),) if tied else (), empty="has no state_dict entries")
+    candidates = (Candidate((), tied, notes=notes, versions=versions),) if tied else ()
+    return Found("live module", candidates, empty="has no state_dict entries")
 
 
 FORMAT = ObjectFormat(is_module, read)

@@ -35,7 +35,7 @@ def read(file: File, context: Context) -> Found:
         trailing = len(data) - pickled.end
     if trailing:
         raise UnsafeInputError(f"{where}: {trailing} bytes follow the pickle; another file hides there")
-    candidates = find_state_dicts(pickled.value, where, context.limits)
+    candidates = find_state_dicts(pickled.value, where, context.limits, pickled.metadata)
     return Found("pickle, read as data", candidates, pickled.notes, opaque=pickled.opaque)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 
 from automatch.errors import InputError, UnsafeInputError
@@ -37,6 +38,7 @@ def read(file: File, context: Context) -> Found:
     _check_shards(shards, file.path.parent, where)
     tensors: list[TensorSpec] = []
     notes: list[str] = []
+    versions: dict[str, Mapping[str, object]] = {}
     home: dict[str, str] = {}
     places: set[tuple[str, ...]] = set()
     for shard in shards:
@@ -49,13 +51,14 @@ def read(file: File, context: Context) -> Found:
             if home.setdefault(tensor.key, shard) != shard:
                 raise InputError(f"{where}: key {shown(tensor.key)} is in two shards, {home[tensor.key]} and {shard}")
         tensors += chosen.tensors
+        versions |= chosen.versions
         places.add(chosen.path)
     notes += _compare(weight_map, home, where)
     plural = "s" if len(shards) != 1 else ""
     origin = f"index and {len(shards)} shard{plural}, headers only"
     files = tuple(str(file.path.parent / shard) for shard in shards)
     place = places.pop() if len(places) == 1 else ()
-    return Found(origin, (Candidate(place, tuple(tensors)),), tuple(notes), files=files)
+    return Found(origin, (Candidate(place, tuple(tensors), versions=versions),), tuple(notes), files=files)
 
 
 def _weight_map(file: File, context: Context) -> dict[str, str]:

@@ -52,7 +52,7 @@ def read(file: File, context: Context) -> Found:
         notes.append(f"{trailing} bytes follow the last storage")
     if isinstance(machine.value, dict) and machine.value.get("little_endian") is False:
         notes.append("saved on a big-endian machine")
-    candidates = find_state_dicts(pickled.value, where, context.limits)
+    candidates = find_state_dicts(pickled.value, where, context.limits, pickled.metadata)
     return Found("torch legacy file, pickle read as data", candidates, (*notes, *pickled.notes), opaque=pickled.opaque)
 
 

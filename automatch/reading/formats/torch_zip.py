@@ -46,7 +46,7 @@ def read(file: File, context: Context) -> Found:
         raise UnsafeInputError(f"{where}: {len(stream_bytes) - pickled.end} bytes follow the pickle in {member.name}")
     if order.strip() == b"big":
         notes += ("saved on a big-endian machine",)
-    candidates = find_state_dicts(pickled.value, where, context.limits)
+    candidates = find_state_dicts(pickled.value, where, context.limits, pickled.metadata)
     origin = "torch zip, pickle read as data"
     return Found(origin, candidates, (*directory.notes, *notes, *pickled.notes), opaque=pickled.opaque)
 
