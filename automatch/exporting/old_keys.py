@@ -24,6 +24,12 @@ else:
 """Statements that rename what stands below `prefix` in `state_dict`, in place; torch reports what goes wrong."""
 
 
+WITHOUT_VERSIONS = (
+    "Old files keep versions (_metadata) under old names: a renamed submodule that looks at its own finds none."
+)
+"""What a comment says of the modules below."""
+
+
 @dataclass(frozen=True)
 class Tell:
     """How an old checkpoint is told from a new one.

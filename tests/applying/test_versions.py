@@ -129,3 +129,21 @@ def test_versions_of_a_pickle_are_read_as_data(tmp_path: Path) -> None:
         "": {"version": 1},
         "a": {"version": 2, "kind": "old"},
     }
+
+
+@pytest.mark.parametrize("dialect", ["python", "hook", "load-from-state-dict"])
+def test_what_leaves_versions_behind_says_so(dialect: str) -> None:
+    saved, model = nn.ModuleDict({"a": Insisting()}), nn.ModuleDict({"c": Insisting()})
+    text = automatch.diagnose(saved.state_dict(), model).export(dialect)
+    assert "_metadata" in text.partition("import")[0]
+    names: dict[str, Any] = {}
+    exec(text, names)
+    state = saved.state_dict()
+    if dialect == "python":
+        state = names["convert"](state)
+    elif dialect == "hook":
+        names["register_old_keys"](model)
+    else:
+        model = type("Net", (names["OldKeys"], nn.ModuleDict), {})({"c": Insisting()})
+    with pytest.raises(ValueError, match="instead of None"):
+        model.load_state_dict(state)

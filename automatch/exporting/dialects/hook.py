@@ -11,7 +11,7 @@ import textwrap
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.dialect import refusal
 from automatch.exporting.function import function_source, imports_source, literal
-from automatch.exporting.old_keys import RENAME, tell
+from automatch.exporting.old_keys import RENAME, WITHOUT_VERSIONS, tell
 from automatch.rules.rule import RuleSet
 
 NAME = "hook"
@@ -62,7 +62,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
             reason = "a hook sees new checkpoints too, and no keys are known to tell them from old ones"
         raise refusal(NAME, rules, 1, reason, "load-from-state-dict")
     return TEXT.format(
-        comments="\n".join(f"# {line}" for line in (*background.sentences, told)),
+        comments="\n".join(f"# {line}" for line in (*background.sentences, told, WITHOUT_VERSIONS)),
         imports=imports_source(rules),
         function=function_source(rules, background),
         guard=guard,

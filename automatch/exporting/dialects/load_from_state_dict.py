@@ -10,7 +10,7 @@ import textwrap
 
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.function import function_source, imports_source, literal
-from automatch.exporting.old_keys import RENAME, Tell, tell
+from automatch.exporting.old_keys import RENAME, WITHOUT_VERSIONS, Tell, tell
 from automatch.rules.rule import RuleSet
 
 NAME = "load-from-state-dict"
@@ -61,7 +61,7 @@ def render(rules: RuleSet, background: Background = NOTHING) -> str:
     """
     unknown, told = _unknown(tell(rules, background))
     return TEXT.format(
-        comments="\n".join(f"# {line}" for line in (*background.sentences, told)),
+        comments="\n".join(f"# {line}" for line in (*background.sentences, told, WITHOUT_VERSIONS)),
         imports=imports_source(rules),
         function=function_source(rules, background),
         unknown=textwrap.indent(unknown, "        "),

@@ -12,6 +12,7 @@ DESCRIPTION = "a function convert(state_dict) that needs no automatch; says ever
 HEAD = '''"""Gives a checkpoint the keys of the model."""
 
 {comments}
+# What it returns has no _metadata: a module that looks at its version takes it for the oldest (rules.apply keeps it).
 
 {imports}
 
