@@ -19,7 +19,7 @@ def export(rules: RuleSet, dialect: str, background: Background = NOTHING) -> st
         background: what they were proven on; where the keys are known the text is replayed on all of them.
 
     Raises:
-        InputError: there is no such dialect.
+        InputError: there is no such dialect, or no rule takes any of the keys.
         RuleError: it cannot say one of the rules (the sentence names it, and why), or two keys would become one.
     """
     chosen = next((known for known in dialects.DIALECTS if dialect == known.NAME), None)
@@ -32,13 +32,18 @@ def export(rules: RuleSet, dialect: str, background: Background = NOTHING) -> st
 
 
 def _check_carried(rules: RuleSet, background: Background) -> None:
-    """Makes sure that rules which nobody has proven carry every key to a place of its own.
+    """Makes sure that rules which nobody has proven are for these keys, and carry every one to a place of its own.
 
     Raises:
-        RuleError: they do not.
+        InputError: no rule takes any of the keys.
+        RuleError: two keys would become one, or a tensor cannot be made.
     """
-    if set(background.keys or ()) != set(background.shapes):
-        check_distinct(rules, background.keys or ())
+    keys = background.keys or ()
+    if keys and rules.rules and all(rules.move(key) is None for key in keys):
+        name = background.checkpoint or "the checkpoint"
+        raise InputError(f"{name}: no rule takes any of its {len(keys)} keys; are these the rules for this checkpoint?")
+    if set(keys) != set(background.shapes):
+        check_distinct(rules, keys)
         return
     load = carry(rules, background.shapes)
     fault = next(iter((*load.faults, *load.collisions)), None)

@@ -169,3 +169,14 @@ def test_the_json_of_a_diagnosis_knows_the_keys(tmp_path) -> None:
     text = automatch.export(tmp_path / "rules.json", "mmengine")
     assert "Replayed on 2 checkpoint keys" in text
     assert json.loads(found.export("json"))["rules"] == found.to_dict()["rules"]
+
+
+@pytest.mark.parametrize("dialect", ["yaml", "python", "hook", "mmengine", "torch-state-bridge"])
+@pytest.mark.parametrize("reverse", [[], ["--reverse"]])
+def test_rules_that_take_no_key_of_the_file_are_not_replayed_on_it(dialect, reverse, tmp_path, capsys) -> None:
+    rules, keys = tmp_path / "rules.json", tmp_path / "other.keys.json"
+    rules.write_text(json.dumps(RuleSet((Rule(r"encoder\.(?P<a>.+)", "enc.{a}"),)).to_list()))
+    keys.write_text(json.dumps({"keys": [["decoder.weight", [2], "float32"], ["decoder.bias", [2], "float32"]]}))
+    assert main(["rules", str(rules), "--keys", str(keys), "--dialect", dialect, *reverse]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "no rule takes any of its 2 keys" in printed.err
