@@ -7,6 +7,7 @@ from pathlib import Path
 
 from automatch.applying.atomic import refuse_no_file, refuse_same_file, written_beside
 from automatch.applying.backwards import refuse_no_return
+from automatch.applying.paths import path_of
 from automatch.applying.plan import Plan, Writer
 from automatch.applying.proof import meta_tensors
 from automatch.applying.writers import WRITERS
@@ -48,8 +49,8 @@ class Converted:
 
 def convert(
     rules: RuleSet,
-    source: Path,
-    target: Path,
+    source: object,
+    target: object,
     at: str | None = None,
     *,
     ambiguous: bool = False,
@@ -70,8 +71,10 @@ def convert(
 
     Raises:
         NotProvenError: a key would be written by a guess, and `ambiguous` does not allow it.
-        InputError: a file cannot be used, two keys would become one, no rule takes any key, or there is no way back.
+        InputError: an argument is no path, a file cannot be used, two keys would become one, no rule takes any key, or
+            there is no way back.
     """
+    source, target = path_of(source, "source"), path_of(target, "target")
     spec = read_checkpoint(source, at=at)
     if len(spec.files) != 1:
         raise InputError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from automatch.applying.paths import path_of
 from automatch.errors import InputError, RuleError
 from automatch.rules.rule import RuleSet
 from automatch.rules.yaml_text import read_yaml
@@ -29,12 +29,16 @@ class RulesFile:
     document: object
 
 
-def read_rules(source: Path) -> RulesFile:
+def read_rules(source: object) -> RulesFile:
     """Read a rules file: the JSON of `diagnose --format json`, or rules alone as JSON or, by its ending, YAML.
 
+    Args:
+        source: its path, as a text or a `Path`.
+
     Raises:
-        InputError: the file cannot be read, or holds something else.
+        InputError: it is no path, the file cannot be read, or holds something else.
     """
+    source = path_of(source, "rules")
     try:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -63,6 +63,8 @@ def correspondence(sides: Sides, pinned: Mapping[str, Sequence[str]], progress: 
     Raises:
         InputError: a pin joins tensors whose values are not equal.
     """
+    if not callable(progress):
+        raise InputError(f"progress={progress!r}: give a function that takes (what, done, total), or None")
     sides.read(progress)
     state = _State(sides)
     progress("comparing", 0, 3)

@@ -10,6 +10,7 @@ from pathlib import Path
 from automatch.errors import InputError
 from automatch.reading.factory import Factory, build, parse_factory
 from automatch.reading.reader import read_checkpoint
+from automatch.reading.source import shown
 from automatch.reading.torch_words import is_module
 from automatch.spec import StateDictSpec
 
@@ -42,6 +43,7 @@ def read_model(source: object, *, args: Sequence[str] = ()) -> ModelSide:
     Raises:
         InputError: the source cannot be read, or the factory is missing, raises or returns something else.
     """
+    _check_args(args)
     if isinstance(source, (str, os.PathLike)) and not _exists(source):
         factory = parse_factory(os.fsdecode(source), args)
         if factory is not None:
@@ -52,6 +54,19 @@ def read_model(source: object, *, args: Sequence[str] = ()) -> ModelSide:
         raise InputError(f"{source.__name__} is a class, not a model; call it: {source.__name__}(...)")
     module = source if is_module(source) else None
     return ModelSide(read_checkpoint(source), module)
+
+
+def _check_args(args: object) -> None:
+    """Refuses arguments for a factory that are not a list of texts.
+
+    Raises:
+        InputError: they are not; one text alone would be taken letter by letter.
+    """
+    odd: list[object] = [args]
+    if isinstance(args, Sequence) and not isinstance(args, (str, bytes)):
+        odd = [arg for arg in args if not isinstance(arg, str)]
+    if odd:
+        raise InputError(f"{shown(odd[0])}: arguments for a factory are a list of texts, such as ['10', 'bias=False']")
 
 
 def _exists(path: str | os.PathLike[str]) -> bool:

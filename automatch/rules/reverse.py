@@ -135,6 +135,8 @@ def _shapes(keys: Keys) -> dict[str, Shape]:
     """
     if isinstance(keys, StateDictSpec):
         return {t.key: t.shape for t in keys.tensors}
+    if not isinstance(keys, Iterable):
+        raise RuleError(f"{type(keys).__name__} has no keys; give what read_keys gives, or a dict of tensors or shapes")
     items = keys.items() if isinstance(keys, Mapping) else keys
     out: dict[str, Shape] = {}
     for item in items:

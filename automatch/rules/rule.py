@@ -234,6 +234,8 @@ class RuleSet:
         Raises:
             RuleError: the rule that takes it cannot fill in its replacement.
         """
+        if not isinstance(key, str):
+            raise RuleError(f"the key {key!r} is not a text, so no rule can be asked about it")
         found = self._lookup.find(key)
         if found is None:
             return None
@@ -277,6 +279,8 @@ class RuleSet:
             RuleError: two keys would become the same key, a group lacks a member, or an
                 operation does not fit a tensor.
         """
+        if not isinstance(state_dict, Mapping):
+            raise RuleError(f"{type(state_dict).__name__} is no state_dict; give tensors under their keys")
         guesses = self.guesses(state_dict)
         if guesses:
             warnings.warn(
@@ -322,6 +326,8 @@ class RuleSet:
         Raises:
             RuleError: a rule cannot be read; the sentence says which.
         """
+        if not isinstance(rules, Iterable):
+            raise RuleError(f"{type(rules).__name__} is no list of rules")
         return cls(tuple(Rule.from_dict(rule, f"rule {i}") for i, rule in enumerate(rules, 1)), tuple(tied))
 
     @classmethod
@@ -336,7 +342,7 @@ class RuleSet:
         """
         try:
             data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise RuleError(f"the rules are not JSON: {error}") from None
         return cls.from_document(data)
 
