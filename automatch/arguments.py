@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from automatch.errors import InputError
 
@@ -40,10 +42,23 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         The command's name under `command`, and its arguments.
 
     Raises:
-        SystemExit: help or the version was asked for (0), or the arguments are wrong (2); it was printed.
+        SystemExit: help or the version was asked for, and printed.
+        InputError: the arguments are wrong.
     """
     words = _with_command(argv)
-    return _parser(words[0]).parse_args(words)
+    parser, command = _parser(words[0])
+    found, odd = parser.parse_known_args(words)
+    if odd:
+        raise InputError(_not_taken(command or parser, odd))
+    return found
+
+
+def _not_taken(command: argparse.ArgumentParser, odd: Sequence[str]) -> str:
+    """The sentence about arguments that a command does not know."""
+    known = re.findall(r"--[a-z-]+", command.format_help())
+    near = difflib.get_close_matches(odd[0], known, n=1) if OPTION.match(odd[0]) else []
+    hint = f"did you mean {near[0]}?" if near else f"`{command.prog} --help` shows what it takes"
+    return f"`{command.prog}` does not take {' '.join(map(repr, odd))}; {hint}"
 
 
 def _with_command(argv: Sequence[str]) -> list[str]:
@@ -51,8 +66,33 @@ def _with_command(argv: Sequence[str]) -> list[str]:
     first = argv[0] if argv else "--help"
     if first in ("-h", "--help", "--version"):
         return [first, *argv[1:]]
+    if first not in COMMANDS:
+        _refuse_no_command(first, alone=len(argv) == 1)
     command, rest = (first, argv[1:]) if first in COMMANDS else ("diagnose", argv)
     return [command, *_with_sources_first(rest, {"diagnose": 2, "rules": 2, "check": 3, "keys": 1}.get(command, 0))]
+
+
+def _refuse_no_command(word: str, alone: bool) -> None:
+    """Refuse a word that is meant as a command: nearly one, or the only word there is, and no file.
+
+    Raises:
+        InputError: names the command that is meant, or all.
+    """
+    if not word.isalpha() or Path(word).exists():
+        return
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    if near or alone:
+        hint = f"did you mean `automatch {near[0]}`?" if near else f"the commands are {', '.join(COMMANDS)}"
+        raise InputError(f"{word!r} is neither a command nor a file; {hint}")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what argparse would print below all that may be typed."""
+        text = message.removeprefix("argument ").replace("the following arguments are required: ", "give ")
+        raise InputError(f"{text}; `{self.prog} --help` shows what may be given")
 
 
 def _with_sources_first(argv: Sequence[str], wanted: int) -> list[str]:
@@ -82,20 +122,25 @@ def _with_sources_first(argv: Sequence[str], wanted: int) -> list[str]:
     return [*others, *sources, *factory_args[cut:], *(["--model-args", *factory_args[:cut]] if cut > 0 else [])]
 
 
-def _parser(called: str) -> argparse.ArgumentParser:
-    """The parser of all commands; only the called one knows its arguments, since some have to be looked up."""
+def _parser(called: str) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser | None]:
+    """The parser of all commands, and that of the called one.
+
+    Only the called one knows its arguments, since some have to be looked up.
+    """
     from automatch import __version__
 
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("automatch", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
+    parser = _Parser("automatch", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"automatch {__version__}")
+    chosen = None
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (add_arguments, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=raw)
+        command.set_defaults(command=name)
         if name == called:
             add_arguments(command)
-        command.set_defaults(command=name)
-    return parser
+            chosen = command
+    return parser, chosen
 
 
 def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +171,7 @@ def _rules_arguments(parser: argparse.ArgumentParser) -> None:
         "--dialect",
         choices=names,
         metavar="NAME",
-        help=f"one of {', '.join(names)}; default: by the ending of FILE (.py, .yaml), else json",
+        help=f"one of {', '.join(names)}; default: by the ending of FILE (.json, .yaml, .py), else json",
     )
     parser.add_argument("--keys", metavar="CHECKPOINT", help="with a rules file: the checkpoint to replay them on")
     parser.add_argument("--reverse", action="store_true", help="write the rules that lead back, from MODEL's keys")
@@ -141,7 +186,7 @@ def _learn_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("converted", metavar="CONVERTED", help="the same checkpoint after it; it may have been cast")
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested ORIGINAL")
     _pin_argument(parser)
-    forms = [*(form.NAME for form in FORMATS), "python"]
+    forms = [form.NAME for form in FORMATS]
     parser.add_argument(
         "--format",
         choices=forms,

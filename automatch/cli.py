@@ -122,6 +122,10 @@ def _apply(arguments: argparse.Namespace) -> int:
 
     if arguments.keys is not None and not arguments.reverse:
         raise InputError("--keys says what a checkpoint was before; give it with --reverse, or leave it out")
+    if arguments.keys is not None:
+        from automatch.applying.atomic import refuse_same_file
+
+        refuse_same_file(Path(arguments.keys), Path(arguments.target))
     converted = convert(
         arguments.rules,
         arguments.source,
@@ -236,8 +240,20 @@ def _refuse_comparison(arguments: argparse.Namespace) -> None:
 
 
 def _dialect_of(output: Path | None) -> str:
-    """The dialect that the name of a file promises."""
-    return {".py": "python", ".yaml": "yaml", ".yml": "yaml"}.get(output.suffix.lower() if output else "", "json")
+    """The dialect that the name of a file promises; JSON where it promises nothing, as that of a screen or a pipe.
+
+    Raises:
+        InputError: it promises something else.
+    """
+    if output is None or not output.suffix or (output.exists() and not output.is_file()):
+        return "json"
+    dialect = {".json": "json", ".py": "python", ".yaml": "yaml", ".yml": "yaml"}.get(output.suffix.lower())
+    if dialect is None:
+        raise InputError(
+            f"{output}: {output.suffix} is no ending of a rules file; end it in .json, .yaml, .yml or .py, "
+            f"or say which text it gets with --dialect"
+        )
+    return dialect
 
 
 def _style(arguments: argparse.Namespace) -> Style:

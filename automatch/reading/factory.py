@@ -20,6 +20,7 @@ from typing import Any
 from automatch.errors import InputError, quoted
 
 FORM = re.compile(r"(?P<place>.+?):(?P<name>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)(?P<call>\(.*\))?", re.DOTALL)
+OPENED = re.compile(r"[^:]+:[A-Za-z_][\w.]*\(.*", re.DOTALL)
 KEYWORD = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
 
 
@@ -53,9 +54,13 @@ def parse_factory(text: str, args: Sequence[str] = ()) -> Factory | None:
         The factory, or None if the text does not have this form.
 
     Raises:
-        InputError: an argument is not a literal.
+        InputError: an argument is not a literal, or their parenthesis is not closed.
     """
     form = FORM.fullmatch(text.strip())
+    if form is None and OPENED.fullmatch(text.strip()):
+        raise InputError(
+            f"{text}: its arguments end without a closing parenthesis; write package.module:factory(10, bias=False)"
+        )
     if form is None:
         return None
     positional, keywords = _arguments(form["call"] or "()", text)

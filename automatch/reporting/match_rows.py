@@ -16,7 +16,8 @@ from automatch.reporting.printable import printable
 from automatch.spec import Shape, StateDictSpec
 
 Row = tuple[str, ...]
-NUMBERS = re.compile(r"\d+")
+# A number, or a dtype, whose digits are no number.
+NUMBER = re.compile(r"\b(?:b?float|u?int|complex)\d\w*|\d+")
 # A module's tensors are called `*` from this many on; fewer are named.
 FEWEST_FOR_STAR = 3
 # More alternatives than this are counted.
@@ -167,7 +168,7 @@ def _evidence(members: Sequence[Match]) -> str:
     """The reasons of the members; those that differ in numbers only are said once, with N for the numbers."""
     reasons: dict[str, str] = {}
     for match in members:
-        general = NUMBERS.sub("N", match.reason)
+        general = NUMBER.sub(lambda found: "N" if found[0].isdigit() else found[0], match.reason)
         if match.reason and reasons.setdefault(general, match.reason) != match.reason:
             reasons[general] = general
     first, *others = list(reasons.values()) or [""]

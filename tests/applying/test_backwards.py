@@ -75,6 +75,9 @@ def test_rules_alone_go_back_with_the_old_keys(tmp_path, capsys) -> None:
     assert "joins tensors, whose sizes it does not say" in said
     assert "--keys OLD" in said
     assert not again.exists()
+    before = old.read_bytes()
+    assert main(["apply", str(rules), str(new), str(old), "--reverse", "--keys", str(old)]) == 2
+    assert "is the input itself" in capsys.readouterr().err and old.read_bytes() == before
     assert main(["apply", str(rules), str(new), str(again), "--reverse", "--keys", str(old)]) == 0
     assert_same(read(again), attention(False))
     automatch.convert(diagnosis.rules, new, again, reverse=True, keys=old)

@@ -191,13 +191,46 @@ def test_no_arguments_give_the_help(capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["diagnose", "one"], ["diagnose", "a", "b", "--pin", "x"], ["apply"], ["keys", "--no"]]
+    ("argv", "sentence"),
+    [
+        ("diagnose one", "give MODEL; `automatch diagnose --help` shows what may be given"),
+        ("diagnose a b --pin x", "--pin: 'x' is not of the form CHECKPOINT_KEY=MODEL_KEY; .*--help.*"),
+        ("apply", "give RULES, IN, OUT; .*--help.*"),
+        ("keys --no", "give FILE; .*"),
+        ("keys same.pt --no", "`automatch keys` does not take '--no'; .*--help.*"),
+        ("same.pt same.pt --quite", "`automatch diagnose` does not take '--quite'; did you mean --quiet\\?"),
+        ("same.pt same.pt same.pt", "`automatch diagnose` does not take 'same.pt'; .*"),
+        ("rules same.pt --dialect jsn", "--dialect: invalid choice: 'jsn' .*"),
+        ("lern same.pt same.pt", "'lern' is neither a command nor a file; did you mean `automatch learn`\\?"),
+        ("diagnos --help", "'diagnos' is neither a command nor a file; did you mean `automatch diagnose`\\?"),
+        ("frobnicate", "'frobnicate' is neither .*; the commands are diagnose, rules, .*, demo"),
+        ("same.pt net.py:build(4", "net.py:build\\(4: .* without a closing parenthesis; write .*"),
+        ("rules same.pt same.pt -o rules.txt", "rules.txt: .txt is no ending .* \\.json, \\.yaml, .* --dialect"),
+    ],
 )
-def test_wrong_use_is_code_2(argv, capsys) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(argv)
-    assert stop.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+def test_wrong_use_is_one_sentence_and_code_2(argv, sentence, folder, capsys) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    code, out, err = run(*argv.split(), capsys=capsys)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(f"automatch: {sentence}\n", err)
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_file_that_is_called_like_a_command_is_a_file(folder, capsys) -> None:
+    Path("same.pt").rename("rule")
+    assert run("rule", "net.py:build", capsys=capsys)[0] == 0
+
+
+@pytest.mark.parametrize(("name", "start"), [("r.json", "{"), ("r.YAML", "# A"), ("r.py", '"""'), ("rules", "{")])
+def test_the_ending_of_the_output_is_its_dialect(name, start, folder, capsys) -> None:
+    assert run("rules", "same.pt", "net.py:build", "-o", name, capsys=capsys) == (0, "", "")
+    assert Path(name).read_text().startswith(start)
+
+
+def test_help_names_each_format_once(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["learn", "--help"])
+    assert "{table,json,markdown,python}" in "".join(capsys.readouterr().out.split())
 
 
 def command(*argv: str, **options) -> subprocess.Popen:

@@ -122,7 +122,7 @@ def test_a_factory_that_returns_a_mapping(file: Path) -> None:
         ("small(*[1])", "the arguments must be literals"),
         ("small(**{'width': 1})", "the arguments must be literals"),
         ("small(1)(2)", "the arguments must be literals"),
-        ("small(1", "no such file"),
+        ("small(1", "without a closing parenthesis"),
     ],
 )
 def test_what_goes_wrong_is_said_in_one_sentence(file: Path, call: str, message: str) -> None:

@@ -6,7 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
+import automatch
 from automatch.reporting.formats import FORMATS, json_text, markdown, table
 from automatch.reporting.printable import printable
 from automatch.reporting.report import report
@@ -131,3 +133,12 @@ def test_ten_thousand_keys_are_a_few_lines() -> None:
     text = table.render(found, Style())
     assert "{h => layers}.{0..499}.ln_{1..2}.{weight,bias}" in text
     assert len(text.splitlines()) < 40
+
+
+def test_the_digits_of_a_dtype_are_no_number() -> None:
+    """What a family's members say of dtypes is not said with N."""
+    casts = (torch.float16, torch.bfloat16, torch.float32)
+    layers = {f"h.{i}.w": torch.rand(4, 3 + i, dtype=torch.float64) for i in range(3)}
+    converted = {f"l.{key[2:]}": value.T.to(cast) for (key, value), cast in zip(layers.items(), casts, strict=True)}
+    text = str(automatch.learn(layers, converted))
+    assert "rounded to float16 / " in text and "floatN" not in text
