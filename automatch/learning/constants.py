@@ -2,6 +2,7 @@
 
 A matrix of zeros is its own transpose, reshaped or turned; a bias of zeros stays what it is in whatever order its
 entries are. The simplest arrangement that holds would do for this file, and be wrong for a trained one.
+So it is with a symmetric matrix where others were transposed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from automatch.learning.sides import Sides
 from automatch.spec import Shape
 
 DOUBT = "all of its values are equal, so that they do not tell how its elements were arranged"
+SYMMETRIC = "it equals its own transpose, so that its values do not tell whether it was transposed, as others were"
 
 
 class Neighbours:
@@ -44,9 +46,11 @@ class Neighbours:
                     self._told[_modules(relation)].append(relation.how)
 
     def settle(self, relation: Relation) -> Relation:
-        """The relation as its neighbours are arranged, or with a doubt, if its tensor has one value throughout."""
-        if relation.join or not self._is_constant(relation.targets[0]):
+        """The relation as its neighbours are arranged, or with a doubt, if its values would look the same otherwise."""
+        if relation.join:
             return relation
+        if not self._is_constant(relation.targets[0]):
+            return self._settle_symmetric(relation)
         before = self._sides.original.spec.by_key[relation.sources[0]].shape
         after = self._sides.converted.spec.by_key[relation.targets[0]].shape
         for how in self._told.get(_modules(relation), ()):
@@ -63,6 +67,27 @@ class Neighbours:
             return replace(relation, doubt=DOUBT)
         self.silent.append(relation.targets[0])
         return relation
+
+    def _settle_symmetric(self, relation: Relation) -> Relation:
+        """A matrix that would be the same transposed, where others were: as its neighbours, or with a doubt."""
+        source, target = relation.sources[0], relation.targets[0]
+        form = self._sides.form(source, target)
+        if not self._turned or relation.how.words or form is None or form == WHOLE:
+            return relation
+        fibres = self._sides.sketches[True, target, form].fibres
+        shape = self._sides.converted.spec.by_key[target].shape
+        turns = [
+            how
+            for how in transposes(shape, shape)
+            if all(bool((fibre == fibres[at]).all()) for fibre, at in zip(fibres, how.order, strict=False))
+        ]
+        turned = self._sides.first_equal(source, target, turns)
+        if turned is None:
+            return relation
+        told = next((how for how in self._told.get(_modules(relation), ()) if _like(how, shape, shape) == turned), None)
+        if told is not None:
+            return replace(relation, how=turned, why=relation.why or "its neighbours tell how it is arranged")
+        return replace(relation, doubt=SYMMETRIC)
 
     def _is_constant(self, target: str) -> bool:
         """Whether a tensor of the conversion, no mask and no counter, has two elements or more, all of one value."""

@@ -228,6 +228,13 @@ def with_notes(rules: RuleSet) -> RuleSet:
         if "interleave" not in rule.law.words or rule.shape is None:
             return rule
         kept = [str(size) for size in rule.shape if size > 1]
+        if -1 not in rule.shape:
+            _, b, c, _ = rule.shape
+            words = (
+                f"for these sizes alone: this pair has one block of {b} times {c} and cannot tell where a variant with "
+                f"several (heads) has them, as [-1, {b}, {c}, 1] if each is such a block"
+            )
+            return replace(rule, note=f"{rule.note}; {words}" if rule.note else words)
         words = f"the sizes {', '.join(kept)} are those of this pair: for variants that share them"
         return replace(rule, note=f"{rule.note}; {words}" if rule.note else words)
 

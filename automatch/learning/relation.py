@@ -113,6 +113,10 @@ def free_sizes(quads: Sequence[Quad]) -> dict[Quad, tuple[int, ...]]:
 
     The one in which otherwise equal ones differ (32 heads of queries, 8 of keys); else the number of heads, the
     outermost or larger one: the size of a head seldom changes in a family.
+
+    None is open where single rows move in one block that is as large as the dimension, and no other interleaving shows
+    which size may differ: that may be one head, and several would each be such a block. Then the rule fits these sizes
+    alone and is refused by others.
     """
     known = list(dict.fromkeys(quads))
     out: dict[Quad, tuple[int, ...]] = {}
@@ -120,6 +124,9 @@ def free_sizes(quads: Sequence[Quad]) -> dict[Quad, tuple[int, ...]]:
         usual = 0 if quad[0] > 1 else 1 if quad[1] >= quad[2] else 2
         support = [sum(_but(other, i) == _but(quad, i) for other in known) for i in range(4)]
         best = max(range(4), key=lambda i: (support[i], i == usual))
+        if quad[0] == quad[3] == support[best] == 1:
+            out[quad] = quad
+            continue
         out[quad] = tuple(-1 if i == best else size for i, size in enumerate(quad))
     return out
 

@@ -95,3 +95,30 @@ def test_a_stack_whose_members_have_no_numbers_is_left_over() -> None:
     old = {f"l.0.{part}": torch.randn(4) for part in "qkv"}
     found = automatch.learn(old, {"l.0.qkv": torch.stack(list(old.values()))})
     assert found.missing_keys == ("l.0.qkv",) and not found.complete
+
+
+def symmetric(size: int) -> torch.Tensor:
+    values = torch.randn(size, size)
+    return values + values.T
+
+
+def test_a_symmetric_matrix_may_have_been_transposed_as_others_were() -> None:
+    torch.manual_seed(0)
+    old = {"a.old.weight": torch.randn(6, 5), "b.old.weight": symmetric(7), "c.old.weight": torch.eye(4)}
+    found = automatch.learn(old, renamed(old, torch.t))
+    told, *doubtful = found.matches
+    assert not told.ambiguous and not found.complete
+    assert all(match.ambiguous and "equals its own transpose" in match.reason for match in doubtful)
+    untouched = automatch.learn(old, renamed(old, torch.clone))
+    assert untouched.complete  # nothing was transposed, so nothing speaks for it
+
+
+def test_a_symmetric_matrix_is_transposed_as_its_neighbours() -> None:
+    torch.manual_seed(0)
+    old = {"a.old.query": symmetric(6), "a.old.key": torch.randn(6, 6), "mask": symmetric(3) > 0}
+    found = automatch.learn(
+        old, {"a.new.query": old["a.old.query"], "a.new.key": old["a.old.key"].T, "mask": old["mask"]}
+    )
+    trained = {**old, "a.old.query": torch.randn(6, 6)}
+    assert found.complete
+    assert torch.equal(found.rules.apply(trained)["a.new.query"], trained["a.old.query"].T)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import learning
@@ -60,6 +61,30 @@ def test_the_rotary_rule_says_for_which_variants_it_holds() -> None:
     scope: dict = {}
     exec(found.to_python(), scope)
     assert same(scope["convert"](small.state_dict()), llama_of_hugging_face(small))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_one_head_does_not_tell_how_several_are_arranged(groups) -> None:
+    """What is learnt of one head converts its like, and is refused, not wrong, for more."""
+    small, large = trained(Llama(1, 1, 2)), trained(Llama(4, groups, 3))
+    found = automatch.learn(small.state_dict(), llama_of_hugging_face(small))
+    assert found.complete
+    (rule,) = [rule for rule in found.rules if rule.op == "interleave"]
+    assert rule.shape == (1, 4, 2, 1) and "one block of 4 times 2" in rule.note and "[-1, 4, 2, 1]" in rule.note
+    other = trained(Llama(1, 1, 3))
+    assert same(found.rules.apply(other.state_dict()), llama_of_hugging_face(other))
+    with pytest.raises(automatch.RuleError, match=r"is not \[1, 4, 2, 1\] in size"):
+        found.rules.apply(large.state_dict())
+    told = automatch.RuleSet(tuple(replace(r, shape=(-1, 4, 2, 1)) if r is rule else r for r in found.rules))
+    assert same(told.apply(large.state_dict()), llama_of_hugging_face(large))
+
+
+def test_one_block_whose_size_differs_is_open_in_it() -> None:
+    """Halves that lie row by row, in layers of different widths: the width is what differs."""
+    old = {f"l.{i}.w": torch.randn(2 * n, 3) for i, n in enumerate((5, 7))}
+    new = {key: tensor.view(-1, 2, 3).transpose(0, 1).reshape(tensor.shape) for key, tensor in old.items()}
+    found = automatch.learn(old, new)
+    assert found.complete and [rule.shape for rule in found.rules] == [(1, -1, 2, 1)]
 
 
 def test_what_was_learnt_leads_back_and_can_be_pasted() -> None:
