@@ -28,6 +28,15 @@ AMBIGUOUS = [
 
 """
 
+NATURAL = '''def natural(number):
+    """A number that can stand in a key."""
+    if number < 0:
+        raise ValueError(f"a rule calculates {number}, and no key has a number below zero")
+    return number
+
+
+'''
+
 RENAME = """    converted = {}
     for key, tensor in state_dict.items():
         for pattern, new in rules:
@@ -115,6 +124,7 @@ def function_source(rules: RuleSet, background: Background) -> str:
     ]
     keys = "\n".join(f"    {literal(key)}," for key in rules.undecided)
     text = GUESSES.format(keys=keys) if keys else ""
+    text += NATURAL if any(_may_be_negative(rule) for rule in rules) else ""
     text += HEAD.format(rules="\n".join(lines)).replace("    rules = [\n\n    ]\n", "    rules = []\n")
     if rules.doubles:
         text += DOUBLES.format(doubles=_pairs(rules.doubles))
@@ -244,7 +254,18 @@ def _expression(inside: str, sure: Container[str], counter: str | None) -> str:
     tokens = expression_tokens(inside)
     if inside != counter and tokens == [inside] and not inside.isdigit():
         return f"m['{inside}']" if inside in sure else f"m['{inside}'] + ''"
-    return "".join("i" if token == counter else _operand(token) for token in tokens)
+    source = "".join("i" if token == counter else _operand(token) for token in tokens)
+    return f"natural({source})" if "-" in tokens else source
+
+
+def _may_be_negative(rule: Rule) -> bool:
+    """Whether it subtracts."""
+    return any(
+        "-" in expression_tokens(inside)
+        for text in rule.replacements
+        for inside, braced in cut_at_braces(text)
+        if braced
+    )
 
 
 def _operand(token: str) -> str:

@@ -1,7 +1,8 @@
 """The replacement half of a rule: literal text, captured texts and index arithmetic.
 
     layers.{i}.attn.{rest}      `{name}` is the captured text as it stands, leading zeros kept
-    stages.{i-1}.{(j+2)//3}     integer arithmetic with + - * // % and parentheses on captured numbers
+    stages.{i-1}.{(j+2)//3}     integer arithmetic with + - * // % and parentheses on captured numbers; what is below
+                                zero is refused
     {{literal braces}}          braces are doubled
 
 There is no `eval`: the grammar below is all that is read, so a rules file from a stranger
@@ -53,7 +54,7 @@ class Replacement:
 
         Raises:
             RuleError: a group that the replacement uses captured nothing, or text where
-                arithmetic wants a number, or the arithmetic divides by zero.
+                arithmetic wants a number, or the arithmetic divides by zero or gives a number below zero.
         """
         return "".join([piece if isinstance(piece, str) else piece(groups) for piece in self._pieces])
 
@@ -123,7 +124,16 @@ def _inside(expression: str, text: str, used: set[str]) -> Piece:
         used.add(expression)
         return _copied(expression)
     number = _Reader(expression, text, used).whole()
-    return lambda groups: str(number(groups))
+
+    def piece(groups: Groups) -> str:
+        value = number(groups)
+        if value < 0:
+            raise RuleError(
+                f"{{{expression}}} in the replacement {text!r} is {value}, and no key has a number below zero"
+            )
+        return str(value)
+
+    return piece
 
 
 def _copied(name: str) -> Piece:

@@ -186,3 +186,23 @@ def test_a_group_that_captured_nothing_never_becomes_the_text_none(by) -> None:
             rules.apply({key: torch.ones(2, 3)})
         with pytest.raises(TypeError):
             convert(rules)({key: torch.ones(2, 3)})
+
+
+@pytest.mark.parametrize("replacement", ["layers.{1-i}.w", "{2*(i-2)+1}.w", "{-i}.w"])
+@pytest.mark.parametrize("op", ["rename", "transpose"])
+def test_no_key_gets_a_number_below_zero(replacement, op) -> None:
+    """Beyond the depth that a rule was found for, it would go on counting."""
+    rules = RuleSet((Rule(LAYERS + "w", replacement, op=op),))
+    state_dict = tensors(*((f"layers.{i}.w", (2, 2)) for i in range(4)))
+    with pytest.raises(RuleError, match="below zero"):
+        rules.apply(state_dict)
+    with pytest.raises(ValueError, match="below zero"):
+        convert(rules)(state_dict)
+
+
+def test_members_are_not_numbered_below_zero() -> None:
+    rules = RuleSet((Rule("all", "one.{e-1}", op="unstack", by="e", dim=0),))
+    with pytest.raises(RuleError, match="below zero"):
+        rules.apply(tensors(("all", (3, 2))))
+    with pytest.raises(ValueError, match="below zero"):
+        convert(rules)(tensors(("all", (3, 2))))

@@ -25,7 +25,7 @@ from automatch.rules.rule import Rule, RuleSet
         ("{{{i}}}", "{07}"),
         ("{{i}}", "{i}"),
         ("a}b", "a}b"),
-        ("{(0-i)//2}.{(0-i)%4}", "-4.1"),
+        ("{(0-i)//2+9}.{(0-i)%4}", "5.1"),
     ],
 )
 def test_replacements_fill_in_texts_and_arithmetic(text, value):
@@ -62,6 +62,8 @@ def test_what_is_no_replacement_is_refused(text):
         ("{i}", {"i": None}),
         ("{i%j}", {"i": "1", "j": "0"}),
         ("{i+1}", {"i": "9" * 40}),
+        ("{1-i}", {"i": "2"}),
+        ("{-i}", {"i": "1"}),
     ],
 )
 def test_what_cannot_be_filled_in_is_refused(text, groups):
