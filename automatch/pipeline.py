@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from automatch.collecting import paused
 from automatch.diagnosing.comparison import StrictLoad, is_doubtful
 from automatch.diagnosing.values import dtype_sentence, mismatched_dtypes
 from automatch.diagnosing.verdict import verdict
@@ -22,6 +23,7 @@ from automatch.reading import ModelSide, read_checkpoint, read_model
 from automatch.reporting.diagnosis import Diagnosis
 from automatch.rules.guesses import marked
 from automatch.rules.induce import induce
+from automatch.rules.proven import proven
 from automatch.rules.replay import replay
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
@@ -74,15 +76,16 @@ def diagnose(
     given = read_checkpoint(checkpoint, at=at, like=wanted.spec)
     if pins:
         check_pins(resolve(pins, forbidden, given.keys, wanted.spec.keys), given, wanted.spec)
-    assignment = match(given, wanted.spec, by=by, pin=pins, forbid=forbidden)
-    if values:
-        assignment = _weighed(assignment, checkpoint, given, model, wanted)
-    rules = induce(assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
-    proof = replay(rules, assignment.matches, given.keys, wanted.spec.keys, assignment.mismatched)
-    strict_load = _proven(wanted.module, given, wanted.spec, assignment, rules) if proof.ok else None
-    sentence = verdict(given, wanted.spec, assignment, rules)
+    with paused():
+        assignment = match(given, wanted.spec, by=by, pin=pins, forbid=forbidden)
+        if values:
+            assignment = _weighed(assignment, checkpoint, given, model, wanted)
+        rules, proof = proven(assignment, given.keys, wanted.spec.keys)
+        strict_load = _proven(wanted.module, given, wanted.spec, assignment, rules) if proof.ok else None
+        sentence = verdict(given, wanted.spec, assignment, rules)
+        doubtful = (key for found in assignment.matches if is_doubtful(found) for key in found.checkpoint_keys)
+        rules = marked(rules, doubtful)
     sources = _called(checkpoint, "CHECKPOINT"), _called(model, "MODEL")
-    rules = marked(rules, (key for match in assignment.matches if is_doubtful(match) for key in match.checkpoint_keys))
     said = {
         "by": by if by != "all" else None,
         "pin": [f"{key}={other}" for key, other in pins],

@@ -7,7 +7,7 @@ where an error text names some keys and no more.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -117,11 +117,11 @@ class Evidence:
 
     @cached_property
     def removed(self) -> tuple[Removed, Removed]:
-        """How many of `renamed` lose which words from checkpoint to model, and likewise from model to checkpoint."""
-        return (
-            Counter(words_removed(source, target) for source, target in self.renamed),
-            Counter(words_removed(target, source) for source, target in self.renamed),
-        )
+        """How many of `renamed` lose which words from checkpoint to model, and likewise from model to checkpoint.
+
+        Empty where no wrapper's words are among them.
+        """
+        return _removed(self.renamed), _removed([(target, source) for source, target in self.renamed])
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,21 @@ def gather(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignme
     )
 
 
+def _may_be_wrapped(keys: Iterable[str]) -> bool:
+    """Does a wrapper's word occur anywhere? One search of all keys spares the many that have none."""
+    text = "\n".join(keys)
+    return any(word in text for word in WRAPPER_WORDS)
+
+
+def _removed(pairs: Sequence[tuple[str, str]]) -> Removed:
+    if not _may_be_wrapped(source for source, _ in pairs):
+        return Counter()
+    return Counter(words_removed(source, target) for source, target in pairs)
+
+
 def _wrapped(keys: tuple[str, ...]) -> tuple[Wrapped, ...]:
+    if not _may_be_wrapped(keys):
+        return ()
     found = ((key, WRAPPER_WORDS.intersection(tokens(key)[:-1])) for key in keys)
     return tuple((key, words) for key, words in found if words)
 

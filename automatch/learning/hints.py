@@ -49,6 +49,7 @@ def weigh_values(
         matches=tuple({id(m): m for key in wanted.keys if (m := served.get(key))}.values()),
         missing_keys=tuple(key for key in wanted.keys if key not in served),
         unexpected_keys=tuple(key for key in checkpoint.spec.keys if key not in used),
+        sample=None,
     )
 
 

@@ -52,6 +52,21 @@ class Mismatch:
     model_shape: Shape
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Matches and keys that stand for all: long lists of equal items are cut, nothing else.
+
+    Attributes:
+        matches: those of the keys that stay.
+        checkpoint_keys: the keys that stay, in order.
+        model_keys: likewise.
+    """
+
+    matches: tuple[Match, ...]
+    checkpoint_keys: tuple[str, ...]
+    model_keys: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Assignment:
     """The answer of the matching stage; every key of both sides stands in exactly one place.
@@ -66,6 +81,7 @@ class Assignment:
         mismatched: pairs that belong together but differ in shape.
         notes: sentences about the whole ("the checkpoint holds a second copy under ema.*").
         harmless: key -> why its being missing or unexpected does no harm.
+        sample: where the whole was matched in miniature, the miniature: what holds for it holds for all.
     """
 
     matches: tuple[Match, ...] = ()
@@ -74,3 +90,4 @@ class Assignment:
     mismatched: tuple[Mismatch, ...] = ()
     notes: tuple[str, ...] = ()
     harmless: dict[str, str] = field(default_factory=dict)
+    sample: Sample | None = field(default=None, compare=False, repr=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
@@ -11,7 +12,7 @@ from automatch.collecting import paused
 from automatch.describing.lexicon import EMPTY, lexicon
 from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
-from automatch.matching.assignment import Assignment
+from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import drop_copies, drop_slots
 from automatch.matching.completion import (
@@ -29,8 +30,9 @@ from automatch.matching.folding import fold_parts, fold_stacks
 from automatch.matching.identity import Identity
 from automatch.matching.layout import merge_heads, unify_layouts
 from automatch.matching.leaves import Leaf, adopt, leaves_of, to_squeeze
+from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names
-from automatch.matching.outcome import assignment
+from automatch.matching.outcome import assignment, gathered
 from automatch.matching.pins import Decisions, resolve
 from automatch.spec import StateDictSpec
 
@@ -75,15 +77,29 @@ def match(
         raise InputError(f"by={by!r} is not known; use 'all', 'name' or 'topology'.")
     decisions = resolve(pin, forbid, checkpoint.keys, model.keys)
     with paused():
+        halves = miniature(checkpoint, model) if by == "all" and not (pin or forbid) else None
+        if halves is not None:
+            mine, theirs = halves
+            small = _match(mine.spec, theirs.spec, by, decisions, theirs.times)
+            matches = enlarged(small, mine, theirs)
+            if matches is not None:
+                sample = Sample(small.matches, mine.spec.keys, theirs.spec.keys)
+                return replace(gathered(checkpoint, model, matches, small.mismatched), sample=sample)
         return _match(checkpoint, model, by, decisions)
 
 
-def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: Decisions) -> Assignment:
+def _match(
+    checkpoint: StateDictSpec,
+    model: StateDictSpec,
+    by: By,
+    decisions: Decisions,
+    times: Callable[[str], int] | None = None,
+) -> Assignment:
     squeezed = to_squeeze(checkpoint, model)
     source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
     if by == "name" or (by == "all" and _same_keys(checkpoint, model)):
         found, pairs = _equal_names(source, target, decisions)
-        return assignment(checkpoint, model, found, source, pairs)
+        return assignment(checkpoint, model, found, source, pairs, times=times)
     adopt(source)
     adopt(target)
     slots = drop_slots(source, target)
@@ -112,9 +128,8 @@ def _match(checkpoint: StateDictSpec, model: StateDictSpec, by: By, decisions: D
     found += [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = mismatches(found, source, target, names, identity)
-    return assignment(
-        checkpoint, model, found, source, pairs, slots.notes + copies.notes, {**slots.dropped, **copies.dropped}
-    )
+    dropped = {**slots.dropped, **copies.dropped}
+    return assignment(checkpoint, model, found, source, pairs, slots.notes + copies.notes, dropped, times)
 
 
 def _solve(

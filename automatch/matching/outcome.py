@@ -6,7 +6,8 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from automatch.describing.tokens import words_of
 from automatch.matching.assignment import Assignment, Match, Mismatch
@@ -40,26 +41,45 @@ def assignment(
     pairs: Iterable[tuple[Leaf, Leaf]] = (),
     notes: tuple[str, ...] = (),
     harmless: Mapping[str, str] | None = None,
+    times: Callable[[str], int] | None = None,
 ) -> Assignment:
-    """Word the pairs, in the order of the model's keys; every key of both sides gets one place."""
-    votes = Counter((template(s.path), template(t.path)) for s, t, _ in found)
+    """Word the pairs; every key of both sides gets one place.
+
+    `times` says for how many pairs that of a model key stands, where not all are here.
+    """
+    votes: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
+    for s, t, _ in found:
+        votes[template(s.path), template(t.path)] += times(t.keys[0]) if times else 1
     judged = {id(e): judge(e) for e in {id(e): e for _, _, e in found}.values()}
     rivals = _by_shape(source) if any(j.ambiguous for j in judged.values()) else {}
+    matches = [_match(s, t, judged[id(e)], votes[template(s.path), template(t.path)], rivals) for s, t, e in found]
+    mismatched = tuple(Mismatch(t.keys[0], s.keys[0], s.raw, t.raw) for s, t in pairs)
+    return gathered(checkpoint, model, matches, mismatched, notes, harmless or {})
+
+
+def gathered(
+    checkpoint: StateDictSpec,
+    model: StateDictSpec,
+    matches: Iterable[Match],
+    mismatched: tuple[Mismatch, ...] = (),
+    notes: tuple[str, ...] = (),
+    harmless: Mapping[str, str] = MappingProxyType({}),
+) -> Assignment:
+    """The matches in the order of the model's keys, and what is left; every key of both sides gets one place."""
     served: dict[str, Match] = {}
     used: set[str] = set()
-    for s, t, evidence in found:
-        one = _match(s, t, judged[id(evidence)], votes[template(s.path), template(t.path)], rivals)
+    for one in matches:
         used.update(one.checkpoint_keys)
         for key in one.model_keys:
             served[key] = one
     missing = tuple(k for k in model.keys if k not in served)
     unexpected = tuple(k for k in checkpoint.keys if k not in used)
-    excused = {**(harmless or {}), **excuses(model, missing), **excuses(checkpoint, unexpected)}
+    excused = {**harmless, **excuses(model, missing), **excuses(checkpoint, unexpected)}
     return Assignment(
         tuple({id(m): m for key in model.keys if (m := served.get(key))}.values()),
         missing,
         unexpected,
-        tuple(Mismatch(t.keys[0], s.keys[0], s.raw, t.raw) for s, t in pairs),
+        mismatched,
         notes,
         excused,
     )

@@ -89,6 +89,8 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
     if not models:
         choice = f", or choose {_paths(candidates)} with --at" if candidates else ""
         raise InputError(f"{where}: holds only an optimizer's state; give the file with the weights{choice}")
+    if len(models) == 1:
+        return Choice(models[0])
     chosen = _best_fit(models, like) if like is not None and like.tensors else _usual(models)
     others = [c for c in models if c is not chosen and len(c.tensors) >= len(chosen.tensors) * SHARE_TO_BE_NAMED]
     if not others:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from automatch.errors import RuleError
 from automatch.matching.assignment import Match, Mismatch
@@ -117,11 +118,14 @@ def _judge(
     return []
 
 
+_law = lru_cache(maxsize=1 << 10)(Law)
+
+
 def _serves(match: Match, key: str, move: Move | None) -> bool:
     """Whether a move is what a match asks of a key (whole groups are judged elsewhere)."""
     if move is None:
         return match.op == "rename" and match.model_keys == (key,)
-    if move.law != Law(match.op, match.dim, match.perm, match.sizes, match.shape):
+    if move.law != _law(match.op, match.dim, match.perm, match.sizes, match.shape):
         return False
     targets = move.targets if move.members is None else move.members(len(match.model_keys))
     return targets == match.model_keys

@@ -47,8 +47,16 @@ def _by_lists(evidence: Evidence, numbers: re.Pattern[str]) -> Finding | None:
 
 def _by_pairs(evidence: Evidence) -> Finding | None:
     """Read the shift off the pairs that matching found."""
-    pairs = [(_numbers(a, NUMBER), _numbers(b, NUMBER)) for a, b in evidence.renamed if template(a) == template(b)]
-    if not pairs or len(pairs) < 0.9 * len(evidence.renamed):
+    pairs = []
+    others = 0.1 * len(evidence.renamed)
+    for a, b in evidence.renamed:
+        if template(a) == template(b):
+            pairs.append((_numbers(a, NUMBER), _numbers(b, NUMBER)))
+        else:
+            others -= 1
+            if others < 0:
+                return None
+    if not pairs:
         return None
     shifts = {_shift(a, b) for a, b in pairs}
     how = "under other numbers"

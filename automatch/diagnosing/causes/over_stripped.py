@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import is_counter
@@ -13,6 +14,8 @@ from automatch.diagnosing.renaming import affix
 
 _PREFIXES = {len(p): p for p in ("module.", "_orig_mod.", "model.", "net.", "backbone.", "encoder.")}
 _LONGEST = 30
+_FIRST = 500
+"""Where none of so many missing keys has lost its first characters, the others are not looked at."""
 
 
 def check(evidence: Evidence) -> Finding | None:
@@ -29,14 +32,9 @@ def check(evidence: Evidence) -> Finding | None:
     if len(unexpected) < 2:
         return None
     wanted = frozenset(unexpected)
-    tails = {
-        (tail, cut)
-        for k in evidence.missing_keys
-        for cut in range(1, min(_LONGEST, len(k)))
-        if (tail := k[cut:]) in wanted
-    }
-    if not tails:
+    if not any(_tails(evidence.missing_keys[:_FIRST], wanted)):
         return None
+    tails = set(_tails(evidence.missing_keys, wanted))
     cuts = Counter(cut for k in unexpected for cut in range(1, _LONGEST) if (k, cut) in tails)
     cut, hits = cuts.most_common(1)[0]
     cut_words = sum(_cuts_a_word(k, cut) for k in evidence.missing_keys if k[cut:] in wanted)
@@ -56,6 +54,14 @@ def check(evidence: Evidence) -> Finding | None:
         f"take the line that cuts {cut} characters (`k[{cut}:]`) out of the loading script, or let it cut only keys "
         f"that begin with the prefix",
     )
+
+
+def _tails(keys: Iterable[str], wanted: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """What is left of keys without their first characters and is wanted, each with how many were cut."""
+    for key in keys:
+        for cut in range(1, min(_LONGEST, len(key))):
+            if (tail := key[cut:]) in wanted:
+                yield tail, cut
 
 
 def _cuts_a_word(key: str, cut: int) -> bool:

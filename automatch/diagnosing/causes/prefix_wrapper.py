@@ -64,6 +64,9 @@ def _by_pairs(evidence: Evidence) -> Finding | None:
     """Read the change off the pairs that matching found."""
     if len(evidence.renamed) < 2:
         return None
+    ends = sum(a.endswith(f".{b}") or b.endswith(f".{a}") for a, b in evidence.renamed)
+    if ends < 0.9 * len(evidence.renamed):
+        return None  # most differ by more than words in front
     changes = Counter(change(a, b) for a, b in evidence.renamed)
     (removed, added, leading), hits = changes.most_common(1)[0]
     if hits < 0.9 * len(evidence.renamed) or (removed and added) or not leading:

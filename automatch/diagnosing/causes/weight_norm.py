@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.renaming import RulePair, cures
@@ -11,6 +12,7 @@ _PARTS = re.compile(
     r"(?P<module>.*?)\.?(?:(?P<old>weight\w*_[gv])|parametrizations\.(?P<name>\w+)\.(?P<new>original[01]?|0\.\w+)"
     r"|(?:weight|bias|in_proj_weight)\w*_(?P<other>orig|mask|u|bar))$"
 )
+_ENDS = ("_g", "_v", "_orig", "_mask", "_u", "_bar")
 _NEW_TO_OLD: tuple[RulePair, ...] = (
     (r"(?P<module>(?:.+\.)?)parametrizations\.(?P<name>\w+)\.original0", "{module}{name}_g"),
     (r"(?P<module>(?:.+\.)?)parametrizations\.(?P<name>\w+)\.original1", "{module}{name}_v"),
@@ -23,8 +25,7 @@ _OLD_TO_NEW: tuple[RulePair, ...] = (
 
 def check(evidence: Evidence) -> Finding | None:
     """Whether weights are split into parts on one side and otherwise on the other."""
-    unexpected = [m for k in evidence.unexpected_keys if (m := _PARTS.match(k))]
-    missing = [m for k in evidence.missing_keys if (m := _PARTS.match(k))]
+    unexpected, missing = _parts(evidence.unexpected_keys), _parts(evidence.missing_keys)
     shares = (
         len(unexpected) / max(len(evidence.unexpected_keys), 1),
         len(missing) / max(len(evidence.missing_keys), 1),
@@ -55,6 +56,11 @@ def check(evidence: Evidence) -> Finding | None:
             "before loading"
         )
     return Finding("weight-norm/parametrization", 0.9 if part > 0.7 else 0.7, sentence, advice, rules)
+
+
+def _parts(keys: Sequence[str]) -> list[re.Match[str]]:
+    """The keys that are parts; the ends are looked at first, for most keys are none."""
+    return [m for k in keys if (k.endswith(_ENDS) or "parametrizations." in k) and (m := _PARTS.match(k))]
 
 
 def _both_forms(unexpected: list[re.Match[str]], missing: list[re.Match[str]]) -> bool:
