@@ -13,6 +13,8 @@ from automatch.applying.proof import meta_tensors
 from automatch.applying.writers import WRITERS
 from automatch.errors import InputError, NotProvenError, RuleError
 from automatch.reading import format_of, read_checkpoint
+from automatch.reading.checks import check_names
+from automatch.reading.limits import DEFAULT_LIMITS
 from automatch.rules.guesses import guess_text, unmarked
 from automatch.rules.rule import RuleSet
 from automatch.spec import StateDictSpec
@@ -132,12 +134,14 @@ def _plan(rules: RuleSet, spec: StateDictSpec, source: Path) -> Plan:
 
     Raises:
         RuleError: two keys would become the same key, or a tensor cannot be made.
+        InputError: a new key is none that a file can have.
     """
     only_names = all(rule.op == "rename" for rule in rules) and not rules.tied and not rules.doubles
     try:
         # Run once without values: whatever would go wrong goes wrong here.
-        rules.apply(dict.fromkeys(spec.keys) if only_names else meta_tensors(spec))
+        made = rules.apply(dict.fromkeys(spec.keys) if only_names else meta_tensors(spec))
     except RuleError as error:
         raise RuleError(f"{source}: {error}") from None
+    check_names(list(made), f"{source}, under its new keys", DEFAULT_LIMITS)
     renamed = {key: rules.rename(key) for key in spec.keys} if only_names else None
     return Plan(spec.keys, renamed, rules.apply, spec.at)

@@ -42,6 +42,7 @@ def find_state_dicts(
 
     Raises:
         UnsafeInputError: nested deeper than the limit.
+        InputError: a tensor has no shape.
     """
     found: list[Candidate] = []
     versions = {id(value): said for value, said in metadata}
@@ -104,7 +105,7 @@ def _candidate(
     named = [(key, value) for key, value in entries if kinds[type(value)] is Kind.TENSOR]
     if not named:
         return
-    tensors = [TensorSpec(key, shape_of(value), dtype_of(value)) for key, value in named if type(key) is str]
+    tensors = [TensorSpec(key, shape_of(value, key), dtype_of(value)) for key, value in named if type(key) is str]
     storages = [storage_of(value) for key, value in named if type(key) is str]
     yield Candidate(
         path,

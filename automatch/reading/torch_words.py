@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from automatch.errors import InputError
 from automatch.reading.records import TensorRecord
 from automatch.spec import Shape, TensorSpec
 
@@ -24,8 +25,18 @@ def is_module(value: object) -> bool:
     )
 
 
-def shape_of(tensor: Any) -> Shape:
-    """Its sizes as plain integers."""
+def shape_of(tensor: Any, key: str) -> Shape:
+    """Its sizes as plain integers.
+
+    Args:
+        tensor: what `is_tensor` accepts.
+        key: its key, for the error.
+
+    Raises:
+        InputError: it is a nested tensor, which has none.
+    """
+    if getattr(tensor, "is_nested", False):
+        raise InputError(f"{key!r} is a nested tensor, which has no sizes to compare; take it out, or pad it to one")
     return tuple(map(int, tensor.shape))
 
 

@@ -30,6 +30,7 @@ LONGEST_NUMBER = 18
 _TOKEN = re.compile(rf"\s*(//|[-+*%()]|[0-9]{{1,{LONGEST_NUMBER}}}|[A-Za-z_][A-Za-z0-9_]*)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEEPEST = 50
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 class Replacement:
@@ -42,6 +43,8 @@ class Replacement:
     __slots__ = ("_pieces", "names")
 
     def __init__(self, text: str) -> None:
+        if _HALF.search(text):
+            raise RuleError(f"the replacement {text!r} has half a character in it (a lone surrogate), as no key has")
         used: set[str] = set()
         self._pieces = tuple(_inside(piece, text, used) if braced else piece for piece, braced in cut_at_braces(text))
         self.names = tuple(sorted(used))
@@ -64,8 +67,8 @@ def parse(text: str) -> Replacement:
     """Reads a replacement.
 
     Raises:
-        RuleError: a brace is not closed, or what stands in braces is neither a name nor
-            integer arithmetic.
+        RuleError: a brace is not closed, what stands in braces is neither a name nor integer
+            arithmetic, or a character is none.
     """
     return Replacement(text)
 

@@ -48,7 +48,13 @@ Run = Callable[[Op, Sequence[Any]], Sequence[Any]]
 
 
 def on_tensors(op: Op, tensors: Sequence[Any]) -> Sequence[Any]:
-    """The operation itself."""
+    """The operation itself.
+
+    Raises:
+        RuleError: it does not fit, or a tensor is nested and has no sizes.
+    """
+    if any(getattr(tensor, "is_nested", False) for tensor in tensors):
+        raise RuleError(f"{op.name} works on tensors with sizes, and this one is nested")
     return op.forward(tensors)
 
 

@@ -1,6 +1,7 @@
 """`automatch.convert` writes the same tensors under new keys, or nothing at all."""
 
 import json
+import re
 import stat
 from collections import OrderedDict
 from pathlib import Path
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import automatch
 from automatch import InputError, Rule, RuleError, RuleSet
+from automatch.cli import main
 
 DROP_MODULE = RuleSet((Rule(r"module\.(?P<rest>.+)", "{rest}"),))
 
@@ -255,3 +257,20 @@ def test_the_safe_loader_has_the_last_word(tmp_path) -> None:
     with pytest.raises(InputError, match=r"in\.pt.*weights_only"):
         automatch.convert(DROP_MODULE, tmp_path / "in.pt", tmp_path / "out.pt")
     assert leftovers(tmp_path) == ["in.pt"]
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{"pattern": "a", "replacement": "b\ud800"}],
+        {"rules": [{"pattern": "a", "replacement": "b"}], "tied": [["b", "\ud800"]]},
+    ],
+)
+def test_half_a_character_in_a_new_key_is_refused(suffix, rules, tmp_path, capsys) -> None:
+    source, target, path = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}", tmp_path / "rules.json"
+    (save_file if suffix == ".safetensors" else torch.save)({"a": torch.zeros(1)}, source)
+    path.write_text(json.dumps(rules))
+    assert main(["apply", str(path), str(source), str(target)]) == 2
+    assert re.fullmatch(r"automatch: .*\\ud800.*\n", capsys.readouterr().err)
+    assert not target.exists()

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from automatch.errors import InputError
+from automatch.errors import InputError, RuleError
 from automatch.reading import read_checkpoint, read_model
+from automatch.rules.rule import Rule, RuleSet
 from automatch.spec import StateDictSpec, TensorSpec
 
 
@@ -163,3 +164,17 @@ def test_a_description_is_returned_as_it_is() -> None:
     spec = StateDictSpec("x", (TensorSpec("w", (1,)),))
     assert read_checkpoint(spec) is spec
     assert read_model(spec).spec is spec
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_a_nested_tensor_is_refused_by_its_key(layout: torch.layout) -> None:
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=layout)
+    module = torch.nn.Linear(2, 2)
+    module.register_buffer("lists", nested)
+    for source in ({"lists": nested, "weight": torch.zeros(2)}, {"model": {"lists": nested}}, module):
+        with pytest.raises(InputError, match="'lists' is a nested tensor"):
+            read_checkpoint(source)
+    with pytest.raises(RuleError, match=r"key 'lists': .*this one is nested"):
+        RuleSet((Rule("lists", "rows", op="transpose"),)).apply({"lists": nested})
+    assert RuleSet((Rule("lists", "rows"),)).apply({"lists": nested})["rows"] is nested

@@ -47,6 +47,7 @@ def test_replacements_fill_in_texts_and_arithmetic(text, value):
         "{i i}",
         "{1.5}",
         "{" + "(" * 200 + "i" + ")" * 200 + "}",
+        "half a \ud800",
     ],
 )
 def test_what_is_no_replacement_is_refused(text):

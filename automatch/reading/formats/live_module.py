@@ -15,7 +15,7 @@ def read(module: Any, context: Context) -> Found:
     """Describes the state_dict of a module: kinds and ties included, in registration order.
 
     Raises:
-        InputError: a lazy module has not seen its first input, so its shapes are not known.
+        InputError: a lazy module has not seen its first input, so its shapes are not known; or a tensor has none.
     """
     parameters = {id(p) for _, p in module.named_parameters(remove_duplicate=False)}
     entries = module.state_dict(keep_vars=True)
@@ -29,7 +29,7 @@ def read(module: Any, context: Context) -> Found:
             )
         if is_tensor(value):
             kind = "parameter" if id(value) in parameters else "buffer"
-            tensors.append(TensorSpec(key, shape_of(value), dtype_of(value), kind))
+            tensors.append(TensorSpec(key, shape_of(value, key), dtype_of(value), kind))
         else:
             dropped.append(str(key))
     notes = (f"not tensors, left out: {listed(dropped)}",) if dropped else ()
