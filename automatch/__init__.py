@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from automatch.pipeline import convert, diagnose, export, learn, load, read_keys
     from automatch.reporting.checked import Checked
     from automatch.reporting.diagnosis import Diagnosis
-    from automatch.rules.rule import Rule, RuleSet
+    from automatch.rules.rule import Rule
+    from automatch.rules.rule_set import RuleSet
     from automatch.spec import StateDictSpec, TensorSpec
 
 __version__ = "0.1.0"
@@ -60,7 +61,8 @@ _HOMES = {
     **dict.fromkeys(
         ("AutomatchError", "InputError", "NotProvenError", "RuleError", "UnsafeInputError"), "automatch.errors"
     ),
-    **dict.fromkeys(("Rule", "RuleSet"), "automatch.rules.rule"),
+    "Rule": "automatch.rules.rule",
+    "RuleSet": "automatch.rules.rule_set",
     **dict.fromkeys(("StateDictSpec", "TensorSpec"), "automatch.spec"),
     "Converted": "automatch.applying.convert",
     "Diagnosis": "automatch.reporting.diagnosis",

@@ -25,7 +25,7 @@ from automatch.rules.guesses import marked
 from automatch.rules.induce import induce
 from automatch.rules.proven import proven
 from automatch.rules.replay import replay
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import StateDictSpec
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from scoring import Answer, score, truth_by_key
 from automatch.matching import match
 from automatch.rules.carrying import Load, carry
 from automatch.rules.induce import induce
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import StateDictSpec, TensorSpec
 
 MORE = CORPUS.parent / "more_cases"

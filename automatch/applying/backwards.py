@@ -7,7 +7,7 @@ from typing import Any
 
 from automatch.errors import RuleError
 from automatch.rules.carrying import carry
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import Shape, StateDictSpec
 
 

@@ -16,7 +16,7 @@ from automatch.reading import format_of, read_checkpoint
 from automatch.reading.checks import check_names
 from automatch.reading.limits import DEFAULT_LIMITS
 from automatch.rules.guesses import guess_text, unmarked
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import StateDictSpec
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from automatch.diagnosing.comparison import StrictLoad
 from automatch.errors import RuleError, quoted
 from automatch.matching.assignment import Assignment
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.versions import versions_of, with_versions
 from automatch.spec import StateDictSpec
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from automatch.applying.paths import path_of
 from automatch.errors import InputError, RuleError
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.yaml_text import read_yaml
 
 YAML_SUFFIXES = (".yaml", ".yml")

@@ -19,7 +19,7 @@ from automatch.diagnosing.values import MismatchedDtype, mismatched_dtypes
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.outcome import excuses
 from automatch.rules.carrying import Carried, carry
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import StateDictSpec
 
 SCHEMA = 1

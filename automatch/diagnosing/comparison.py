@@ -21,7 +21,7 @@ from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.rules.doubt import DOUBTFUL
 from automatch.rules.families import covered, told
 from automatch.rules.replay import Proof
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import StateDictSpec
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from automatch.diagnosing.evidence import Evidence
 from automatch.diagnosing.naming import is_counter, tokens
 from automatch.rules.replacement import quote
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 RulePair = tuple[str, str]
 _LONGEST_RUN = 4

@@ -13,7 +13,7 @@ from automatch.diagnosing.naming import count
 from automatch.diagnosing.values import dtype_sentence, mismatched_dtypes
 from automatch.diagnosing.variant import differences
 from automatch.matching.assignment import Assignment, Match, Mismatch
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import StateDictSpec
 
 # Causes that hold for the file as a whole, whatever was matched.

@@ -12,7 +12,8 @@ from automatch.diagnosing.naming import count, is_counter
 from automatch.errors import InputError
 from automatch.explaining.error_report import ErrorReport
 from automatch.explaining.error_text import parse_error
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 SCHEMA = 1
 NEXT = "automatch diagnose CHECKPOINT MODEL"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from automatch.diagnosing.comparison import Comparison
 from automatch.diagnosing.naming import count
 from automatch.rules.carrying import carry
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import Shape, StateDictSpec
 
 

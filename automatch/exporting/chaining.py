@@ -19,7 +19,7 @@ from automatch.exporting.dialect import rule_comments
 from automatch.exporting.one_group import Unit
 from automatch.exporting.renames import other_numbers
 from automatch.exporting.weight_renaming import Renaming, renamed_by_all
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 _MARKS = "@~%&=!"
 

@@ -8,7 +8,7 @@ from automatch.diagnosing.naming import count
 from automatch.errors import RuleError
 from automatch.exporting.background import NOTHING, Background, plain
 from automatch.rules.families import covered, told
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 MOST_FAMILIES = 3
 LONGEST_RULE = 300

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from automatch.exporting.background import Background
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 
 def document_of(rules: RuleSet, background: Background) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from automatch.exporting import dialects
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.renames import check_distinct
 from automatch.rules.carrying import carry
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 
 def export(rules: RuleSet, dialect: str, background: Background = NOTHING) -> str:

@@ -10,7 +10,8 @@ from automatch.exporting.dialect import rule_comments
 from automatch.rules.inverse import captured
 from automatch.rules.members import alternatives
 from automatch.rules.replacement import cut_at_braces, expression_tokens
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.tensors import JOINING
 
 HEAD = """def convert(state_dict):

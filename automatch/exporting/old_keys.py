@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.renames import other_numbers
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.tensors import Move
 
 RENAME = """old = {key[len(prefix):]: tensor for key, tensor in state_dict.items() if key.startswith(prefix)}

@@ -8,7 +8,7 @@ from functools import partial
 
 from automatch.errors import RuleError
 from automatch.exporting.dialect import refusal
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.tokens import template
 
 _NUMBER = re.compile(r"[0-9]{1,9}")

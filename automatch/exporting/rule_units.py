@@ -12,7 +12,8 @@ from automatch.exporting.one_group import MOST_LISTED, NewName, Unit, Values, ne
 from automatch.exporting.segments import literal_segment, segments
 from automatch.exporting.weight_renaming import LEGACY, NOT_IN_TARGETS, renamed_by_all
 from automatch.rules.replacement import cut_at_braces, parse
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 NO_KEYS = "without the keys of a checkpoint the numbers cannot be listed (name the checkpoint)"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from automatch.errors import RuleError
 from automatch.rules.replacement import cut_at_braces, expression_tokens, parse
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _NUMBER = re.compile(r"[0-9]+")

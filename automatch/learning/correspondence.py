@@ -18,7 +18,8 @@ from automatch.learning.singles import Equal, find_singles
 from automatch.learning.undecided import choose_among_equals
 from automatch.matching.assignment import Assignment, Match
 from automatch.matching.outcome import COUNTER
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 MOST_SHOWN = 3
 FEW = 0.2

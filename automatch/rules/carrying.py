@@ -9,7 +9,7 @@ from typing import Any
 from automatch.errors import RuleError
 from automatch.matching.assignment import Match
 from automatch.ops import Op
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.tensors import Law, Move, Run, alone, joined, on_shapes, without_doubles
 from automatch.spec import Shape
 

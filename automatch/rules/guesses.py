@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 MOST_SHOWN = 3
 

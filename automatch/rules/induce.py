@@ -26,7 +26,8 @@ from automatch.rules.candidates import Group
 from automatch.rules.cells import Cell, cells_of
 from automatch.rules.cover import cover
 from automatch.rules.demands import Demand, Demands, demands_of, plain
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.scoring import Probe
 from automatch.rules.tokens import BY, template
 from automatch.rules.verify import check, patched

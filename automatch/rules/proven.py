@@ -8,7 +8,7 @@ from dataclasses import replace
 from automatch.matching.assignment import Assignment
 from automatch.rules.induce import induce
 from automatch.rules.replay import Proof, replay
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 
 def proven(assignment: Assignment, checkpoint_keys: Sequence[str], model_keys: Sequence[str]) -> tuple[RuleSet, Proof]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from automatch.errors import RuleError
 from automatch.matching.assignment import Match, Mismatch
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.tensors import Law, Move, group_fault
 
 

@@ -24,7 +24,8 @@ from automatch.rules.carrying import Carried, Load, Step, carry
 from automatch.rules.induce import induce
 from automatch.rules.inverse import exchanged, inverse, samples
 from automatch.rules.replay import replay
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.tensors import Law
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 

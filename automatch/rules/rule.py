@@ -1,37 +1,26 @@
-"""One rule, and the ordered list of them."""
+"""One rule: what it says, how it is read and written, and whether it can be run."""
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from automatch.errors import RuleError
-from automatch.rules.doubt import undecided_keys
 from automatch.rules.fields import (
     check_sizes,
     number_field,
     numbers_field,
-    pairs_field,
     part_field,
     replacement_field,
     text_field,
-    texts_field,
 )
 from automatch.rules.hazard import hazard
-from automatch.rules.lookup import Lookup, compiled
+from automatch.rules.lookup import compiled
 from automatch.rules.members import alternatives
-from automatch.rules.replacement import LONGEST_NUMBER, parse
-from automatch.rules.tensors import CUTTING, PLAIN, Law, Move, apply_moves, without_doubles
-from automatch.rules.ties import tied_keys
-from automatch.rules.versions import moved_versions, versions_of, with_versions
+from automatch.rules.replacement import parse
+from automatch.rules.tensors import CUTTING, Law
 from automatch.spec import Shape
-
-if TYPE_CHECKING:
-    from automatch.rules.reverse import Keys
 
 LONGEST = 20_000
 _WORDS = ("rename", "transpose", "permute", "interleave", "flip", "reshape", "concat", "chunk", "stack", "unstack")
@@ -181,219 +170,3 @@ class Rule:
         missing = next((name for name in used if name not in groups), None)
         if missing is not None:
             raise RuleError(f"{where}: the replacement uses {missing!r}, which the pattern does not capture")
-
-
-@dataclass(frozen=True)
-class RuleSet:
-    """An ordered list of rules.
-
-    Attributes:
-        rules: in the order in which they are asked.
-        tied: (served, other): model keys that share a tensor in the model. The rules give the
-            first; the second gets the same tensor.
-        undecided: checkpoint keys of ambiguous matches; the rules give each its likeliest place, a guess.
-        doubles: (other, served): second names of tensors, of rules that lead back; left out where the first is there.
-    """
-
-    rules: tuple[Rule, ...] = ()
-    tied: tuple[tuple[str, str], ...] = ()
-    undecided: tuple[str, ...] = ()
-    doubles: tuple[tuple[str, str], ...] = ()
-
-    def __iter__(self) -> Iterator[Rule]:
-        return iter(self.rules)
-
-    def __len__(self) -> int:
-        return len(self.rules)
-
-    def __getitem__(self, position: int) -> Rule:
-        return self.rules[position]
-
-    def __repr__(self) -> str:
-        return f"<RuleSet: {len(self.rules)} {'rule' if len(self.rules) == 1 else 'rules'}>"
-
-    def __str__(self) -> str:
-        width = max((len(rule.pattern) for rule in self.rules), default=0)
-        lines = []
-        for rule in self.rules:
-            target = ", ".join(rule.replacements)
-            remarks = [rule.op] if rule.op != "rename" else []
-            remarks += [f"{rule.hits} {'key' if rule.hits == 1 else 'keys'}"] if rule.hits else []
-            remarks += [rule.note] if rule.note else []
-            tail = f"   # {'; '.join(remarks)}" if remarks else ""
-            lines.append(f"{rule.pattern:<{min(width, 80)}} -> {target}{tail}")
-        return "\n".join(lines)
-
-    @cached_property
-    def _lookup(self) -> Lookup:
-        return Lookup([rule.pattern for rule in self.rules])
-
-    def move(self, key: str) -> Move | None:
-        """What the rules say of one key; None where none takes it.
-
-        Raises:
-            RuleError: the rule that takes it cannot fill in its replacement.
-        """
-        if not isinstance(key, str):
-            raise RuleError(f"the key {key!r} is not a text, so no rule can be asked about it")
-        found = self._lookup.find(key)
-        if found is None:
-            return None
-        number, match = found
-        rule, groups = self.rules[number], match.groupdict()
-        if isinstance(rule.replacement, str) and rule.op == "rename":
-            return Move(number + 1, (parse(rule.replacement).expand(groups),), PLAIN)
-        return _move(rule, number + 1, groups)
-
-    def rename(self, key: str) -> str:
-        """The model key of a checkpoint key; the key itself where no rule takes it.
-
-        Of a chunk or unstack it is the first piece; `move(key).targets` has all.
-        """
-        move = self.move(key)
-        return key if move is None else move.targets[0]
-
-    def guesses(self, keys: Iterable[str]) -> tuple[str, ...]:
-        """Those of the keys that go by a guess; without `undecided`, all that a rule with ambiguous hits takes."""
-        if self.undecided:
-            undecided = frozenset(self.undecided)
-            return tuple(key for key in keys if key in undecided)
-        if not any(rule.ambiguous for rule in self.rules):
-            return ()
-        moves = ((key, self.move(key)) for key in keys)
-        return tuple(key for key, move in moves if move is not None and self.rules[move.rule - 1].ambiguous)
-
-    def apply(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        """The tensors under their new keys; keys that no rule takes stay as they are.
-
-        Keys of ambiguous matches go where the likeliest guess puts them, with a `UserWarning` that names them.
-
-        Args:
-            state_dict: tensors (torch or numpy) under checkpoint keys; it is not changed.
-
-        Returns:
-            A new dict. Tensors that are only renamed are the same objects; pieces of a chunk
-            are views. Versions of modules (torch's `_metadata`) go with their tensors.
-
-        Raises:
-            RuleError: two keys would become the same key, a group lacks a member, or an
-                operation does not fit a tensor.
-        """
-        if not isinstance(state_dict, Mapping):
-            raise RuleError(f"{type(state_dict).__name__} is no state_dict; give tensors under their keys")
-        guesses = self.guesses(state_dict)
-        if guesses:
-            warnings.warn(
-                f"{len(guesses)} keys are renamed by a guess, the first {guesses[0]!r}: their matches are ambiguous; "
-                f"decide them with pins",
-                stacklevel=2,
-            )
-        out = apply_moves(without_doubles(state_dict, self.doubles), self.move)
-        for served, other in self.tied:
-            if served in out and other not in out:
-                out[other] = out[served]
-        versions = versions_of(state_dict)
-        return with_versions(out, moved_versions(versions, self._pairs(state_dict))) if versions else out
-
-    def _pairs(self, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
-        for key in keys:
-            move = self.move(key)
-            for target in (key,) if move is None else move.targets:
-                yield key, target
-
-    def reverse(self, keys: Keys | None = None) -> RuleSet:
-        """The rules that lead back, from model keys to checkpoint keys; proven on all keys, if these are given.
-
-        Args:
-            keys: the checkpoint keys with their shapes: what `automatch.read_keys` gives, a dict of tensors or shapes,
-                or pairs `(key, shape)`. Without them a rule is turned round by itself, which only some can be.
-
-        Raises:
-            RuleError: a rule cannot be reversed (the sentence says which, and why), or the rules do not carry the keys.
-        """
-        from automatch.rules.reverse import reversed_rules
-
-        return reversed_rules(self, keys)
-
-    def to_list(self) -> list[dict[str, Any]]:
-        """The rules as JSON holds them."""
-        return [rule.to_dict() for rule in self.rules]
-
-    @classmethod
-    def from_list(cls, rules: Iterable[object], tied: Iterable[tuple[str, str]] = ()) -> RuleSet:
-        """Reads a list of rules as `to_list` gives it.
-
-        Raises:
-            RuleError: a rule cannot be read; the sentence says which.
-        """
-        if not isinstance(rules, Iterable):
-            raise RuleError(f"{type(rules).__name__} is no list of rules")
-        return cls(tuple(Rule.from_dict(rule, f"rule {i}") for i, rule in enumerate(rules, 1)), tuple(tied))
-
-    @classmethod
-    def from_json(cls, text: str) -> RuleSet:
-        """Reads the JSON of `automatch diagnose --format json`, or its list of rules alone.
-
-        From the whole JSON the ties are read as well (a checkpoint key that serves several
-        model keys stands in several of its matches), and which keys are ambiguous.
-
-        Raises:
-            RuleError: it is neither.
-        """
-        try:
-            data = json.loads(text)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise RuleError(f"the rules are not JSON: {error}") from None
-        return cls.from_document(data)
-
-    @classmethod
-    def from_document(cls, data: object) -> RuleSet:
-        """Reads what stands in a rules file, as plain lists and dicts: a list of rules, or a dict that has one.
-
-        A dict may tell the ties and the ambiguous keys, under "tied" and "undecided", or by its "matches".
-
-        Raises:
-            RuleError: it is neither.
-        """
-        rules = data.get("rules") if isinstance(data, Mapping) else data
-        if not isinstance(rules, list):
-            raise RuleError('the document is neither a list of rules nor an object with a list under "rules"')
-        read = cls.from_list(rules)
-        if not isinstance(data, Mapping):
-            return read
-        matches = data.get("matches")
-        found = matches if isinstance(matches, list) else []
-        tied, undecided = pairs_field(data, "tied"), texts_field(data, "undecided")
-        return cls(
-            read.rules,
-            tuple(tied_keys(found, read.rename)) if tied is None else tied,
-            tuple(undecided_keys(found)) if undecided is None else undecided,
-            pairs_field(data, "doubles") or (),
-        )
-
-
-def _move(rule: Rule, number: int, groups: Mapping[str, str | None]) -> Move:
-    texts = rule.replacements
-    if rule.by is not None and "unstack" in rule.law.words:
-        name, parsed = rule.by, [parse(text) for text in texts]
-
-        def members(count: int) -> tuple[str, ...]:
-            each = range(count // len(parsed))
-            return tuple(text.expand({**groups, name: str(i)}) for text in parsed for i in each)
-
-        return Move(number, members(len(parsed)), rule.law, members=members)
-    part = rule.part
-    if isinstance(part, str):
-        parts = alternatives(rule.pattern, part)
-        part = (parts.index(groups.get(part) or ""), len(parts))
-    order = None
-    if rule.by is not None:
-        value = groups.get(rule.by) or ""
-        if not (value.isascii() and value.isdigit()):
-            raise RuleError(
-                f"rule {number}: {rule.by!r} orders the members of a stack and captured {value!r}, not a number"
-            )
-        if len(value) > LONGEST_NUMBER:
-            raise RuleError(f"rule {number}: {rule.by!r} orders a stack, and its number {value[:20]}... is too long")
-        order = int(value)
-    return Move(number, tuple(parse(t).expand(groups) for t in texts), rule.law, part, order)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from automatch.rules.demands import RENAME, Demand, Demands
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.scoring import Probe, literal_candidate, staying
 from automatch.rules.tensors import Move
 from automatch.rules.tokens import BY, PART

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.rules.replacement import quote
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 WORDS = ("h", "ln", "w", "q", "k", "qk", "layer", "player", "norm_")
 NUMBERS = ("0", "1", "2", "3", "10", "07")

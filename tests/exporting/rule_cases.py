@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import automatch
 from automatch.exporting.background import Background, background_of
 from automatch.rules.replacement import quote
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import StateDictSpec, TensorSpec
 
 Case = tuple[RuleSet, tuple[str, ...]]

@@ -15,7 +15,8 @@ import automatch
 from automatch.cli import main
 from automatch.exporting import dialects
 from automatch.exporting.dialects import DIALECTS
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import mmengine
 from automatch.exporting.renames import other_numbers
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from tests.exporting.random_rules import rules_on_keys
 from tests.exporting.rule_cases import BY_HAND, CORPUS_CASES, of_corpus
 

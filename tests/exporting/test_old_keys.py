@@ -12,7 +12,8 @@ import automatch
 from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import hook, load_from_state_dict
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from tests.exporting.random_rules import rules_on_keys
 from tests.exporting.rule_cases import CORPUS_CASES_WITH_OPERATIONS, of_corpus
 

@@ -19,7 +19,8 @@ from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import peft
 from automatch.rules.replacement import quote
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from tests.exporting.real_libraries import library
 from tests.exporting.rule_cases import AT_RANDOM, BY_HAND, Case, of_corpus
 

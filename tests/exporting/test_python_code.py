@@ -11,7 +11,8 @@ from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import python_code
 from automatch.rules.replacement import quote
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from tests.exporting.random_rules import rules_on_keys
 
 

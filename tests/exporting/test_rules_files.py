@@ -17,7 +17,8 @@ from automatch.errors import InputError, RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import json_rules, yaml_rules
 from automatch.rules.replacement import quote
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.yaml_text import read_yaml
 
 QKV = Rule(

@@ -18,7 +18,8 @@ from automatch.exporting.background import Background
 from automatch.exporting.dialects import transformers
 from automatch.exporting.weight_renaming import LEGACY, Renaming, renamed_by_all
 from automatch.rules.replacement import quote
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from tests.exporting.real_libraries import library
 from tests.exporting.rule_cases import AT_RANDOM, BY_HAND, CORPUS_CASES, Case, of_corpus
 

@@ -16,7 +16,8 @@ from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialects import transformers_converter
 from automatch.exporting.peeling import peeled
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from tests.exporting.real_libraries import library
 from tests.exporting.rule_cases import AT_RANDOM, BY_HAND, CORPUS_CASES, CORPUS_CASES_WITH_OPERATIONS, Case, of_corpus
 

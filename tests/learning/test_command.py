@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from automatch.cli import main
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from tests.learning.networks import Llama, llama_of_hugging_face, trained
 
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from automatch.errors import InputError, RuleError
 from automatch.reading import read_checkpoint, read_model
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import StateDictSpec, TensorSpec
 
 

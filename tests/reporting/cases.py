@@ -4,7 +4,8 @@ from automatch.diagnosing.comparison import StrictLoad
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.reporting.diagnosis import Diagnosis
 from automatch.rules.replay import replay
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 from automatch.spec import StateDictSpec, TensorSpec
 
 

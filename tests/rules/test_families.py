@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from automatch.rules.families import covered, families, told
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 
 def test_numbers_that_differ_are_signs_and_the_others_stand() -> None:

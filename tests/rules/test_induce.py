@@ -13,7 +13,7 @@ from torch import nn
 from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.induce import induce
 from automatch.rules.replay import replay
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 
 def learnt(pairs: dict[str, str], strays: tuple[str, ...] = (), more: tuple[str, ...] = (), mismatched=()) -> RuleSet:

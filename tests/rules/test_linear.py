@@ -11,7 +11,7 @@ from automatch.errors import RuleError
 from automatch.matching.assignment import Match
 from automatch.rules.induce import induce
 from automatch.rules.linear import linear
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from automatch.errors import RuleError
 from automatch.matching.assignment import Match
 from automatch.rules.induce import induce
 from automatch.rules.replay import replay
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 
 def proven(matches, source, target) -> RuleSet:

@@ -12,7 +12,7 @@ from automatch.matching.assignment import Match
 from automatch.rules.induce import induce
 from automatch.rules.linear import linear
 from automatch.rules.replay import replay
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 WORDS = ["layer", "layers", "conv", "norm", "attn", "q", "k", "v", "weight", "bias", "mlp", "fc", "w", "module", "x"]
 TEXTS = st.sampled_from(WORDS)

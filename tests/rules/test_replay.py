@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.replay import replay
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 SOURCE = ["module.a", "module.b", "extra"]
 TARGET = ["a", "b", "c"]

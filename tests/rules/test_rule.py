@@ -9,7 +9,8 @@ import pytest
 
 from automatch.errors import RuleError
 from automatch.rules.replacement import parse, quote
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 
 @pytest.mark.parametrize(

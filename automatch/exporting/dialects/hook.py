@@ -12,7 +12,7 @@ from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.dialect import refusal
 from automatch.exporting.function import function_source, imports_source, literal
 from automatch.exporting.old_keys import RENAME, WITHOUT_VERSIONS, tell
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 NAME = "hook"
 DESCRIPTION = "a load_state_dict pre-hook for a module of your own; says all but an exchange of names"

@@ -8,7 +8,7 @@ from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.dialect import guess_remarks
 from automatch.exporting.document import document_of
 from automatch.rules.families import covered, told
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 NAME = "json"
 DESCRIPTION = "a rules file for automatch apply; says everything"

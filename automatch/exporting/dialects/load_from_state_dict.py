@@ -11,7 +11,7 @@ import textwrap
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.function import function_source, imports_source, literal
 from automatch.exporting.old_keys import RENAME, WITHOUT_VERSIONS, Tell, tell
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 NAME = "load-from-state-dict"
 DESCRIPTION = "_load_from_state_dict with a _version, for a module of your own; says everything"

@@ -22,7 +22,7 @@ from automatch.exporting.renames import check_renames, keys_of, only_renames, ot
 from automatch.exporting.segments import Segment, joined_regex, literal_segment, segments
 from automatch.rules.members import literal_text
 from automatch.rules.replacement import cut_at_braces, expression_tokens, parse, quote
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 NAME = "mmengine"
 DESCRIPTION = "revise_keys for mmengine's load_checkpoint"

@@ -19,7 +19,8 @@ from automatch.exporting.one_group import MOST_LISTED, Values, listed_values, ne
 from automatch.exporting.renames import check_distinct, only_renames
 from automatch.exporting.rule_units import NO_KEYS, calculating, check_length, taken_keys
 from automatch.exporting.segments import Segment, joined_regex, literal_segment, segments
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 NAME = "peft"
 DESCRIPTION = "a dict for the key_mapping of PeftModel.from_pretrained; renames in an adapter"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.function import function_source, imports_source
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 NAME = "python"
 DESCRIPTION = "a function convert(state_dict) that needs no automatch; says everything"

@@ -22,7 +22,7 @@ from automatch.exporting.dialect import refusal, remarks, rule_comments
 from automatch.exporting.renames import check_distinct, only_renames, renames
 from automatch.exporting.symbols import LETTERS, Symbolic, symbolic
 from automatch.rules.replacement import parse
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 from automatch.rules.tokens import template
 
 NAME = "torch-state-bridge"

@@ -9,7 +9,7 @@ from automatch.exporting.function import pattern_source
 from automatch.exporting.renames import check_renames, only_renames, renames
 from automatch.exporting.rule_units import check_afterwards, check_length, rename_naming, taken_keys, units_of_rule
 from automatch.exporting.weight_renaming import Renaming, renamed_by_all, saved_back
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 NAME = "transformers"
 DESCRIPTION = "a dict for from_pretrained(..., key_mapping=KEY_MAPPING) of transformers 5; renames only"

@@ -25,7 +25,8 @@ from automatch.exporting.rule_units import (
 from automatch.exporting.weight_converter import Converter, meetings, names_after
 from automatch.exporting.weight_renaming import renamed_by_all
 from automatch.rules.carrying import Load, carry
-from automatch.rules.rule import Rule, RuleSet
+from automatch.rules.rule import Rule
+from automatch.rules.rule_set import RuleSet
 
 NAME = "transformers-converter"
 DESCRIPTION = "a list of WeightRenaming and WeightConverter of transformers 5; renames and operations"

@@ -13,7 +13,7 @@ from typing import Any
 from automatch.exporting.background import NOTHING, Background
 from automatch.exporting.dialect import guess_remarks, rule_comments
 from automatch.exporting.document import document_of
-from automatch.rules.rule import RuleSet
+from automatch.rules.rule_set import RuleSet
 
 NAME = "yaml"
 DESCRIPTION = "a rules file with comments, for people to review and for automatch apply; says everything"
