@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import automatch
+from automatch.reading import write_key_list
 
 
 class Turned(nn.Module):
@@ -108,6 +109,9 @@ def test_the_proof_hands_over_the_versions_of_the_checkpoint(way: str, tmp_path:
     diagnosis = automatch.diagnose(source, model)
     assert diagnosis.strict_load.passed, diagnosis.strict_load
     assert automatch.check(diagnosis.rules, source, model).complete
+    keys = tmp_path / "saved.keys.json"
+    keys.write_text(write_key_list(automatch.read_keys(source)))
+    assert automatch.check(diagnosis.rules, keys, model).complete
     automatch.load(model, source)
     assert torch.equal(model["c"].weight, saved["a"].weight)
 

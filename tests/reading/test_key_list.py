@@ -39,10 +39,20 @@ def test_one_key_a_line_with_kinds_and_ties(tmp_path: Path) -> None:
     model[2].weight = model[0].weight
     spec = read_checkpoint(model)
     text = write_key_list(spec)
-    assert text.count("\n") == len(spec) + 4
+    assert text.count("\n") == len(spec) + 5
     assert '\n  ["0.weight", [2, 2], "float32"],\n' in text
     (tmp_path / "a.keys.json").write_text(text)
-    assert read_checkpoint(tmp_path / "a.keys.json").tensors == spec.tensors
+    again = read_checkpoint(tmp_path / "a.keys.json")
+    assert again.tensors == spec.tensors
+    assert json.loads(text)["versions"] == {"2": ["1"]}  # batch norm's
+    assert again.versions == spec.versions == {"": {"version": 1}, **{str(i): {"version": 1 + i % 2} for i in range(3)}}
+
+
+def test_versions_are_written_only_where_all_are_known() -> None:
+    state_dict = nn.ModuleDict({"a": nn.ModuleDict({"b": nn.Linear(2, 2)})}).state_dict()
+    assert json.loads(write_key_list(read_checkpoint(state_dict)))["versions"] == {}
+    del state_dict._metadata["a"]
+    assert "versions" not in json.loads(write_key_list(read_checkpoint(state_dict)))
 
 
 def test_a_checkpoint_says_nothing_of_kinds() -> None:
@@ -106,6 +116,11 @@ def test_what_is_written_is_read_back(
         ('[["w", [1], "float32"]], "tied": {"w": "v"}', "'v' is named"),
         ('[["w", [1], "float32"]], "tied": 3', '"tied" must be'),
         ('[["w", [1], "float32"]], "tied": [3]', '"tied" must be'),
+        ('[["w", [1], "float32"]], "versions": [2]', '"versions" must be'),
+        ('[["w", [1], "float32"]], "versions": {"2": "w"}', '"versions" must be'),
+        ('[["w", [1], "float32"]], "versions": {"-2": [""]}', '"versions" must be'),
+        ('[["w", [1], "float32"]], "versions": {"2": [3]}', '"versions" must be'),
+        ('[["a.w", [1], "float32"]], "versions": {"2": ["b"]}', "'b' is named"),
     ],
 )
 def test_refused(tmp_path: Path, rows: str, reason: str) -> None:

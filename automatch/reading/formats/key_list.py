@@ -1,14 +1,17 @@
 """`*.keys.json`: keys, shapes and dtypes as JSON, small enough for a bug report; may be gzip-compressed.
 
     {"name": "resnet50", "keys": [["conv1.weight", [64, 3, 7, 7], "float32"], ...],
-     "buffers": ["bn1.running_mean", ...], "tied": {"decoder.weight": "encoder.weight"}}
+     "buffers": ["bn1.running_mean", ...], "tied": {"decoder.weight": "encoder.weight"},
+     "versions": {"2": ["bn1", ...]}}
 
-Only `keys` is required. `buffers` says that all other keys are parameters.
+Only `keys` is required. `buffers` says that all other keys are parameters, `versions` that all other modules have
+version 1 in torch's `_metadata`; without it nothing is known of them.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from operator import itemgetter
 from typing import Any
@@ -16,9 +19,11 @@ from typing import Any
 from automatch.errors import InputError, UnsafeInputError
 from automatch.reading.checks import check_names, check_shapes, make_specs, parse_json
 from automatch.reading.source import Candidate, Context, File, FileFormat, Found, shown
+from automatch.reading.versions import Versions, by_number, from_numbers, module_paths
 from automatch.spec import StateDictSpec, TensorSpec
 
 GZIP = b"\x1f\x8b"
+NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def accepts(file: File) -> bool:
@@ -46,7 +51,8 @@ def read(file: File, context: Context) -> Found:
     tensors = _tensors(rows, where, context)
     if "buffers" in fields or "tied" in fields:
         tensors = _with_roles(tensors, fields, where)
-    return Found("key list", (Candidate((), tensors),), empty="lists no keys")
+    versions = _versions(fields["versions"], [t.key for t in tensors], where) if "versions" in fields else {}
+    return Found("key list", (Candidate((), tensors, versions=versions),), empty="lists no keys")
 
 
 def _text(file: File, context: Context) -> bytes:
@@ -113,6 +119,21 @@ def _with_roles(tensors: tuple[TensorSpec, ...], fields: dict[str, Any], where: 
     )
 
 
+def _versions(groups: object, keys: list[str], where: str) -> Versions:
+    known = set(module_paths(keys))
+    numbers = dict(groups) if isinstance(groups, tuple) else {}
+    sound = isinstance(groups, tuple) and all(
+        NUMBER.fullmatch(number) and isinstance(paths, list) and set(map(type, paths)) <= {str}
+        for number, paths in numbers.items()
+    )
+    if not sound:
+        raise InputError(f'{where}: "versions" must be an object {{"2": [modules of version 2]}}')
+    odd = next((path for paths in numbers.values() for path in paths if path not in known), None)
+    if odd is not None:
+        raise InputError(f'{where}: {shown(odd)} is named in "versions" but is no module that a key stands in')
+    return from_numbers(numbers, keys)
+
+
 def write_key_list(spec: StateDictSpec) -> str:
     """Writes a description as a key list that `read_checkpoint` reads back.
 
@@ -128,6 +149,9 @@ def write_key_list(spec: StateDictSpec) -> str:
         text += f',\n"buffers": {json.dumps([t.key for t in spec.tensors if t.kind == "buffer"])}'
     if any(t.tied is not None for t in spec.tensors):
         text += f',\n"tied": {json.dumps({t.key: t.tied for t in spec.tensors if t.tied is not None})}'
+    versions = by_number(spec.versions, spec.keys)
+    if versions is not None:
+        text += f',\n"versions": {json.dumps(versions)}'
     return text + "}\n"
 
 
