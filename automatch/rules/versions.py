@@ -6,7 +6,7 @@ one that is handed over without its version is taken for the oldest.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,16 +35,19 @@ def moved_versions(versions: Mapping[str, Any], pairs: Iterable[tuple[str, str]]
 
     Returns:
         For each module of the model the version of the one whose tensor it got (of several, the first), and for those
-        around it that of the one as far out in the checkpoint.
+        around it that of the one as far out in the checkpoint. The whole model gets that of what most of its tensors
+        stood in, which is not the whole checkpoint where a wrapper was taken off.
     """
     paths = [(old.split(".")[:-1], new.split(".")[:-1]) for old, new in pairs]
-    out = {"": versions[""]} if "" in versions else {}
+    roots = Counter(".".join(old[: len(old) - len(new)]) for old, new in paths if len(old) >= len(new))
+    root = next((path for path, _ in roots.most_common(1) if path in versions), "")
+    out = {"": versions[root]} if root in versions else {}
     for old, new in paths:
         if (path := ".".join(old)) in versions:
             out.setdefault(".".join(new), versions[path])
     around = dict.fromkeys((tuple(old), tuple(new)) for old, new in paths)
     while around:
-        around = dict.fromkeys((old[:-1], new[:-1]) for old, new in around if len(old) > 1 and len(new) > 1)
+        around = dict.fromkeys((old[:-1], new[:-1]) for old, new in around if old and len(new) > 1)
         for outer, inner in around:
             if (path := ".".join(outer)) in versions:
                 out.setdefault(".".join(inner), versions[path])

@@ -116,6 +116,26 @@ def test_the_proof_hands_over_the_versions_of_the_checkpoint(way: str, tmp_path:
     assert torch.equal(model["c"].weight, saved["a"].weight)
 
 
+class Whole(Insisting):
+    """Insists as the whole model, beside a part of the first version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+
+@pytest.mark.parametrize("way", ["taken off", "put on", "exchanged"])
+def test_the_whole_model_has_a_version_under_every_wrapper(way: str, tmp_path: Path) -> None:
+    saved, model = Whole(), Whole()
+    given = saved if way == "put on" else nn.ModuleDict({"module": saved})
+    wanted = model if way == "taken off" else nn.ModuleDict({"backbone": model})
+    path = tmp_path / "saved.pth"
+    torch.save(given.state_dict(), path)
+    assert automatch.diagnose(path, wanted).strict_load.passed
+    automatch.load(wanted, path)
+    assert torch.equal(model.weight, saved.weight)
+
+
 def test_a_module_that_insists_on_a_version_is_refused_where_there_is_none(tmp_path: Path) -> None:
     saved, model = nn.ModuleDict({"a": Insisting()}), nn.ModuleDict({"c": Insisting()})
     save_file(saved.state_dict(), tmp_path / "saved.safetensors")
