@@ -9,7 +9,7 @@ the biases follow.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -114,13 +114,22 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
         for name in groups:
             families[template(name[:-1])].append(name)
         gone: dict[int, Leaf | None] = {}
-        blocks: _Blocks | None = None
-        for names in families.values():
-            if not _worth_a_look([groups[n] for n in names], parts, mine, theirs):
-                continue
-            blocks = blocks or _Blocks(leaves, others)
-            for members, dim, path in _decide(names, groups, parts, whole, fused, blocks):
+        looked_at = [
+            names for names in families.values() if _worth_a_look([groups[n] for n in names], parts, mine, theirs)
+        ]
+        if not looked_at:
+            continue
+        blocks = _Blocks(leaves, others)
+        apart: list[list[Hole]] = []
+        for names in looked_at:
+            joined = list(_decide(names, groups, parts, whole, fused, blocks))
+            for members, dim, path in joined:
                 _join(members, dim, path, gone)
+            if not joined:
+                apart.append(names)
+        for names in apart:
+            for members, path in _biases(names, groups, parts, blocks, gone):
+                _join(members, 0, path, gone)
         leaves = [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
     return leaves
 
@@ -148,13 +157,9 @@ def _decide(
             gains[way.dim, relative] += round(1000 * blocks.gain(way.members, way.dim))
     best = max(gains.items(), key=lambda item: (item[1], -len(item[0][1])), default=None)
     if best is None or best[1] <= 0:
-        joined = [n for n in names if len(groups[n][parts[0]].shape) == 1]
-        if not joined or not blocks.called_fused([groups[n] for n in joined], parts):
-            return
-        dim, relative = 0, ()
-    else:
-        joined, (dim, relative) = names, best[0]
-    for name in joined:
+        return
+    dim, relative = best[0]
+    for name in names:
         members = tuple(groups[name][p] for p in parts)
         if relative:
             extra = blocks.neighbour(members[0], relative)
@@ -162,8 +167,26 @@ def _decide(
                 continue
             members = (*members, extra)
         word = "".join(parts) + ("_mlp" if relative else "")
-        path = tuple(token.replace("{}", word) for token in name)
-        yield members, dim if len(members[0].shape) > 1 else 0, path
+        yield members, dim if len(members[0].shape) > 1 else 0, _filled(name, word)
+
+
+def _biases(
+    names: list[Hole],
+    groups: dict[Hole, dict[str, Leaf]],
+    parts: tuple[str, ...],
+    blocks: _Blocks,
+    gone: Mapping[int, Leaf | None],
+) -> Iterator[tuple[tuple[Leaf, ...], Hole]]:
+    """The biases of a family whose weights are not joined, if the other side's fused ones ask for them."""
+    biases = [name for name in names if len(groups[name][parts[0]].shape) == 1]
+    taken = Counter(leaf.shape for leaf in gone.values() if leaf is not None)
+    if biases and blocks.called_fused([groups[name] for name in biases], parts, taken):
+        for name in biases:
+            yield tuple(groups[name][p] for p in parts), _filled(name, "".join(parts))
+
+
+def _filled(name: Hole, word: str) -> Hole:
+    return tuple(token.replace("{}", word) for token in name)
 
 
 def _sample(names: list[Hole]) -> list[Hole]:
@@ -277,16 +300,17 @@ class _Blocks:
         best = _best(bag, self._theirs)
         return any(plain in shapes and _best(bag, [(other, n)]) >= best for other, n, shapes in self._named)
 
-    def called_fused(self, groups: Sequence[dict[str, Leaf]], parts: tuple[str, ...]) -> bool:
+    def called_fused(self, groups: Sequence[dict[str, Leaf]], parts: tuple[str, ...], taken: Counter[Shape]) -> bool:
         """Has the other side, for every one of these groups, a qkv of the joined shape, and none apart?
 
-        Biases whose weights are not there have little weight among the shapes of a block.
+        Those that are `taken` by other groups do not count. Biases whose weights are not there have little weight among
+        the shapes of a block.
         """
         wanted = Counter(_joined([group[p].shape for p in parts], 0) for group in groups)
         members = Counter(group[p].shape for group in groups for p in parts)
         return (
             parts == PARTS[0]
-            and all(self._fused[shape] >= n for shape, n in wanted.items() if shape is not None)
+            and all(self._fused[shape] - taken[shape] >= n for shape, n in wanted.items() if shape is not None)
             and all(self._apart[shape] >= n for shape, n in members.items())
         )
 

@@ -85,7 +85,10 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         if votes[kind] + prior <= 0 or len(shape) not in _PERMS:
             continue
         perms = _PERMS[len(shape)]
-        perm = next((p for p in perms if theirs[_permuted(shape, p)]), perms[0])
+        known = next((p for p in perms if theirs[_permuted(shape, p)]), None)
+        if known is None and theirs[shape]:
+            continue  # turned it would fit nothing, and as it is it fits
+        perm = known or perms[0]
         for leaf in members:
             leaf.shape = _permuted(shape, perm)
             leaf.perm = perm
