@@ -45,6 +45,8 @@ def judge(e: Evidence) -> Judgement:
         return Judgement(1.0, False, "equal names and shapes")
     if e.level == "copy":
         return Judgement(0.95, False, "PEFT's copy of the module that it wraps, equal to it at first")
+    if e.level == "sequence":
+        return Judgement(0.92, False, "in the same order as all modules of its kind, as the shapes of the others show")
     if e.level == "tied":
         return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
     if e.level == "blocks":

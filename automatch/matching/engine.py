@@ -34,6 +34,7 @@ from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.pins import Decisions, resolve
+from automatch.matching.sequence import in_sequence
 from automatch.spec import StateDictSpec
 
 UNRELATED, DOUBTFUL = 0.4, 0.5
@@ -115,7 +116,9 @@ def _match(
     names = Names(EMPTY if by == "topology" else lexicon(), silent=by == "topology", tokens=tokens)
     order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
     identity = Identity(source, target)
+    decided = bool(decisions.pinned or decisions.forbidden)
     found = _solve(source, target, names, order_trust, identity, decisions)
+    found = found if decided else in_sequence(found)
     found = _pinned(found, source, target, decisions)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
