@@ -176,6 +176,7 @@ def convert(
     from automatch.applying.atomic import refuse_same_file
     from automatch.applying.backwards import way_back
     from automatch.applying.convert import convert as rewrite
+    from automatch.applying.paths import path_of
     from automatch.applying.rules_file import read_rules
 
     _check_options("all", at)
@@ -183,15 +184,17 @@ def convert(
     if isinstance(rules, RuleSet):
         where, given = "the rules", rules
     else:
-        read = read_rules(Path(rules))
+        read = read_rules(rules)
         where, given, document = os.fsdecode(rules), read.rules, read.document
-        refuse_same_file(Path(rules), Path(target))
+        refuse_same_file(path_of(rules, "rules"), path_of(target, "target"))
         at = read.at or None if at is None else at
     if not reverse:
-        return rewrite(given, Path(source), Path(target), at, ambiguous=ambiguous)
+        return rewrite(given, source, target, at, ambiguous=ambiguous)
     old = None if keys is None else read_checkpoint(keys)
+    for file in old.files if old is not None else ():
+        refuse_same_file(Path(file), path_of(target, "target"))
     back = way_back(given, old, document, where)
-    return rewrite(back, Path(source), Path(target), at, ambiguous=ambiguous, undoes=given)
+    return rewrite(back, source, target, at, ambiguous=ambiguous, undoes=given)
 
 
 def check(
@@ -228,7 +231,7 @@ def check(
     if not isinstance(rules, RuleSet):
         from automatch.applying.rules_file import read_rules
 
-        read = read_rules(Path(rules))
+        read = read_rules(rules)
         rules, at = read.rules, read.at or None if at is None else at
     wanted = read_model(model, args=model_args)
     given = read_checkpoint(checkpoint, at=at, like=wanted.spec)
@@ -270,7 +273,7 @@ def export(
         spec, background = rules.checkpoint, background_of(rules)
         rules = rules.rules
     elif not isinstance(rules, RuleSet):
-        where, read = os.fsdecode(rules), read_rules(Path(rules))
+        read, where = read_rules(rules), os.fsdecode(rules)
         rules, document = read.rules, read.document
         background = background_from(document, told_shapes(document))
         at = read.at or None if at is None else at

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 import automatch
 from automatch import AutomatchError, InputError, Rule, RuleSet
 
+NO_PATH: list[Any] = [5, 1.5, None, [], {}, b"x", object(), nn.Linear, "a\0b", "\ud800"]
 RULES = RuleSet((Rule("a", "b"),))
 STATE = nn.Linear(2, 2).state_dict()
 
@@ -53,3 +55,32 @@ def test_a_way_back_without_keys(value: Any) -> None:
 def test_a_progress_that_cannot_be_called(value: Any) -> None:
     with pytest.raises(InputError, match="give a function"):
         automatch.learn(STATE, STATE, progress=value)
+
+
+@pytest.mark.parametrize("value", NO_PATH)
+@pytest.mark.parametrize(
+    ("role", "call"),
+    [
+        ("rules", lambda value, folder: automatch.check(value, STATE, STATE)),
+        ("rules", lambda value, folder: automatch.export(value, "python")),
+        ("rules", lambda value, folder: automatch.convert(value, folder / "a.pth", folder / "b.pth")),
+        ("source", lambda value, folder: automatch.convert(RULES, value, folder / "b.pth")),
+        ("target", lambda value, folder: automatch.convert(RULES, folder / "a.pth", value)),
+    ],
+)
+def test_what_is_no_path(role: str, call: Callable[[Any, Path], Any], value: Any, tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=f"^{role}: .*give"):
+        call(value, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+@pytest.mark.parametrize("name", ["old.pth", "link.pth"])
+def test_the_way_back_does_not_replace_what_told_its_keys(name: str, tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "old.pth")
+    torch.save({"b": torch.ones(1)}, tmp_path / "new.pth")
+    (tmp_path / "link.pth").symlink_to(tmp_path / "old.pth")
+    before = (tmp_path / "old.pth").read_bytes()
+    with pytest.raises(InputError, match="is the input itself"):
+        automatch.convert(RULES, tmp_path / "new.pth", tmp_path / name, reverse=True, keys=tmp_path / "old.pth")
+    assert (tmp_path / "old.pth").read_bytes() == before and (tmp_path / "link.pth").is_symlink()
