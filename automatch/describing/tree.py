@@ -24,6 +24,7 @@ class Node:
         "children",
         "count",
         "end",
+        "gathered",
         "is_list",
         "label",
         "leaf",
@@ -45,6 +46,7 @@ class Node:
         self.signature = 0
         self.struct = 0
         self.is_list = False
+        self.gathered = False  # no module: the list `layer` of `layer1 .. layer4`
         self.table: dict[str, Node] | None = None  # children by label, while the tree grows
 
     def tokens(self, top: Node | None = None) -> list[str]:
@@ -205,7 +207,7 @@ def _insert_lists(root: Node) -> None:
                 if len(members) < 2 or any(c.label == stem for c in node.children):
                     continue
                 virtual = Node(stem, node)
-                virtual.is_list = True
+                virtual.is_list = virtual.gathered = True
                 node.children[node.children.index(members[0])] = virtual
                 gathered = set(map(id, members))
                 node.children = [c for c in node.children if id(c) not in gathered]

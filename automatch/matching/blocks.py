@@ -39,6 +39,14 @@ SIMILARITY = 4.0
 DOUBT = 0.1
 """Names of two blocks must tell them from two others by more than this, or the pair is in doubt."""
 
+RELATED = 0.3
+"""Names of two lists that are less alike do not show that both count in one direction."""
+
+TURNS = 3
+"""Fewer modules have no direction that anybody would turn round."""
+
+_DECODING = frozenset({"decoder", "upsample", "fusion"})
+
 LEARN_FROM = 0.9
 """Other blocks are told of decisions that are at least this sure without them."""
 
@@ -120,6 +128,8 @@ class Solver:
     def _solve(self, a: Node, b: Node) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
         blocks = align_lists(top_a, top_b, self._similar) if top_a.is_list and top_b.is_list else []
+        if blocks and self._may_run_backwards(top_a, top_b):
+            self._doubted.update((id(x), id(y)) for x, y in blocks)
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
         used_a: set[int] = set()
@@ -141,6 +151,22 @@ class Solver:
             if not more:
                 break
         return out
+
+    def _may_run_backwards(self, a: Node, b: Node) -> bool:
+        """Were modules of a decoder numbered by hand on one side, and do neither shapes nor names show the direction?
+
+        `refinenet1 .. refinenet4` are what `fusion.layers.3 .. 0` are: a decoder goes from the deepest stage to the first,
+        and its modules are numbered by the stage as often as by their turn.
+        """
+        if a.gathered == b.gathered or len(a.children) != len(b.children) or len(a.children) < TURNS:
+            return False
+        if not any(word.concepts & _DECODING for n in (a, b) for word in self.names.path_words(n.tokens())):
+            return False
+        first = a.children[0]
+        if any(n.signature != first.signature or n.count != first.count for n in (*a.children, *b.children)):
+            return False
+        words = (self.names.token_words(node.label) for node in (a, b))
+        return not self.names.silent and self.names.compare(*words, {}) < RELATED
 
     def _rest(
         self,
