@@ -80,7 +80,7 @@ def _among_rivals(e: Evidence) -> Judgement:
     order = e.order_margin * e.trust_order
     if names >= 0.3 and e.name >= 0.3:
         if order <= -0.6 and names < 0.6:
-            return Judgement(0.85, False, "names decide between modules of one shape, against their order")
+            return Judgement(0.45, True, "names speak for it, and the order of the modules of one shape against it")
         return Judgement(0.99, False, "names decide between modules of one shape")
     if e.learnt >= 0.5 and e.margin >= 1.0:
         return Judgement(0.92, False, "as in the other blocks")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf, template
 
@@ -39,6 +40,8 @@ def _reordered(modules: dict[tuple[Path, Path], list[Found]]) -> list[Found]:
     forwards = sorted(mine)
     if mine in (forwards, forwards[::-1]) or len(set(mine)) < len(mine):
         return []
+    if any(judge(evidence).ambiguous for own in modules.values() for _, _, evidence in own):
+        return []  # what is in doubt is no sequence
     by_number = {_numbers(one): modules[one, other] for one, other in pairs}
     out: list[Found] = []
     for (one, other), numbers in zip(pairs, forwards, strict=True):
