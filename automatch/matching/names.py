@@ -35,7 +35,9 @@ class Names:
     def __init__(self, lexicon: Lexicon, silent: bool = False, tokens: Iterable[str] = ()) -> None:
         self.lexicon = lexicon
         self.silent = silent
+        tokens = list(tokens)
         two = [pair for token in tokens for pair in pairwise(words_of(token))]
+        self._norms_close = _norms_close(tokens)
         self._glued = {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
         self._words: dict[str, tuple[Word, ...]] = {}
         self._alike: dict[tuple[Word, Word], float] = {}
@@ -54,7 +56,7 @@ class Names:
             whole = token.lower()
         lex = self.lexicon
         beyond = lex.tokens.get(whole)
-        if beyond is not None:
+        if beyond is not None and not self._norms_close:
             yield Word(f"~{beyond}", _NOTHING)
         if whole in lex.words:
             yield Word(whole, lex.words[whole])
@@ -66,7 +68,7 @@ class Names:
         i = 0
         while i < len(texts):
             text = texts[i]
-            if text in _AFTER and i + 1 < len(texts) and i + 2 < len(texts):
+            if text in _AFTER and not self._norms_close and i + 1 < len(texts) and i + 2 < len(texts):
                 after = lex.words.get(texts[i + 1], _NOTHING)  # after the attention: not attention itself
                 said = frozenset(f"{text} {concept}" for concept in after)
                 yield Word(f"{text}_{texts[i + 1]}", said | after if text == "pre" else said)
@@ -138,6 +140,16 @@ class Names:
         return sum(
             all(y in rivals.get(x, ()) for x in v.concepts for y in w.concepts) for v in lonely_a for w in lonely_b
         )
+
+
+def _norms_close(tokens: Iterable[str]) -> bool:
+    """Do norms stand behind the attention and the mlp only, as `post_mlp_layernorm` says where no norm is before them?
+
+    Then the norm after the attention is the attention's, and not the one before the mlp.
+    """
+    norms = [words for token in tokens if (words := words_of(token)) and words[-1].endswith("norm")]
+    after = any(words[0] == "post" and words[1] in ("mlp", "feedforward", "ffn", "ffw") for words in norms if words[1:])
+    return after and not any(words[0] in ("pre", "input") for words in norms)
 
 
 @lru_cache(maxsize=1 << 16)
