@@ -8,6 +8,7 @@ way, and equal pairs of blocks are solved once.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -134,6 +135,29 @@ class Solver:
         out: list[Placed] = []
         used_a: set[int] = set()
         used_b: set[int] = set()
+        self._inside(a, b, blocks, out, used_a, used_b)
+        moved = self._pair_blocks(top_a, top_b, (used_a, used_b)) if out else []
+        self._inside(a, b, moved, out, used_a, used_b)
+        blocks = blocks + moved
+        for _ in range(2):  # once more for the tensors of modules that were matched in part
+            more = self._rest(a, b, blocks, out, used_a, used_b)
+            out += more
+            used_a.update(i for i, _, _ in more)
+            used_b.update(j for _, j, _ in more)
+            if not more:
+                break
+        return out
+
+    def _inside(
+        self,
+        a: Node,
+        b: Node,
+        blocks: list[tuple[Node, Node]],
+        out: list[Placed],
+        used_a: set[int],
+        used_b: set[int],
+    ) -> None:
+        """Solve pairs of blocks below two nodes, and note what they found."""
         for x, y in blocks:
             doubted = (id(x), id(y)) in self._doubted
             for i, j, evidence in self.solve(x, y):
@@ -143,14 +167,6 @@ class Solver:
                 out.append((i, j, evidence))
                 used_a.add(i)
                 used_b.add(j)
-        for _ in range(2):  # once more for the tensors of modules that were matched in part
-            more = self._rest(a, b, blocks, out, used_a, used_b)
-            out += more
-            used_a.update(i for i, _, _ in more)
-            used_b.update(j for _, j, _ in more)
-            if not more:
-                break
-        return out
 
     def _may_run_backwards(self, a: Node, b: Node) -> bool:
         """Were modules of a decoder numbered by hand on one side, and do neither shapes nor names show the direction?
@@ -212,12 +228,21 @@ class Solver:
     def _similar(self, x: Node, y: Node) -> float:
         return self.source.tree.similarity(x, self.target.tree, y)
 
-    def _pair_blocks(self, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
-        """Blocks below two nodes, largest common part first."""
-        mine = _by_kind([n for n in self.source.tree.below(top_a) if n.count >= SMALLEST and not is_module(n)])
-        theirs = _by_kind([n for n in self.target.tree.below(top_b) if n.count >= SMALLEST and not is_module(n)])
+    def _pair_blocks(
+        self, top_a: Node, top_b: Node, used: tuple[set[int], set[int]] | None = None
+    ) -> list[tuple[Node, Node]]:
+        """Blocks below two nodes, largest common part first; where leaves are `used`, of the blocks that hold none."""
+        nodes = [
+            [n for n in side.tree.below(top) if n.count >= SMALLEST and not is_module(n)]
+            for side, top in ((self.source, top_a), (self.target, top_b))
+        ]
+        if used is not None:
+            nodes = [_untouched(some, top, taken) for some, top, taken in zip(nodes, (top_a, top_b), used, strict=True)]
+            if not all(nodes):
+                return []
+        mine, theirs = map(_by_kind, nodes)
         whole = self._similar(top_a, top_b)
-        if whole < 1.0:  # one side may be a part of the other
+        if whole < 1.0 and used is None:  # one side may be a part of the other
             mine.setdefault(top_a.struct, []).append(top_a)
             theirs.setdefault(top_b.struct, []).append(top_b)
         queue = self._candidates(mine, theirs, top_a, top_b, whole)
@@ -356,6 +381,29 @@ def _depth(node: Node, leaves: Sequence[Leaf]) -> int:
     while depth > 0 and any(leaf.path[:depth] != first[:depth] for leaf in leaves):
         depth -= 1  # gathered lists count one level more than the path has
     return depth
+
+
+def _untouched(nodes: Sequence[Node], top: Node, used: set[int]) -> list[Node]:
+    """The nodes without a used leaf; `used` counts from the first leaf of `top`.
+
+    Not those of an item of a list whose like has been matched: that is a layer which the other side does not have.
+    """
+    taken = sorted(i + top.start for i in used)
+
+    def count(node: Node) -> int:
+        return bisect_left(taken, node.end) - bisect_left(taken, node.start)
+
+    def surplus(node: Node) -> bool:
+        while node is not top and node.parent is not None and not count(node.parent):
+            node = node.parent
+        around = node.parent
+        return (
+            around is not None
+            and around.is_list
+            and any(like.signature == node.signature and count(like) for like in around.children)
+        )
+
+    return [node for node in nodes if not count(node) and not surplus(node)]
 
 
 def _by_kind(nodes: Sequence[Node]) -> dict[int, list[Node]]:

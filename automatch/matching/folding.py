@@ -125,7 +125,9 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
             joined = list(_decide(names, groups, parts, whole, fused, blocks))
             for members, dim, path in joined:
                 _join(members, dim, path, gone)
-                whole[_joined([m.shape for m in members], dim) or ()] += 1  # what one family takes is not there for the next
+                whole[_joined([m.shape for m in members], dim) or ()] += (
+                    1  # what one family takes is not there for the next
+                )
             if not joined:
                 apart.append(names)
         for names in apart:
