@@ -181,8 +181,8 @@ class Solver:
         first = a.children[0]
         if any(n.signature != first.signature or n.count != first.count for n in (*a.children, *b.children)):
             return False
-        words = (self.names.token_words(node.label) for node in (a, b))
-        return not self.names.silent and self.names.compare(*words, {}) < RELATED
+        mine, theirs = self.names.token_words(a.label), self.names.token_words(b.label)
+        return not self.names.silent and self.names.compare(mine, theirs, {}) < RELATED
 
     def _rest(
         self,

@@ -24,14 +24,20 @@ _ROLES = {"query": "q", "key": "k", "value": "v", "gate": "gate", "up": "up"}
 PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), ("gate", "up"))
 """Which roles are fused, in the order in which they are joined."""
 
+NEAR = 4
+"""So many tokens of a path, from its end, are looked at for a role: `q_proj.lora_A.default.weight`."""
+
 Hole = tuple[str, ...]
 
 
 def _role(path: tuple[str, ...]) -> tuple[int, str, str] | None:
-    """(index of the token, its role, the token with the role taken out); the last such token counts."""
-    for i in range(len(path) - 1, -1, -1):
+    """(index of the token, its role, the token with the role taken out); the last such token counts.
+
+    A token that has a list below it is a container: `up_blocks.0` is no up-projection.
+    """
+    for i in range(len(path) - 1, max(len(path) - 1 - NEAR, -1), -1):
         found = _token_role(path[i])
-        if found is not None:
+        if found is not None and not (found[0] == "up" and i + 1 < len(path) and path[i + 1].isdecimal()):
             return i, *found
     return None
 
