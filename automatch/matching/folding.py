@@ -126,9 +126,13 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
         if not looked_at:
             continue
         blocks = _Blocks(leaves, others)
+        orders = _orders(others, parts)
         apart: list[list[Hole]] = []
         for names in looked_at:
-            joined = list(_decide(names, groups, parts, whole, fused, blocks))
+            joined = [
+                (_in_order(members, parts, orders.get(_joined([m.shape for m in members], dim))), dim, path)
+                for members, dim, path in _decide(names, groups, parts, whole, fused, blocks)
+            ]
             for members, dim, path in joined:
                 _join(members, dim, path, gone)
                 whole[_joined([m.shape for m in members], dim) or ()] += (
@@ -138,9 +142,38 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
                 apart.append(names)
         for names in apart:
             for members, path in _biases(names, groups, parts, blocks, gone):
-                _join(members, 0, path, gone)
+                said = orders.get(_joined([m.shape for m in members], 0))
+                _join(_in_order(members, parts, said), 0, path, gone)
         leaves = [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
     return leaves
+
+
+def _orders(others: Sequence[Leaf], parts: tuple[str, ...]) -> dict[Shape | None, tuple[str, ...]]:
+    """The order of the parts that the names of fused tensors say, by shape: `up_gate_proj` begins with the up half.
+
+    Where two of one shape say different orders, none is known.
+    """
+    said: dict[Shape | None, set[tuple[str, ...]]] = defaultdict(set)
+    for leaf in others:
+        for token in leaf.path[-2:]:
+            order = _said_order(token)
+            if len(order) == len(parts) and set(order) == set(parts):
+                said[leaf.shape].add(order)
+    return {shape: next(iter(orders)) for shape, orders in said.items() if len(orders) == 1}
+
+
+@lru_cache(maxsize=1 << 16)
+def _said_order(token: str) -> tuple[str, ...]:
+    words, roles = words_of(token), _role_words()
+    letters = next((tuple(word) for word in words if len(word) > 1 and set(word) <= {"q", "k", "v"}), ())
+    return letters or tuple(roles[word] for word in words if word in roles)
+
+
+def _in_order(members: tuple[Leaf, ...], parts: tuple[str, ...], order: tuple[str, ...] | None) -> tuple[Leaf, ...]:
+    """The members of a group, which stand in the order of the parts, in another order; what is beyond them stays."""
+    if order is None:
+        return members
+    return (*(members[parts.index(part)] for part in order), *members[len(parts) :])
 
 
 def _worth_a_look(
