@@ -115,9 +115,11 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
         elif shape in same_name and turned not in same_name:
             votes[kind] -= 4
         lack, excess = mine[shape] - theirs[shape], theirs[turned] - mine[turned]
+        as_it_is = abs(lack) + abs(excess)  # how far the numbers of tensors are from those of the other side
+        crosswise = abs(mine[shape] - theirs[turned]) + abs(mine[turned] - theirs[shape])
         if lack > 0 and excess > 0 and 2 * theirs[shape] <= mine[shape]:
             votes[kind] += 2
-        elif theirs[shape] and not theirs[turned]:
+        elif theirs[shape] and as_it_is < crosswise:
             votes[kind] -= 2
     here, there = _orientations(leaves), _orientations(others)
     for kind, lying in here.items():
