@@ -363,7 +363,15 @@ class Solver:
 
         Numbered siblings have an order; where some are missing and it is not kept, the pairs are in doubt as well.
         """
+        taken = set(chosen.values())
         for i, j in chosen.items():
+            free = [m for m in range(len(right)) if m not in taken and templates[1][m] != templates[1][j]]
+            loose = [k for k in range(len(left)) if k not in chosen and templates[0][k] != templates[0][i]]
+            if any(apart[i][j] - apart[i][m] < DOUBT for m in free) or any(
+                apart[i][j] - apart[k][j] < DOUBT for k in loose
+            ):
+                self._doubted.add((id(left[i]), id(right[j])))
+                continue
             for k, m in chosen.items():
                 siblings = templates[0][i] == templates[0][k], templates[1][j] == templates[1][m]
                 if any(siblings) and not (all(siblings) and len(left) != len(right) and (i < k) != (j < m)):
