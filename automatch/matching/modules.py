@@ -6,7 +6,7 @@ are alike; they stand in the same place of the order; sister blocks decided the 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +15,9 @@ from automatch.matching.lap import NEVER, assign
 from automatch.matching.leaves import Leaf
 from automatch.matching.scores import Table, tabulate
 from automatch.matching.units import Context, Sort, Unit
+
+
+Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def _margins(
 def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair]:
     """Turn chosen module pairs into leaf pairs, each with what speaks for and against it."""
     owner = {j: i for i, j in chosen.items()}
-    crossed = _crossed(table, chosen)
+    crossed, strayed = _crossed(table, chosen), _strayed(table, chosen)
     by_row: dict[int, list[int]] = defaultdict(list)
     by_column: dict[int, list[int]] = defaultdict(list)
     for i, j in table.fits:
@@ -145,13 +148,32 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             learnt=table.learnt[i, j],
             trust_names=table.trust_names,
             trust_order=table.trust_order,
-            contradiction=table.against(i, j),
+            contradiction=(i, j) in strayed or table.against(i, j),
             astray=(i, j) in table.astray,
             free=margins.free,
             crossed=table.source[i].main() in crossed,
         )
         out += [Pair(m, t, evidence) for m, t in pairs]
     return out
+
+
+def _strayed(table: Table, chosen: Mapping[int, int]) -> set[tuple[int, int]]:
+    """Pairs of one name whose containers both belong to other ones, as all the rest of them says.
+
+    Each container lacks what the other has too many of: `h.bias` is missing here, `v.bias` there.
+    """
+    homes = {(i, j): (table.source[i].path[:-1], table.target[j].path[:-1]) for i, j in chosen.items()}
+    links = Counter(homes.values())
+    mine: dict[Path, Counter[Path]] = defaultdict(Counter)
+    theirs: dict[Path, Counter[Path]] = defaultdict(Counter)
+    for (a, b), count in links.items():
+        mine[a][b], theirs[b][a] = count, count
+    return {
+        (i, j)
+        for (i, j), (a, b) in homes.items()
+        if a and b and links[a, b] == 1 and table.source[i].path[-1] == table.target[j].path[-1]
+        if max(mine[a].values()) > 1 and max(theirs[b].values()) > 1
+    }
 
 
 def _crossed(table: Table, chosen: Mapping[int, int]) -> set[Sort | None]:
