@@ -101,8 +101,8 @@ SIGNALS: tuple[Signal, ...] = (
     # names
     Signal("names", _in("engine", ("Names", _silent))),
     Signal("lexicon in names", _in("engine", ("lexicon", _always(EMPTY)))),
-    Signal("lexicon in folds", _in("folding", ("lexicon", _always(EMPTY)))),
-    Signal("lexicon", _everywhere("lexicon", _always(EMPTY), "engine", "folding")),
+    Signal("lexicon in folds", _everywhere("lexicon", _always(EMPTY), "parts", "resemblance")),
+    Signal("lexicon", _everywhere("lexicon", _always(EMPTY), "engine", "parts", "resemblance")),
     Signal("near spellings", _in("names", ("_spelling", _always(0.0)))),
     Signal("contradictions", _in("names.Names", ("contradiction", _always(0.0)))),
     Signal("words that seldom meet", _in("names.Names", ("_unlike", _always(0.0)))),

@@ -8,7 +8,6 @@ way, and equal pairs of blocks are solved once.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from automatch.describing.tree import Node, Tree, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
+from automatch.matching.free import Taken, by_kind, local_ranks, outermost, untouched
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, template
@@ -171,8 +171,8 @@ class Solver:
     def _may_run_backwards(self, a: Node, b: Node) -> bool:
         """Were modules of a decoder numbered by hand on one side, and do neither shapes nor names show the direction?
 
-        `refinenet1 .. refinenet4` are what `fusion.layers.3 .. 0` are: a decoder goes from the deepest stage to the first,
-        and its modules are numbered by the stage as often as by their turn.
+        `refinenet1 .. refinenet4` are what `fusion.layers.3 .. 0` are: a decoder goes from the deepest stage to the
+        first, and its modules are numbered by the stage as often as by their turn.
         """
         if a.gathered == b.gathered or len(a.children) != len(b.children) or len(a.children) < TURNS:
             return False
@@ -237,16 +237,16 @@ class Solver:
             for side, top in ((self.source, top_a), (self.target, top_b))
         ]
         if used is not None:
-            nodes = [_untouched(some, top, taken) for some, top, taken in zip(nodes, (top_a, top_b), used, strict=True)]
+            nodes = [untouched(some, top, taken) for some, top, taken in zip(nodes, (top_a, top_b), used, strict=True)]
             if not all(nodes):
                 return []
-        mine, theirs = map(_by_kind, nodes)
+        mine, theirs = map(by_kind, nodes)
         whole = self._similar(top_a, top_b)
         if whole < 1.0 and used is None:  # one side may be a part of the other
             mine.setdefault(top_a.struct, []).append(top_a)
             theirs.setdefault(top_b.struct, []).append(top_b)
         queue = self._candidates(mine, theirs, top_a, top_b, whole)
-        taken_a, taken_b = _Taken(top_a), _Taken(top_b)
+        taken_a, taken_b = Taken(top_a), Taken(top_b)
         out: list[tuple[Node, Node]] = []
         for s_kind, t_kind in queue:
             left = [n for k in s_kind for n in mine[k] if taken_a.free(n)]
@@ -257,7 +257,7 @@ class Solver:
             right += self._twins(right, left[0], theirs, taken_b, swap=True)
             left.sort(key=lambda n: n.start)
             right.sort(key=lambda n: n.start)
-            for x, y in self._assign_nodes(_outermost(left), _outermost(right), top_a, top_b):
+            for x, y in self._assign_nodes(outermost(left), outermost(right), top_a, top_b):
                 if x is top_a and y is top_b:
                     continue
                 taken_a.take(x)
@@ -266,7 +266,7 @@ class Solver:
         return out
 
     def _twins(
-        self, chosen: list[Node], other: Node, kinds: dict[int, list[Node]], taken: _Taken, swap: bool
+        self, chosen: list[Node], other: Node, kinds: dict[int, list[Node]], taken: Taken, swap: bool
     ) -> list[Node]:
         """Siblings of the chosen nodes that are nearly as similar to the other side's block: they compete."""
         parents = {id(n.parent) for n in chosen}
@@ -324,7 +324,7 @@ class Solver:
         paths = [[n.tokens(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
         words = [[self.names.path_words(p) for p in side] for side in paths]
         weights = contrast(words[0], words[1])
-        ranks = [_local_ranks(side) for side in paths]
+        ranks = [local_ranks(side) for side in paths]
         matrix: list[list[float]] = []
         apart: list[list[float]] = []  # the same without order
         for i in range(len(left)):
@@ -389,72 +389,3 @@ def _depth(node: Node, leaves: Sequence[Leaf]) -> int:
     while depth > 0 and any(leaf.path[:depth] != first[:depth] for leaf in leaves):
         depth -= 1  # gathered lists count one level more than the path has
     return depth
-
-
-def _untouched(nodes: Sequence[Node], top: Node, used: set[int]) -> list[Node]:
-    """The nodes without a used leaf; `used` counts from the first leaf of `top`.
-
-    Not those of an item of a list whose like has been matched: that is a layer which the other side does not have.
-    """
-    taken = sorted(i + top.start for i in used)
-
-    def count(node: Node) -> int:
-        return bisect_left(taken, node.end) - bisect_left(taken, node.start)
-
-    def surplus(node: Node) -> bool:
-        while node is not top and node.parent is not None and not count(node.parent):
-            node = node.parent
-        around = node.parent
-        return (
-            around is not None
-            and around.is_list
-            and any(like.signature == node.signature and count(like) for like in around.children)
-        )
-
-    return [node for node in nodes if not count(node) and not surplus(node)]
-
-
-def _by_kind(nodes: Sequence[Node]) -> dict[int, list[Node]]:
-    out: dict[int, list[Node]] = {}
-    for node in nodes:
-        out.setdefault(node.struct, []).append(node)
-    return out
-
-
-def _outermost(nodes: list[Node]) -> list[Node]:
-    """Without the nodes that lie inside others of the list (wrappers have the same shapes)."""
-    out: list[Node] = []
-    end = -1
-    for node in nodes:
-        if node.start >= end:
-            out.append(node)
-            end = node.end
-    return out
-
-
-def _local_ranks(paths: Sequence[Sequence[str]]) -> list[int]:
-    """Rank of each node among those with the same path but for numbers."""
-    count: Counter[tuple[str, ...]] = Counter()
-    out: list[int] = []
-    for path in paths:
-        key = template(path)
-        out.append(count[key])
-        count[key] += 1
-    return out
-
-
-class _Taken:
-    """Which nodes of a side lie in, or around, a block that has been matched."""
-
-    def __init__(self, top: Node) -> None:
-        self._start = top.start
-        self._marks = bytearray(top.end - top.start)
-
-    def take(self, node: Node) -> None:
-        """Mark a node as matched."""
-        span = slice(node.start - self._start, node.end - self._start)
-        self._marks[span] = b"\1" * (node.end - node.start)
-
-    def free(self, node: Node) -> bool:
-        """Is nothing in the node matched yet?"""
-        return b"\1" not in self._marks[node.start - self._start : node.end - self._start]

@@ -26,7 +26,7 @@ from automatch.matching.completion import (
     trained_copies,
 )
 from automatch.matching.evidence import Evidence, Found
-from automatch.matching.folding import fold_parts, fold_stacks
+from automatch.matching.folding import fold_parts
 from automatch.matching.identity import Identity
 from automatch.matching.layout import merge_heads, unify_layouts
 from automatch.matching.leaves import Leaf, adopt, leaves_of, to_squeeze
@@ -35,6 +35,7 @@ from automatch.matching.names import Names
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.pins import Decisions, resolve
 from automatch.matching.sequence import in_sequence
+from automatch.matching.stacks import fold_stacks
 from automatch.spec import StateDictSpec
 
 UNRELATED, DOUBTFUL = 0.4, 0.5

@@ -16,7 +16,6 @@ from automatch.matching.leaves import Leaf
 from automatch.matching.scores import Table, tabulate
 from automatch.matching.units import Context, Sort, Unit
 
-
 Path = tuple[str, ...]
 
 

@@ -1,0 +1,80 @@
+"""Which of the nodes below a pair of nodes may be put together next."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+
+from automatch.describing.tree import Node
+from automatch.matching.leaves import template
+
+
+def untouched(nodes: Sequence[Node], top: Node, used: set[int]) -> list[Node]:
+    """The nodes without a used leaf; `used` counts from the first leaf of `top`.
+
+    Not those of an item of a list whose like has been matched: that is a layer which the other side does not have.
+    """
+    taken = sorted(i + top.start for i in used)
+
+    def count(node: Node) -> int:
+        return bisect_left(taken, node.end) - bisect_left(taken, node.start)
+
+    def surplus(node: Node) -> bool:
+        while node is not top and node.parent is not None and not count(node.parent):
+            node = node.parent
+        around = node.parent
+        return (
+            around is not None
+            and around.is_list
+            and any(like.signature == node.signature and count(like) for like in around.children)
+        )
+
+    return [node for node in nodes if not count(node) and not surplus(node)]
+
+
+def by_kind(nodes: Sequence[Node]) -> dict[int, list[Node]]:
+    """Nodes by what they hold, names and order included: equal ones together."""
+    out: dict[int, list[Node]] = {}
+    for node in nodes:
+        out.setdefault(node.struct, []).append(node)
+    return out
+
+
+def outermost(nodes: list[Node]) -> list[Node]:
+    """Without the nodes that lie inside others of the list (wrappers have the same shapes)."""
+    out: list[Node] = []
+    end = -1
+    for node in nodes:
+        if node.start >= end:
+            out.append(node)
+            end = node.end
+    return out
+
+
+def local_ranks(paths: Sequence[Sequence[str]]) -> list[int]:
+    """Rank of each node among those with the same path but for numbers."""
+    count: Counter[tuple[str, ...]] = Counter()
+    out: list[int] = []
+    for path in paths:
+        key = template(path)
+        out.append(count[key])
+        count[key] += 1
+    return out
+
+
+class Taken:
+    """Which nodes of a side lie in, or around, a block that has been matched."""
+
+    def __init__(self, top: Node) -> None:
+        self._start = top.start
+        self._marks = bytearray(top.end - top.start)
+
+    def take(self, node: Node) -> None:
+        """Mark a node as matched."""
+        span = slice(node.start - self._start, node.end - self._start)
+        self._marks[span] = b"\1" * (node.end - node.start)
+
+    def free(self, node: Node) -> bool:
+        """Is nothing in the node matched yet?"""
+        return b"\1" not in self._marks[node.start - self._start : node.end - self._start]

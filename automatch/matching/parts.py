@@ -1,0 +1,120 @@
+"""The parts of something fused, as names say them: q, k and v; gate and up."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+
+from automatch.describing.lexicon import lexicon
+from automatch.describing.tokens import words_of
+from automatch.matching.leaves import Leaf
+from automatch.spec import Shape
+
+_ROLES = {"query": "q", "key": "k", "value": "v", "gate": "gate", "up": "up"}
+"""The lexicon's concepts that name a part of something fused, and what they are called in `PARTS`."""
+
+PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), ("gate", "up"))
+"""Which roles are fused, in the order in which they are joined."""
+
+NEAR = 4
+"""So many tokens of a path, from its end, are looked at for a role: `q_proj.lora_A.default.weight`."""
+
+Hole = tuple[str, ...]
+
+
+def role_in(path: tuple[str, ...]) -> tuple[int, str, str] | None:
+    """The part that a path names: index of its token, the role, the token with the role taken out.
+
+    The last such token counts.
+
+    A token that has a list below it is a container: `up_blocks.0` is no up-projection.
+    """
+    for i in range(len(path) - 1, max(len(path) - 1 - NEAR, -1), -1):
+        found = _token_role(path[i])
+        if found is not None and not (found[0] == "up" and i + 1 < len(path) and path[i + 1].isdecimal()):
+            return i, *found
+    return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _token_role(token: str) -> tuple[str, str] | None:
+    if token.isdecimal():
+        return None
+    words = words_of(token)
+    joined = "".join(words)
+    roles = _role_words()
+    if joined in roles:
+        return roles[joined], "{}"
+    hits = [j for j, w in enumerate(words) if w in roles]
+    if len(hits) != 1:
+        return None
+    j = hits[0]
+    return roles[words[j]], "_".join((*words[:j], "{}", *words[j + 1 :]))
+
+
+@lru_cache(maxsize=1)
+def _role_words() -> dict[str, str]:
+    """The lexicon's single words for the parts; what it knows as several words (`gate_proj`) is taken word by word."""
+    words = lexicon().words
+    several = {word.replace("_", "") for word in words if "_" in word}
+    return {
+        word: _ROLES[concept]
+        for word, concepts in words.items()
+        if "_" not in word and word not in several
+        for concept in concepts & _ROLES.keys()
+    }
+
+
+def joined_shape(shapes: Sequence[Shape], dim: int) -> Shape | None:
+    """The shape of tensors joined along a dimension; None where they do not fit each other."""
+    first = shapes[0]
+    if any(len(s) != len(first) for s in shapes) or not first:
+        return None
+    if any(s[:dim] != first[:dim] or s[dim + 1 :] != first[dim + 1 :] for s in shapes):
+        return None
+    return (*first[:dim], sum(s[dim] for s in shapes), *first[dim + 1 :])
+
+
+def groups_of(leaves: list[Leaf], parts: tuple[str, ...]) -> dict[Hole, dict[str, Leaf]]:
+    """Leaves whose paths differ only in which of the parts they name, whole groups only, by their common path."""
+    groups: dict[Hole, dict[str, Leaf]] = defaultdict(dict)
+    spoilt: set[Hole] = set()
+    for leaf in leaves:
+        found = role_in(leaf.path)
+        if found is None or found[1] not in parts or leaf.integer:
+            continue
+        i, role, hole = found
+        name = (*leaf.path[:i], hole, *leaf.path[i + 1 :])
+        if role in groups[name]:
+            spoilt.add(name)
+        groups[name][role] = leaf
+    return {k: v for k, v in groups.items() if len(v) == len(parts) and k not in spoilt}
+
+
+def orders_of(others: Sequence[Leaf], parts: tuple[str, ...]) -> dict[Shape | None, tuple[str, ...]]:
+    """The order of the parts that the names of fused tensors say, by shape: `up_gate_proj` begins with the up half.
+
+    Where two of one shape say different orders, none is known.
+    """
+    said: dict[Shape | None, set[tuple[str, ...]]] = defaultdict(set)
+    for leaf in others:
+        for token in leaf.path[-2:]:
+            order = _said_order(token)
+            if len(order) == len(parts) and set(order) == set(parts):
+                said[leaf.shape].add(order)
+    return {shape: next(iter(orders)) for shape, orders in said.items() if len(orders) == 1}
+
+
+@lru_cache(maxsize=1 << 16)
+def _said_order(token: str) -> tuple[str, ...]:
+    words, roles = words_of(token), _role_words()
+    letters = next((tuple(word) for word in words if len(word) > 1 and set(word) <= {"q", "k", "v"}), ())
+    return letters or tuple(roles[word] for word in words if word in roles)
+
+
+def in_order(members: tuple[Leaf, ...], parts: tuple[str, ...], order: tuple[str, ...] | None) -> tuple[Leaf, ...]:
+    """The members of a group, which stand in the order of the parts, in another order; what is beyond them stays."""
+    if order is None:
+        return members
+    return (*(members[parts.index(part)] for part in order), *members[len(parts) :])
