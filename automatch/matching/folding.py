@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from automatch.matching.leaves import Leaf, template
-from automatch.matching.parts import PARTS, Hole, groups_of, in_order, joined_shape, orders_of, role_in
+from automatch.matching.parts import PARTS, Hole, groups_of, in_order, is_adapter, joined_shape, orders_of, role_in
 from automatch.matching.resemblance import Blocks
 from automatch.spec import Shape
 
@@ -31,8 +31,9 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
 
     Returns the leaves with each folded group replaced by one leaf at the place of its first member.
     """
+    adapters = any(map(is_adapter, others))
     for parts in PARTS:
-        groups = groups_of(leaves, parts)
+        groups = groups_of([leaf for leaf in leaves if adapters or not is_adapter(leaf)], parts)
         if not groups:
             continue
         mine = Counter(leaf.shape for leaf in leaves)

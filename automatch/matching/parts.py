@@ -76,6 +76,11 @@ def joined_shape(shapes: Sequence[Shape], dim: int) -> Shape | None:
     return (*first[:dim], sum(s[dim] for s in shapes), *first[dim + 1 :])
 
 
+def is_adapter(leaf: Leaf) -> bool:
+    """Is a tensor half of an adapter (LoRA)? What q, k and v learnt in three is no part of anything but an adapter."""
+    return any("lora" in words_of(token) for token in leaf.path)
+
+
 def groups_of(leaves: list[Leaf], parts: tuple[str, ...]) -> dict[Hole, dict[str, Leaf]]:
     """Leaves whose paths differ only in which of the parts they name, whole groups only, by their common path."""
     groups: dict[Hole, dict[str, Leaf]] = defaultdict(dict)
