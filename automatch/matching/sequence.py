@@ -38,8 +38,9 @@ def _reordered(modules: dict[tuple[Path, Path], list[Found]]) -> list[Found]:
     pairs = sorted(modules, key=lambda pair: _numbers(pair[1]))
     mine = [_numbers(one) for one, _ in pairs]
     forwards = sorted(mine)
-    if mine in (forwards, forwards[::-1]) or len(set(mine)) < len(mine):
-        return []
+    stages = _stages(mine)
+    if stages in (sorted(stages), sorted(stages, reverse=True)) or len(set(mine)) < len(mine):
+        return []  # one after the other, or a list that runs backwards
     if any(judge(evidence).ambiguous for own in modules.values() for _, _, evidence in own):
         return []  # what is in doubt is no sequence
     by_number = {_numbers(one): modules[one, other] for one, other in pairs}
@@ -55,6 +56,12 @@ def _reordered(modules: dict[tuple[Path, Path], list[Found]]) -> list[Found]:
                 return []
             out.append((new, t, Evidence(level="sequence")))
     return out
+
+
+def _stages(numbers: Sequence[Numbers]) -> list[int]:
+    """The first number of each that is not the same in all."""
+    column = next((column for column in zip(*numbers, strict=True) if len(set(column)) > 1), ())
+    return list(column)
 
 
 def _numbers(path: Path) -> Numbers:
