@@ -1,0 +1,171 @@
+"""Of several families that could be fused, joined or turned, those are that must be, and in the right order."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import automatch
+from automatch.matching import match
+from tests.matching.built import Bare, built, either, layered
+from tests.matching.transformers import WIDTH
+from tests.matching.truth import Served, Truth, by_rename, flagged, found, renamed, solved, spec
+
+BOTH = pytest.mark.parametrize("swap", [False, True], ids=["apart into fused", "fused into apart"])
+APART = ["q_proj", "k_proj", "v_proj", "out_proj"]
+MEMBERS = {
+    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+    "kv_proj": ("k_proj", "v_proj"),
+    "in_proj": ("to_q", "to_k", "to_v"),
+}
+
+
+def fused_truth(whole: object) -> Truth:
+    """Every fused tensor is served by its members under the same path."""
+    out: dict[tuple[str, ...], Served] = {}
+    for key in spec(whole).keys:
+        path, _, name = key.rpartition(".")[0].rpartition(".")
+        role = key.rpartition(".")[2]
+        parts = MEMBERS.get(name, (name,))
+        members = tuple(f"{path}.{part}.{role}".removeprefix(".") for part in parts)
+        out[key,] = Served(members, "concat" if len(parts) > 1 else "rename")
+    return out
+
+
+def attentions(own: list[str], other: list[str], before: int = WIDTH) -> nn.Module:
+    """Layers of a decoder: attention over itself, attention over something else of another width, mlp."""
+    times = {"qkv_proj": 3, "kv_proj": 2}
+    linears = {f"self_attn.{name}": (WIDTH, WIDTH * times.get(name, 1)) for name in own}
+    for name in other:
+        linears[f"cross_attn.{name}"] = (before if name[0] in "kv" else WIDTH, WIDTH * times.get(name, 1))
+    return layered({**linears, "fc1": (WIDTH, 64), "fc2": (64, WIDTH)})
+
+
+@BOTH
+def test_fused_queries_in_one_attention_and_apart_in_the_other(swap: bool) -> None:
+    """Self-attention is joined to qkv, cross-attention of the same width keeps its queries apart from its kv."""
+    whole = attentions(["qkv_proj", "out_proj"], ["q_proj", "kv_proj", "out_proj"])
+    either(swap, attentions(APART, APART), whole, fused_truth(whole))
+
+
+@BOTH
+def test_biases_of_an_attention_that_is_apart_on_both_sides(swap: bool) -> None:
+    """Its weights cannot be joined; its biases would be as long as those of the other attention's qkv."""
+    whole = attentions(["qkv_proj", "out_proj"], APART, before=24)
+    either(swap, attentions(APART, APART, before=24), whole, fused_truth(whole))
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("up_gate_proj", ("up_proj", "gate_proj")),
+        ("gate_up_proj", ("gate_proj", "up_proj")),
+        ("fc_in", ("gate_proj", "up_proj")),
+    ],
+)
+def test_gate_and_up_in_the_order_that_the_name_says(name: str, order: tuple[str, ...]) -> None:
+    apart = layered({"mlp.gate_proj": (16, 40), "mlp.up_proj": (16, 40), "mlp.down_proj": (40, 16)})
+    assert loaded(apart, layered({f"mlp.{name}": (16, 80), "mlp.down_proj": (40, 16)}), f"mlp.{name}") == order
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("kqv", "kqv"), ("kqv_proj", "kqv"), ("qkv", "qkv"), ("in_proj", "qkv"), ("queries_keys_values", "qkv")],
+)
+def test_query_key_and_value_in_the_order_that_the_name_says(name: str, order: str) -> None:
+    apart = layered({f"attn.{part}": (16, 16) for part in ("q", "k", "v", "out")})
+    assert loaded(apart, layered({f"attn.{name}": (16, 48), "attn.out": (16, 16)}), f"attn.{name}") == tuple(order)
+
+
+def loaded(apart: nn.Module, whole: nn.Module, path: str) -> tuple[str, ...]:
+    """The names of the modules that a fused matrix holds, from above, after the load; in all layers the same."""
+    automatch.load(whole, apart.state_dict())
+    given, held = apart.state_dict(), whole.state_dict()
+    orders = set()
+    for i in range(3):
+        around = f"layers.{i}.{path}".rpartition(".")[0]
+        parts = {key: part for key, part in given.items() if key.startswith(around) and key.endswith(".weight")}
+        rows = 40 if "mlp" in path else 16
+        pieces = held[f"layers.{i}.{path}.weight"].split(rows)
+        orders.add(
+            tuple(key.split(".")[3] for piece in pieces for key, part in parts.items() if torch.equal(piece, part))
+        )
+    assert len(orders) == 1
+    return orders.pop()
+
+
+def unet(whole: bool) -> nn.Module:
+    """Attentions on the way down and, wider, on the way up."""
+    modules: dict[str, nn.Module] = {}
+    for side, width in (("down_blocks", 16), ("up_blocks", 24)):
+        for i in range(2):
+            path = f"{side}.{i}"
+            modules[f"{path}.norm"] = nn.LayerNorm(width)
+            if whole:
+                modules[f"{path}.in_proj"] = nn.Linear(width, 3 * width)
+            else:
+                modules.update({f"{path}.{name}": nn.Linear(width, width) for name in MEMBERS["in_proj"]})
+            modules[f"{path}.out_proj"] = nn.Linear(width, width)
+            modules[f"{path}.fc"] = nn.Linear(width, 4 * width)
+    return built(modules)
+
+
+@BOTH
+def test_up_blocks_are_no_up_projection(swap: bool) -> None:
+    """What is in them is fused as it is in down_blocks."""
+    either(swap, unet(False), unet(True), fused_truth(unet(True)))
+
+
+def mixer(lying: bool) -> nn.Module:
+    """Layers of bare parameters: two matrices, stored [in, out] or not, and a bank of three, which nobody turns."""
+    modules: dict[str, nn.Module] = {"embed": nn.Embedding(50, 16)}
+    for i in range(3):
+        modules[f"layers.{i}.mix"] = Bare(3, 8, 16)
+        for name, (before, width) in {"up": (16, 64), "down": (64, 16)}.items():
+            modules[f"layers.{i}.{name}"] = Bare(before, width) if lying else Bare(width, before)
+    return built(modules)
+
+
+@BOTH
+def test_what_has_one_shape_on_both_sides_is_not_turned_with_the_others(swap: bool) -> None:
+    keys = spec(mixer(False)).keys
+    expected: Truth = {
+        (key,): Served((key,), "transpose" if key.endswith(("up.w", "down.w")) else "rename") for key in keys
+    }
+    solved(mixer(not swap), mixer(swap), expected)
+
+
+META = {"q_proj": "wq", "k_proj": "wk", "v_proj": "wv", "o_proj": "wo", "gate_proj": "w1", "up_proj": "w3"} | {
+    "down_proj": "w2",
+    "self_attn": "attention",
+    "mlp": "feed_forward",
+}
+
+
+@BOTH
+def test_a_lost_matrix_turns_no_others(swap: bool) -> None:
+    """One side has no o_proj, the other no positions: as many matrices lie then as stand, and still none is turned."""
+    sizes = {f"self_attn.{name}": (16, 40) for name in ("q_proj", "k_proj", "v_proj")}
+    sizes |= {"mlp.gate_proj": (16, 40), "mlp.up_proj": (16, 40), "mlp.down_proj": (40, 16)}
+    placed = layered(sizes, 2, bias=False)
+    placed.position = nn.Embedding(40, 16)
+    whole = layered({**sizes, "self_attn.o_proj": (40, 16)}, 2, bias=False)
+    meta = renamed(whole, in_meta)
+    expected = by_rename(renamed(placed, lambda key: None if "position" in key else key), in_meta)
+    either(swap, placed, meta, expected)
+
+
+def in_meta(key: str) -> str:
+    """The name that Meta's own code has for it."""
+    return ".".join(META.get(token, token) for token in key.split("."))
+
+
+def test_the_cut_of_a_fused_tensor_whose_name_says_another_order() -> None:
+    """Taken apart, up comes from the upper half of `up_gate_proj`."""
+    apart = layered({"mlp.gate_proj": (16, 40), "mlp.up_proj": (16, 40), "mlp.down_proj": (40, 16)})
+    whole = layered({"mlp.up_gate_proj": (16, 80), "mlp.down_proj": (40, 16)})
+    assignment = match(spec(whole), spec(apart))
+    assert flagged(assignment) == set()
+    cuts = [keys for keys, served in found(assignment).items() if served.op == "chunk"]
+    assert [[key.split(".")[3] for key in keys] for keys in cuts] == [["up_proj", "gate_proj"]] * 6

@@ -1,0 +1,120 @@
+"""What names say of modules of one shape: which norm, which layer, which of two that were lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from torch import nn
+
+from automatch.matching import match
+from tests.matching.built import built, either, layered
+from tests.matching.truth import by_rename, complete, flagged, found, honest, renamed, solved, spec
+
+BOTH = pytest.mark.parametrize("swap", [False, True], ids=["as it is", "the other way round"])
+WIDTH = 16
+
+
+def words(**other: str) -> Callable[[str], str]:
+    """Tokens of a key, renamed."""
+    return lambda key: ".".join(other.get(token, token) for token in key.split("."))
+
+
+def post_norm(first: str, second: str) -> nn.Module:
+    """Layers whose norms stand behind the attention and behind the mlp."""
+    modules: dict[str, nn.Module] = {"embed": nn.Embedding(50, WIDTH)}
+    for i in range(3):
+        modules[f"layers.{i}.attn.qkv"] = nn.Linear(WIDTH, 3 * WIDTH)
+        modules[f"layers.{i}.attn.out"] = nn.Linear(WIDTH, WIDTH)
+        modules[f"layers.{i}.{first}"] = nn.LayerNorm(WIDTH)
+        modules[f"layers.{i}.mlp.up"] = nn.Linear(WIDTH, 4 * WIDTH)
+        modules[f"layers.{i}.mlp.down"] = nn.Linear(4 * WIDTH, WIDTH)
+        modules[f"layers.{i}.{second}"] = nn.LayerNorm(WIDTH)
+    return built(modules)
+
+
+def pre_norm(first: str, second: str) -> nn.Module:
+    """The same with norms before them; registered behind everything else, as in Llama, so that order tells nothing."""
+    modules: dict[str, nn.Module] = {"embed": nn.Embedding(50, WIDTH)}
+    for i in range(3):
+        modules[f"layers.{i}.attn.qkv"] = nn.Linear(WIDTH, 3 * WIDTH)
+        modules[f"layers.{i}.attn.out"] = nn.Linear(WIDTH, WIDTH)
+        modules[f"layers.{i}.mlp.up"] = nn.Linear(WIDTH, 4 * WIDTH)
+        modules[f"layers.{i}.mlp.down"] = nn.Linear(4 * WIDTH, WIDTH)
+        modules[f"layers.{i}.{first}"] = nn.LayerNorm(WIDTH)
+        modules[f"layers.{i}.{second}"] = nn.LayerNorm(WIDTH)
+    return built(modules)
+
+
+@BOTH
+def test_norms_that_stand_behind_the_attention_and_the_mlp(swap: bool) -> None:
+    """Without a norm before it, the one after the attention is the attention's."""
+    checkpoint, model = post_norm("attn_ln", "mlp_ln"), post_norm("post_attention_layernorm", "post_mlp_layernorm")
+    expected = by_rename(checkpoint, words(attn_ln="post_attention_layernorm", mlp_ln="post_mlp_layernorm"))
+    either(swap, checkpoint, model, expected)
+
+
+@BOTH
+def test_norms_that_stand_before_the_attention_and_the_mlp(swap: bool) -> None:
+    """Beside an input_layernorm, the one after the attention is the one before the mlp."""
+    checkpoint, model = pre_norm("attn_ln", "mlp_ln"), pre_norm("input_layernorm", "post_attention_layernorm")
+    expected = by_rename(checkpoint, words(attn_ln="input_layernorm", mlp_ln="post_attention_layernorm"))
+    either(swap, checkpoint, model, expected)
+
+
+@pytest.mark.parametrize("names", [("linear_1", "linear_2"), ("fc1", "fc2")])
+@pytest.mark.parametrize("given", [("in_layer", "out_layer"), ("out_layer", "in_layer")], ids=" ".join)
+def test_the_layer_in_is_the_first_and_the_layer_out_the_second(names: tuple[str, str], given: tuple[str, str]) -> None:
+    """Square ones, in either order."""
+    checkpoint = layered({f"mlp.{name}": (16, 16) for name in given})
+    model = layered({f"mlp.{name}": (16, 16) for name in names})
+    solved(checkpoint, model, by_rename(checkpoint, words(in_layer=names[0], out_layer=names[1])))
+
+
+def sequencer() -> nn.Module:
+    """Layers that go over an image by columns and by rows, after Sequencer."""
+    modules: dict[str, nn.Module] = {"stem": nn.Conv2d(3, 8, 3)}
+    for i in range(3):
+        for name in ("rnn_v", "rnn_h"):
+            modules[f"layers.{i}.{name}"] = nn.LSTM(8, 4, bidirectional=True)
+        modules[f"layers.{i}.fc"] = nn.Linear(16, 8)
+        modules[f"layers.{i}.norm"] = nn.LayerNorm(8)
+    return built(modules)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gone"),
+    [
+        ("rnn_h.bias_ih", "rnn_v.bias_ih"),
+        ("rnn_v.bias_hh", "rnn_h.bias_hh"),
+        pytest.param(
+            "rnn_h.bias",
+            "rnn_v.bias",
+            marks=pytest.mark.xfail(strict=True, reason="several of a module are lost: the rest is believed"),
+        ),
+    ],
+)
+def test_the_biases_of_one_network_do_not_go_to_another(lost: str, gone: str) -> None:
+    """The file lacks those of the one, the model those of the other."""
+    state = renamed(sequencer(), lambda key: None if lost in key else key)
+    model = renamed(sequencer(), lambda key: None if gone in key else key)
+    honest(state, model, by_rename(state, lambda key: None if gone in key else key))
+
+
+def shuffled(names: list[str], order: str) -> nn.Module:
+    """Layers with two modules of one shape, and behind them three of other shapes in the given order."""
+    sizes = {"p": (16, 24), "q": (24, 20), "r": (20, 16)}
+    linears = {name: (16, 16) for name in names}
+    return layered(linears | {f"{name}ool": sizes[name] for name in order})
+
+
+def test_names_against_the_order_are_flagged() -> None:
+    """Names that are half alike, in the other order: served by name, and a person must look."""
+    mine = ["left_fine_old_slow_mixer", "right_big_new_blue_mixer"]
+    theirs = ["right_hot_round_dry_mixer", "left_cold_wet_soft_mixer"]
+    checkpoint, model = shuffled(mine, "pqr"), shuffled(theirs, "qrp")
+    given, wanted = spec(checkpoint), spec(model)
+    assignment = match(given, wanted)
+    complete(assignment, given, wanted)
+    assert found(assignment) == by_rename(checkpoint, words(**dict(zip(mine, theirs[::-1], strict=True))))
+    assert flagged(assignment) == {key for key in wanted.keys if "mixer" in key}
