@@ -16,7 +16,7 @@ from automatch.describing.tree import Node, Tree, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
-from automatch.matching.free import Taken, by_kind, local_ranks, outermost, untouched
+from automatch.matching.free import Taken, by_kind, local_ranks, outermost
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, template
@@ -129,35 +129,12 @@ class Solver:
     def _solve(self, a: Node, b: Node) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
         blocks = align_lists(top_a, top_b, self._similar) if top_a.is_list and top_b.is_list else []
-        if blocks and self._may_run_backwards(top_a, top_b):
+        if blocks and (self._may_run_backwards(top_a, top_b) or _count_otherwise(top_a, top_b)):
             self._doubted.update((id(x), id(y)) for x, y in blocks)
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
         used_a: set[int] = set()
         used_b: set[int] = set()
-        self._inside(a, b, blocks, out, used_a, used_b)
-        moved = self._pair_blocks(top_a, top_b, (used_a, used_b)) if out else []
-        self._inside(a, b, moved, out, used_a, used_b)
-        blocks = blocks + moved
-        for _ in range(2):  # once more for the tensors of modules that were matched in part
-            more = self._rest(a, b, blocks, out, used_a, used_b)
-            out += more
-            used_a.update(i for i, _, _ in more)
-            used_b.update(j for _, j, _ in more)
-            if not more:
-                break
-        return out
-
-    def _inside(
-        self,
-        a: Node,
-        b: Node,
-        blocks: list[tuple[Node, Node]],
-        out: list[Placed],
-        used_a: set[int],
-        used_b: set[int],
-    ) -> None:
-        """Solve pairs of blocks below two nodes, and note what they found."""
         for x, y in blocks:
             doubted = (id(x), id(y)) in self._doubted
             for i, j, evidence in self.solve(x, y):
@@ -167,6 +144,14 @@ class Solver:
                 out.append((i, j, evidence))
                 used_a.add(i)
                 used_b.add(j)
+        for _ in range(2):  # once more for the tensors of modules that were matched in part
+            more = self._rest(a, b, blocks, out, used_a, used_b)
+            out += more
+            used_a.update(i for i, _, _ in more)
+            used_b.update(j for _, j, _ in more)
+            if not more:
+                break
+        return out
 
     def _may_run_backwards(self, a: Node, b: Node) -> bool:
         """Were modules of a decoder numbered by hand on one side, and do neither shapes nor names show the direction?
@@ -228,21 +213,14 @@ class Solver:
     def _similar(self, x: Node, y: Node) -> float:
         return self.source.tree.similarity(x, self.target.tree, y)
 
-    def _pair_blocks(
-        self, top_a: Node, top_b: Node, used: tuple[set[int], set[int]] | None = None
-    ) -> list[tuple[Node, Node]]:
-        """Blocks below two nodes, largest common part first; where leaves are `used`, of the blocks that hold none."""
-        nodes = [
-            [n for n in side.tree.below(top) if n.count >= SMALLEST and not is_module(n)]
+    def _pair_blocks(self, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
+        """Blocks below two nodes, largest common part first."""
+        mine, theirs = (
+            by_kind([n for n in side.tree.below(top) if n.count >= SMALLEST and not is_module(n)])
             for side, top in ((self.source, top_a), (self.target, top_b))
-        ]
-        if used is not None:
-            nodes = [untouched(some, top, taken) for some, top, taken in zip(nodes, (top_a, top_b), used, strict=True)]
-            if not all(nodes):
-                return []
-        mine, theirs = map(by_kind, nodes)
+        )
         whole = self._similar(top_a, top_b)
-        if whole < 1.0 and used is None:  # one side may be a part of the other
+        if whole < 1.0:  # one side may be a part of the other
             mine.setdefault(top_a.struct, []).append(top_a)
             theirs.setdefault(top_b.struct, []).append(top_b)
         queue = self._candidates(mine, theirs, top_a, top_b, whole)
@@ -379,6 +357,20 @@ class Solver:
                 if all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT:
                     self._doubted.add((id(left[i]), id(right[j])))
                     break
+
+
+def _count_otherwise(a: Node, b: Node) -> bool:
+    """Do two lists of equal items differ in length and in where they begin to count?
+
+    Then the first may be missing, or it has another number: nothing shows which.
+    """
+    items = (*a.children, *b.children)
+    return (
+        len(a.children) != len(b.children)
+        and min(len(a.children), len(b.children)) > 1
+        and a.children[0].label != b.children[0].label
+        and len({(n.signature, n.count) for n in items}) == 1
+    )
 
 
 def _depth(node: Node, leaves: Sequence[Leaf]) -> int:

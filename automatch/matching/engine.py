@@ -31,8 +31,9 @@ from automatch.matching.identity import Identity
 from automatch.matching.layout import merge_heads, unify_layouts
 from automatch.matching.leaves import Leaf, adopt, leaves_of, to_squeeze
 from automatch.matching.miniature import enlarged, miniature
-from automatch.matching.names import Names
+from automatch.matching.names import Names, norms_close
 from automatch.matching.outcome import assignment, gathered
+from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, resolve
 from automatch.matching.sequence import in_sequence
 from automatch.matching.stacks import fold_stacks
@@ -114,12 +115,14 @@ def _match(
         source, target = fold_stacks(source, target), fold_stacks(target, source)
         source, target = fold_parts(source, target), fold_parts(target, source)
     tokens = {token: None for leaf in (*source, *target) for token in leaf.path}
-    names = Names(EMPTY if by == "topology" else lexicon(), silent=by == "topology", tokens=tokens)
+    close = norms_close(leaf.path for leaf in (*source, *target))
+    names = Names(EMPTY if by == "topology" else lexicon(), by == "topology", tokens, close)
     order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
     identity = Identity(source, target)
     decided = bool(decisions.pinned or decisions.forbidden)
     found = _solve(source, target, names, order_trust, identity, decisions)
     found = found if decided else in_sequence(found)
+    as_named((s, t) for s, t, _ in found)
     found = _pinned(found, source, target, decisions)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from automatch.matching.leaves import Leaf, template
-from automatch.matching.parts import PARTS, Hole, groups_of, in_order, is_adapter, joined_shape, orders_of, role_in
+from automatch.matching.parts import PARTS, Hole, groups_of, is_adapter, joined_shape, role_in
 from automatch.matching.resemblance import Blocks
 from automatch.spec import Shape
 
@@ -50,13 +50,9 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
         if not looked_at:
             continue
         blocks = Blocks(leaves, others)
-        orders = orders_of(others, parts)
         apart: list[list[Hole]] = []
         for names in looked_at:
-            joined = [
-                (in_order(members, parts, orders.get(joined_shape([m.shape for m in members], dim))), dim, path)
-                for members, dim, path in _decide(names, groups, parts, whole, fused, blocks)
-            ]
+            joined = list(_decide(names, groups, parts, whole, fused, blocks))
             for members, dim, path in joined:
                 _join(members, dim, path, gone)
                 whole[joined_shape([m.shape for m in members], dim) or ()] += (
@@ -66,8 +62,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
                 apart.append(names)
         for names in apart:
             for members, path in _biases(names, groups, parts, blocks, gone):
-                said = orders.get(joined_shape([m.shape for m in members], 0))
-                _join(in_order(members, parts, said), 0, path, gone)
+                _join(members, 0, path, gone)
         leaves = [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
     return leaves
 

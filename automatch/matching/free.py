@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
 from automatch.describing.tree import Node
 from automatch.matching.leaves import template
-
-
-def untouched(nodes: Sequence[Node], top: Node, used: set[int]) -> list[Node]:
-    """The nodes without a used leaf; `used` counts from the first leaf of `top`.
-
-    Not those of an item of a list whose like has been matched: that is a layer which the other side does not have.
-    """
-    taken = sorted(i + top.start for i in used)
-
-    def count(node: Node) -> int:
-        return bisect_left(taken, node.end) - bisect_left(taken, node.start)
-
-    def surplus(node: Node) -> bool:
-        while node is not top and node.parent is not None and not count(node.parent):
-            node = node.parent
-        around = node.parent
-        return (
-            around is not None
-            and around.is_list
-            and any(like.signature == node.signature and count(like) for like in around.children)
-        )
-
-    return [node for node in nodes if not count(node) and not surplus(node)]
 
 
 def by_kind(nodes: Sequence[Node]) -> dict[int, list[Node]]:

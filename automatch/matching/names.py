@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from automatch.describing.lexicon import Lexicon
 from automatch.describing.tokens import words_of
+from automatch.matching.leaves import template
 
 
 class Word(NamedTuple):
@@ -30,14 +31,16 @@ class Names:
 
     `silent` names say nothing: every comparison gives 0 (`by="topology"`). `tokens` are those of both sides: what one
     of them writes as two words is two words where the other glues them together (`q_content`, `qcontent`).
+    `norms_close`: blocks end with their norms, see there.
     """
 
-    def __init__(self, lexicon: Lexicon, silent: bool = False, tokens: Iterable[str] = ()) -> None:
+    def __init__(
+        self, lexicon: Lexicon, silent: bool = False, tokens: Iterable[str] = (), norms_close: bool = False
+    ) -> None:
         self.lexicon = lexicon
         self.silent = silent
-        tokens = list(tokens)
         two = [pair for token in tokens for pair in pairwise(words_of(token))]
-        self._norms_close = _norms_close(tokens)
+        self._norms_close = norms_close
         self._glued = {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
         self._words: dict[str, tuple[Word, ...]] = {}
         self._alike: dict[tuple[Word, Word], float] = {}
@@ -142,14 +145,23 @@ class Names:
         )
 
 
-def _norms_close(tokens: Iterable[str]) -> bool:
+def norms_close(paths: Iterable[Sequence[str]]) -> bool:
     """Do norms stand behind the attention and the mlp only, as `post_mlp_layernorm` says where no norm is before them?
 
-    Then the norm after the attention is the attention's, and not the one before the mlp.
+    Then the norm after the attention is the attention's, and not the one before the mlp. All blocks must be so.
     """
-    norms = [words for token in tokens if (words := words_of(token)) and words[-1].endswith("norm")]
-    after = any(words[0] == "post" and words[1] in ("mlp", "feedforward", "ffn", "ffw") for words in norms if words[1:])
-    return after and not any(words[0] in ("pre", "input") for words in norms)
+    attention: set[tuple[str, ...]] = set()
+    mlp: set[tuple[str, ...]] = set()
+    before: set[tuple[str, ...]] = set()
+    for path in dict.fromkeys(template(path[:-1]) for path in paths if len(path) > 1):
+        words = words_of(path[-1])
+        if len(words) < 2 or not words[-1].endswith("norm"):
+            continue
+        if words[0] in ("pre", "input"):
+            before.add(path[:-1])
+        elif words[0] == "post":
+            (mlp if words[1] in ("mlp", "feedforward", "ffn", "ffw") else attention).add(path[:-1])
+    return bool(mlp) and attention <= mlp and not before & mlp
 
 
 @lru_cache(maxsize=1 << 16)

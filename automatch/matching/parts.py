@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from automatch.describing.lexicon import lexicon
-from automatch.describing.tokens import words_of
+from automatch.describing.tokens import split_key, words_of
 from automatch.matching.leaves import Leaf
 from automatch.spec import Shape
 
@@ -97,29 +97,30 @@ def groups_of(leaves: list[Leaf], parts: tuple[str, ...]) -> dict[Hole, dict[str
     return {k: v for k, v in groups.items() if len(v) == len(parts) and k not in spoilt}
 
 
-def orders_of(others: Sequence[Leaf], parts: tuple[str, ...]) -> dict[Shape | None, tuple[str, ...]]:
-    """The order of the parts that the names of fused tensors say, by shape: `up_gate_proj` begins with the up half.
+def as_named(pairs: Iterable[tuple[Leaf, Leaf]]) -> None:
+    """Put joined parts into the order that the name of their partner says (in place): `up_gate_proj` begins with up."""
+    for pair in pairs:
+        for parts, fused in (pair, pair[::-1]):
+            if "concat" in parts.ops and len(fused.keys) == 1:
+                _arrange(parts, fused.path)
 
-    Where two of one shape say different orders, none is known.
-    """
-    said: dict[Shape | None, set[tuple[str, ...]]] = defaultdict(set)
-    for leaf in others:
-        for token in leaf.path[-2:]:
-            order = _said_order(token)
-            if len(order) == len(parts) and set(order) == set(parts):
-                said[leaf.shape].add(order)
-    return {shape: next(iter(orders)) for shape, orders in said.items() if len(orders) == 1}
+
+def _arrange(parts: Leaf, path: tuple[str, ...]) -> None:
+    """The parts of a joined leaf in the order that a path says, where it names just these; what is beyond stays."""
+    roles = [found[1] for key in parts.keys if (found := role_in(split_key(key)))]
+    said = next((order for token in path[-2:] if set(order := said_order(token)) == set(roles)), ())
+    if len(said) != len(roles) or len(set(roles)) != len(roles) or parts.sizes is None:
+        return
+    if len(parts.keys) != len(parts.sizes) or len(roles) < 2:
+        return
+    places = [*(roles.index(role) for role in said), *range(len(roles), len(parts.keys))]
+    parts.keys = tuple(parts.keys[i] for i in places)
+    parts.sizes = tuple(parts.sizes[i] for i in places)
 
 
 @lru_cache(maxsize=1 << 16)
-def _said_order(token: str) -> tuple[str, ...]:
+def said_order(token: str) -> tuple[str, ...]:
+    """The parts in the order in which a token names them; () where it names none."""
     words, roles = words_of(token), _role_words()
     letters = next((tuple(word) for word in words if len(word) > 1 and set(word) <= {"q", "k", "v"}), ())
     return letters or tuple(roles[word] for word in words if word in roles)
-
-
-def in_order(members: tuple[Leaf, ...], parts: tuple[str, ...], order: tuple[str, ...] | None) -> tuple[Leaf, ...]:
-    """The members of a group, which stand in the order of the parts, in another order; what is beyond them stays."""
-    if order is None:
-        return members
-    return (*(members[parts.index(part)] for part in order), *members[len(parts) :])

@@ -7,7 +7,7 @@ all modules of the kind show it: they run forwards but for these, and in order a
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from automatch.matching.confidence import judge
@@ -26,11 +26,21 @@ def in_sequence(found: Sequence[Found]) -> list[Found]:
         one, other = pair[0].path[:-1], pair[1].path[:-1]
         kinds[template(one), template(other)].setdefault((one, other), []).append(pair)
     moved: dict[int, Found] = {}
+    inside = Counter(s.path[:-2] for s, _, _ in found), Counter(t.path[:-2] for _, t, _ in found)
     for modules in kinds.values():
-        if len(modules) >= _FEWEST:
+        if len(modules) >= _FEWEST and _stand_alone(modules, inside):
             for pair in _reordered(modules):
                 moved[id(pair[1])] = pair
     return [moved.get(id(pair[1]), pair) for pair in found] if moved else list(found)
+
+
+def _stand_alone(modules: dict[tuple[Path, Path], list[Found]], inside: tuple[Counter[Path], Counter[Path]]) -> bool:
+    """Has each of the modules its container to itself? One that has company stays with it."""
+    return all(
+        path[:-1] and there[path[:-1]] == len(pairs)
+        for both, pairs in modules.items()
+        for path, there in zip(both, inside, strict=True)
+    )
 
 
 def _reordered(modules: dict[tuple[Path, Path], list[Found]]) -> list[Found]:

@@ -7,12 +7,12 @@ from enum import Enum
 from typing import Any
 
 from automatch.errors import UnsafeInputError
+from automatch.module_versions import ATTRIBUTE, Versions, plain_versions
 from automatch.reading.inert_module import is_inert_module, module_entries
 from automatch.reading.limits import Limits
 from automatch.reading.records import Call, TensorRecord
 from automatch.reading.source import Candidate, shown
 from automatch.reading.torch_words import dtype_of, is_module, is_tensor, shape_of, storage_of, with_ties
-from automatch.reading.versions import ATTRIBUTE, Versions, plain_versions
 from automatch.spec import TensorSpec
 
 Path = tuple[str, ...]

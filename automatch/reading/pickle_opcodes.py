@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from automatch.module_versions import ATTRIBUTE
 from automatch.reading.pickle_machine import Machine
 from automatch.reading.pickle_values import VALUES, Handler, line_of, refused, text
 from automatch.reading.records import ArrayRecord, Call, Global, TensorRecord
 from automatch.reading.torch_builders import check_keys, describe_array, make_global
-from automatch.reading.versions import ATTRIBUTE
 
 PLAIN_KEYS = frozenset((str,))
 COPIED = frozenset((list, tuple, dict, str, bytes))

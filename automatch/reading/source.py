@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from automatch.errors import InputError
+from automatch.module_versions import Versions
 from automatch.reading.limits import Limits
-from automatch.reading.versions import Versions
 from automatch.spec import TensorSpec
 
 HEAD_BYTES = 65_536

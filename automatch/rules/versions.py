@@ -10,11 +10,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from automatch.module_versions import ATTRIBUTE, plain_versions
+
 
 def versions_of(state_dict: object) -> Mapping[str, Any]:
     """What a state_dict says of its modules, by their paths ("" for the whole); empty where it says nothing."""
-    found = getattr(state_dict, "_metadata", None)
-    return found if isinstance(found, Mapping) else {}
+    return plain_versions(getattr(state_dict, ATTRIBUTE, None))
 
 
 def with_versions(tensors: dict[str, Any], versions: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def with_versions(tensors: dict[str, Any], versions: Mapping[str, Any]) -> dict[
     if not versions:
         return tensors
     out = OrderedDict(tensors)
-    out._metadata = OrderedDict(versions)  # type: ignore[attr-defined]  # as torch does it
+    out._metadata = OrderedDict((path, dict(said)) for path, said in versions.items())  # type: ignore[attr-defined]
     return out
 
 

@@ -17,9 +17,10 @@ from operator import itemgetter
 from typing import Any
 
 from automatch.errors import InputError, UnsafeInputError
+from automatch.module_versions import Versions
 from automatch.reading.checks import check_names, check_shapes, make_specs, parse_json
 from automatch.reading.source import Candidate, Context, File, FileFormat, Found, shown
-from automatch.reading.versions import Versions, by_number, from_numbers, module_paths
+from automatch.reading.versions import by_number, from_numbers, module_paths
 from automatch.spec import StateDictSpec, TensorSpec
 
 GZIP = b"\x1f\x8b"

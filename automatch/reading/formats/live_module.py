@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from automatch.errors import InputError
+from automatch.module_versions import ATTRIBUTE, plain_versions
 from automatch.reading.source import Candidate, Context, Found, ObjectFormat, listed
 from automatch.reading.torch_words import dtype_of, is_module, is_tensor, shape_of, storage_of, with_ties
-from automatch.reading.versions import ATTRIBUTE, plain_versions
 from automatch.spec import TensorSpec
 
 
