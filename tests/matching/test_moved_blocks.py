@@ -142,19 +142,21 @@ def levits(swap: bool, depth: int) -> tuple[nn.Module, nn.Module, Truth]:
 @BOTH
 @pytest.mark.parametrize("depth", [3, 4])
 def test_a_block_that_opens_the_next_stage_or_ends_the_last(swap: bool, depth: int) -> None:
-    """Its matrices are not strewn over the blocks of the stage where it stands."""
+    """Its matrices are not strewn over the blocks of the stage where it stands; some are flagged."""
     checkpoint, model, expected = levits(swap, depth)
-    assignment = match(spec(checkpoint), spec(model))
-    answer = found(assignment)
+    answer = found(match(spec(checkpoint), spec(model)))
     matrices = {keys for keys in expected if keys[0].endswith("linear.weight")}
     assert {keys: answer.get(keys) for keys in matrices} == {keys: expected[keys] for keys in matrices}
-    assert flagged(assignment).isdisjoint(keys[0] for keys in matrices)
 
 
-@BOTH
+def test_the_norms_of_a_block_that_opens_the_next_stage_or_ends_the_last() -> None:
+    """Where they are of one length as others of the stage, what is not known is flagged."""
+    honest(*levits(True, 3))
+
+
 @pytest.mark.xfail(strict=True, reason="norms of one length in two such blocks change places, by the next one's number")
-def test_the_norms_of_a_block_that_opens_the_next_stage_or_ends_the_last(swap: bool) -> None:
-    honest(*levits(swap, 3))
+def test_the_norms_of_a_block_that_ends_the_last_stage_or_opens_the_next() -> None:
+    honest(*levits(False, 3))
 
 
 def place(path: str) -> tuple[int, int, int]:
@@ -183,3 +185,42 @@ def test_a_block_that_two_others_would_serve_as_well(swap: bool) -> None:
     assignment = match(given, wanted)
     complete(assignment, given, wanted)
     assert flagged(assignment) == {keys[0] for keys in found(assignment)} - {"embed.weight"} != set()
+
+
+def upsampling(stage: str, block: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Three stages of one width, of which the last to run does not upsample."""
+    keys: list[tuple[str, tuple[int, ...]]] = []
+    for n in range(3):
+        for b in range(2):
+            keys += [(f"decoder.{stage.format(n)}.{block}.{b}.conv{c}.weight", (8, 8, 3, 3)) for c in (1, 2)]
+        if n < 2:
+            keys.append((f"decoder.{stage.format(n)}.upsample.conv.weight", (8, 8, 5, 5)))
+    return keys
+
+
+def test_a_list_that_runs_backwards_with_lists_inside_is_no_sequence_to_mend() -> None:
+    """Latent diffusion's `up.2 .. up.0` are `up_blocks.0 .. 2`, and the blocks in them run forwards."""
+    model = spec(upsampling("up_blocks.{}", "resnets"))
+    mine, expected = [], {}
+    for tensor in model.tensors:
+        _, _, number, rest = tensor.key.split(".", 3)
+        key = f"decoder.up.{2 - int(number)}.{rest.replace('resnets', 'block')}"
+        mine.append((key, tensor.shape))
+        expected[tensor.key] = key
+    answer = match(spec(sorted(mine)), model)
+    wrong = {m.model_keys[0] for m in answer.matches if m.checkpoint_keys[0] != expected[m.model_keys[0]]}
+    assert wrong <= flagged(answer)
+
+
+def test_a_module_stays_with_the_company_that_shapes_show() -> None:
+    """Heads of their own sizes tell the towers apart; the others of a tower are not put in order without it."""
+    sizes, places = [5, 7, 9, 11], (1, 0, 3, 2)
+    parts = (("conv.weight", (16, 16, 3, 3)), ("norm.weight", (16,)))
+    mine = [(f"nets.{i}.{key}", shape) for i in range(4) for key, shape in (*parts, ("head.weight", (sizes[i], 16)))]
+    theirs = [
+        (f"models.{i}.{key}", shape)
+        for i in range(4)
+        for key, shape in (*parts, ("head.weight", (sizes[places[i]], 16)))
+    ]
+    answer = match(spec(mine), spec(theirs))
+    assert not any("same order as all modules" in m.reason for m in answer.matches)
