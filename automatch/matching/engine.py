@@ -116,7 +116,8 @@ def _match(
         source, target = fold_parts(source, target), fold_parts(target, source)
     tokens = {token: None for leaf in (*source, *target) for token in leaf.path}
     close = norms_close(leaf.path for leaf in (*source, *target))
-    names = Names(EMPTY if by == "topology" else lexicon(), by == "topology", tokens, close)
+    silent = by == "topology"
+    names = Names(EMPTY if silent else lexicon(), silent=silent, tokens=tokens, norms_close=close)
     order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
     identity = Identity(source, target)
     decided = bool(decisions.pinned or decisions.forbidden)
