@@ -58,8 +58,7 @@ def columns_of(spec: StateDictSpec) -> list[Column]:
     for place, tensor in enumerate(spec.tensors):
         pieces = split(tensor.key)
         found.setdefault(tuple(pieces[::2]), {})[tuple(pieces[1::2])] = place
-    tied = {tensor.tied: tensor.key for tensor in spec.tensors if tensor.tied}
-    shared = {*tied, *tied.values()}
+    shared = {key for tensor in spec.tensors if tensor.tied for key in (tensor.key, tensor.tied)}
     return [Column(texts, places, _is_even(spec, places, shared)) for texts, places in found.items()]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import automatch
+from automatch.describing.repeats import columns_of
 from automatch.matching import engine, match, miniature
 from automatch.matching.assignment import Assignment
 from automatch.spec import StateDictSpec, TensorSpec
@@ -102,6 +103,16 @@ def test_a_file_that_ends_too_early_misses_its_last_key() -> None:
     assert found.missing_keys == (model.keys[-1],)
     found = match(*(StateDictSpec("short", side.tensors[:-1]) for side in (checkpoint, model)))
     assert len(found.matches) == len(model) - 1
+
+
+def test_of_keys_that_share_one_tensor_every_column_is_uneven() -> None:
+    """Two heads in each layer that are tied to a third: none of the three lists may be cut."""
+    tensors = tuple(
+        TensorSpec(f"layers.{i}.{name}.weight", (4, 4), tied=None if name == "first" else f"layers.{i}.first.weight")
+        for i in range(4)
+        for name in ("first", "second", "third")
+    )
+    assert [column.even for column in columns_of(StateDictSpec("model", tensors))] == [False, False, False]
 
 
 def test_a_model_with_more_layers_misses_them() -> None:

@@ -47,16 +47,12 @@ def _by_lists(evidence: Evidence, numbers: re.Pattern[str]) -> Finding | None:
 
 def _by_pairs(evidence: Evidence) -> Finding | None:
     """Read the shift off the pairs that matching found."""
-    pairs = []
-    others = 0.1 * len(evidence.renamed)
-    for a, b in evidence.renamed:
-        if template(a) == template(b):
-            pairs.append((_numbers(a, NUMBER), _numbers(b, NUMBER)))
-        else:
-            others -= 1
-            if others < 0:
-                return None
-    if not pairs:
+    pairs = [
+        (_numbers(a, NUMBER), _numbers(b, NUMBER))
+        for a, b in evidence.renamed
+        if a.count(".") == b.count(".") and template(a) == template(b)  # the dots are counted at once
+    ]
+    if not pairs or len(pairs) < 0.9 * len(evidence.renamed):
         return None
     shifts = {_shift(a, b) for a, b in pairs}
     how = "under other numbers"
