@@ -7,16 +7,18 @@ that are equal say no more than a dozen of them.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
+from math import prod
 
-from automatch.spec import Shape, StateDictSpec, TensorSpec
+from automatch.spec import StateDictSpec
 
+_FLOATING = ("float", "bfloat")
 _INDEX = re.compile(r"\.(\d+)(?![^.])")
 
 Texts = tuple[str, ...]
 Numbers = tuple[str, ...]
-Signature = tuple[int, int, frozenset[tuple[tuple[Shape, bool], int]]]
+Signature = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Repeat:
         prefix: the texts up to the number of the item.
         first: the lowest number of an item.
         length: how many items each list has.
-        signature: length, how many lists, and the multiset of an item's shapes (the order of dimensions apart).
+        signature: length, how many lists, and how many numbers an item holds (those of floating point): what does not
+            change where q, k and v are joined, experts are stacked or kernels transposed.
     """
 
     prefix: Texts
@@ -105,13 +108,9 @@ def _repeat(spec: StateDictSpec, prefix: Texts, own: list[Column]) -> Repeat | N
                 return None
         if len(column.places) != len(distances) * len(starts):
             return None
-    tensors = [spec.tensors[next(iter(column.places.values()))] for column in own]
-    shapes: Counter[tuple[Shape, bool]] = Counter()
-    for tensor, column in zip(tensors, own, strict=True):
-        shapes[_bare(tensor)] += len(column.places) // len(starts)
-    return Repeat(prefix, first, len(numbers), (len(numbers), lists, frozenset(shapes.items())))
-
-
-def _bare(tensor: TensorSpec) -> tuple[Shape, bool]:
-    """A shape without dimensions of size 1 and without their order, and whether it is of floating point."""
-    return tuple(sorted(size for size in tensor.shape if size != 1)), tensor.dtype.startswith(("float", "bfloat"))
+    size = 0
+    for column in own:
+        tensor = spec.tensors[next(iter(column.places.values()))]
+        if tensor.dtype.startswith(_FLOATING):
+            size += prod(tensor.shape) * (len(column.places) // len(starts))
+    return Repeat(prefix, first, len(numbers), (len(numbers), lists, size))

@@ -1,8 +1,8 @@
 """Matching in miniature: of long lists of equal items, a dozen are matched and the others follow.
 
-Both sides are cut alike: only where either has the same lists (as many of them, as long, of the same shapes), so that
-nothing becomes rarer or more frequent on one side than on the other. What the miniature answers is taken where it
-answers the same for every item, with no flag; else the whole is matched, as if there were no miniature.
+Both sides are cut alike: only where either has the same lists (as many of them, as long, with as many numbers in an
+item), so that nothing becomes rarer or more frequent on one side than on the other. What the miniature answers is taken
+where it answers the same for every item, with no flag; else the whole is matched, as if there were no miniature.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from automatch.describing.repeats import Column, Numbers, Repeat, columns_of, re
 from automatch.matching.assignment import Assignment, Match
 from automatch.spec import StateDictSpec
 
-WORTH_IT = 2_000
-"""Sides of fewer keys are matched as they are."""
+WORTH_IT = 1_000
+"""Where both sides have fewer keys they are matched as they are."""
 
 LEAST = 16
 """Shorter lists stay as they are."""
@@ -93,7 +93,7 @@ class Half:
 
 def miniature(checkpoint: StateDictSpec, model: StateDictSpec) -> tuple[Half, Half] | None:
     """Both sides with their long lists of equal items cut; None where that would save little."""
-    if min(len(checkpoint), len(model)) < WORTH_IT:
+    if max(len(checkpoint), len(model)) < WORTH_IT:
         return None
     sides = [(spec, columns_of(spec)) for spec in (checkpoint, model)]
     repeats = [repeats_of(spec, columns, LEAST) for spec, columns in sides]

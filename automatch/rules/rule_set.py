@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,9 @@ from automatch.errors import RuleError
 from automatch.rules.doubt import undecided_keys
 from automatch.rules.fields import pairs_field, texts_field
 from automatch.rules.lookup import Lookup
-from automatch.rules.members import alternatives
-from automatch.rules.replacement import LONGEST_NUMBER, parse
+from automatch.rules.movers import Mover, mover_of
 from automatch.rules.rule import Rule
-from automatch.rules.tensors import PLAIN, Move, apply_moves, without_doubles
+from automatch.rules.tensors import Move, apply_moves, without_doubles
 from automatch.rules.ties import tied_keys
 from automatch.rules.versions import moved_versions, versions_of, with_versions
 
@@ -69,6 +68,14 @@ class RuleSet:
     def _lookup(self) -> Lookup:
         return Lookup([rule.pattern for rule in self.rules])
 
+    def __getstate__(self) -> dict[str, object]:
+        """What a pickle holds: the fields, not what was worked out from them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def _movers(self) -> dict[int, Mover]:
+        return {}  # filled when a rule takes its first key
+
     def move(self, key: str) -> Move | None:
         """What the rules say of one key; None where none takes it.
 
@@ -81,10 +88,10 @@ class RuleSet:
         if found is None:
             return None
         number, match = found
-        rule, groups = self.rules[number], match.groupdict()
-        if isinstance(rule.replacement, str) and rule.op == "rename":
-            return Move(number + 1, (parse(rule.replacement).expand(groups),), PLAIN)
-        return _move(rule, number + 1, groups)
+        mover = self._movers.get(number)
+        if mover is None:
+            mover = self._movers[number] = mover_of(self.rules[number], number + 1)
+        return mover(match.groupdict())
 
     def rename(self, key: str) -> str:
         """The model key of a checkpoint key; the key itself where no rule takes it.
@@ -211,30 +218,3 @@ class RuleSet:
             tuple(undecided_keys(found)) if undecided is None else undecided,
             pairs_field(data, "doubles") or (),
         )
-
-
-def _move(rule: Rule, number: int, groups: Mapping[str, str | None]) -> Move:
-    texts = rule.replacements
-    if rule.by is not None and "unstack" in rule.law.words:
-        name, parsed = rule.by, [parse(text) for text in texts]
-
-        def members(count: int) -> tuple[str, ...]:
-            each = range(count // len(parsed))
-            return tuple(text.expand({**groups, name: str(i)}) for text in parsed for i in each)
-
-        return Move(number, members(len(parsed)), rule.law, members=members)
-    part = rule.part
-    if isinstance(part, str):
-        parts = alternatives(rule.pattern, part)
-        part = (parts.index(groups.get(part) or ""), len(parts))
-    order = None
-    if rule.by is not None:
-        value = groups.get(rule.by) or ""
-        if not (value.isascii() and value.isdigit()):
-            raise RuleError(
-                f"rule {number}: {rule.by!r} orders the members of a stack and captured {value!r}, not a number"
-            )
-        if len(value) > LONGEST_NUMBER:
-            raise RuleError(f"rule {number}: {rule.by!r} orders a stack, and its number {value[:20]}... is too long")
-        order = int(value)
-    return Move(number, tuple(parse(t).expand(groups) for t in texts), rule.law, part, order)

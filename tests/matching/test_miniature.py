@@ -78,6 +78,42 @@ def test_rules_learnt_in_miniature_are_those_of_the_whole_and_count_every_key() 
     assert sum(found.proof.hits) == len([key for key in checkpoint if key != "embed_tokens.weight"])
 
 
+def stacked(layers: int = LAYERS, experts: int = EXPERTS) -> nn.Module:
+    """The same network with its experts as stacks, gate and up in one, and q and k in their own."""
+    blocks = []
+    for _ in range(layers):
+        block = nn.ModuleDict(
+            {
+                "q_proj": nn.Linear(16, 16, bias=False),
+                "k_proj": nn.Linear(16, 8, bias=False),
+                "input_layernorm": nn.LayerNorm(16),
+                "experts": nn.Module(),
+            }
+        )
+        block["experts"].gate_up_proj = nn.Parameter(torch.empty(experts, 48, 16))
+        block["experts"].down_proj = nn.Parameter(torch.empty(experts, 16, 24))
+        blocks.append(block)
+    return nn.ModuleDict({"embed_tokens": nn.Embedding(99, 16), "layers": nn.ModuleList(blocks)})
+
+
+def test_experts_of_many_layers_are_stacked_as_those_of_a_few() -> None:
+    many = 30
+    with torch.device("meta"):
+        model = spec(stacked(many))
+    apart = {k: v for k, v in mixture(many).state_dict().items() if not k.endswith("bias") or "norm" in k}
+    checkpoint = spec({to_meta(key): tensor for key, tensor in apart.items()})
+    found = match(checkpoint, model)
+    assert found.sample is not None
+    assert found == whole(checkpoint, model)
+    served = {m.model_keys[0]: m for m in found.matches}
+    assert len(served) == len(model)
+    last = served[f"layers.{many - 1}.experts.gate_up_proj"]
+    assert last.op == "stack+concat"
+    assert set(last.checkpoint_keys) == {
+        f"blocks.{many - 1}.moe.experts.{e}.{w}.weight" for e in range(EXPERTS) for w in ("w1", "w3")
+    }
+
+
 def changed(model: StateDictSpec, key: str, instead: TensorSpec | None) -> StateDictSpec:
     tensors = (t if t.key != key else instead for t in model.tensors)
     return StateDictSpec(model.name, tuple(t for t in tensors if t is not None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -196,3 +197,11 @@ def test_a_rule_list_prints_one_rule_a_line():
 def test_sizes_that_no_tensor_has_are_refused_where_the_rule_is_read(law):
     with pytest.raises(RuleError, match=r'rule 1: "(sizes|shape)"'):
         RuleSet.from_list([{"pattern": "a", "replacement": "b", **law}])
+
+
+def test_rules_that_have_moved_keys_can_be_sent_to_another_process() -> None:
+    rules = RuleSet((Rule(r"a\.(?P<i>\d+)", "b.{i+1}"), Rule(r"e\.(?P<e>\d+)", "experts", "stack", by="e")))
+    assert [rules.move(key) for key in ("a.1", "e.2")] != [None, None]
+    again = pickle.loads(pickle.dumps(rules))
+    assert again == rules
+    assert [again.move(key) for key in ("a.1", "e.2", "x")] == [rules.move(key) for key in ("a.1", "e.2", "x")]

@@ -1,0 +1,66 @@
+"""What a rule makes of the keys that its pattern takes: read once for a rule, asked for every key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from automatch.errors import RuleError
+from automatch.rules.members import alternatives
+from automatch.rules.replacement import LONGEST_NUMBER, Replacement, parse
+from automatch.rules.rule import Rule
+from automatch.rules.tensors import PLAIN, Law, Move
+
+Mover = Callable[[Mapping[str, str | None]], Move]
+"""From the captured texts of a key, by group, to what happens to it."""
+
+
+def mover_of(rule: Rule, number: int) -> Mover:
+    """How a rule moves keys.
+
+    Args:
+        rule: any rule.
+        number: its number in its list, from 1.
+
+    Raises:
+        RuleError: its replacement cannot be read, or its part is no group of the pattern. What it returns raises one
+            where a key's captured texts do not fill in the replacement.
+    """
+    texts, law = tuple(map(parse, rule.replacements)), rule.law
+    if isinstance(rule.replacement, str) and rule.op == "rename":
+        (text,) = texts
+        return lambda groups: Move(number, (text.expand(groups),), PLAIN)
+    if rule.by is not None and "unstack" in law.words:
+        return _unstacking(rule.by, texts, law, number)
+    named, by = rule.part, rule.by
+    parts = alternatives(rule.pattern, named) if isinstance(named, str) else ()
+
+    def mover(groups: Mapping[str, str | None]) -> Move:
+        part = (parts.index(groups.get(named) or ""), len(parts)) if isinstance(named, str) else named
+        order = None if by is None else _place(groups.get(by) or "", by, number)
+        return Move(number, tuple([text.expand(groups) for text in texts]), law, part, order)
+
+    return mover
+
+
+def _unstacking(by: str, texts: tuple[Replacement, ...], law: Law, number: int) -> Mover:
+    def mover(groups: Mapping[str, str | None]) -> Move:
+        def members(count: int) -> tuple[str, ...]:
+            each = range(count // len(texts))
+            return tuple(text.expand({**groups, by: str(i)}) for text in texts for i in each)
+
+        return Move(number, members(len(texts)), law, members=members)
+
+    return mover
+
+
+def _place(value: str, by: str, number: int) -> int:
+    """The number that orders the members of a stack.
+
+    Raises:
+        RuleError: the group captured none, or one that is too long to be one.
+    """
+    if not (value.isascii() and value.isdigit()):
+        raise RuleError(f"rule {number}: {by!r} orders the members of a stack and captured {value!r}, not a number")
+    if len(value) > LONGEST_NUMBER:
+        raise RuleError(f"rule {number}: {by!r} orders a stack, and its number {value[:20]}... is too long")
+    return int(value)
