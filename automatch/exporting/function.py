@@ -192,7 +192,7 @@ def _steps(rule: Rule, pieces: int) -> str:
         parts = len(alternatives(rule.pattern, rule.part))
     elif rule.part is not None:
         parts = rule.part[1]
-    return f"({parts}, {rule.law.stacked_first}, {steps})"
+    return f"({parts}, {rule.stacked_first}, {steps})"
 
 
 def step_source(word: str, rule: Rule, pieces: int) -> str:

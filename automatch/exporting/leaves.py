@@ -103,7 +103,7 @@ def operations_source(rule: Rule, pieces: int) -> str:
     dim, stack_dim = rule.dim or 0, rule.law.stack_dim
     if words == ("concat",) and parts_of(rule) > 1:
         return f"Concatenate(dim={dim})"
-    if words == ("stack",):
+    if words == ("stack",) and rule.by is not None:
         return f"MergeModulelist(dim={stack_dim})"
     if sorted(words) == ["concat", "stack"] and parts_of(rule) > 1:
         joined = dim if words[0] == "stack" or dim < 0 else dim + 1  # what is stacked has one dimension more
@@ -113,4 +113,4 @@ def operations_source(rule: Rule, pieces: int) -> str:
     if words == ("transpose",) and rule.perm in (None, (1, 0)):
         return "Transpose(dim0=0, dim1=1)" if rule.perm else "Transpose(dim0=-2, dim1=-1)"
     steps = [step_source(word, rule, len(rule.replacements)) for word in words]
-    return ", ".join((f"Steps({rule.law.stacked_first}", *steps)) + ")"
+    return ", ".join((f"Steps({rule.stacked_first}", *steps)) + ")"

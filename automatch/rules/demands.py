@@ -20,7 +20,8 @@ class Channel:
 
     Attributes:
         law: what happens to the tensors.
-        part: for concat: the texts that tell the parts apart, in order; or (k, n) of this member.
+        part: for concat, and a stack of parts: the texts that tell the parts apart, in order; or (k, n) of this
+            member.
         by: whether a number orders the members of a stack (source) or of an unstack (target).
     """
 
@@ -137,8 +138,8 @@ def _by_operation(match: Match) -> list[Demand]:
     shared = _shared(sources, stack, concat) if all(map(plain, sources)) else None
     if shared is not None:
         source, parts = shared
-        return [Demand(sources, source, goals, Channel(law, parts or None, by=stack))]
-    if concat and not stack:
+        return [Demand(sources, source, goals, Channel(law, parts or None, by=stack and BY in source))]
+    if (concat and not stack) or (stack and not concat and not _numbered_alike(sources)):
         return [Demand((key,), key, goals, Channel(law, part=(k, len(sources)))) for k, key in enumerate(sources)]
     return _parts_of_stacks(sources, goals, law, concat)
 
@@ -159,7 +160,8 @@ def _shared(sources: Sequence[str], stack: bool, concat: bool) -> tuple[str, tup
                 shared = _parts(list(groups)) if concat else ("".join(next(iter(groups))), ())
                 if shared is not None:
                     return shared
-        return None
+        if concat:
+            return None
     return _parts(rows)
 
 
@@ -167,6 +169,11 @@ def _number_places(rows: list[Tokens]) -> list[int]:
     """Places at which the members have different numbers."""
     short = min(len(row) for row in rows)
     return [at for at in range(short) if all(is_number(row[at]) for row in rows) and len({row[at] for row in rows}) > 1]
+
+
+def _numbered_alike(sources: Sequence[str]) -> bool:
+    """Do keys differ in nothing but numbers?"""
+    return len({tuple(t for t in tokens(key) if not is_number(t)) if plain(key) else key for key in sources}) == 1
 
 
 def _parts(rows: list[Tokens]) -> tuple[str, tuple[str, ...]] | None:

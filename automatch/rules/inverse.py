@@ -49,8 +49,8 @@ def inverse(rule: Rule) -> tuple[Rule, ...]:
         raise RuleError(f"has the operation {rule.op}, which does not say how the tensor was before")
     if len(words) > 1:
         raise RuleError(f"has several operations, {rule.op}")
-    if rule.op == "unstack" and rule.by is None:
-        raise RuleError("gives the members of a stack without numbers, by which alone rules order them")
+    if rule.op == "stack" and rule.part is not None:
+        raise RuleError("joins tensors, whose names it does not say")
     parts = _parts(rule.pattern)
     count = len(rule.replacements)
     out = []
@@ -60,7 +60,7 @@ def inverse(rule: Rule) -> tuple[Rule, ...]:
             pattern,
             goal,
             {"chunk": "concat", "stack": "unstack", "unstack": "stack"}.get(rule.op, rule.op),
-            part=(i, count) if rule.op == "chunk" else None,
+            part=(i, count) if rule.op == "chunk" or (rule.op == "unstack" and rule.by is None) else None,
             by=rule.by,
             dim=rule.dim,
             shape=exchanged(rule.shape),

@@ -84,6 +84,11 @@ class Rule:
         return Law(self.op, self.dim, self.perm, self.sizes, self.shape)
 
     @property
+    def stacked_first(self) -> bool:
+        """Whether the members of every part are stacked before the parts are joined; parts without numbers are not."""
+        return self.law.stacked_first and self.by is not None
+
+    @property
     def replacements(self) -> tuple[str, ...]:
         """`replacement` as a tuple: one text for each piece."""
         return (self.replacement,) if isinstance(self.replacement, str) else self.replacement

@@ -71,7 +71,7 @@ class Move:
         rule: number of the rule in its list, from 1.
         targets: the model keys: one, or several for the pieces of a chunk.
         law: what happens to the tensor.
-        part: for concat: (k, n), the key is member k (from 0) of n.
+        part: for concat, or a stack without numbers: (k, n), the key is member k (from 0) of n.
         order: for stack: the number that orders the members.
         members: for unstack: the model keys of n pieces in all, where their number is that of the tensor.
     """
@@ -150,8 +150,8 @@ def _equal(one: Any, other: Any) -> bool:
 def group_fault(members: list[tuple[str, Move]]) -> str:
     """Why these keys do not make one whole tensor, as part of a sentence; "" where they do.
 
-    The members of a concat are complete when each of its n parts is there once; those of a
-    stack when their numbers follow each other from the smallest without a gap; for both at
+    The members of a concat, and of a stack of parts, are complete when each of its n parts is there once; those of
+    another stack when their numbers follow each other from the smallest without a gap; for both at
     once every part holds the same numbers.
     """
     if len({m.law for _, m in members}) > 1:
@@ -234,7 +234,9 @@ def joined(target: str, members: list[tuple[str, Move]], state_dict: Mapping[str
         rows.setdefault(m.part[0] if m.part else 0, []).append((m.order or 0, state_dict[key]))
     grid = [[tensor for _, tensor in sorted(row, key=lambda item: item[0])] for _, row in sorted(rows.items())]
     law = members[0][1].law
-    if not law.stacked_first:  # a row is one part with all its members, and shall be one member with all its parts
+    if (
+        not law.stacked_first or members[0][1].order is None
+    ):  # a row is one part with all its members, and shall be one member with all its parts
         grid = [list(column) for column in zip(*grid, strict=True)]
     try:
         return _folded(steps_of(law, 1), grid, run)

@@ -90,6 +90,10 @@ EXPERTS = LAYERS + r"experts\.(?P<e>\d+)\.(?P<part>gate|up)"
             {f"layers.0.{e}": (2, 3) for e in range(11, -1, -1)},
         ),
         (
+            Rule(QKV, "l.{i}.qkv", op="transpose+stack", part="part"),
+            {f"layers.{i}.{p}.w": (2, 3) for i in range(2) for p in "vqk"},
+        ),
+        (
             Rule(EXPERTS, "l.{i}.gate_up", op="stack+concat", by="e", part="part", dim=1),
             {f"layers.{i}.experts.{e}.{p}": (2, 3) for i in range(2) for e in range(3) for p in ("up", "gate")},
         ),

@@ -102,6 +102,8 @@ SAID = {
     "reshape": (Rule(LAYERS + "p", "h.{i}.p", op="reshape", shape=(0, -1)), "t.reshape([t.shape[0], -1])"),
     "interleave": (Rule(LAYERS + "w", "h.{i}.w", op="interleave", shape=(1, 2, 3, 1), dim=0), "t.unflatten"),
     "stack": (Rule(LAYERS + r"experts\.(?P<e>\d+)\.up", "h.{i}.up", op="stack", by="e"), "[MergeModulelist(dim=0)]"),
+    "stack of parts": (Rule(QKV, "h.{i}.qkv", op="stack", part="part"), "Steps(False, "),
+    "stack of parts that are turned": (Rule(QKV, "h.{i}.qkv", op="transpose+stack", part="part"), "Steps(False, "),
     "stack+concat": (
         Rule(EXPERTS, "h.{i}.gate_up", op="stack+concat", by="e", part="part", dim=1),
         "[MergeModulelist(dim=0), Concatenate(dim=1)]",

@@ -207,3 +207,31 @@ def test_any_mixture_of_operations_is_reproduced(op, units, layers, parts, plain
     rules = proven(matches, source, target)
     out = rules.apply({key: np.zeros((parts * 2, 3)) for key in source})
     assert sorted(out) == sorted(target)
+
+
+def test_gates_and_ups_are_laid_on_each_other_by_their_names_and_taken_apart_again():
+    matches = [
+        Match((f"h.{i}.mlp.gating",), (f"layers.{i}.mlp.gate_proj", f"layers.{i}.mlp.up_proj"), "transpose+stack",
+              dim=0, perm=(1, 0))
+        for i in range(4)
+    ]  # fmt: skip
+    source, target = keys_of(matches)
+    rules = proven(matches, list(reversed(source)), target)
+    assert len(rules) == 1
+    state = {key: torch.randn(2, 3) for key in reversed(source)}
+    out = rules.apply(state)
+    want = torch.stack([state["layers.2.mlp.gate_proj"].T, state["layers.2.mlp.up_proj"].T])
+    assert torch.equal(out["h.2.mlp.gating"], want)
+    back = rules.reverse(state).apply(out)
+    assert all(torch.equal(back[key], state[key]) for key in source)
+    with pytest.raises(RuleError, match="only 1 are there"):
+        rules.apply({"layers.0.mlp.gate_proj": torch.randn(2, 3)})
+
+
+def test_parts_of_a_stack_that_share_no_name_are_told_by_their_whole_names():
+    matches = [Match((f"b.{i}.w",), (f"b.{i}.up", f"c.{i}.opposite.gate"), "stack", dim=0) for i in range(3)]
+    source, target = keys_of(matches)
+    rules = proven(matches, source, target)
+    state = {key: np.random.rand(2, 2) for key in source}
+    out = rules.apply(state)
+    assert np.array_equal(out["b.1.w"], np.stack([state["b.1.up"], state["c.1.opposite.gate"]]))

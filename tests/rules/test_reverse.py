@@ -74,7 +74,7 @@ def test_a_rule_that_keeps_everything_is_turned_round_without_keys(pattern, repl
         (r"module\.(?P<rest>.+)", "{rest}", {}, "rule 1: takes away all the words it is known by"),
         (r"(?P<part>q|k)\.w", "qk.w", {"op": "concat", "part": "part", "dim": 0}, "rule 1: joins tensors, whose sizes"),
         (r"c\.w", "l.w", {"op": "reshape", "shape": [0, -1]}, "rule 1: has the operation reshape"),
-        (r"c\.w", ["l.q", "l.k"], {"op": "unstack"}, "rule 1: gives the members of a stack without numbers"),
+        (r"(?P<part>q|k)\.w", "qk.w", {"op": "stack", "part": "part"}, "rule 1: joins tensors, whose names"),
         (r"a\.\w+", "b", {}, r"rule 1: drops what \w+ matches"),
         (r"a(?P<x>\.y)?", "b{x}", {}, "rule 1: may capture 'x' never or several times"),
     ],
@@ -84,6 +84,12 @@ def test_what_a_rule_forgets_is_named(pattern, replacement, more, said):
         rules((pattern, replacement, more)).reverse()
     assert said in str(caught.value)
     assert "reverse(keys=...)" in str(caught.value)
+
+
+def test_the_named_members_of_a_stack_are_laid_on_each_other_again():
+    forward = rules((rf"c\.{H}\.w", ["l.{i}.q", "l.{i}.k"], {"op": "unstack"}))
+    there_and_back(forward, tensors(c__0__w=(2, 3), c__1__w=(2, 5)))
+    assert [rule.part for rule in forward.reverse()] == [(0, 2), (1, 2)]
 
 
 def test_every_rule_that_cannot_be_reversed_is_named_at_once():
