@@ -28,6 +28,7 @@ from automatch.matching.completion import (
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts
 from automatch.matching.identity import Identity
+from automatch.matching.laid import fold_laid
 from automatch.matching.layout import merge_heads, unify_layouts
 from automatch.matching.leaves import Leaf, adopt, leaves_of, to_squeeze
 from automatch.matching.miniature import enlarged, miniature
@@ -108,6 +109,7 @@ def _match(
     slots = drop_slots(source, target)
     copies = drop_copies(slots.leaves, target)
     source = copies.leaves
+    source, target = fold_laid(source, target), fold_laid(target, source)
     merge_heads(source, target)
     merge_heads(target, source)
     unify_layouts(source, target)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from automatch.matching.leaves import Leaf, template
-from automatch.matching.parts import PARTS, Hole, groups_of, is_adapter, joined_shape, role_in
+from automatch.matching.parts import PARTS, Hole, filled, groups_of, is_adapter, joined_shape, role_in
 from automatch.matching.resemblance import Blocks
 from automatch.spec import Shape
 
@@ -100,7 +100,7 @@ def _decide(
                 continue
             members = (*members, extra)
         word = "".join(parts) + ("_mlp" if relative else "")
-        yield members, dim if len(members[0].shape) > 1 else 0, _filled(name, word)
+        yield members, dim if len(members[0].shape) > 1 else 0, filled(name, word)
 
 
 def _biases(
@@ -115,11 +115,7 @@ def _biases(
     taken = Counter(leaf.shape for leaf in gone.values() if leaf is not None)
     if biases and blocks.called_fused([groups[name] for name in biases], parts, taken):
         for name in biases:
-            yield tuple(groups[name][p] for p in parts), _filled(name, "".join(parts))
-
-
-def _filled(name: Hole, word: str) -> Hole:
-    return tuple(token.replace("{}", word) for token in name)
+            yield tuple(groups[name][p] for p in parts), filled(name, "".join(parts))
 
 
 def _sample(names: list[Hole]) -> list[Hole]:

@@ -18,10 +18,13 @@ from automatch.spec import Shape
 
 _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
     2: ((1, 0),),
-    3: ((2, 1, 0),),
+    3: ((2, 1, 0), (0, 2, 1)),
     4: ((3, 2, 0, 1), (2, 3, 0, 1)),
     5: ((4, 3, 0, 1, 2),),
 }
+
+_APART: dict[tuple[int, ...] | None, tuple[int, ...]] = {(1, 0, 2): (0, 2, 1), (0, 2, 1, 3): (0, 1, 3, 2)}
+"""How heads are brought together that [heads, in, size] keeps apart: to [in, heads * size], and to its transpose."""
 
 CONVENTION = 100
 """Votes for a transposition that the name `kernel` is worth: nothing but [in, out] is called so."""
@@ -44,6 +47,12 @@ def _kind(leaf: Leaf) -> Kind:
 
 def _permuted(shape: Shape, perm: tuple[int, ...]) -> Shape:
     return tuple(shape[i] for i in perm)
+
+
+def _turned(shape: Shape, theirs: Counter[Shape]) -> Shape:
+    """A shape in the other layout: the one that the other side knows, or the usual one."""
+    forms = [_permuted(shape, perm) for perm in _PERMS.get(len(shape), ())]
+    return next((form for form in forms if theirs[form] and form != shape), forms[0] if forms else shape)
 
 
 def _is_kernel(leaf: Leaf) -> bool:
@@ -91,8 +100,11 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         perm = known or perms[0]
         for leaf in members:
             leaf.shape = _permuted(shape, perm)
-            leaf.perm = perm
-            leaf.ops += ("transpose",)
+            if leaf.perm in _APART and leaf.ops[-1:] == ("reshape",):
+                leaf.perm, leaf.flat = _APART[leaf.perm], leaf.shape
+            else:
+                leaf.perm = perm
+                leaf.ops += ("transpose",)
 
 
 def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counter[Kind]:
@@ -105,7 +117,7 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
             named[_tail(leaf.path)].add(leaf.shape)
     votes: Counter[Kind] = Counter()
     for (_, shape), members in families.items():
-        turned = _permuted(shape, _PERMS[len(shape)][0]) if len(shape) in _PERMS else shape
+        turned = _turned(shape, theirs)
         if turned == shape:
             continue
         kind = _kind(members[0])
@@ -160,31 +172,42 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
     """
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
-    known: dict[Shape, Shape | None] = {}
+    known: dict[Shape, tuple[Shape, tuple[int, ...] | None] | None] = {}
     modules: set[tuple[str, ...]] = set()
     for leaf in leaves:
         if not 3 <= len(leaf.shape) <= 4 or leaf.shape in theirs:
             continue
         if leaf.shape not in known:
             known[leaf.shape] = _merged(leaf.shape, mine, theirs)
-        merged = known[leaf.shape]
-        if merged is not None:
+        way = known[leaf.shape]
+        if way is not None:
             modules.add(leaf.path[:-1])
-            leaf.shape = leaf.flat = merged
-            leaf.ops += ("reshape",)
+            leaf.shape = leaf.flat = way[0]
+            leaf.perm = way[1]
+            leaf.ops += ("transpose", "reshape") if leaf.perm else ("reshape",)
     for leaf in leaves:
         if len(leaf.shape) == 2 and leaf.path[-1] == "bias" and leaf.path[:-1] in modules:
             leaf.shape = leaf.flat = (math.prod(leaf.shape),)
             leaf.ops += ("reshape",)
 
 
-def _merged(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> Shape | None:
+def _merged(
+    shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]
+) -> tuple[Shape, tuple[int, ...] | None] | None:
+    """The shape with its heads merged, and in which order its dimensions must be for that; None where it is unknown."""
     rank = len(shape)
     if any(len(other) == rank and sorted(other) == sorted(shape) for other in theirs):
         return None  # a transposed kernel, not merged heads
     for i in range(rank - 1):
         for j in range(i + 2, rank + 1):
             option = (*shape[:i], math.prod(shape[i:j]), *shape[j:])
-            if len(option) >= 2 and any(theirs[form] > mine[form] for form in (option, option[::-1])):
-                return option
+            forms = [option, option[::-1], *([(option[0], option[2], option[1])] if len(option) == 3 else [])]
+            if len(option) >= 2 and any(theirs[form] > mine[form] for form in forms):
+                return option, None
+    for perm in _APART:
+        if perm is not None and len(perm) == rank:
+            *first, width, a, b = _permuted(shape, perm)
+            forms = ((*first, width, a * b), (*first, a * b, width))
+            if any(theirs[form] > mine[form] for form in forms):
+                return forms[0], perm
     return None

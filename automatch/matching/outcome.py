@@ -186,7 +186,16 @@ def _proportions(sizes: tuple[int, ...] | None, ops: Sequence[str]) -> tuple[int
 
 
 def _reshaped(s: Leaf, t: Leaf, ops: Sequence[str]) -> Shape | None:
-    """What `reshape` does: merge the heads as stored, or take the model's shape."""
+    """What `reshape` does: merge the heads, take them apart, or give the model's shape."""
     if "reshape" not in ops:
         return None
-    return relative_shape(s.raw, s.flat if s.flat is not None else t.raw)
+    if s.flat is None and t.flat is not None:
+        return relative_shape(t.flat, _before_merging(t))
+    return relative_shape(_before_merging(s), s.flat if s.flat is not None else t.raw)
+
+
+def _before_merging(leaf: Leaf) -> Shape:
+    """The shape as stored, with its dimensions in the order in which heads are merged."""
+    if leaf.perm is None or leaf.ops[:2] != ("transpose", "reshape"):
+        return leaf.raw
+    return tuple(leaf.raw[i] for i in leaf.perm)

@@ -97,6 +97,11 @@ def groups_of(leaves: list[Leaf], parts: tuple[str, ...]) -> dict[Hole, dict[str
     return {k: v for k, v in groups.items() if len(v) == len(parts) and k not in spoilt}
 
 
+def filled(name: Hole, word: str) -> Hole:
+    """A path with the role put back in where it was taken out."""
+    return tuple(token.replace("{}", word) for token in name)
+
+
 def as_named(pairs: Iterable[tuple[Leaf, Leaf]]) -> None:
     """Put joined parts into the order that the name of their partner says (in place): `up_gate_proj` begins with up."""
     for pair in pairs:
