@@ -16,18 +16,7 @@ ROLES = frozenset(
     (
         *("weight", "weights", "bias", "running_mean", "running_var", "num_batches_tracked", "kernel", "gamma", "beta"),
         *("scale", "moving_mean", "moving_variance", "mean", "var", "w", "b", "g", "offset", "weight_g", "weight_v"),
-        *(
-            "original0",
-            "original1",
-            "weight_orig",
-            "weight_mask",
-            "weight_u",
-            "lora_A",
-            "lora_B",
-            "qweight",
-            "qzeros",
-            "scales",
-        ),
+        *("original0", "original1", "weight_orig", "weight_mask", "weight_u", "qweight", "qzeros", "scales"),
     )
 )
 """What a leaf is called inside its module."""

@@ -9,7 +9,7 @@ way, and equal pairs of blocks are solved once.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.describing.tree import Node, Tree, descend, is_module
@@ -133,25 +133,49 @@ class Solver:
             self._doubted.update((id(x), id(y)) for x, y in blocks)
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
-        used_a: set[int] = set()
-        used_b: set[int] = set()
+        waiting: dict[tuple[int, int], tuple[Evidence, Node, Node]] = {}
         for x, y in blocks:
             doubted = (id(x), id(y)) in self._doubted
             for i, j, evidence in self.solve(x, y):
                 if doubted and evidence.level == "unit":
                     evidence = replace(evidence, level="blocks")
                 i, j = i + x.start - a.start, j + y.start - b.start
-                out.append((i, j, evidence))
-                used_a.add(i)
-                used_b.add(j)
+                if evidence.waiting:
+                    waiting[i, j] = (evidence, x, y)
+                else:
+                    out.append((i, j, evidence))
+        used_a, used_b = {i for i, _, _ in out}, {j for _, j, _ in out}
         for _ in range(2):  # once more for the tensors of modules that were matched in part
-            more = self._rest(a, b, blocks, out, used_a, used_b)
+            more = self._rest(a, b, blocks, out, used_a, used_b, waiting)
             out += more
             used_a.update(i for i, _, _ in more)
             used_b.update(j for _, j, _ in more)
             if not more:
                 break
-        return out
+        out += [(i, j, e) for (i, j), (e, _, _) in waiting.items() if i not in used_a and j not in used_b]
+        return [self._still_waiting(pair, waiting, a, b, used_a, used_b) for pair in out] if waiting else out
+
+    def _still_waiting(
+        self,
+        pair: Placed,
+        waiting: Mapping[tuple[int, int], tuple[Evidence, Node, Node]],
+        a: Node,
+        b: Node,
+        used_a: set[int],
+        used_b: set[int],
+    ) -> Placed:
+        """A pair that waited and was found again keeps its doubt as long as its rival is free."""
+        i, j, _ = pair
+        if (i, j) not in waiting:
+            return pair
+        evidence, x, y = waiting[i, j]
+        shape = self.source.leaves[self.source.tree.order[a.start + i]].shape
+        for side, top, node, used in ((self.source, a, x, used_a), (self.target, b, y, used_b)):
+            for k in range(node.start, node.end):
+                leaf = side.leaves[side.tree.order[k]]
+                if k - top.start not in used and leaf.shape == shape and not leaf.integer:
+                    return i, j, evidence
+        return pair
 
     def _may_run_backwards(self, a: Node, b: Node) -> bool:
         """Were modules of a decoder numbered by hand on one side, and do neither shapes nor names show the direction?
@@ -177,8 +201,9 @@ class Solver:
         done: list[Placed],
         used_a: set[int],
         used_b: set[int],
+        waiting: Collection[tuple[int, int]],
     ) -> list[Placed]:
-        """Single modules that no pair of blocks took."""
+        """Single modules that no pair of blocks took for good."""
         left = [i for i in range(a.end - a.start) if i not in used_a]
         right = [j for j in range(b.end - b.start) if j not in used_b]
         if not left or not right:
@@ -196,14 +221,17 @@ class Solver:
         at_b = {id(leaf): j for leaf, j in zip(rests[1], right, strict=True)}
         context = self.context
         if done:
-            coherence = Coherence(self.source.tree, self.target.tree, a, b, blocks, done, at_a, at_b)
+            coherence = Coherence(self.source.tree, self.target.tree, a, b, blocks, done, at_a, at_b, waiting)
             context = replace(context, astray=coherence)
         out: list[Placed] = []
         top_a, top_b = len(a.tokens()), len(b.tokens())
         for pair in assign_units(sides[0], sides[1], context):
             if not plausible(pair.evidence):
                 continue
-            out.append((at_a[id(pair.source)], at_b[id(pair.target)], pair.evidence))
+            evidence = pair.evidence
+            if evidence.free and judge(evidence).ambiguous:
+                evidence = replace(evidence, waiting=True)
+            out.append((at_a[id(pair.source)], at_b[id(pair.target)], evidence))
             mine, theirs = pair.source.path, pair.target.path
             if judge(replace(pair.evidence, learnt=0.0)).confidence < LEARN_FROM:
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from automatch.describing.tree import Node, Tree, is_block, is_module
 from automatch.matching.evidence import Evidence
@@ -30,8 +30,10 @@ class Coherence:
         done: Sequence[Placed],
         at_a: dict[int, int],
         at_b: dict[int, int],
+        waiting: Collection[tuple[int, int]] = (),
     ) -> None:
         self._trees, self._tops, self._at = (source, target), (a, b), (at_a, at_b)
+        self._waiting = waiting
         self._partners = ([-1] * (a.end - a.start), [-1] * (b.end - b.start))
         self._tried: tuple[dict[int, int], dict[int, int]] = ({}, {})
         for number, pair in enumerate(blocks):
@@ -46,7 +48,7 @@ class Coherence:
         """0: they do; 1: their containers do not; 2: their very modules have other partners."""
         at = (self._at[0][id(mine)], self._at[1][id(theirs)])
         number = self._tried[0].get(at[0])
-        if number is not None and number == self._tried[1].get(at[1]):
+        if number is not None and number == self._tried[1].get(at[1]) and at not in self._waiting:
             return 2  # they were side by side in a pair of blocks, and were not put together there
         worst = 0
         for which in (0, 1):

@@ -53,6 +53,8 @@ def judge(e: Evidence) -> Judgement:
         return Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart")
     if e.level == "doubtful":
         return Judgement(0.3, True, "too little of the two networks fits")
+    if e.crossed and e.order < 0.4 and e.name < 0.3 and e.learnt < 0.5:
+        return Judgement(0.4, True, "modules of this shape have changed places, and no names say so")
     if e.rivals == 0:
         return _alone(e)
     return _among_rivals(e)

@@ -31,6 +31,7 @@ class Evidence:
         level: how it was found ("unit", "name", "shared", "tied", "copy", "sequence", "pin"), or a doubt ("blocks",
             "doubtful").
         free: how many unmatched tensors of the scope would fit one of the two.
+        waiting: an unmatched tensor would do as well, so that the scopes around decide first.
         crossed: some modules of this shape were put together against their order, so it does not decide the rest.
     """
 
@@ -53,6 +54,7 @@ class Evidence:
     level: str = "unit"
     free: int = 0
     crossed: bool = False
+    waiting: bool = False
 
 
 Found = tuple[Leaf, Leaf, Evidence]

@@ -18,7 +18,7 @@ from automatch.spec import Shape
 
 _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
     2: ((1, 0),),
-    3: ((2, 1, 0), (0, 2, 1)),
+    3: ((2, 1, 0),),
     4: ((3, 2, 0, 1), (2, 3, 0, 1)),
     5: ((4, 3, 0, 1, 2),),
 }
@@ -49,10 +49,15 @@ def _permuted(shape: Shape, perm: tuple[int, ...]) -> Shape:
     return tuple(shape[i] for i in perm)
 
 
-def _turned(shape: Shape, theirs: Counter[Shape]) -> Shape:
-    """A shape in the other layout: the one that the other side knows, or the usual one."""
-    forms = [_permuted(shape, perm) for perm in _PERMS.get(len(shape), ())]
-    return next((form for form in forms if theirs[form] and form != shape), forms[0] if forms else shape)
+def _perms(shape: Shape, stacks: set[Shape]) -> tuple[tuple[int, ...], ...]:
+    """The orders of dimensions that another layout may have; kernels laid on each other are turned one by one."""
+    if len(shape) == 3 and _permuted(shape, (0, 2, 1)) in stacks:
+        return ((0, 2, 1),)
+    return _PERMS.get(len(shape), ())
+
+
+def _stacks(leaves: Iterable[Leaf]) -> set[Shape]:
+    return {leaf.shape for leaf in leaves if len(leaf.shape) == 3 and "stack" in leaf.ops}
 
 
 def _is_kernel(leaf: Leaf) -> bool:
@@ -83,6 +88,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     families = _families(leaves)
     votes = _votes(leaves, others, families)
     theirs = Counter(leaf.shape for leaf in others)
+    stacks = _stacks(others)
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
     bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
@@ -91,9 +97,9 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
-        if votes[kind] + prior <= 0 or len(shape) not in _PERMS:
+        perms = _perms(shape, stacks)
+        if votes[kind] + prior <= 0 or not perms:
             continue
-        perms = _PERMS[len(shape)]
         known = next((p for p in perms if theirs[_permuted(shape, p)]), None)
         if known is None and theirs[shape]:
             continue  # turned it would fit nothing, and as it is it fits
@@ -116,8 +122,10 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
         if len(leaf.shape) >= 2:
             named[_tail(leaf.path)].add(leaf.shape)
     votes: Counter[Kind] = Counter()
+    stacks = _stacks(others)
     for (_, shape), members in families.items():
-        turned = _turned(shape, theirs)
+        perms = _perms(shape, stacks)
+        turned = _permuted(shape, perms[0]) if perms else shape
         if turned == shape:
             continue
         kind = _kind(members[0])
@@ -191,9 +199,7 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
             leaf.ops += ("reshape",)
 
 
-def _merged(
-    shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]
-) -> tuple[Shape, tuple[int, ...] | None] | None:
+def _merged(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> tuple[Shape, tuple[int, ...] | None] | None:
     """The shape with its heads merged, and in which order its dimensions must be for that; None where it is unknown."""
     rank = len(shape)
     if any(len(other) == rank and sorted(other) == sorted(shape) for other in theirs):
