@@ -111,6 +111,6 @@ def _repeat(spec: StateDictSpec, prefix: Texts, own: list[Column]) -> Repeat | N
     size = 0
     for column in own:
         tensor = spec.tensors[next(iter(column.places.values()))]
-        if tensor.dtype.startswith(_FLOATING):
+        if tensor.shape and tensor.dtype.startswith(_FLOATING):
             size += prod(tensor.shape) * (len(column.places) // len(starts))
     return Repeat(prefix, first, len(numbers), (len(numbers), lists, size))

@@ -111,6 +111,6 @@ def _marked(
 
 def _with_shape(tensor: TensorSpec, shape: Shape) -> TensorSpec:
     """The tensor in another shape; counters, which follow their modules, stay what they are."""
-    if is_counter(tensor.shape, tensor.dtype):
+    if is_counter(tensor):
         return tensor
     return tensor._replace(shape=shape, dtype="float32", tied=None)

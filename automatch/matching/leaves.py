@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from automatch.describing.tokens import split_key, words_of
-from automatch.spec import Shape, StateDictSpec
+from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 
 @dataclass(slots=True)
@@ -46,9 +46,10 @@ def squeeze(shape: Shape) -> Shape:
     return tuple(d for d in shape if d != 1) if 1 in shape else shape
 
 
-def is_counter(shape: Shape, dtype: str) -> bool:
-    """Integer scalars (num_batches_tracked) say nothing about the architecture."""
-    return not shape and (dtype.startswith(("int", "uint")) or dtype == "bool")
+def is_counter(tensor: TensorSpec) -> bool:
+    """Integer scalars say nothing about the architecture; files that were cast as a whole hold them as floats."""
+    whole = tensor.dtype.startswith(("int", "uint")) or tensor.dtype == "bool"
+    return not tensor.shape and (whole or tensor.key.endswith("num_batches_tracked"))
 
 
 def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> list[Leaf]:
@@ -59,7 +60,7 @@ def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> 
             squeeze(t.shape) if t.shape in squeezed else t.shape,
             (t.key,),
             i,
-            is_counter(t.shape, t.dtype),
+            is_counter(t),
             raw=t.shape,
         )
         for i, t in enumerate(spec.tensors)
