@@ -115,7 +115,8 @@ def _match(
     unify_layouts(source, target)
     if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
         source, target = fold_stacks(source, target), fold_stacks(target, source)
-        source, target = fold_parts(source, target), fold_parts(target, source)
+        for _ in range(2):  # what is fused here and there is seen when the one is folded
+            source, target = fold_parts(source, target), fold_parts(target, source)
     tokens = {token: None for leaf in (*source, *target) for token in leaf.path}
     close = norms_close(leaf.path for leaf in (*source, *target))
     silent = by == "topology"

@@ -38,8 +38,8 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
             continue
         mine = Counter(leaf.shape for leaf in leaves)
         theirs = Counter(leaf.shape for leaf in others)
-        whole = Counter(leaf.shape for leaf in leaves if role_in(leaf.path) is None)
-        fused = Counter(leaf.shape for leaf in others if role_in(leaf.path) is None)  # a k_proj is no fused kv
+        whole = Counter(leaf.shape for leaf in leaves if not _is_one_of(leaf, parts))
+        fused = Counter(leaf.shape for leaf in others if not _is_one_of(leaf, parts))  # a k_proj is no fused kv
         families: dict[Hole, list[Hole]] = defaultdict(list)
         for name in groups:
             families[template(name[:-1])].append(name)
@@ -65,6 +65,12 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
                 _join(members, 0, path, gone)
         leaves = [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
     return leaves
+
+
+def _is_one_of(leaf: Leaf, parts: tuple[str, ...]) -> bool:
+    """Is a leaf called like one of the parts, or like another part that is none of them joined?"""
+    found = role_in(leaf.path)
+    return found is not None and found[1] != "".join(parts)
 
 
 def _worth_a_look(

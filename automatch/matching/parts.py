@@ -11,10 +11,11 @@ from automatch.describing.tokens import split_key, words_of
 from automatch.matching.leaves import Leaf
 from automatch.spec import Shape
 
-_ROLES = {"query": "q", "key": "k", "value": "v", "gate": "gate", "up": "up"}
+_ROLES = {"query": "q", "key": "k", "value": "v", "gate": "gate", "up": "up", "kv": "kv"}
 """The lexicon's concepts that name a part of something fused, and what they are called in `PARTS`."""
 
-PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), ("gate", "up"))
+GATED = ("gate", "up")
+PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"))
 """Which roles are fused, in the order in which they are joined."""
 
 NEAR = 4

@@ -9,7 +9,7 @@ from functools import lru_cache
 from automatch.describing.lexicon import lexicon
 from automatch.describing.tokens import words_of
 from automatch.matching.leaves import Leaf
-from automatch.matching.parts import PARTS, Hole, groups_of, joined_shape, role_in
+from automatch.matching.parts import GATED, PARTS, Hole, groups_of, joined_shape, role_in
 from automatch.spec import Shape
 
 
@@ -29,7 +29,7 @@ class Blocks:
     """The blocks of both sides as multisets of shapes: does a fold make a block look like one of theirs?"""
 
     def __init__(self, leaves: list[Leaf], others: list[Leaf]) -> None:
-        self._paired = {id(leaf) for group in groups_of(leaves, PARTS[-1]).values() for leaf in group.values()}
+        self._paired = {id(leaf) for group in groups_of(leaves, GATED).values() for leaf in group.values()}
         self._mine: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
         for leaf in leaves:
             self._mine[_block(leaf.path)].append(leaf)
