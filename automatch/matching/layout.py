@@ -56,8 +56,22 @@ def _perms(shape: Shape, stacks: set[Shape]) -> tuple[tuple[int, ...], ...]:
     return _PERMS.get(len(shape), ())
 
 
-def _stacks(leaves: Iterable[Leaf]) -> set[Shape]:
-    return {leaf.shape for leaf in leaves if len(leaf.shape) == 3 and "stack" in leaf.ops}
+def _stacks(leaves: Iterable[Leaf], others: Iterable[Leaf]) -> set[Shape]:
+    """The shapes of stacks: folded ones, and the other side's of which only one with each item turned is known."""
+    theirs = {leaf.shape for leaf in others}
+    return {
+        leaf.shape
+        for leaf in leaves
+        if len(leaf.shape) == 3
+        and (
+            "stack" in leaf.ops
+            or (
+                _permuted(leaf.shape, (0, 2, 1)) in theirs
+                and leaf.shape[1] != leaf.shape[2]
+                and not {leaf.shape, leaf.shape[::-1]} & theirs
+            )
+        )
+    }
 
 
 def _is_kernel(leaf: Leaf) -> bool:
@@ -88,7 +102,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     families = _families(leaves)
     votes = _votes(leaves, others, families)
     theirs = Counter(leaf.shape for leaf in others)
-    stacks = _stacks(others)
+    stacks = _stacks(others, leaves)
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
     bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
@@ -122,7 +136,7 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
         if len(leaf.shape) >= 2:
             named[_tail(leaf.path)].add(leaf.shape)
     votes: Counter[Kind] = Counter()
-    stacks = _stacks(others)
+    stacks = _stacks(others, leaves)
     for (_, shape), members in families.items():
         perms = _perms(shape, stacks)
         turned = _permuted(shape, perms[0]) if perms else shape
