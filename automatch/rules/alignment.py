@@ -268,6 +268,7 @@ def _piece(
                 law.divisor,
                 law.factor,
                 law.offset,
+                width=law.width,
             )
         else:
             item = law.text if law is not None else token

@@ -14,6 +14,7 @@ Row = tuple[tuple[str, ...], str]
 """Numbers of the source, and the one number of the target, as they are written."""
 
 _LARGEST_DIVISOR = 16
+_WIDEST = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Law:
     """`factor * ((a*x + b*y + shift) // divisor or % divisor) + offset`, or one plain case of it.
 
     Attributes:
-        kind: "const", "copy", "linear", "floor" or "modulo".
+        kind: "const", "copy", "linear", "floor" or "modulo"; "padded": `x + shift` with zeros in front.
         slots: which numbers of the source it uses.
         factors: of the slots, inside.
         shift: added inside, before a division.
@@ -29,6 +30,7 @@ class Law:
         factor: outside.
         offset: added outside.
         text: of a constant.
+        width: digits of a padded number, at least.
     """
 
     kind: str
@@ -39,11 +41,12 @@ class Law:
     factor: int = 1
     offset: int = 0
     text: str = ""
+    width: int = 0
 
     @property
     def cost(self) -> float:
         """How odd it is: 0 for a copy."""
-        plain = {"const": 0.4, "copy": 0.0, "linear": 1.0, "floor": 2.0, "modulo": 2.0}[self.kind]
+        plain = {"const": 0.4, "copy": 0.0, "linear": 1.0, "floor": 2.0, "modulo": 2.0, "padded": 2.0}[self.kind]
         odd = sum(1 for f in self.factors if f != 1) + (self.factor != 1) + (self.shift != 0) + len(self.slots)
         return plain + (0.3 * odd if self.kind not in ("const", "copy") else 0.0)
 
@@ -58,6 +61,8 @@ class Law:
             inside //= self.divisor
         elif self.kind == "modulo":
             inside %= self.divisor
+        elif self.kind == "padded":
+            return str(inside).zfill(self.width)
         return str(self.factor * inside + self.offset)
 
     def holds(self, rows: Sequence[Row]) -> bool:
@@ -65,7 +70,9 @@ class Law:
         return all(self.value(source) == target for source, target in rows)
 
     def text_with(self, names: Sequence[str]) -> str:
-        """As a replacement writes it, without the braces.
+        """As a replacement writes it, without the braces around it.
+
+        Nothing but arithmetic is needed for zeros in front: `{i//10}{i%10}` is 07 and 12. `{i+0}` takes them away.
 
         Args:
             names: the group name of every slot.
@@ -74,11 +81,12 @@ class Law:
             return names[self.slots[0]]
         inside = _sum([(f, names[s]) for f, s in zip(self.factors, self.slots, strict=True)], self.shift)
         if self.kind == "linear":
-            return _sum(
-                [(f, names[s]) for f, s in zip(self.factors, self.slots, strict=True)], self.shift + self.offset
-            )
+            return f"{inside}+0" if inside == names[self.slots[0]] else inside
         if any(sign in inside for sign in "+-*"):
             inside = f"({inside})"
+        if self.kind == "padded":
+            digits = [f"{inside}//{10**place}%10" for place in range(self.width - 2, 0, -1)]
+            return "}{".join([f"{inside}//{10 ** (self.width - 1)}", *digits, f"{inside}%10"])
         inside += f"{'//' if self.kind == 'floor' else '%'}{self.divisor}"
         if self.factor != 1:
             inside = f"{inside}*{self.factor}"
@@ -106,11 +114,27 @@ def fit(rows: Sequence[Row], slots: Sequence[int], near: int | None = None, divi
         return Law("const", text=rows[0][1])
     if copies:
         return Law("copy", (copies[-1],))
-    if any(not t.isdigit() or (t[0] == "0" and t != "0") for t in targets):
+    if not all(map(str.isdigit, targets)):
         return None
     sample = _distinct(rows)
+    if any(_is_padded(target) for target in targets):
+        return _padded(sample, slots)
     for law in _guesses(sample, list(slots), division):
         if law.holds(sample):
+            return law
+    return None
+
+
+def _is_padded(number: str) -> bool:
+    return number[0] == "0" and number != "0"
+
+
+def _padded(rows: list[Row], slots: Sequence[int]) -> Law | None:
+    """A number of the source, or one more or less, that the target writes with zeros in front."""
+    first, width = rows[0], min(len(target) for _, target in rows)
+    for s in slots:
+        law = Law("padded", (s,), (1,), int(first[1]) - int(first[0][s]), width=width)
+        if width <= _WIDEST and abs(law.shift) <= 1 and law.holds(rows):
             return law
     return None
 

@@ -78,7 +78,7 @@ def cells_of(demands: Iterable[Demand]) -> tuple[list[Cell], list[tuple[Cell, in
     for (channel, source, texts), examples in families.items():
         laws = _in_order(texts, examples) or paths.laws(source, texts, examples)
         for part, own in [(examples, laws)] if None not in laws else _split(examples, laws):
-            complete = tuple(law for law in own if law is not None)
+            complete = tuple(law for law in _carried_on(own, texts, part) if law is not None)
             cell = Cell(channel, tokens(source), tuple(map(tokens, texts)), complete, tuple(part))
             finer = _by_unused(cell)
             if len(finer) > 1:
@@ -143,7 +143,7 @@ class _Paths:
                 ]
                 law = min(found, key=_plainness, default=None) or fit(own, _order(len(heads) - 1, near), near)
                 out.append(law if found else _as_constant(law, own))
-        return _carried_on(out, some)
+        return out
 
     def _fit(self, head: str, before: str, used: int, near: int | None) -> Law | None:
         near = near if near is not None and near < used else None
@@ -153,16 +153,33 @@ class _Paths:
         return self._fits[(head, before, near)]
 
 
-def _carried_on(laws: list[Law | None], examples: Sequence[Example]) -> list[Law | None]:
-    """The laws with copies for constants among numbers that are copied in order: these were never seen to change."""
+def _carried_on(laws: list[Law | None], goals: tuple[str, ...], examples: Sequence[Example]) -> list[Law | None]:
+    """The laws with copies for constants that stand where the source has the same number: neither was seen to change.
+
+    `12.m.0.cv1` becomes `top_down.0.blocks.0.conv1`: the numbers before and behind tell in either which 0 is meant.
+    """
     out = list(laws)
-    for slot, law in enumerate(laws):
-        copy = Law("copy", (slot,))
-        if slot and law is not None and law.kind == "const" and len(examples) > 1 and slot < len(examples[0].source):
-            out[slot] = copy if all(example.source[slot] == law.text for example in examples) else law
-        if out[slot] != copy:
-            break
+    end = len(examples[0].source)
+    start = 0
+    for goal in goals:
+        count = goal.count("#")
+        own = laws[start : start + count]
+        for at, law in enumerate(own):
+            slot = _between(own, at, end)
+            if slot is None or law is None or law.kind != "const" or len(examples) < 2:
+                continue
+            if all(example.source[slot] == law.text for example in examples):
+                out[start + at] = Law("copy", (slot,))
+        start += count
     return out
+
+
+def _between(laws: Sequence[Law | None], at: int, end: int) -> int | None:
+    """The one number of the source between those that the numbers before and behind this one come from; none if more."""
+    before = [slot for law in laws[:at] if law is not None for slot in law.slots]
+    behind = [slot for law in laws[at + 1 :] if law is not None for slot in law.slots]
+    low, high = max(before, default=-1), min(behind, default=end)
+    return low + 1 if high - low == 2 else None
 
 
 def _plainness(law: Law) -> int:

@@ -210,9 +210,11 @@ def _back(name: str, inside: str, sign: int, shift: int) -> tuple[str, str]:
     """
     if not sign:
         return inside, f"{{{name}}}"
+    if sign > 0 and not shift:
+        raise RuleError(f"takes zeros away in front of {name!r}")
     again = f"{{{name}{-shift:+d}}}" if sign > 0 else f"{{{shift}-{name}}}"
     if inside == r"\d+":
-        return inside, again if shift or sign < 0 else f"{{{name}}}"
+        return inside, again
     values = alternatives(f"(?P<{name}>{inside})", name)
     if not all(value.isascii() and value.isdigit() for value in values):
         raise RuleError(f"calculates with {name!r}, which may be no number")

@@ -127,6 +127,30 @@ def test_zero_padded_numbers_keep_their_zeros():
     assert learnt(padded).rename("layer_08.w") == "blocks.09.w"
 
 
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_zeros_in_front_are_put_there_and_taken_away_by_one_rule(width):
+    keys = {
+        f"layers.{i}.experts.{e}.{x}": f"blocks.{i:0{width}d}.moe.{e:03d}.{x}"
+        for i in range(2)
+        for e in range(4)
+        for x in ("w", "b")
+    }
+    there, back = learnt(keys), learnt({new: old for old, new in keys.items()})
+    assert len(there) == len(back) == 1
+    for i, e in [(9, 10), (10, 99), (99, 100)]:
+        old, new = f"layers.{i}.experts.{e}.w", f"blocks.{i:0{width}d}.moe.{e:03d}.w"
+        assert there.rename(old) == new
+        assert back.rename(new) == old
+
+
+def test_a_number_between_others_that_follow_the_arithmetic_is_copied():
+    parts = ("conv1.weight", "conv2.weight", "norm1.bias", "norm2.bias")
+    pairs = {f"net.{n}.m.0.{x}": f"neck.{n % 2}.blocks.0.{x}" for n in (12, 15) for x in parts}
+    pairs |= {f"net.{n}.out.{x}": f"neck.{n % 2}.final.{x}" for n in (12, 15) for x in ("weight", "bias")}
+    rules = learnt(pairs)
+    assert rules.rename("net.15.m.2.norm1.bias") == "neck.1.blocks.2.norm1.bias"
+
+
 def test_what_is_learnt_on_few_layers_holds_for_many():
     def pairs(layers, experts):
         out = {"tok_embeddings.weight": "model.embed_tokens.weight", "output.weight": "lm_head.weight"}

@@ -70,6 +70,8 @@ def test_a_rule_that_keeps_everything_is_turned_round_without_keys(pattern, repl
         (r"a\.(?:x|y)\.(?P<r>.+)", "b.{r}", {}, r"rule 1: drops what (?:x|y) matches"),
         (rf"h\.{H}\.w", "h.{i//2}.v", {}, "rule 1: calculates {i//2}, which does not tell the numbers"),
         (rf"h\.{H}\.(?P<j>\d+)", "h.{i*2+j}", {}, "rule 1: calculates {i*2+j}"),
+        (rf"h\.{H}\.w", "h.{i+0}.v", {}, "rule 1: takes zeros away in front of 'i'"),
+        (rf"h\.{H}\.w", "h.{i//10}{i%10}.v", {}, "rule 1: calculates {i//10}"),
         (rf"h\.{H}\.w", "h.v", {}, "rule 1: captures 'i' and does not keep it"),
         (r"module\.(?P<rest>.+)", "{rest}", {}, "rule 1: takes away all the words it is known by"),
         (r"(?P<part>q|k)\.w", "qk.w", {"op": "concat", "part": "part", "dim": 0}, "rule 1: joins tensors, whose sizes"),
@@ -126,6 +128,17 @@ def test_with_keys_a_flattened_stage_comes_back_by_quotient_and_remainder():
     keys = tensors(**{f"stages__{i}__{j}__w": (2,) for i in range(4) for j in range(3)})
     back = there_and_back(forward, keys)
     assert back.rename("blocks.7.w") == "stages.2.1.w"
+
+
+@pytest.mark.parametrize("zeros", [(0, 2), (2, 0), (3, 2)])
+def test_with_keys_zeros_in_front_come_back(zeros):
+    old, new = zeros
+    pairs = [(f"h.{i:0{old}d}.w", f"blocks.{i:0{new}d}.w") for i in range(12)]
+    replacement = "blocks.{i+0}.w" if not new else "blocks.{i//10}{i%10}.w"
+    forward = rules((rf"h\.{H}\.w", replacement))
+    assert [forward.rename(key) for key, _ in pairs] == [key for _, key in pairs]
+    back = there_and_back(forward, tensors(**{key.replace(".", "__"): (2,) for key, _ in pairs}))
+    assert len(back) == 1
 
 
 def test_a_stripped_prefix_comes_back_and_nothing_else_gets_it():
