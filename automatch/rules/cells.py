@@ -175,7 +175,7 @@ def _carried_on(laws: list[Law | None], goals: tuple[str, ...], examples: Sequen
 
 
 def _between(laws: Sequence[Law | None], at: int, end: int) -> int | None:
-    """The one number of the source between those that the numbers before and behind this one come from; none if more."""
+    """The one number of the source between those that the numbers before and behind come from; None for several."""
     before = [slot for law in laws[:at] if law is not None for slot in law.slots]
     behind = [slot for law in laws[at + 1 :] if law is not None for slot in law.slots]
     low, high = max(before, default=-1), min(behind, default=end)
