@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,10 +81,10 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     gone: set[int] = set()
     notes: list[str] = []
     undecided = False
-    known = [node.count for group in _twins(theirs) for node in group]
+    known = [_size(node, theirs, others) for group in _twins(theirs, COPY_LEAVES // 2) for node in group]
     for group in _twins(tree):
-        size = group[0].count
-        if size < 0.5 * expected or sum(0.5 * size <= count <= 2 * size for count in known) >= 2:
+        size = _size(group[0], tree, leaves)
+        if group[0].count < 0.5 * expected or sum(0.5 * size <= other <= 2 * size for other in known) >= 2:
             continue
         keep, sure = _choose(group, words)
         undecided |= not sure
@@ -128,13 +129,13 @@ def _may_have_copies(leaves: Sequence[Leaf], expected: int) -> bool:
     return False
 
 
-def _twins(tree: Tree) -> list[list[Node]]:
-    """Groups of sibling subtrees that are copies of each other; the outermost only."""
+def _twins(tree: Tree, least: int = COPY_LEAVES) -> list[list[Node]]:
+    """Groups of sibling subtrees of so many leaves that are copies of each other; the outermost only."""
     out: list[list[Node]] = []
     stack = [tree.root]
     while stack:
         node = stack.pop()
-        candidates = [c for c in node.children if c.count >= COPY_LEAVES and not c.label.isdecimal()]
+        candidates = [c for c in node.children if c.count >= least and not c.label.isdecimal()]
         found: list[Node] = []
         if not node.is_list:
             for i, a in enumerate(candidates):
@@ -146,6 +147,11 @@ def _twins(tree: Tree) -> list[list[Node]]:
         if not found:
             stack.extend(c for c in node.children if c.children)
     return out
+
+
+def _size(node: Node, tree: Tree, leaves: Sequence[Leaf]) -> int:
+    """How many numbers the tensors below a node hold; stacked or not, they are as many."""
+    return sum(math.prod(leaves[i].shape) for i in tree.order[node.start : node.end])
 
 
 def _share(tree: Tree, a: Node, b: Node) -> float:

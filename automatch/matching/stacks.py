@@ -1,24 +1,59 @@
-"""Tensors that differ in one index and are a stack on the other side: the experts of a layer."""
+"""Tensors that differ in one index and are a stack on the other side: the experts of a layer, critics of an ensemble."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+from automatch.describing.tokens import words_of
 from automatch.matching.leaves import Leaf, template
 from automatch.spec import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Stacks that could be made of the tensors of one name.
+
+    Attributes:
+        hole: which token of the path counts the members.
+        stacks: the members of each stack, in order.
+        straight: the other side has such stacks.
+        turned: it has stacks of the members in the other layout, [in, out].
+    """
+
+    hole: int
+    stacks: list[list[Leaf]]
+    straight: bool
+    turned: bool
 
 
 def fold_stacks(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     """Fold tensors that differ in one index into a virtual stack where the other side has it stacked."""
     mine = Counter(leaf.shape for leaf in leaves)
+    _without_ones(others, mine)
     theirs = Counter(leaf.shape for leaf in others)
+    families = list(_families(leaves, mine, theirs))
+    matrices = [family for family in families if len(family.stacks[0][0].shape) == 2]
+    turns = sum(f.turned - f.straight for f in matrices)  # a square one does not show it, and goes with the others
+    gone: dict[int, Leaf | None] = {}
+    for family in families:
+        turn = family.turned and (not family.straight or turns > 0)
+        for stack in family.stacks:
+            gone.update((id(m), None) for m in stack)
+            first = min(stack, key=lambda m: m.place)
+            gone[id(first)] = _joined(first, stack, family.hole, turn)
+    if not gone:
+        return leaves
+    return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
+
+
+def _families(leaves: list[Leaf], mine: Counter[Shape], theirs: Counter[Shape]) -> Iterator[_Family]:
     counts = {shape[0] for shape in theirs if len(shape) >= 2}
     by_template: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
         if leaf.shape and mine[leaf.shape] > theirs[leaf.shape]:
             by_template[(template(leaf.path), leaf.shape)].append(leaf)
-    gone: dict[int, Leaf | None] = {}
     for (name, shape), members in by_template.items():
         holes = [i for i, token in enumerate(name) if token == "#"]
         for hole in reversed(holes):
@@ -26,19 +61,45 @@ def fold_stacks(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
             count = len(stacks[0]) if stacks else 0
             if count < 2 or count not in counts or any(len(s) != count for s in stacks):
                 continue
-            joined = (count, *shape)
-            if theirs[joined] <= mine[joined] and not _half_known(joined, mine, theirs):
-                continue
-            for stack in stacks:
-                gone.update((id(m), None) for m in stack)
-                first = min(stack, key=lambda m: m.place)
-                path = (*first.path[:hole], *first.path[hole + 1 :])
-                keys = tuple(k for m in stack for k in m.keys)
-                gone[id(first)] = replace(first, path=path, shape=joined, keys=keys, ops=(*first.ops, "stack"), dim=0)
-            break
-    if not gone:
-        return leaves
-    return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
+            straight = _is_known((count, *shape), mine, theirs)
+            turned = len(shape) == 2 and _is_known((count, *shape[::-1]), mine, theirs)
+            if straight or turned:
+                yield _Family(hole, stacks, straight, turned)
+                break
+
+
+def _joined(first: Leaf, members: list[Leaf], hole: int, turn: bool) -> Leaf:
+    """The stack of some leaves, at the place of the first."""
+    item = _turned(first) if turn else first
+    return replace(
+        item,
+        path=(*first.path[:hole], *first.path[hole + 1 :]),
+        shape=(len(members), *item.shape),
+        keys=tuple(key for member in members for key in member.keys),
+        ops=(*item.ops, "stack"),
+        dim=0,
+    )
+
+
+def _turned(leaf: Leaf) -> Leaf:
+    """A matrix in the other layout, in which the other side stacks its like."""
+    if leaf.perm == (1, 0) and leaf.ops[-1:] == ("transpose",):
+        return replace(leaf, shape=leaf.shape[::-1], ops=leaf.ops[:-1], perm=None)
+    return replace(leaf, shape=leaf.shape[::-1], ops=(*leaf.ops, "transpose"), perm=(1, 0))
+
+
+def _without_ones(leaves: list[Leaf], theirs: Counter[Shape]) -> None:
+    """Stacks [n, 1, d] of what the other side has as vectors [d] are taken as [n, d] (in place)."""
+    for leaf in leaves:
+        if len(leaf.shape) == 3 and leaf.shape[1] == 1 and not leaf.ops and not theirs[leaf.shape]:
+            count, one, size = leaf.shape
+            if theirs[(size,)] >= count and ("bias" in words_of(leaf.path[-1]) or not theirs[one, size]):
+                leaf.shape = leaf.flat = (count, size)
+                leaf.ops = ("reshape",)
+
+
+def _is_known(joined: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
+    return theirs[joined] > mine[joined] or _half_known(joined, mine, theirs)
 
 
 def _half_known(joined: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
