@@ -132,7 +132,7 @@ def drop_half_matched(
     """Take back pairs in containers of other names that otherwise do not fit each other.
 
     `lm_head.dense` fits `classifier.dense`, but the rest of the two heads does not: two
-    different heads, not one renamed.
+    different heads, not one renamed. A matrix whose shape is the only one of either side stays, with its module.
     """
     free = (_unserved(source, {id(s) for s, _, _ in found}), _unserved(target, {id(t) for _, t, _ in found}))
     if not free[0] or not free[1]:
@@ -144,13 +144,21 @@ def drop_half_matched(
         for leaf in leaves:
             for depth in range(1, len(leaf.path)):
                 size[leaf.path[:depth]] += 1
+    counts = Counter(leaf.shape for leaf in source), Counter(leaf.shape for leaf in target)
+    single = {
+        module_path(s.path)
+        for s, _, e in found
+        if len(s.shape) > 1 and counts[0][s.shape] == counts[1][s.shape] == 1 and e.name > 0
+    }
     for s, t, _ in found:
         home_a, home_b = _half(s, free[0]), _half(t, free[1])
         renamed = home_a and home_b and home_a[-1] != home_b[-1] and not identity(s.path, t.path)
+        renamed = renamed and module_path(s.path) not in single
         home = (home_a, home_b) if renamed and home_a and home_b else None
         homes.append(home)
-        if home:
-            pairs[home] += 1
+    for home in {home for home in homes if home}:
+        a, b = home
+        pairs[home] = sum(s.path[: len(a)] == a and t.path[: len(b)] == b for s, t, _ in found)
     return [
         item
         for item, home in zip(found, homes, strict=True)

@@ -36,6 +36,7 @@ from automatch.matching.names import Names, norms_close
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, resolve
+from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_sequence
 from automatch.matching.stacks import fold_stacks
 from automatch.spec import StateDictSpec
@@ -109,14 +110,7 @@ def _match(
     slots = drop_slots(source, target)
     copies = drop_copies(slots.leaves, target)
     source = copies.leaves
-    source, target = fold_laid(source, target), fold_laid(target, source)
-    merge_heads(source, target)
-    merge_heads(target, source)
-    unify_layouts(source, target)
-    if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
-        source, target = fold_stacks(source, target), fold_stacks(target, source)
-        for _ in range(2):  # what is fused here and there is seen when the one is folded
-            source, target = fold_parts(source, target), fold_parts(target, source)
+    source, target = unify_scanned(source, target, _unified)
     tokens = {token: None for leaf in (*source, *target) for token in leaf.path}
     close = norms_close(leaf.path for leaf in (*source, *target))
     silent = by == "topology"
@@ -141,6 +135,19 @@ def _match(
     pairs = mismatches(found, source, target, names, identity)
     dropped = {**slots.dropped, **copies.dropped}
     return assignment(checkpoint, model, found, source, pairs, slots.notes + copies.notes, dropped, times)
+
+
+def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
+    """Both sides in one form: layouts alike, and what only one side has in one tensor joined on the other."""
+    source, target = fold_laid(source, target), fold_laid(target, source)
+    merge_heads(source, target)
+    merge_heads(target, source)
+    unify_layouts(source, target)
+    if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
+        source, target = fold_stacks(source, target), fold_stacks(target, source)
+        for _ in range(2):  # what is fused here and there is seen when the one is folded
+            source, target = fold_parts(source, target), fold_parts(target, source)
+    return source, target
 
 
 def _solve(

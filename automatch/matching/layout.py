@@ -9,6 +9,7 @@ and holds for all of them. TensorFlow, Keras and flax call such tensors `kernel`
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
@@ -31,6 +32,8 @@ CONVENTION = 100
 
 BY_BIAS = 20
 """Votes that the lengths of the biases are worth: a Linear's bias is as long as its first dimension."""
+
+_DIGITS = re.compile(r"\d+")
 
 Kind = tuple[str, bool]
 Families = dict[tuple[tuple[str, ...], Shape], list[Leaf]]
@@ -86,6 +89,11 @@ def _families(leaves: Iterable[Leaf]) -> Families:
     return out
 
 
+def _unnumbered(name: tuple[str, ...]) -> tuple[str, ...]:
+    """A template without the numbers inside its words: `layer_0` and `layer_1` vote once."""
+    return tuple(_DIGITS.sub("#", token) for token in name)
+
+
 def unify_layouts(source: list[Leaf], target: list[Leaf]) -> None:
     """Bring both sides into one layout (in place).
 
@@ -137,7 +145,8 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
             named[_tail(leaf.path)].add(leaf.shape)
     votes: Counter[Kind] = Counter()
     stacks = _stacks(others, leaves)
-    for (_, shape), members in families.items():
+    alike = {(_unnumbered(name), shape): members for (name, shape), members in families.items()}
+    for (_, shape), members in alike.items():
         perms = _perms(shape, stacks)
         turned = _permuted(shape, perms[0]) if perms else shape
         if turned == shape:

@@ -26,6 +26,9 @@ class Leaf:
         ops: what was assumed to get from the tensors to `shape`, in order.
         dim: where `ops` joins, the dimension.
         perm: where `ops` transposes, the order of the dimensions.
+        layers: of how many layers it is a stack, or a list, that were compared as one layer; 0 for all others.
+            The other fields speak of that layer then, `raw` of a stack and `shape` excepted.
+        axis: of such a stack, the dimension along which the layers lie.
     """
 
     path: tuple[str, ...]
@@ -39,6 +42,8 @@ class Leaf:
     raw: Shape = ()
     flat: Shape | None = None
     sizes: tuple[int, ...] | None = None
+    layers: int = 0
+    axis: int = 0
 
 
 def squeeze(shape: Shape) -> Shape:

@@ -7,6 +7,7 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from automatch.describing.tokens import words_of
@@ -14,6 +15,7 @@ from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
 from automatch.matching.leaves import Leaf, template
+from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
@@ -52,7 +54,8 @@ def assignment(
         votes[template(s.path), template(t.path)] += times(t.keys[0]) if times else 1
     judged = {id(e): judge(e) for e in {id(e): e for _, _, e in found}.values()}
     rivals = _by_shape(source) if any(j.ambiguous for j in judged.values()) else {}
-    matches = [_match(s, t, judged[id(e)], votes[template(s.path), template(t.path)], rivals) for s, t, e in found]
+    made = (_match(s, t, judged[id(e)], votes[template(s.path), template(t.path)], rivals) for s, t, e in found)
+    matches = [match for match in made if match is not None]
     mismatched = tuple(Mismatch(t.keys[0], s.keys[0], s.raw, t.raw) for s, t in pairs)
     return gathered(checkpoint, model, matches, mismatched, notes, harmless or {})
 
@@ -118,7 +121,8 @@ def _around(s: Leaf, leaves: Sequence[Leaf]) -> Sequence[Leaf]:
 
 def _match(
     s: Leaf, t: Leaf, judgement: Judgement, votes: int, rivals: Mapping[tuple[int, ...], Sequence[Leaf]]
-) -> Match:
+) -> Match | None:
+    """The pair in words; None where a stack of layers would have to become what no rule can say."""
     confidence, ambiguous, reason = judgement
     if _by_head(s, t):
         confidence, ambiguous, reason = 0.4, True, BY_HEAD
@@ -134,6 +138,13 @@ def _match(
             key=lambda leaf: (template(leaf.path[:-1]) == template(s.path[:-1]), abs(leaf.place - s.place)),
         )
         alternatives = tuple(leaf.keys[0] for leaf in near[:3])
+    if s.layers or t.layers:
+        said = said_of(s, t)
+        return (
+            None
+            if said is None
+            else replace(said, confidence=confidence, ambiguous=ambiguous, alternatives=alternatives, reason=reason)
+        )
     perm, shape = s.perm or _inverse(t.perm), _reshaped(s, t, ops)
     if _merged_then_turned(s, ops):
         ops, perm, shape = ["transpose", "reshape"], (2, 0, 1), (0, -1)
