@@ -53,7 +53,7 @@ class Names:
         return found
 
     def _cut(self, token: str) -> Iterable[Word]:
-        texts = [w for text in words_of(token) if not text.isdecimal() for w in self._glued.get(text, (text,))]
+        texts = [w for text in _spelt(token) if not text.isdecimal() for w in self._glued.get(text, (text,))]
         whole = "".join(words_of(token))
         if "_" in token and len(whole) <= SHORT:  # `to_k` is not `tok`
             whole = token.lower()
@@ -143,6 +143,17 @@ class Names:
         return sum(
             all(y in rivals.get(x, ()) for x in v.concepts for y in w.concepts) for v in lonely_a for w in lonely_b
         )
+
+
+def _spelt(token: str) -> Sequence[str]:
+    """A token's words; single letters with a digit between them are one: the `v` of `w2v` is no value."""
+    words, out = words_of(token), []
+    while words:
+        three = words[:3]
+        one = len(three) == 3 and len(three[0]) == len(three[2]) == 1 and "".join(three) in token.lower()
+        out.append("".join(three) if one else words[0])
+        words = words[3 if one else 1 :]
+    return out
 
 
 def norms_close(paths: Iterable[Sequence[str]]) -> bool:
