@@ -166,7 +166,7 @@ def _carried_on(laws: list[Law | None], goals: tuple[str, ...], examples: Sequen
         own = laws[start : start + count]
         for at, law in enumerate(own):
             slot = _between(own, at, end)
-            if slot is None or law is None or law.kind != "const" or len(examples) < 2:
+            if slot is None or law is None or law.kind != "const":
                 continue
             if all(example.source[slot] == law.text for example in examples):
                 out[start + at] = Law("copy", (slot,))

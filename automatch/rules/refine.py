@@ -13,6 +13,11 @@ _MOST_RULES = 40
 _DETOUR = 2.0
 _ALTERNATIVES = 4
 _ROUNDS = 8
+_FEW = 2
+"""A list with no more members than these may be no list of layers."""
+_NUMBER = re.compile(r"(?<![0-9A-Za-z])[0-9]+(?![0-9A-Za-z])")
+"""A number that is no part of a word."""
+_NAMED = re.compile(r"\?P<\w+>")
 _LISTED = re.compile(r"\((\?P<\w+>|\?:)\d+(?:\|\d+)+\)")
 """Numbers that a pattern lists, `(?P<i>1|2)`."""
 
@@ -48,20 +53,41 @@ def refined(chosen: list[Scored], pool: Sequence[Scored], sample: Sample) -> lis
 
 
 def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
-    """With any number where a rule lists some, wherever the list of rules stays right.
+    """With any number where a rule lists some, or says the last of a list, wherever the list of rules stays right.
 
     The sample cannot tell the two apart; a deeper model can.
     """
     out = list(chosen)
     for i, scored in enumerate(chosen):
         rule = scored.candidate.rule
-        pattern = _LISTED.sub(lambda found: r"\d+" if found[1] == "?:" else rf"({found[1]}\d+)", rule.pattern)
-        if pattern == rule.pattern or rule.part is not None or not linear(pattern):
-            continue
-        other = sample.score(replace(scored.candidate, rule=replace(rule, pattern=pattern)))
-        trial = [*out[:i], other, *out[i + 1 :]]
-        if not sample.left(trial):
-            out = trial
+        listed = _LISTED.sub(lambda found: r"\d+" if found[1] == "?:" else rf"({found[1]}\d+)", rule.pattern)
+        for pattern in (listed, *_without_last(out, i, sample)):
+            if pattern == rule.pattern or rule.part is not None or not linear(pattern):
+                continue
+            other = sample.score(replace(scored.candidate, rule=replace(rule, pattern=pattern)))
+            trial = [*out[:i], other, *out[i + 1 :]]
+            if not sample.left(trial):
+                out = trial
+                break
+    return out
+
+
+def _without_last(chosen: Sequence[Scored], i: int, sample: Sample) -> list[str]:
+    """The pattern with any number in place of one that ends a list whose other members rules take by any number.
+
+    What stands behind repeated layers in one list, `network.4` behind two of them, stands further behind in a deeper
+    model: `network.5`.
+    """
+    own = chosen[i].candidate.rule.pattern
+    others = [_NAMED.sub("?:", other.candidate.rule.pattern) for j, other in enumerate(chosen) if j != i]
+    out = []
+    for found in _NUMBER.finditer(own):
+        before, behind = own[: found.start()], own[found.end() :]
+        head = _NAMED.sub("?:", before)
+        listed = any(other.startswith((head + r"(?:\d+)", head + r"\d+")) for other in others)
+        numbers = sample.numbers_behind(before) if listed and linear(before) else ()
+        if len(numbers) > _FEW and max(numbers) == int(found[0]):
+            out.append(before + r"\d+" + behind)
     return out
 
 

@@ -116,6 +116,12 @@ class Sample:
         self._scored[candidate.rule] = Scored(candidate, right, wrong, tuple(touched), candidate.cost + lean)
         return self._scored[candidate.rule]
 
+    def numbers_behind(self, start: str) -> set[int]:
+        """The numbers that come behind a beginning, a pattern, in any key."""
+        pattern = re.compile(start + r"([0-9]+)(?![0-9])")
+        found = (pattern.match(probe.key) for probe in self._probes)
+        return {int(match[match.re.groups]) for match in found if match is not None}
+
     def literal(self, bad: int) -> Scored:
         """A rule for the first of these keys alone."""
         first = bad & -bad

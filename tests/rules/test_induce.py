@@ -167,6 +167,18 @@ def test_what_is_learnt_on_few_layers_holds_for_many():
     assert {key: rules.rename(key) for key in large} == large
 
 
+@pytest.mark.parametrize("start", ["", "net.", "sequential."])
+def test_what_ends_a_list_of_layers_stands_further_behind_in_a_deeper_model(start):
+    def pairs(layers):
+        parts = ("norm.weight", "norm.bias", "attn.weight", "attn.bias", "mlp.weight", "mlp.bias")
+        out = {f"{start}0.emb.weight": "embed.weight"}
+        out |= {f"{start}{i + 1}.{x}": f"blocks.{i}.{x.replace('attn', 'mix')}" for i in range(layers) for x in parts}
+        return out | {f"{start}{layers + 2}.{x}": f"last_norm.{x}" for x in ("weight", "bias")}
+
+    rules, large = learnt(pairs(2)), pairs(30)
+    assert {key: rules.rename(key) for key in large} == large
+
+
 def test_numbers_are_listed_only_where_that_keeps_rules_apart():
     parts = ("0.weight", "1.weight", "1.bias", "1.running_mean", "3.weight", "4.weight", "4.bias", "4.running_mean")
     pairs = {f"contracting.0.block.{part}": f"inc.{part}" for part in parts}
