@@ -146,7 +146,7 @@ def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[L
     if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
         source, target = fold_stacks(source, target), fold_stacks(target, source)
         for _ in range(2):  # what is fused here and there is seen when the one is folded
-            source, target = fold_parts(source, target), fold_parts(target, source)
+            source, target = fold_parts(source, target), fold_parts(target, source, serve=True)
     return source, target
 
 

@@ -9,11 +9,12 @@ the biases follow.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from automatch.matching.leaves import Leaf, template
-from automatch.matching.parts import PARTS, Hole, filled, groups_of, is_adapter, joined_shape, role_in
+from automatch.matching.adapters import first_half, is_adapter
+from automatch.matching.leaves import SHARED, Leaf, template
+from automatch.matching.parts import PARTS, Hole, filled, groups_of, joined_shape, role_in
 from automatch.matching.resemblance import Blocks
 from automatch.spec import Shape
 
@@ -26,12 +27,16 @@ class _Way:
     dim: int
 
 
-def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
+def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> list[Leaf]:
     """Fold q, k, v (k, v; gate, up; q, k, v and an mlp) into virtual leaves where the other side has them fused.
+
+    Where the leaves are those of the model and `serve` says so, the first halves of adapters go with their second
+    ones: what was learnt for a fused tensor has one, which serves all of its parts.
 
     Returns the leaves with each folded group replaced by one leaf at the place of its first member.
     """
     adapters = any(map(is_adapter, others))
+    paths = {leaf.path: leaf for leaf in leaves} if adapters and serve else {}
     for parts in PARTS:
         groups = groups_of([leaf for leaf in leaves if adapters or not is_adapter(leaf)], parts)
         if not groups:
@@ -52,9 +57,11 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
         blocks = Blocks(leaves, others)
         apart: list[list[Hole]] = []
         for names in looked_at:
-            joined = list(_decide(names, groups, parts, whole, fused, blocks))
+            joined = list(_decide(names, groups, parts, whole, fused, blocks, paths))
             for members, dim, path in joined:
                 _join(members, dim, path, gone)
+                if paths:
+                    _share(members, path, paths, gone)
                 whole[joined_shape([m.shape for m in members], dim) or ()] += (
                     1  # what one family takes is not there for the next
                 )
@@ -87,13 +94,15 @@ def _decide(
     mine: Counter[Shape],
     theirs: Counter[Shape],
     blocks: Blocks,
+    paths: Mapping[Hole, Leaf],
 ) -> Iterator[tuple[tuple[Leaf, ...], int, Hole]]:
     """The groups of one family that are to be joined, with how: weights first, biases the same way."""
     weights = [n for n in names if len(groups[n][parts[0]].shape) > 1] or names
     gains: Counter[tuple[int, Hole]] = Counter()
     for name in _sample(weights):
         for way, relative in _ways(groups[name], parts, mine, theirs, blocks):
-            gains[way.dim, relative] += round(1000 * blocks.gain(way.members, way.dim))
+            gain = blocks.gain(way.members, way.dim, _first_halves(way.members, paths))
+            gains[way.dim, relative] += round(1000 * gain)
     best = max(gains.items(), key=lambda item: (item[1], -len(item[0][1])), default=None)
     if best is None or best[1] <= 0:
         return
@@ -166,3 +175,20 @@ def _join(members: tuple[Leaf, ...], dim: int, path: Hole, gone: dict[int, Leaf 
         flat=members[0].flat,
         sizes=tuple(m.shape[dim] for m in members),
     )
+
+
+def _first_halves(members: Sequence[Leaf], paths: Mapping[Hole, Leaf]) -> list[Leaf]:
+    """The first halves of the adapters whose second halves these are, all of one shape; [] where they are not all."""
+    halves = [first_half(member.path) for member in members]
+    first = [paths[half] for half in halves if half is not None and half in paths]
+    return first if len(first) == len(members) and len({leaf.shape for leaf in first}) == 1 else []
+
+
+def _share(members: Sequence[Leaf], path: Hole, paths: Mapping[Hole, Leaf], gone: dict[int, Leaf | None]) -> None:
+    """Fold the first halves of adapters, whose second halves are joined, into one leaf that serves them all."""
+    first, common = _first_halves(members, paths), first_half(path)
+    if common is None or not first or any(id(leaf) in gone for leaf in first):
+        return
+    gone.update((id(leaf), None) for leaf in first)
+    keys = tuple(key for leaf in first for key in leaf.keys)
+    gone[id(first[0])] = replace(first[0], path=common, keys=keys, ops=(*first[0].ops, SHARED))

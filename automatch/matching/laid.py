@@ -1,4 +1,4 @@
-"""Parts that one side lays on each other: JAX' einsum weights `kv_einsum` [2, heads, width, size], `gating` [2, in, out].
+"""Parts that one side lays on each other: JAX' einsum weights `kv_einsum` [2, heads, width, size], `gating` [2, a, b].
 
 The other side keeps them apart, so that a whole family of them is folded into virtual stacks. This comes before heads
 are merged and layouts compared: what the stack holds, in whatever order of dimensions, is seen by its sizes alone.

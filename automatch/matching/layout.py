@@ -236,7 +236,7 @@ def _merged(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> tuple
     for perm in _APART:
         if perm is not None and len(perm) == rank:
             *first, width, a, b = _permuted(shape, perm)
-            forms = ((*first, width, a * b), (*first, a * b, width))
-            if any(theirs[form] > mine[form] for form in forms):
-                return forms[0], perm
+            apart, turned = (*first, width, a * b), (*first, a * b, width)
+            if theirs[apart] > mine[apart] or theirs[turned] > mine[turned]:
+                return apart, perm
     return None

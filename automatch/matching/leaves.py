@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from automatch.describing.tokens import split_key, words_of
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
+SHARED = "share"
+"""Among the `ops` of a leaf: one tensor serves every one of its keys, as it is."""
+
 
 @dataclass(slots=True)
 class Leaf:

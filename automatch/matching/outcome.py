@@ -6,7 +6,7 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -14,7 +14,7 @@ from automatch.describing.tokens import words_of
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
-from automatch.matching.leaves import Leaf, template
+from automatch.matching.leaves import SHARED, Leaf, template
 from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
@@ -49,6 +49,7 @@ def assignment(
 
     `times` says for how many pairs that of a model key stands, where not all are here.
     """
+    found = [pair for one in found for pair in _apart(one)]
     votes: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
     for s, t, _ in found:
         votes[template(s.path), template(t.path)] += times(t.keys[0]) if times else 1
@@ -101,6 +102,17 @@ def _excuse(tensor: TensorSpec) -> str:
         return COUNTER
     no_weight = tensor.kind == "buffer" or not tensor.dtype.startswith(("float", "bfloat"))
     return COMPUTED if _COMPUTED.search(tensor.key) or (no_weight and _MASK.search(tensor.key)) else ""
+
+
+def _apart(pair: Found) -> Iterator[Found]:
+    """A pair for every key that one tensor serves."""
+    s, t, evidence = pair
+    if SHARED not in t.ops:
+        yield pair
+        return
+    ops = tuple(op for op in t.ops if op != SHARED)
+    for key in t.keys:
+        yield s, replace(t, keys=(key,), ops=ops), evidence
 
 
 def _by_shape(source: Sequence[Leaf]) -> dict[tuple[int, ...], list[Leaf]]:

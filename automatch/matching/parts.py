@@ -33,7 +33,9 @@ def role_in(path: tuple[str, ...]) -> tuple[int, str, str] | None:
     """
     for i in range(len(path) - 1, max(len(path) - 1 - NEAR, -1), -1):
         found = _token_role(path[i])
-        if found is not None and not (found[0] == "up" and i + 1 < len(path) and path[i + 1].isdecimal()):
+        if found is None or (found[0] == "up" and i + 1 < len(path) and path[i + 1].isdecimal()):
+            continue
+        if i == 0 or "lora" not in words_of(path[i - 1]):  # `qkv_lora.up` is the half of an adapter, no up-projection
             return i, *found
     return None
 
@@ -43,6 +45,8 @@ def _token_role(token: str) -> tuple[str, str] | None:
     if token.isdecimal():
         return None
     words = words_of(token)
+    if "lora" in words:
+        return None  # `lora_up` is the half of an adapter, no up-projection
     joined = "".join(words)
     roles = _role_words()
     if joined in roles:
@@ -75,11 +79,6 @@ def joined_shape(shapes: Sequence[Shape], dim: int) -> Shape | None:
     if any(s[:dim] != first[:dim] or s[dim + 1 :] != first[dim + 1 :] for s in shapes):
         return None
     return (*first[:dim], sum(s[dim] for s in shapes), *first[dim + 1 :])
-
-
-def is_adapter(leaf: Leaf) -> bool:
-    """Is a tensor half of an adapter (LoRA)? What q, k and v learnt in three is no part of anything but an adapter."""
-    return any("lora" in words_of(token) for token in leaf.path)
 
 
 def groups_of(leaves: list[Leaf], parts: tuple[str, ...]) -> dict[Hole, dict[str, Leaf]]:

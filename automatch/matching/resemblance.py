@@ -94,8 +94,11 @@ class Blocks:
             and all(self._apart[shape] >= n for shape, n in members.items())
         )
 
-    def gain(self, members: Sequence[Leaf], dim: int) -> float:
-        """How much more the block looks like one of the other side's blocks with the members joined (Dice)."""
+    def gain(self, members: Sequence[Leaf], dim: int, shared: Sequence[Leaf] = ()) -> float:
+        """How much more the block looks like one of the other side's blocks with the members joined (Dice).
+
+        `shared` are tensors that become one as they are.
+        """
         joined = joined_shape([m.shape for m in members], dim)
         prefix = _block(members[0].path)
         bag: Counter[Shape] = Counter(leaf.shape for leaf in self._mine[prefix])
@@ -104,6 +107,8 @@ class Blocks:
         bag.subtract(m.shape for m in members)
         assert joined is not None
         bag[joined] += 1
+        if shared:
+            bag.subtract(m.shape for m in shared[1:])
         return _best(+bag, theirs) - before
 
 

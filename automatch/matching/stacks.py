@@ -1,4 +1,4 @@
-"""Tensors that differ in one index and are a stack on the other side: the experts of a layer, critics of an ensemble."""
+"""Tensors that differ in one index and are a stack on the other side: experts of a layer, critics of an ensemble."""
 
 from __future__ import annotations
 

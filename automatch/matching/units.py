@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from automatch.describing.tokens import ROLES, stem_index, words_of
+from automatch.matching.adapters import FIRST, SECOND, half_of
 from automatch.matching.leaves import Leaf
 from automatch.matching.names import Names, Word
 from automatch.spec import Shape
@@ -30,7 +31,7 @@ _CANON = {
 }
 
 
-_MAIN = ("weight", "weight_v", "weight_orig", "*")
+_MAIN = ("weight", "weight_v", "weight_orig", "*", SECOND)
 Sort = tuple[bool, Shape]
 """Whether it is a bias alone, and its shape."""
 
@@ -96,6 +97,9 @@ def module_path(path: tuple[str, ...]) -> tuple[str, ...]:
 def role_of(path: Sequence[str]) -> tuple[int, str]:
     """(length of the module's path, role of the leaf in it)."""
     last = path[-1]
+    half = half_of(path)
+    if half is not None:
+        return half
     if last in ROLES and len(path) > 1:
         return len(path) - 1, _CANON.get(last, last)
     return len(path), "*"
@@ -106,17 +110,18 @@ def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False
 
     `apart`: every leaf is a module of its own (one of the sides has no names of roles).
     """
-    units: dict[tuple[str, ...], Unit] = {}
+    units: dict[tuple[tuple[str, ...], bool], Unit] = {}  # an adapter is no part of the module beside it
     for leaf in leaves:
         length, role = (len(leaf.path), "*") if apart else role_of(leaf.path)
         length = max(length, min(top, len(leaf.path)))
         module = leaf.path[:length]
-        unit = units.get(module)
+        half = role in (FIRST, SECOND)
+        unit = units.get((module, half))
         if unit is None or role in unit.leaves:
             if unit is not None:
                 module = leaf.path
             shown = module[top:] or module[-1:]
-            unit = units[module] = Unit(shown, names.path_words(shown), place=leaf.place, full=module)
+            unit = units[module, half] = Unit(shown, names.path_words(shown), place=leaf.place, full=module)
         unit.leaves[role] = leaf
         unit.place = min(unit.place, leaf.place)
     found = sorted(units.values(), key=lambda u: u.place)

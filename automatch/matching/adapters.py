@@ -1,0 +1,43 @@
+"""Adapters (LoRA): two matrices beside a module, of which what goes in passes the first and then the second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from automatch.describing.tokens import words_of
+from automatch.matching.leaves import Leaf
+
+FIRST, SECOND = "lora_A", "lora_B"
+
+_HALVES = {"lora_A": FIRST, "lora_down": FIRST, "down": FIRST, "lora_B": SECOND, "lora_up": SECOND, "up": SECOND}
+"""How peft, loralib and kohya's scripts call the halves; `down` and `up` only where an adapter is named before them."""
+
+_FIRST_OF = {"lora_B": "lora_A", "lora_up": "lora_down", "up": "down"}
+
+
+def is_adapter(leaf: Leaf) -> bool:
+    """Is a tensor half of an adapter? What q, k and v learnt in three is no part of anything but an adapter."""
+    return any("lora" in words_of(token) for token in leaf.path)
+
+
+def half_of(path: Sequence[str]) -> tuple[int, str] | None:
+    """(length of the path of the module that an adapter stands beside, which half of it); None for other tensors.
+
+    `X.lora_A`, `X.lora_A.weight`, `X.lora_A.default.weight`, `X_lora.down.weight`.
+    """
+    for at in range(len(path) - 1, max(len(path) - 4, 0), -1):
+        if _is_half(path, at):
+            return (at, _HALVES[path[at]]) if at == len(path) - 1 or path[-1] == "weight" else None
+    return None
+
+
+def first_half(path: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The path of the first half of an adapter, told from that of its second half; None for other paths."""
+    for at in range(1, len(path)):
+        if _is_half(path, at) and path[at] in _FIRST_OF:
+            return (*path[:at], _FIRST_OF[path[at]], *path[at + 1 :])
+    return None
+
+
+def _is_half(path: Sequence[str], at: int) -> bool:
+    return path[at] in _HALVES and ("lora" in words_of(path[at]) or (at > 0 and "lora" in words_of(path[at - 1])))
