@@ -9,11 +9,11 @@ the biases follow.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.matching.adapters import first_half, is_adapter
-from automatch.matching.leaves import SHARED, Leaf, template
+from automatch.matching.leaves import SHARED, Leaf, squeeze, template
 from automatch.matching.parts import PARTS, Hole, filled, groups_of, joined_shape, role_in
 from automatch.matching.resemblance import Blocks
 from automatch.spec import Shape
@@ -41,6 +41,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
         groups = groups_of([leaf for leaf in leaves if adapters or not is_adapter(leaf)], parts)
         if not groups:
             continue
+        _without_ones(others, groups.values(), parts)
         mine = Counter(leaf.shape for leaf in leaves)
         theirs = Counter(leaf.shape for leaf in others)
         whole = Counter(leaf.shape for leaf in leaves if not _is_one_of(leaf, parts))
@@ -72,6 +73,17 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
                 _join(members, 0, path, gone)
         leaves = [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
     return leaves
+
+
+def _without_ones(others: list[Leaf], groups: Iterable[Mapping[str, Leaf]], parts: tuple[str, ...]) -> None:
+    """What is fused as a 1x1 convolution, and apart as linear layers, is taken as a matrix (in place)."""
+    joined = {joined_shape([group[p].shape for p in parts], 0) for group in groups}
+    known = {leaf.shape for leaf in others}
+    for leaf in others:
+        bare = squeeze(leaf.shape)
+        if len(bare) == 2 < len(leaf.shape) and bare in joined and bare not in known and not leaf.ops:
+            leaf.shape = leaf.flat = bare
+            leaf.ops = ("reshape",)
 
 
 def _is_one_of(leaf: Leaf, parts: tuple[str, ...]) -> bool:

@@ -45,17 +45,32 @@ def fold_laid(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
                 continue
             modules.add(name[:-1])
             tall[known[0]] -= len(names)
+            flat = len(shape) == 1 and 1 in known[0][1:]  # [2, 1, 1, d] is two vectors in a row
+            if flat:
+                _flatten(others, known[0])
             for own in names:
-                _lay([groups[own][part] for part in parts], filled(own, "".join(parts)), gone)
+                _lay([groups[own][part] for part in parts], filled(own, "".join(parts)), gone, flat)
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
 
 
-def _lay(members: list[Leaf], path: Hole, gone: dict[int, Leaf | None]) -> None:
+def _flatten(leaves: list[Leaf], shape: Shape) -> None:
+    for leaf in leaves:
+        if leaf.shape == shape and not leaf.ops:
+            leaf.shape = leaf.flat = (math.prod(shape),)
+            leaf.ops = ("reshape",)
+
+
+def _lay(members: list[Leaf], path: Hole, gone: dict[int, Leaf | None], flat: bool) -> None:
     first = min(members, key=lambda m: m.place)
     keys = tuple(key for m in members for key in m.keys)
-    shape = (len(members), *first.shape)
     gone.update((id(m), None) for m in members)
-    gone[id(first)] = replace(first, path=path, shape=shape, keys=keys, ops=(*first.ops, "stack"), dim=0)
+    laid = replace(first, path=path, keys=keys, dim=0)
+    if flat:
+        laid.shape, laid.ops = (len(members) * first.shape[0],), (*first.ops, "concat")
+        laid.sizes = tuple(m.shape[0] for m in members)
+    else:
+        laid.shape, laid.ops = (len(members), *first.shape), (*first.ops, "stack")
+    gone[id(first)] = laid
 
 
 def _lies_in(shape: Shape, inner: Shape) -> bool:
