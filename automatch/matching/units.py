@@ -185,6 +185,8 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
         return [], 0.0
     solid = sum(not m.integer for m, _ in pairs)
     size = max(sum(not x.integer for x in a.leaves.values()), sum(not x.integer for x in b.leaves.values()))
+    if solid < size and any({m.raw, t.raw} == {m.shape, (1, *m.shape)} and len(m.shape) == 1 for m, t in pairs):
+        return [], 0.0  # an embedding [1, d] is no weight of a norm
     if not solid:
         return (pairs, 1.0) if pairs and not size else ([], 0.0)
     return pairs, solid / size
