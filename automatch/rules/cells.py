@@ -163,9 +163,8 @@ def _carried_on(laws: list[Law | None], goals: tuple[str, ...], examples: Sequen
     start = 0
     for goal in goals:
         count = goal.count("#")
-        own = laws[start : start + count]
-        for at, law in enumerate(own):
-            slot = _between(own, at, end)
+        for at in range(count):
+            law, slot = out[start + at], _between(out[start : start + count], at, end)
             if slot is None or law is None or law.kind != "const":
                 continue
             if all(example.source[slot] == law.text for example in examples):
@@ -175,11 +174,17 @@ def _carried_on(laws: list[Law | None], goals: tuple[str, ...], examples: Sequen
 
 
 def _between(laws: Sequence[Law | None], at: int, end: int) -> int | None:
-    """The one number of the source between those that the numbers before and behind come from; None for several."""
+    """The one number of the source between those that the numbers before and behind come from.
+
+    Behind copies in order it is the next; elsewhere a number has to stand behind, and all numbers have to have a place.
+    """
+    if at and all(law == Law("copy", (slot,)) for slot, law in enumerate(laws[:at])):
+        return at if at < end else None
     before = [slot for law in laws[:at] if law is not None for slot in law.slots]
     behind = [slot for law in laws[at + 1 :] if law is not None for slot in law.slots]
-    low, high = max(before, default=-1), min(behind, default=end)
-    return low + 1 if high - low == 2 else None
+    if not behind or len(laws) != end:
+        return None
+    return min(behind) - 1 if min(behind) - max(before, default=-1) == 2 else None
 
 
 def _plainness(law: Law) -> int:
