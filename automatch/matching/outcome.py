@@ -57,7 +57,8 @@ def assignment(
     rivals = _by_shape(source) if any(j.ambiguous for j in judged.values()) else {}
     made = (_match(s, t, judged[id(e)], votes[template(s.path), template(t.path)], rivals) for s, t, e in found)
     matches = [match for match in made if match is not None]
-    mismatched = tuple(Mismatch(t.keys[0], s.keys[0], s.raw, t.raw) for s, t in pairs)
+    whole = ((s, t) for s, t in pairs if not s.layers and not t.layers)
+    mismatched = tuple(Mismatch(t.keys[0], s.keys[0], s.raw, t.raw) for s, t in whole)
     return gathered(checkpoint, model, matches, mismatched, notes, harmless or {})
 
 

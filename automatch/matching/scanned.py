@@ -52,19 +52,25 @@ class _List:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """A scope and a list that hold the same layers, and which of the two is in no other pair."""
+class _Group:
+    """Scopes of one side and lists of the other that hold as many layers, and the same ones."""
 
-    scope: _Scope
-    own: _List
-    with_scope: bool
-    with_list: bool
+    layers: int
+    scopes: tuple[_Scope, ...]
+    lists: tuple[_List, ...]
 
     def leaves(self) -> Iterator[Leaf]:
-        """All tensors of both."""
-        yield from self.scope.leaves
-        for members in self.own.kinds:
-            yield from members
+        """All tensors of both sides."""
+        for scope in self.scopes:
+            yield from scope.leaves
+        for own in self.lists:
+            for members in own.kinds:
+                yield from members
+
+    def sides(self) -> tuple[list[Leaf], list[Leaf]]:
+        """One layer of the stacks, and one of the lists."""
+        stacked = [leaf for scope in self.scopes for leaf in _one_of_a_stack(scope)]
+        return stacked, [leaf for own in self.lists for leaf in _one_of_a_list(own)]
 
 
 def unify_scanned(source: list[Leaf], target: list[Leaf], unify: Unify) -> tuple[list[Leaf], list[Leaf]]:
@@ -78,19 +84,17 @@ def unify_scanned(source: list[Leaf], target: list[Leaf], unify: Unify) -> tuple
     Returns:
         Both sides, in order.
     """
-    pairs = [(pair, 0) for pair in _pairs(source, target)] + [(pair, 1) for pair in _pairs(target, source)]
-    if not pairs:
+    groups = [(group, False) for group in _groups(source, target)]
+    groups += [(group, True) for group in _groups(target, source)]
+    if not groups:
         return unify(source, target)
-    gone = {id(leaf) for pair, _ in pairs for leaf in pair.leaves()}
+    gone = {id(leaf) for group, _ in groups for leaf in group.leaves()}
     rest = unify([s for s in source if id(s) not in gone], [t for t in target if id(t) not in gone])
     sides = list(rest[0]), list(rest[1])
-    for pair, stacked_side in pairs:
-        layers = list(_one_of_a_stack(pair.scope)), list(_one_of_a_list(pair.own))
-        both = unify(*layers) if stacked_side == 0 else unify(*layers[::-1])
-        for at, (side, leaves) in enumerate(zip(sides, both, strict=True)):
-            if pair.with_scope if at == stacked_side else pair.with_list:
-                count = pair.scope.layers
-                side += [replace(leaf, shape=(count, *leaf.shape), layers=count) for leaf in leaves]
+    for group, backwards in groups:
+        stacked, apart = group.sides()
+        for side, leaves in zip(sides, unify(apart, stacked) if backwards else unify(stacked, apart), strict=True):
+            side += [replace(leaf, shape=(group.layers, *leaf.shape), layers=group.layers) for leaf in leaves]
     return sorted(sides[0], key=lambda leaf: leaf.place), sorted(sides[1], key=lambda leaf: leaf.place)
 
 
@@ -109,29 +113,29 @@ def _one_of_a_list(own: _List) -> Iterator[Leaf]:
         yield replace(members[0], shape=squeeze(members[0].raw), keys=keys, layers=own.layers)
 
 
-def _pairs(stacked: Sequence[Leaf], apart: Sequence[Leaf]) -> list[_Pair]:
-    """Scopes of one side with the lists of the other that hold the same layers, those that agree best first.
+def _groups(stacked: Sequence[Leaf], apart: Sequence[Leaf]) -> Iterator[_Group]:
+    """Scopes of one side with the lists of the other that hold the same layers, by the number of these.
 
-    Every scope and every list that agrees with another one is in one pair. Where there are more of the one than of the
-    other, which of them belong together is left to names and order.
+    Where more of one side agree, lists or scopes with some of the same tensors follow: a copy that lacks its biases.
     """
     lists = list(_lists(apart))
-    if not lists:
-        return []
     known = {leaf.raw for leaf in apart}
-    scopes = [s for s in _scopes(stacked, {own.layers for own in lists}) if not _known(s, known)]
-    graded = [(_agreement(s, own), i, j) for i, s in enumerate(scopes) for j, own in enumerate(lists)]
-    out: list[_Pair] = []
-    taken: tuple[set[int], set[int]] = set(), set()
-    alike = sorted((one for one in graded if one[0] >= EXPLAINED), key=lambda one: -one[0])
-    for must_be_free in (True, False):
-        for _, i, j in alike:
-            new = i not in taken[0], j not in taken[1]
-            if all(new) if must_be_free else any(new):
-                taken[0].add(i)
-                taken[1].add(j)
-                out.append(_Pair(scopes[i], lists[j], *new))
-    return out
+    scopes = [s for s in _scopes(stacked, {own.layers for own in lists}) if not _known(s, known)] if lists else []
+    for layers in dict.fromkeys(scope.layers for scope in scopes):
+        shares = {
+            (i, j): _agreement(scope, own)
+            for i, scope in enumerate(scopes)
+            for j, own in enumerate(lists)
+            if scope.layers == own.layers == layers
+        }
+        alike = [at for at, share in shares.items() if min(share) >= EXPLAINED and len(lists[at[1]].kinds) >= LEAST]
+        mine, theirs = {i for i, _ in alike}, {j for _, j in alike}
+        if len(mine) > len(theirs):
+            theirs |= {j for (i, j), share in shares.items() if i in mine and share[1] >= EXPLAINED}
+        elif len(mine) < len(theirs):
+            mine |= {i for (i, j), share in shares.items() if j in theirs and share[0] >= EXPLAINED}
+        if mine:
+            yield _Group(layers, tuple(scopes[i] for i in sorted(mine)), tuple(lists[j] for j in sorted(theirs)))
 
 
 def _known(scope: _Scope, shapes: set[tuple[int, ...]]) -> bool:
@@ -145,6 +149,7 @@ def _scopes(leaves: Sequence[Leaf], lengths: set[int]) -> Iterator[_Scope]:
     for leaf in leaves:
         for end in range(len(leaf.path)):
             below[leaf.path[:end]].append(leaf)
+    taken: set[int] = set()
     for axis in (0, 1):
         uniform = {
             scope: own
@@ -152,7 +157,8 @@ def _scopes(leaves: Sequence[Leaf], lengths: set[int]) -> Iterator[_Scope]:
             if len(own) >= LEAST and not numbered(scope) and _length(own, axis) in lengths
         }
         for scope, own in uniform.items():
-            if not scope or scope[:-1] not in uniform:
+            if (not scope or scope[:-1] not in uniform) and taken.isdisjoint(map(id, own)):
+                taken.update(map(id, own))
                 yield _Scope(scope, axis, _length(own, axis), tuple(own))
 
 
@@ -183,17 +189,15 @@ def _lists(leaves: Sequence[Leaf]) -> Iterator[_List]:
             for suffix, first in rows[0].items()
             if not first.integer and all(suffix in row and row[suffix].raw == first.raw for row in rows)
         )
-        if len(kinds) >= LEAST and len(kinds) >= EXPLAINED * len(everything):
+        if kinds and len(kinds) >= EXPLAINED * len(everything):
             yield _List(layers, kinds)
 
 
-def _agreement(scope: _Scope, own: _List) -> float:
-    """Which share of the tensors of a layer has a counterpart of as many elements, the lower one of the two sides.
+def _agreement(scope: _Scope, own: _List) -> tuple[float, float]:
+    """Which share of the tensors of a scope, and of a list, has a counterpart of as many elements on the other side.
 
     Tensors of a list that are one of the scope (gate and up; query, key and value; experts) are counterparts of it.
     """
-    if scope.layers != own.layers:
-        return 0.0
     theirs, mine = Counter(scope.elements()), Counter(own.elements())
     whole = theirs.total(), mine.total()
     both = theirs & mine
@@ -203,7 +207,7 @@ def _agreement(scope: _Scope, own: _List) -> float:
         if parts is not None:
             theirs[size] -= 1
             mine -= Counter(parts)
-    return min(1 - max(0, theirs.total()) / whole[0], 1 - mine.total() / whole[1])
+    return 1 - theirs.total() / whole[0], 1 - mine.total() / whole[1]
 
 
 def _sums(size: int, mine: Counter[int]) -> Iterator[tuple[int, ...]]:

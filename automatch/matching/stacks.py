@@ -30,10 +30,18 @@ class _Family:
 
 def fold_stacks(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     """Fold tensors that differ in one index into a virtual stack where the other side has it stacked."""
+    _without_ones(others, Counter(leaf.shape for leaf in leaves))
+    once = _folded(leaves, others, {leaf.shape for leaf in leaves})
+    made = {leaf.shape for leaf in once if "stack" in leaf.ops}
+    return _folded(once, others, made) if made else once  # of a stack's shape there are fewer left than there seemed
+
+
+def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[Leaf]:
+    """The leaves with those of some shapes folded that the other side has stacked."""
     mine = Counter(leaf.shape for leaf in leaves)
-    _without_ones(others, mine)
     theirs = Counter(leaf.shape for leaf in others)
-    families = list(_families(leaves, mine, theirs))
+    looked_at = [leaf for leaf in leaves if leaf.shape in shapes and "stack" not in leaf.ops]
+    families = list(_families(looked_at, mine, theirs))
     matrices = [family for family in families if len(family.stacks[0][0].shape) == 2]
     turns = sum(f.turned - f.straight for f in matrices)  # a square one does not show it, and goes with the others
     gone: dict[int, Leaf | None] = {}

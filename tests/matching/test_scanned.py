@@ -216,3 +216,77 @@ def test_a_tensor_as_long_as_the_list_is_no_stack() -> None:
     state = {**gemma(3), "heads.weight": numbers(3, 12), "heads.bias": numbers(3)}
     other = {key.replace("model.", "net."): tensor for key, tensor in state.items()}
     assert {m.op for m in match(spec(state), spec(other)).matches} == {"rename"}
+
+
+def test_experts_inside_of_stacked_layers() -> None:
+    """[layers, experts, in, out]: each expert is a part of the stack."""
+    depth, experts = 3, 4
+    state = gemma(depth)
+    scan = einsum(state, depth)
+    for name, shape in (("w1", (18, 12)), ("w2", (14, 18))):
+        every = numbers(depth, experts, *shape)
+        scan[f"layers/moe/{name}"] = every.transpose(2, 3)
+        for i in range(depth):
+            for e in range(experts):
+                state[f"model.layers.{i}.moe.experts.{e}.{name}.weight"] = every[i, e]
+    state = {key: state[key] for key in sorted(state)}
+    for checkpoint, model in ((scan, state), (state, scan)):
+        carried(checkpoint, model)
+
+
+@pytest.mark.parametrize("groups", [4, 2])
+@pytest.mark.parametrize("turned", [False, True])
+def test_parts_joined_inside_of_stacked_layers(groups: int, turned: bool) -> None:
+    """Query, key and value in one tensor, and up before gate in another, as their name says."""
+    depth = 3
+    state = gemma(depth, groups=groups)
+    scan = {key: tensor for key, tensor in state.items() if ".layers." not in key}
+    names = {"self_attn.qkv_proj": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")}
+    names |= {"mlp.up_gate_proj": ("mlp.up_proj", "mlp.gate_proj")}
+    alone = ("self_attn.o_proj", "mlp.down_proj", "input_layernorm", "post_attention_layernorm")
+    for new, parts in (names | {name: (name,) for name in alone}).items():
+        rows = [torch.cat([state[f"model.layers.{i}.{part}.weight"] for part in parts]) for i in range(depth)]
+        kernels = [row.t() if turned and row.ndim == 2 else row for row in rows]
+        scan[f"model.layers.{new}.{'kernel' if turned and rows[0].ndim == 2 else 'weight'}"] = torch.stack(kernels)
+    for checkpoint, model in ((scan, state), (state, scan)):
+        diagnosis = carried(checkpoint, model)
+        same(diagnosis.rules.reverse(keys=checkpoint).apply(model), checkpoint)
+
+
+def test_some_tensors_of_all_layers_in_one() -> None:
+    """XLNet: biases of all layers lie in one tensor each; one layer of `seg_embed` is shaped as both of `r_r_bias`."""
+    layers, heads, size, width = 2, 4, 5, 12
+    state, whole = {"word_embedding.weight": numbers(50, width)}, {}
+    for name in ("r_r_bias", "r_s_bias", "r_w_bias", "seg_embed"):
+        whole[name] = numbers(layers, *([2] if name == "seg_embed" else []), heads, size)
+    for i in range(layers):
+        state |= {f"layer.{i}.attn.{name}": numbers(width, heads, size) for name in "qkvo"}
+        state |= {f"layer.{i}.attn.{name}": tensor[i] for name, tensor in whole.items()}
+        state |= {f"layer.{i}.ff.layer_1.weight": numbers(30, width), f"layer.{i}.ff.layer_1.bias": numbers(30)}
+    kept = {f"model.{key}": tensor for key, tensor in state.items() if key.split(".")[-1] not in whole}
+    other = {**kept, **{f"model.{name}": tensor for name, tensor in whole.items()}}
+    for checkpoint, model in ((other, state), (state, other)):
+        carried(checkpoint, model)
+
+
+def test_a_stack_of_another_width_is_missing_and_unexpected() -> None:
+    """A pair of other sizes is not said of one layer only."""
+    scan, state = einsum(gemma()), gemma()
+    wide = {**scan, "layers/mlp/linear": numbers(3, 31, 12)}
+    assignment = match(spec(wide), spec(state))
+    assert "layers/mlp/linear" in assignment.unexpected_keys
+    assert [key for key in assignment.missing_keys if "down_proj" in key] == [
+        f"model.layers.{i}.mlp.down_proj.weight" for i in range(3)
+    ]
+
+
+def test_two_stacks_of_one_length() -> None:
+    """A vision tower and a language model of as many layers: each goes with its own list."""
+    vision, text = siglip(depth=3), gemma(depth=3)
+    state = {f"vision_tower.{key}": vision[key] for key in vision} | {
+        f"language_model.{key}": text[key] for key in text
+    }
+    towers = {"img": big_vision(vision, depth=3), "llm": einsum(text)}
+    scan = {f"params/{name}/{key}": tensor for name, tower in towers.items() for key, tensor in tower.items()}
+    for checkpoint, model in ((scan, state), (state, scan)):
+        carried(checkpoint, model)
