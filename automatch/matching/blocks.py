@@ -129,7 +129,10 @@ class Solver:
     def _solve(self, a: Node, b: Node) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
         blocks = align_lists(top_a, top_b, self._similar) if top_a.is_list and top_b.is_list else []
-        if blocks and (self._may_run_backwards(top_a, top_b) or _count_otherwise(top_a, top_b)):
+        backwards = bool(blocks) and self._may_run_backwards(top_a, top_b)
+        if backwards:
+            blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
+        if backwards or (blocks and _count_otherwise(top_a, top_b)):
             self._doubted.update((id(x), id(y)) for x, y in blocks)
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
@@ -181,14 +184,13 @@ class Solver:
         """Were modules of a decoder numbered by hand on one side, and do neither shapes nor names show the direction?
 
         `refinenet1 .. refinenet4` are what `fusion.layers.3 .. 0` are: a decoder goes from the deepest stage to the
-        first, and its modules are numbered by the stage as often as by their turn.
+        first, and its modules are numbered by the stage more often than by their turn.
         """
         if a.gathered == b.gathered or len(a.children) != len(b.children) or len(a.children) < TURNS:
             return False
         if not any(word.concepts & _DECODING for n in (a, b) for word in self.names.path_words(n.tokens())):
             return False
-        first = a.children[0]
-        if any(n.signature != first.signature or n.count != first.count for n in (*a.children, *b.children)):
+        if any(len({(n.signature, n.count) for n in side.children}) > 1 for side in (a, b)):
             return False
         mine, theirs = self.names.token_words(a.label), self.names.token_words(b.label)
         return not self.names.silent and self.names.compare(mine, theirs, {}) < RELATED

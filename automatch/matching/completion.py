@@ -51,10 +51,13 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             tied_modules[leaf.path[:-1]] = others[0]
     vocabulary = {leaf.raw[0] for _, leaf, _ in out}
     for leaf in target:
-        if id(leaf) in served or leaf.path[:-1] not in tied_modules or len(leaf.raw) != 1:
+        only = counts[leaf.raw][0] if len(leaf.raw) == 1 and len(counts[leaf.raw]) == 1 else None
+        if id(leaf) in served or only is None or id(only) not in partner:
             continue
-        if leaf.raw[0] in vocabulary and len(counts[leaf.raw]) == 1 and id(counts[leaf.raw][0]) in partner:
-            out.append((counts[leaf.raw][0], leaf, Evidence(level="tied")))
+        if leaf.path[:-1] in tied_modules and leaf.raw[0] in vocabulary:
+            out.append((only, leaf, Evidence(level="tied")))
+        elif len(leaf.path) > 2 and partner[id(only)].path == (*leaf.path[:-2], leaf.path[-1]):
+            out.append((only, leaf, Evidence(level="tied")))  # BERT's `predictions.bias` is `predictions.decoder.bias`
     return out
 
 
