@@ -34,7 +34,7 @@ def _always(value: object) -> Callable[..., Any]:
     return lambda *_, **__: value
 
 
-def _first(value: Any, *_: object) -> Any:
+def _first(value: Any, *_: object, **__: object) -> Any:
     """What came in goes out."""
     return value
 

@@ -20,7 +20,7 @@ from automatch.matching.free import Taken, by_kind, local_ranks, outermost
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, template
-from automatch.matching.lists import align_lists
+from automatch.matching.lists import align_lists, count_otherwise, may_run_backwards
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
 from automatch.matching.units import Context, module_path, role_of, units_of
@@ -39,14 +39,6 @@ SIMILARITY = 4.0
 
 DOUBT = 0.1
 """Names of two blocks must tell them from two others by more than this, or the pair is in doubt."""
-
-RELATED = 0.3
-"""Names of two lists that are less alike do not show that both count in one direction."""
-
-TURNS = 3
-"""Fewer modules have no direction that anybody would turn round."""
-
-_DECODING = frozenset({"decoder", "upsample", "fusion"})
 
 LEARN_FROM = 0.9
 """Other blocks are told of decisions that are at least this sure without them."""
@@ -129,10 +121,10 @@ class Solver:
     def _solve(self, a: Node, b: Node) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
         blocks = align_lists(top_a, top_b, self._similar) if top_a.is_list and top_b.is_list else []
-        backwards = bool(blocks) and self._may_run_backwards(top_a, top_b)
+        backwards = bool(blocks) and may_run_backwards(top_a, top_b, self.names)
         if backwards:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
-        if backwards or (blocks and _count_otherwise(top_a, top_b)):
+        if backwards or (blocks and count_otherwise(top_a, top_b)):
             self._doubted.update((id(x), id(y)) for x, y in blocks)
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
@@ -179,21 +171,6 @@ class Solver:
                 if k - top.start not in used and leaf.shape == shape and not leaf.integer:
                     return i, j, evidence
         return pair
-
-    def _may_run_backwards(self, a: Node, b: Node) -> bool:
-        """Were modules of a decoder numbered by hand on one side, and do neither shapes nor names show the direction?
-
-        `refinenet1 .. refinenet4` are what `fusion.layers.3 .. 0` are: a decoder goes from the deepest stage to the
-        first, and its modules are numbered by the stage more often than by their turn.
-        """
-        if a.gathered == b.gathered or len(a.children) != len(b.children) or len(a.children) < TURNS:
-            return False
-        if not any(word.concepts & _DECODING for n in (a, b) for word in self.names.path_words(n.tokens())):
-            return False
-        if any(len({(n.signature, n.count) for n in side.children}) > 1 for side in (a, b)):
-            return False
-        mine, theirs = self.names.token_words(a.label), self.names.token_words(b.label)
-        return not self.names.silent and self.names.compare(mine, theirs, {}) < RELATED
 
     def _rest(
         self,
@@ -387,20 +364,6 @@ class Solver:
                 if all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT:
                     self._doubted.add((id(left[i]), id(right[j])))
                     break
-
-
-def _count_otherwise(a: Node, b: Node) -> bool:
-    """Do two lists of equal items differ in length and in where they begin to count?
-
-    Then the first may be missing, or it has another number: nothing shows which.
-    """
-    items = (*a.children, *b.children)
-    return (
-        len(a.children) != len(b.children)
-        and min(len(a.children), len(b.children)) > 1
-        and a.children[0].label != b.children[0].label
-        and len({(n.signature, n.count) for n in items}) == 1
-    )
 
 
 def _depth(node: Node, leaves: Sequence[Leaf]) -> int:

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from automatch.describing.tree import Node
+from automatch.matching.names import Names
 
 SIMILAR = 0.5
 """Items that share less than this are not put together."""
 
 SAME_NUMBER, SAME_NUMBER_OF_FEWER = 0.01, 0.1
 """What an equal number is worth, and where one list is shorter: as a rule its last items are missing, not its first."""
+
+
+RELATED = 0.3
+"""Names of two lists that are less alike do not show that both count in one direction."""
+
+TURNS = 3
+"""Fewer modules have no direction that anybody would turn round."""
+
+_DECODING = frozenset({"decoder", "upsample", "fusion"})
 
 
 def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> list[tuple[Node, Node]]:
@@ -64,3 +74,33 @@ def _align(
         else:
             j += 1
     return total, pairs
+
+
+def may_run_backwards(a: Node, b: Node, names: Names) -> bool:
+    """Were modules of a decoder numbered by hand on one side, and do neither shapes nor names show the direction?
+
+    `refinenet1 .. refinenet4` are what `fusion.layers.3 .. 0` are: a decoder goes from the deepest stage to the
+    first, and its modules are numbered by the stage more often than by their turn.
+    """
+    if a.gathered == b.gathered or len(a.children) != len(b.children) or len(a.children) < TURNS:
+        return False
+    if not any(word.concepts & _DECODING for n in (a, b) for word in names.path_words(n.tokens())):
+        return False
+    if any(len({(n.signature, n.count) for n in side.children}) > 1 for side in (a, b)):
+        return False
+    mine, theirs = names.token_words(a.label), names.token_words(b.label)
+    return not names.silent and names.compare(mine, theirs, {}) < RELATED
+
+
+def count_otherwise(a: Node, b: Node) -> bool:
+    """Do two lists of equal items differ in length and in where they begin to count?
+
+    Then the first may be missing, or it has another number: nothing shows which.
+    """
+    items = (*a.children, *b.children)
+    return (
+        len(a.children) != len(b.children)
+        and min(len(a.children), len(b.children)) > 1
+        and a.children[0].label != b.children[0].label
+        and len({(n.signature, n.count) for n in items}) == 1
+    )

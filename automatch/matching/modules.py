@@ -176,10 +176,12 @@ def _strayed(table: Table, chosen: Mapping[int, int]) -> set[tuple[int, int]]:
 
 
 def _crossed(table: Table, chosen: Mapping[int, int]) -> set[Sort | None]:
-    """The shapes of which two modules were put together against their order."""
+    """The shapes of which two modules were put together against their order, and not because a person said so."""
     last: dict[Sort | None, int] = {}
     out: set[Sort | None] = set()
     for i, j in sorted(chosen.items()):
+        if table.learnt[i, j] > 1:
+            continue
         shape = table.source[i].main()
         if last.get(shape, -1) > j:
             out.add(shape)
