@@ -138,6 +138,10 @@ def _named_alike(a: Unit, b: Unit, ctx: Context, value: float) -> float:
         value += SAME
         if ctx.same is not None and ctx.same(a.full, b.full):
             value += IDENTICAL
-    if names.silent or a.peers < 2 or a.peers != b.peers:
+    if names.silent:
         return value
-    return value + (ORDINAL if a.rank == b.rank else -ORDINAL)
+    if a.peers >= 2 and a.peers == b.peers:
+        return value + (ORDINAL if a.rank == b.rank else -ORDINAL)
+    if a.turn and b.turn and a.peers != b.peers:
+        return value + (ORDINAL if a.turn == b.turn else -ORDINAL)
+    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from automatch.describing.tokens import ROLES, stem_index, words_of
@@ -38,7 +38,10 @@ Sort = tuple[bool, Shape]
 
 @dataclass(slots=True)
 class Unit:
-    """One module and the leaves it holds, by role; a bare parameter has the role `*`."""
+    """One module and the leaves it holds, by role; a bare parameter has the role `*`.
+
+    `rank` of `peers` modules that are called alike; `turn`: the first (1) or the second (2) of two, 0 for others.
+    """
 
     path: tuple[str, ...]
     words: tuple[Word, ...]
@@ -46,6 +49,7 @@ class Unit:
     place: int = 0
     rank: int = 0
     peers: int = 1
+    turn: int = 0
     full: tuple[str, ...] = ()
 
     def main(self) -> Sort | None:
@@ -135,7 +139,33 @@ def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False
         numbered = sorted(group, key=lambda u: [int(w) for t in u.path for w in words_of(t) if w.isdecimal()])
         for rank, unit in enumerate(numbered):
             unit.rank, unit.peers = rank, len(group)
+    _give_turns(found, peers.values())
     return found
+
+
+_TURNS = {"attention": 1, "mlp": 2}
+
+
+def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
+    """Say which of two modules comes first: 1 and 2, also where one is called the attention's and one the mlp's.
+
+    A transformer's block has its attention first: `layer_scale_1` is the attention's, `norm2` the mlp's.
+    """
+    for group in peers:
+        numbers = [stem_index(unit.path[-1]) for unit in group] if len(group) == 2 else []
+        if numbers and sorted(number[1] if number else -1 for number in numbers) in ([0, 1], [1, 2]):
+            for unit in group:
+                unit.turn = unit.rank + 1
+    named: dict[tuple[object, ...], list[tuple[int, Unit]]] = defaultdict(list)
+    for unit in units:
+        turns = {_TURNS[c] for word in unit.words for c in word.concepts & _TURNS.keys()}
+        if len(turns) == 1:
+            rest = (word.text for word in unit.words if not word.concepts & _TURNS.keys())
+            named[unit.main(), *rest].append((turns.pop(), unit))
+    for pair in named.values():
+        if sorted(turn for turn, _ in pair) == [1, 2]:
+            for turn, unit in pair:
+                unit.turn = turn
 
 
 def _silence_echoes(units: Sequence[Unit]) -> None:
