@@ -141,7 +141,7 @@ class Solver:
                     out.append((i, j, evidence))
         used_a, used_b = {i for i, _, _ in out}, {j for _, j, _ in out}
         for _ in range(2):  # once more for the tensors of modules that were matched in part
-            more = self._rest(a, b, blocks, out, used_a, used_b, waiting)
+            more = self._doubted_alike(self._rest(a, b, blocks, out, used_a, used_b, waiting), out, a)
             out += more
             used_a.update(i for i, _, _ in more)
             used_b.update(j for _, j, _ in more)
@@ -149,6 +149,12 @@ class Solver:
                 break
         out += [(i, j, e) for (i, j), (e, _, _) in waiting.items() if i not in used_a and j not in used_b]
         return [self._still_waiting(pair, waiting, a, b, used_a, used_b) for pair in out] if waiting else out
+
+    def _doubted_alike(self, more: list[Placed], done: Sequence[Placed], a: Node) -> list[Placed]:
+        """Pairs that are alone only because one that waits took their rival: they wait with it."""
+        leaves, order = self.source.leaves, self.source.tree.order
+        doubts = {leaves[order[a.start + i]].shape: e for i, _, e in done if e.waiting}
+        return [(i, j, doubts.get(leaves[order[a.start + i]].shape, e)) for i, j, e in more] if doubts else more
 
     def _still_waiting(
         self,
@@ -159,16 +165,21 @@ class Solver:
         used_a: set[int],
         used_b: set[int],
     ) -> Placed:
-        """A pair that waited and was found again keeps its doubt as long as its rival is free."""
+        """A pair that waited and was found again keeps its doubt as long as its rival is free, or waits like it."""
         i, j, _ = pair
         if (i, j) not in waiting:
             return pair
         evidence, x, y = waiting[i, j]
         shape = self.source.leaves[self.source.tree.order[a.start + i]].shape
-        for side, top, node, used in ((self.source, a, x, used_a), (self.target, b, y, used_b)):
-            for k in range(node.start, node.end):
-                leaf = side.leaves[side.tree.order[k]]
-                if k - top.start not in used and leaf.shape == shape and not leaf.integer:
+        sides = (
+            (self.source, a, x, used_a, {m for m, _ in waiting}),
+            (self.target, b, y, used_b, {m for _, m in waiting}),
+        )
+        for (side, top, node, used, doubted), own in zip(sides, (i, j), strict=True):
+            for k in range(node.start - top.start, node.end - top.start):
+                leaf = side.leaves[side.tree.order[top.start + k]]
+                rival = k not in used or (k in doubted and k != own)
+                if rival and leaf.shape == shape and not leaf.integer:
                     return i, j, evidence
         return pair
 

@@ -30,7 +30,7 @@ from automatch.matching.folding import fold_parts
 from automatch.matching.identity import Identity
 from automatch.matching.laid import fold_laid
 from automatch.matching.layout import merge_heads, unify_layouts
-from automatch.matching.leaves import Leaf, adopt, leaves_of, to_squeeze
+from automatch.matching.leaves import Leaf, adopt, counted, leaves_of, to_squeeze
 from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names, norms_close
 from automatch.matching.outcome import assignment, gathered
@@ -101,7 +101,8 @@ def _match(
     times: Callable[[str], int] | None = None,
 ) -> Assignment:
     squeezed = to_squeeze(checkpoint, model)
-    source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
+    ordered = counted(checkpoint), counted(model)
+    source, target = leaves_of(ordered[0], squeezed), leaves_of(ordered[1], squeezed)
     if by == "name" or (by == "all" and _same_keys(checkpoint, model)):
         found, pairs = _equal_names(source, target, decisions)
         return assignment(checkpoint, model, found, source, pairs, times=times)
@@ -115,7 +116,7 @@ def _match(
     close = norms_close(leaf.path for leaf in (*source, *target))
     silent = by == "topology"
     names = Names(EMPTY if silent else lexicon(), silent=silent, tokens=tokens, norms_close=close)
-    order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
+    order_trust = SORTED_TRUST if is_sorted(ordered[0].keys) != is_sorted(ordered[1].keys) and by != "topology" else 1.0
     identity = Identity(source, target)
     decided = bool(decisions.pinned or decisions.forbidden)
     found = _solve(source, target, names, order_trust, identity, decisions)

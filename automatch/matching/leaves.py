@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from automatch.describing.tokens import split_key, words_of
 from automatch.spec import Shape, StateDictSpec, TensorSpec
@@ -73,6 +74,22 @@ def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> 
         )
         for i, t in enumerate(spec.tensors)
     ]
+
+
+_COUNTED = re.compile(r"(\D*)(\d+)(\D*)")
+
+
+def counted(spec: StateDictSpec) -> StateDictSpec:
+    """The tensors in the order of their numbers, where keys are nothing but numbered (`arr_0`, `arr_1`, `arr_10`).
+
+    Such files are often sorted by name; the numbers are the order of the network.
+    """
+    found = [_COUNTED.fullmatch(key) for key in spec.keys]
+    numbers = [int(m[2]) for m in found if m is not None]
+    if len(numbers) < max(len(spec), 2) or len({(m[1], m[3]) for m in found if m is not None}) > 1:
+        return spec
+    order = sorted(range(len(spec)), key=numbers.__getitem__)
+    return replace(spec, tensors=tuple(spec.tensors[i] for i in order))
 
 
 _ADOPTED = ("bias", "weight")

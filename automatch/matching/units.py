@@ -161,7 +161,7 @@ def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
         turns = {_TURNS[c] for word in unit.words for c in word.concepts & _TURNS.keys()}
         if len(turns) == 1:
             rest = (word.text for word in unit.words if not word.concepts & _TURNS.keys())
-            named[unit.main(), *rest].append((turns.pop(), unit))
+            named[(unit.main(), *rest)].append((turns.pop(), unit))
     for pair in named.values():
         if sorted(turn for turn, _ in pair) == [1, 2]:
             for turn, unit in pair:
