@@ -36,6 +36,7 @@ from automatch.matching.names import Names, norms_close
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, resolve
+from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_sequence
 from automatch.matching.stacks import fold_stacks
@@ -146,6 +147,7 @@ def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[L
     unify_layouts(source, target)
     if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
         source, target = fold_stacks(source, target), fold_stacks(target, source)
+        source, target = fold_rows(source, target), fold_rows(target, source)
         for _ in range(2):  # what is fused here and there is seen when the one is folded
             source, target = fold_parts(source, target), fold_parts(target, source, serve=True)
     return source, target

@@ -156,12 +156,12 @@ def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
         if numbers and sorted(number[1] if number else -1 for number in numbers) in ([0, 1], [1, 2]):
             for unit in group:
                 unit.turn = unit.rank + 1
-    named: dict[tuple[object, ...], list[tuple[int, Unit]]] = defaultdict(list)
+    named: dict[tuple[Sort | None, tuple[str, ...]], list[tuple[int, Unit]]] = defaultdict(list)
     for unit in units:
         turns = {_TURNS[c] for word in unit.words for c in word.concepts & _TURNS.keys()}
         if len(turns) == 1:
-            rest = (word.text for word in unit.words if not word.concepts & _TURNS.keys())
-            named[(unit.main(), *rest)].append((turns.pop(), unit))
+            rest = tuple(word.text for word in unit.words if not word.concepts & _TURNS.keys())
+            named[unit.main(), rest].append((turns.pop(), unit))
     for pair in named.values():
         if sorted(turn for turn, _ in pair) == [1, 2]:
             for turn, unit in pair:

@@ -259,3 +259,39 @@ def test_the_letters_of_w2v_are_no_value() -> None:
         return inner if inner != key else key.replace("w2v_encoder.proj", "lm_head")
 
     loaded(old, renamed(old, modern))
+
+
+def test_tables_of_features_are_the_rows_of_one() -> None:
+    sizes = (7, 11, 5, 9)
+    checkpoint = tensors(
+        *((f"embeddings.{i}.weight", (size, 8)) for i, size in enumerate(sizes)),
+        *((f"first_order.{i}.weight", (size, 1)) for i, size in enumerate(sizes)),
+        ("deep.0.weight", (16, 32)), ("deep.0.bias", (16,)), ("deep.2.weight", (3, 16)), ("deep.2.bias", (3,)),
+    )  # fmt: skip
+    model = {
+        "embedding.weight": torch.cat([checkpoint[f"embeddings.{i}.weight"] for i in range(4)]),
+        "linear.fc.weight": torch.cat([checkpoint[f"first_order.{i}.weight"] for i in range(4)]),
+        **{key.replace("deep", "mlp"): tensor for key, tensor in checkpoint.items() if "deep" in key},
+    }
+    loaded(checkpoint, model, unsure=("linear.fc.weight",))
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_heads_one_by_one_are_the_rows_of_one_attention(depth: int) -> None:
+    checkpoint = tensors(
+        *((f"blocks.{i}.{name}", shape) for i in range(depth) for name, shape in
+          (*((f"sa.heads.{h}.{p}.weight", (SIZE, WIDTH)) for h in range(HEADS) for p in ("key", "query", "value")),
+           ("sa.proj.weight", (WIDTH, HEADS * SIZE)), ("ln1.weight", (WIDTH,)), ("ln2.weight", (WIDTH,)),
+           ("ffwd.0.weight", (INNER, WIDTH)), ("ffwd.2.weight", (WIDTH, INNER))))
+    )  # fmt: skip
+    model: State = {}
+    for i in range(depth):
+        own = {k.split(".", 2)[2]: t for k, t in checkpoint.items() if k.startswith(f"blocks.{i}.")}
+        rows = [own[f"sa.heads.{h}.{part}.weight"] for part in ("query", "key", "value") for h in range(HEADS)]
+        model[f"h.{i}.ln_1.weight"] = own["ln1.weight"]
+        model[f"h.{i}.attn.c_attn.weight"] = torch.cat(rows)
+        model[f"h.{i}.attn.c_proj.weight"] = own["sa.proj.weight"]
+        model[f"h.{i}.ln_2.weight"] = own["ln2.weight"]
+        model[f"h.{i}.mlp.c_fc.weight"] = own["ffwd.0.weight"]
+        model[f"h.{i}.mlp.c_proj.weight"] = own["ffwd.2.weight"]
+    loaded(checkpoint, model)
