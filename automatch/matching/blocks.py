@@ -318,7 +318,8 @@ class Solver:
         if max(len(left), len(right)) > _MANY:
             return list(zip(left, right, strict=False)) if len(left) == len(right) else []
         paths = [[n.tokens(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
-        words = [[self.names.path_words(p) for p in side] for side in paths]
+        spelt = [[n.spelt(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
+        words = [[self.names.path_words(p) for p in side] for side in spelt]
         weights = contrast(words[0], words[1])
         ranks = [local_ranks(side) for side in paths]
         matrix: list[list[float]] = []
@@ -370,6 +371,8 @@ class Solver:
                 continue
             for k, m in chosen.items():
                 siblings = templates[0][i] == templates[0][k], templates[1][j] == templates[1][m]
+                if not all(siblings) and self.context.order_trust < 1:
+                    siblings = False, False  # one side is sorted by name: the numbers of the other are no order of it
                 if any(siblings) and not (all(siblings) and len(left) != len(right) and (i < k) != (j < m)):
                     continue
                 if all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT:
