@@ -9,10 +9,10 @@ from automatch.matching.leaves import Leaf
 
 FIRST, SECOND = "lora_A", "lora_B"
 
-_HALVES = {"lora_A": FIRST, "lora_down": FIRST, "down": FIRST, "lora_B": SECOND, "lora_up": SECOND, "up": SECOND}
-"""How peft, loralib and kohya's scripts call the halves; `down` and `up` only where an adapter is named before them."""
+_FIRST_OF = {"lora_B": "lora_A", "lora_b": "lora_a", "lora_up": "lora_down", "up": "down"}
+"""How peft, loralib, torchtune and kohya's scripts call the halves; `down`, `up` where an adapter is named before."""
 
-_FIRST_OF = {"lora_B": "lora_A", "lora_up": "lora_down", "up": "down"}
+_HALVES = {**dict.fromkeys(_FIRST_OF.values(), FIRST), **dict.fromkeys(_FIRST_OF, SECOND)}
 
 
 def is_adapter(leaf: Leaf) -> bool:
