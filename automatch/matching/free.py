@@ -28,13 +28,14 @@ def outermost(nodes: list[Node]) -> list[Node]:
     return out
 
 
-def local_ranks(paths: Sequence[Sequence[str]]) -> list[int]:
-    """Rank of each node among those with the same path but for numbers."""
+def local_ranks(paths: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """Rank of each node among those with the same path but for numbers, and how many these are."""
+    sizes = Counter(map(template, paths))
     count: Counter[tuple[str, ...]] = Counter()
-    out: list[int] = []
+    out: list[tuple[int, int]] = []
     for path in paths:
         key = template(path)
-        out.append(count[key])
+        out.append((count[key], sizes[key]))
         count[key] += 1
     return out
 
