@@ -20,7 +20,7 @@ from automatch.matching.free import Taken, by_kind, local_ranks, outermost
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, template
-from automatch.matching.lists import align_lists, count_otherwise, may_run_backwards
+from automatch.matching.lists import align_lists, count_otherwise, is_list_against_item, may_run_backwards
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
 from automatch.matching.units import Context, module_path, role_of, units_of
@@ -298,7 +298,7 @@ class Solver:
                 small, large = sorted((key_a[1], key_b[1]))
                 if key_a == key_b or small * 3 < large or (exact and small < 12):
                     continue
-                if x is top_a and y is top_b:
+                if (x is top_a and y is top_b) or is_list_against_item(x, y) or is_list_against_item(y, x):
                     continue
                 dice = self._similar(x, y)
                 if (x is top_a or y is top_b) and dice <= whole:

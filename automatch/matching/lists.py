@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from automatch.describing.tree import Node
+from automatch.describing.tree import Node, is_block
 from automatch.matching.names import Names
 
 SIMILAR = 0.5
@@ -104,3 +104,19 @@ def count_otherwise(a: Node, b: Node) -> bool:
         and a.children[0].label != b.children[0].label
         and len({(n.signature, n.count) for n in items}) == 1
     )
+
+
+def is_list_against_item(a: Node, b: Node) -> bool:
+    """Is one a list of blocks, and the other a block of a list that holds no list itself?
+
+    Two layers are not one of twice the size.
+    """
+    if not a.is_list or b.is_list or b.parent is None or not b.parent.is_list or len(b.parent.children) < 2:
+        return False
+    return sum(map(is_block, a.children)) > 1 and not any(node.is_list for node in _below(b))
+
+
+def _below(node: Node) -> Iterator[Node]:
+    for child in node.children:
+        yield child
+        yield from _below(child)
