@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.leaves import Leaf, numbered, template
@@ -81,6 +82,11 @@ def _is_kernel(leaf: Leaf) -> bool:
     return leaf.path[-1] == "kernel" or leaf.path[-1] == "depthwise_kernel"
 
 
+def _has_heads(leaf: Leaf) -> bool:
+    """Were heads brought together that stood on both sides of the input's dimension?"""
+    return leaf.perm in _APART and leaf.flat is not None
+
+
 def _families(leaves: Iterable[Leaf]) -> Families:
     out: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
@@ -101,7 +107,7 @@ def unify_layouts(source: list[Leaf], target: list[Leaf]) -> None:
     show of the other is judged against what these are in truth.
     """
     sides = [(source, target), (target, source)]
-    for leaves, others in sorted(sides, key=lambda side: not any(map(_is_kernel, side[0]))):
+    for leaves, others in sorted(sides, key=lambda side: not any(_is_kernel(x) or _has_heads(x) for x in side[0])):
         _unify(leaves, others)
 
 
@@ -114,8 +120,11 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
     bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
+    heads = {_kind(own[0]) for own in families.values() if _has_heads(own[0])}
     for (_, shape), members in families.items():
         kind = _kind(members[0])
+        if kind in heads:  # [heads, in, size] is [in, heads * size], square or not
+            votes[kind] = max(votes[kind], CONVENTION)
         prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
@@ -193,6 +202,22 @@ def _orientations(leaves: Iterable[Leaf]) -> Counter[Kind]:
 
 def _tail(path: tuple[str, ...]) -> tuple[str, ...]:
     return template(path[-3:])
+
+
+def turned_once(s: Leaf, t: Leaf) -> tuple[Leaf, Leaf]:
+    """A pair of which one side brings heads together and the other was turned, with both said on the first side.
+
+    No rule transposes twice, and bringing heads together in the other order comes to the same.
+    """
+    for apart, turned in ((s, t), (t, s)):
+        if apart.perm in _APART and apart.flat is not None and turned.perm in ((1, 0), (0, 2, 1)):
+            if apart.ops[:2] != ("transpose", "reshape") or "transpose" not in turned.ops:
+                continue
+            flat = (*apart.flat[:-2], apart.flat[-1], apart.flat[-2])
+            ops = tuple(op for op in turned.ops if op != "transpose")
+            new = replace(apart, perm=_APART[apart.perm], flat=flat), replace(turned, perm=None, ops=ops)
+            return new if apart is s else new[::-1]
+    return s, t
 
 
 def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:

@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from automatch.describing.tokens import split_key, words_of
 from automatch.spec import Shape, StateDictSpec, TensorSpec
@@ -82,8 +83,10 @@ _COUNTED = re.compile(r"(\D*)(\d+)(\D*)")
 def counted(spec: StateDictSpec) -> StateDictSpec:
     """The tensors in the order of their numbers, where keys are nothing but numbered (`arr_0`, `arr_1`, `arr_10`).
 
-    Such files are often sorted by name; the numbers are the order of the network.
+    Only in files that are sorted by name: in any other the order of the keys says more than their numbers.
     """
+    if any(a > b for a, b in pairwise(spec.keys)):
+        return spec
     found = [_COUNTED.fullmatch(key) for key in spec.keys]
     numbers = [int(m[2]) for m in found if m is not None]
     if len(numbers) < max(len(spec), 2) or len({(m[1], m[3]) for m in found if m is not None}) > 1:

@@ -14,6 +14,7 @@ from automatch.describing.tokens import words_of
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
+from automatch.matching.layout import turned_once
 from automatch.matching.leaves import SHARED, Leaf, template
 from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
@@ -137,11 +138,15 @@ def _match(
 ) -> Match | None:
     """The pair in words; None where a stack of layers would have to become what no rule can say."""
     confidence, ambiguous, reason = judgement
+    if not (s.layers or t.layers):
+        s, t = turned_once(s, t)
     if _by_head(s, t):
         confidence, ambiguous, reason = 0.4, True, BY_HEAD
     if votes > 1:
         reason = f"{reason} ({votes} times alike)"
     ops = [*s.ops, *(_REVERSE[op] for op in reversed(t.ops))]
+    if ops.count("transpose") > 1 and not (s.layers or t.layers):
+        return None
     if not ops and s.raw != t.raw:
         ops.append("reshape")
     alternatives: tuple[str, ...] = ()

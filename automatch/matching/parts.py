@@ -106,21 +106,26 @@ def as_named(pairs: Iterable[tuple[Leaf, Leaf]]) -> None:
     """Put joined parts into the order that the name of their partner says (in place): `up_gate_proj` begins with up."""
     for pair in pairs:
         for parts, fused in (pair, pair[::-1]):
-            if "concat" in parts.ops and len(fused.keys) == 1:
+            if {"concat", "stack"} & set(parts.ops) and len(fused.keys) == 1:
                 _arrange(parts, fused.path)
 
 
 def _arrange(parts: Leaf, path: tuple[str, ...]) -> None:
     """The parts of a joined leaf in the order that a path says, where it names just these; what is beyond stays."""
     roles = [found[1] for key in parts.keys if (found := role_in(split_key(key)))]
-    said = next((order for token in path[-2:] if set(order := said_order(token)) == set(roles)), ())
-    if len(said) != len(roles) or len(set(roles)) != len(roles) or parts.sizes is None:
+    orders = [said_order(token) for token in path[-2:]]
+    if set(roles) == {"q", "kv"}:  # `kvq` keeps them the other way round
+        orders = [("kv", "q") if order[-1:] == ("q",) else ("q", "kv") for order in orders if order]
+    said = next((order for order in orders if set(order) == set(roles)), ())
+    if len(said) != len(roles) or len(set(roles)) != len(roles) or len(roles) < 2:
         return
-    if len(parts.keys) != len(parts.sizes) or len(roles) < 2:
+    if parts.sizes is None and "stack" not in parts.ops:
+        return
+    if len(parts.keys) != len(parts.sizes or roles):
         return
     places = [*(roles.index(role) for role in said), *range(len(roles), len(parts.keys))]
     parts.keys = tuple(parts.keys[i] for i in places)
-    parts.sizes = tuple(parts.sizes[i] for i in places)
+    parts.sizes = parts.sizes and tuple(parts.sizes[i] for i in places)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -17,7 +17,7 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     """Fold the items of lists into virtual leaves where the other side has all of their rows in one tensor.
 
     Only where it has none of the shapes in the list (what it shares with the other side are layers), and one such
-    tensor more for each of the lists of one name.
+    tensor more, and no other, for each of the lists of one name.
     """
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
@@ -66,5 +66,5 @@ def _are_known(joined: list[Shape | None], mine: Counter[Shape], theirs: Counter
     shapes = [shape for shape in joined if shape is not None]
     wanted = Counter(shapes), Counter((QKV * shape[0], *shape[1:]) for shape in shapes)
     return len(shapes) == len(joined) and any(
-        all(theirs[form] - mine[form] >= n for form, n in forms.items()) for forms in wanted
+        all(theirs[form] - mine[form] == n for form, n in forms.items()) for forms in wanted
     )

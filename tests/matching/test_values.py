@@ -81,6 +81,40 @@ def test_weights_of_einsums(groups: int, fused: bool) -> None:
     loaded(in_einsums(model, groups, fused), model)
 
 
+@pytest.mark.parametrize("width", [SIZE * HEADS, WIDTH])
+def test_one_einsum_both_ways(width: int) -> None:
+    """[heads, in, size] is [in, out], also where all of its heads are as wide as the network."""
+    apart = tensors(
+        *((f"layer_{i}/{n}", s) for i in range(2) for n, s in
+          (("q_einsum/w", (HEADS, width, SIZE)), ("vec_einsum/w", (HEADS, SIZE, width)), ("linear", (width, INNER))))
+    )  # fmt: skip
+    torchs: State = {}
+    for i in range(2):
+        q, vec = apart[f"layer_{i}/q_einsum/w"], apart[f"layer_{i}/vec_einsum/w"]
+        torchs[f"layers.{i}.q_proj.weight"] = q.transpose(1, 2).reshape(-1, width)
+        torchs[f"layers.{i}.vec_proj.weight"] = vec.reshape(-1, width).T.contiguous()
+        torchs[f"layers.{i}.linear.weight"] = apart[f"layer_{i}/linear"].T.contiguous()
+    loaded(apart, torchs)
+    if width == WIDTH:
+        loaded(torchs, apart)
+
+
+def test_parts_of_a_stack_in_the_order_that_its_name_says() -> None:
+    apart = tensors(*((f"l.{i}.{p}_proj.weight", (INNER, WIDTH)) for i in range(3) for p in ("gate", "up")))
+    laid = {
+        f"h.{i}.up_gate_proj": torch.stack([apart[f"l.{i}.{p}_proj.weight"] for p in ("up", "gate")]) for i in range(3)
+    }
+    loaded(apart, laid)
+    loaded(laid, apart)
+
+
+def test_keys_and_values_before_queries_where_the_name_says_so() -> None:
+    rows = {"q": WIDTH, "kv": 2 * WIDTH}
+    apart = tensors(*((f"l.{i}.to_{part}.weight", (rows[part], WIDTH)) for i in range(3) for part in ("q", "kv")))
+    fused = {f"h.{i}.kvq.weight": torch.cat([apart[f"l.{i}.to_{p}.weight"] for p in ("kv", "q")]) for i in range(3)}
+    loaded(apart, fused)
+
+
 def test_biases_of_parts_in_a_row() -> None:
     """RecurrentGemma keeps the biases of gate and up as [2, 1, 1, size]."""
     model = tensors(
@@ -226,6 +260,13 @@ def test_numbered_arrays_come_in_the_order_of_their_numbers() -> None:
     diagnosis = automatch.diagnose({key: arrays[key].numpy() for key in sorted(arrays)}, layers)
     got = diagnosis.rules.apply(arrays)
     assert all(np.array_equal(got[key], layers[key]) for key in layers)
+
+
+def test_numbers_against_the_order_of_the_file_are_no_order() -> None:
+    """Where the file is not sorted by name, its own order is the network's."""
+    layers = nn.Sequential(*(nn.Linear(3 + i, 4 + i, bias=False) for i in range(5))).state_dict()
+    found = {f"p{n}": tensor for n, tensor in zip((12, 3, 7, 30, 5), layers.values(), strict=True)}
+    loaded(found, layers)
 
 
 def test_the_first_of_two_is_the_attentions() -> None:
