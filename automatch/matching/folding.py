@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.matching.adapters import first_half, is_adapter
-from automatch.matching.leaves import SHARED, Leaf, squeeze, template
+from automatch.matching.leaves import SHARED, Leaf, see_as, squeeze, template
 from automatch.matching.parts import PARTS, Hole, filled, groups_of, joined_shape, role_in
 from automatch.matching.resemblance import Blocks
 from automatch.spec import Shape
@@ -82,8 +82,7 @@ def _without_ones(others: list[Leaf], groups: Iterable[Mapping[str, Leaf]], part
     for leaf in others:
         bare = squeeze(leaf.shape)
         if len(bare) == 2 < len(leaf.shape) and bare in joined and bare not in known and not leaf.ops:
-            leaf.shape = leaf.flat = bare
-            leaf.ops = ("reshape",)
+            see_as(leaf, bare)
 
 
 def _is_one_of(leaf: Leaf, parts: tuple[str, ...]) -> bool:

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from automatch.matching.leaves import Leaf, template
+from automatch.matching.leaves import Leaf, see_as, template
 from automatch.matching.parts import PARTS, Hole, filled, groups_of
 from automatch.spec import Shape
 
@@ -56,8 +56,7 @@ def fold_laid(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
 def _flatten(leaves: list[Leaf], shape: Shape) -> None:
     for leaf in leaves:
         if leaf.shape == shape and not leaf.ops:
-            leaf.shape = leaf.flat = (math.prod(shape),)
-            leaf.ops = ("reshape",)
+            see_as(leaf, (math.prod(shape),))
 
 
 def _lay(members: list[Leaf], path: Hole, gone: dict[int, Leaf | None], flat: bool) -> None:

@@ -56,6 +56,12 @@ def squeeze(shape: Shape) -> Shape:
     return tuple(d for d in shape if d != 1) if 1 in shape else shape
 
 
+def see_as(leaf: Leaf, shape: Shape) -> None:
+    """Take a tensor in another shape of the same elements (in place)."""
+    leaf.shape = leaf.flat = shape
+    leaf.ops = ("reshape",)
+
+
 def is_counter(tensor: TensorSpec) -> bool:
     """Integer scalars say nothing about the architecture; files that were cast as a whole hold them as floats."""
     whole = tensor.dtype.startswith(("int", "uint")) or tensor.dtype == "bool"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from automatch.describing.tokens import words_of
-from automatch.matching.leaves import Leaf, template
+from automatch.matching.leaves import Leaf, see_as, template
 from automatch.spec import Shape
 
 
@@ -102,8 +102,7 @@ def _without_ones(leaves: list[Leaf], theirs: Counter[Shape]) -> None:
         if len(leaf.shape) == 3 and leaf.shape[1] == 1 and not leaf.ops and not theirs[leaf.shape]:
             count, one, size = leaf.shape
             if theirs[(size,)] >= count and ("bias" in words_of(leaf.path[-1]) or not theirs[one, size]):
-                leaf.shape = leaf.flat = (count, size)
-                leaf.ops = ("reshape",)
+                see_as(leaf, (count, size))
 
 
 def _is_known(joined: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
