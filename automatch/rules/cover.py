@@ -19,7 +19,7 @@ from automatch.rules.candidates import BASE_COST, Group, Shape
 from automatch.rules.demands import Demands
 from automatch.rules.refine import opened, pruned, refined
 from automatch.rules.rule import Rule
-from automatch.rules.scoring import Probe, Sample, Scored, weight
+from automatch.rules.scoring import MOST_OF_A_KEY, Probe, Sample, Scored, weight
 
 _STEPS = 6
 _LEAST = -2 * BASE_COST
@@ -70,16 +70,23 @@ def _grown(sample: Sample, pool: _Pool) -> list[Scored]:
 
 def _loses(gain: float, literal: Scored, bad: int, taken: int) -> bool:
     """Whether a rule that hardly gains anything gains less than the literal one for the next key."""
-    return gain <= -BASE_COST and gain < _gain(literal, bad, taken)[0]
+    return gain <= -BASE_COST and gain < _gain(literal, bad, taken, bad.bit_count() or 1)[0]
 
 
-def _gain(scored: Scored, bad: int, taken: int) -> tuple[float, bool]:
-    """By how much a rule shortens the description, and whether it does so at the front or at the end."""
+def _gain(scored: Scored, bad: int, taken: int, largest: int) -> tuple[float, bool]:
+    """By how much a rule shortens the description, and whether it does so at the front or at the end.
+
+    `largest`: of how many keys the largest cell is; a key that goes wrong costs more in a smaller one.
+    """
     best = (_LEAST, True)
     for ahead in (False, True):
         reach = -1 if ahead else ~taken
         after = bad & ~(scored.right & reach) | scored.wrong & reach
-        less = sum(weight(own, bad) - weight(own, after) for own in scored.cells)
+        right, wrong = (bad & ~after).bit_count(), (after & ~bad).bit_count()
+        if MOST_OF_A_KEY * (right - wrong / (2 * largest)) - scored.cost <= best[0]:
+            continue  # whatever cells these keys are of, it cannot gain more
+        changed = bad ^ after
+        less = sum(weight(own, bad) - weight(own, after) for own in scored.cells if own & changed)
         if less > 0 and less - scored.cost > best[0]:
             best = (less - scored.cost, ahead)
     return best
@@ -105,6 +112,7 @@ class _Pool:
 
     def __init__(self, sample: Sample, groups: Sequence[Group]) -> None:
         self._sample = sample
+        self._largest = max((cell.bit_count() for cell in sample.cells.values()), default=1) or 1
         self._groups = groups
         self._seen: set[Rule] = set()
         self._explored: set[tuple[int, frozenset[int]]] = set()
@@ -122,7 +130,7 @@ class _Pool:
     def best(self, bad: int, taken: int) -> tuple[Scored, bool, float] | None:
         """The rule that gains most, whether it goes to the front or to the end, and what it gains."""
         for number in self._stale:
-            gain, ahead = _gain(self.all[number], bad, taken)
+            gain, ahead = _gain(self.all[number], bad, taken, self._largest)
             self._gains[number] = gain, ahead
             if gain > _LEAST:
                 heappush(self._heap, (-gain, number))

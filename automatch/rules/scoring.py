@@ -20,6 +20,8 @@ from automatch.rules.rule import Rule
 from automatch.rules.tokens import BY, PART
 
 _CELL = 4.0
+MOST_OF_A_KEY = 2 * _CELL
+"""What one key can cost at most, see `weight`."""
 _LEANING, _MOST_LEANING = 0.3, 2.0
 
 
