@@ -87,6 +87,10 @@ def _has_heads(leaf: Leaf) -> bool:
     return leaf.perm in _APART and leaf.flat is not None
 
 
+def _is_embedding(leaf: Leaf) -> bool:
+    return any(word.startswith("embed") for token in leaf.path for word in words_of(token))
+
+
 def _families(leaves: Iterable[Leaf]) -> Families:
     out: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
@@ -125,6 +129,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         kind = _kind(members[0])
         if kind in heads:  # [heads, in, size] is [in, heads * size], square or not
             votes[kind] = max(votes[kind], CONVENTION)
+        elif heads and not votes[kind] and len(set(shape[-2:])) == 1 and not _is_embedding(members[0]):
+            votes[kind] = CONVENTION  # the file stores [in, out], and a square matrix of it does not show it
         prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it

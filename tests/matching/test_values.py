@@ -86,7 +86,8 @@ def test_one_einsum_both_ways(width: int) -> None:
     """[heads, in, size] is [in, out], also where all of its heads are as wide as the network."""
     apart = tensors(
         *((f"layer_{i}/{n}", s) for i in range(2) for n, s in
-          (("q_einsum/w", (HEADS, width, SIZE)), ("vec_einsum/w", (HEADS, SIZE, width)), ("linear", (width, INNER))))
+          (("q_einsum/w", (HEADS, width, SIZE)), ("vec_einsum/w", (HEADS, SIZE, width)), ("linear", (width, INNER)),
+           ("gates", (INNER, INNER))))
     )  # fmt: skip
     torchs: State = {}
     for i in range(2):
@@ -94,6 +95,7 @@ def test_one_einsum_both_ways(width: int) -> None:
         torchs[f"layers.{i}.q_proj.weight"] = q.transpose(1, 2).reshape(-1, width)
         torchs[f"layers.{i}.vec_proj.weight"] = vec.reshape(-1, width).T.contiguous()
         torchs[f"layers.{i}.linear.weight"] = apart[f"layer_{i}/linear"].T.contiguous()
+        torchs[f"layers.{i}.gates.weight"] = apart[f"layer_{i}/gates"].T.contiguous()
     loaded(apart, torchs)
     if width == WIDTH:
         loaded(torchs, apart)
