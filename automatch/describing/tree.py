@@ -49,6 +49,15 @@ class Node:
         self.gathered = False  # no module: the list `layer` of `layer1 .. layer4`
         self.table: dict[str, Node] | None = None  # children by label, while the tree grows
 
+    def tokens(self, top: Node | None = None) -> list[str]:
+        """Labels on the way down from `top` (not included)."""
+        out: list[str] = []
+        node: Node | None = self
+        while node is not None and node is not top and node.parent is not None:
+            out.append(node.label)
+            node = node.parent
+        return out[::-1]
+
     def spelt(self, top: Node | None = None) -> list[str]:
         """The same with the items of gathered lists as they were written: `attn1`, not `attn`, `1`."""
         out: list[str] = []
@@ -57,15 +66,6 @@ class Node:
             gathered = node.parent.gathered and node.parent is not top
             out.append(node.parent.label + node.label if gathered else node.label)
             node = node.parent.parent if gathered else node.parent
-        return out[::-1]
-
-    def tokens(self, top: Node | None = None) -> list[str]:
-        """Labels on the way down from `top` (not included)."""
-        out: list[str] = []
-        node: Node | None = self
-        while node is not None and node is not top and node.parent is not None:
-            out.append(node.label)
-            node = node.parent
         return out[::-1]
 
 

@@ -40,14 +40,16 @@ def fold_laid(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
                 continue
             if len(shape) < 2 and name[:-1] not in modules:  # a bias follows its weight
                 continue
-            known = [s for s in tall if s[0] == len(parts) and _lies_in(shape, s[1:])]
-            if sum(tall[s] for s in known) < len(names):
+            known = next(
+                (s for s in tall if s[0] == len(parts) and _lies_in(shape, s[1:]) and tall[s] >= len(names)), None
+            )
+            if known is None:
                 continue
             modules.add(name[:-1])
-            tall[known[0]] -= len(names)
-            flat = len(shape) == 1 and 1 in known[0][1:]  # [2, 1, 1, d] is two vectors in a row
+            tall[known] -= len(names)
+            flat = len(shape) == 1 and 1 in known[1:]  # [2, 1, 1, d] is two vectors in a row
             if flat:
-                _flatten(others, known[0])
+                _flatten(others, known)
             for own in names:
                 _lay([groups[own][part] for part in parts], filled(own, "".join(parts)), gone, flat)
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]

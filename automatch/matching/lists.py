@@ -13,7 +13,6 @@ SIMILAR = 0.5
 SAME_NUMBER, SAME_NUMBER_OF_FEWER = 0.01, 0.1
 """What an equal number is worth, and where one list is shorter: as a rule its last items are missing, not its first."""
 
-
 RELATED = 0.3
 """Names of two lists that are less alike do not show that both count in one direction."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from automatch.matching.leaves import Leaf, template
 from automatch.matching.parts import joined_shape
+from automatch.matching.stacks import lists_of
 from automatch.spec import Shape
 
 QKV = 3
@@ -26,13 +27,15 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     for leaf in leaves:
         for hole, token in enumerate(leaf.path):
             if token.isdecimal() and leaf.shape and not leaf.integer:
-                families[-hole, template(leaf.path)].append(leaf)
+                families[hole, template(leaf.path)].append(leaf)
                 if theirs[leaf.shape]:
                     layers.add(template(leaf.path[:hole]))
     gone: dict[int, Leaf | None] = {}
-    for (hole, _), members in sorted(families.items(), key=lambda item: item[0][0]):  # the innermost list first
-        lists = [] if template(members[0].path[:-hole]) in layers else _lists(members, -hole)
-        if not lists or any(id(leaf) in gone for leaf in members):
+    for (hole, _), members in sorted(families.items(), key=lambda item: -item[0][0]):  # the innermost list first
+        if template(members[0].path[:hole]) in layers or any(id(leaf) in gone for leaf in members):
+            continue
+        lists = lists_of(members, hole)
+        if not lists or any(len(own) < 2 for own in lists):
             continue
         joined = [joined_shape([leaf.shape for leaf in own], 0) for own in lists]
         if not _are_known(joined, mine, theirs):
@@ -42,7 +45,7 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
             first = min(own, key=lambda leaf: leaf.place)
             gone[id(first)] = replace(
                 first,
-                path=(*first.path[:-hole], *first.path[1 - hole :]),
+                path=(*first.path[:hole], *first.path[hole + 1 :]),
                 shape=shape or (),
                 keys=tuple(key for leaf in own for key in leaf.keys),
                 ops=(*first.ops, "concat"),
@@ -50,15 +53,6 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
                 sizes=tuple(leaf.shape[0] for leaf in own),
             )
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None] if gone else leaves
-
-
-def _lists(members: list[Leaf], hole: int) -> list[list[Leaf]]:
-    """The members list by list, each in the order of its numbers from 0; [] where one has gaps or a single item."""
-    lists: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
-    for leaf in sorted(members, key=lambda leaf: int(leaf.path[hole])):
-        lists[leaf.path[:hole] + leaf.path[hole + 1 :]].append(leaf)
-    whole = all([int(leaf.path[hole]) for leaf in own] == list(range(max(2, len(own)))) for own in lists.values())
-    return list(lists.values()) if whole else []
 
 
 def _are_known(joined: list[Shape | None], mine: Counter[Shape], theirs: Counter[Shape]) -> bool:

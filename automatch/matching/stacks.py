@@ -65,7 +65,7 @@ def _families(leaves: list[Leaf], mine: Counter[Shape], theirs: Counter[Shape]) 
     for (name, shape), members in by_template.items():
         holes = [i for i, token in enumerate(name) if token == "#"]
         for hole in reversed(holes):
-            stacks = _stacks(members, hole)
+            stacks = lists_of(members, hole)
             count = len(stacks[0]) if stacks else 0
             if count < 2 or count not in counts or any(len(s) != count for s in stacks):
                 continue
@@ -118,7 +118,7 @@ def _half_known(joined: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> 
     return False
 
 
-def _stacks(members: list[Leaf], hole: int) -> list[list[Leaf]]:
+def lists_of(members: list[Leaf], hole: int) -> list[list[Leaf]]:
     """Members grouped by all but the index at `hole`, each group in index order from 0 without gaps."""
     groups: dict[tuple[str, ...], list[tuple[int, Leaf]]] = defaultdict(list)
     for leaf in members:

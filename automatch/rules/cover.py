@@ -54,7 +54,7 @@ def _grown(sample: Sample, pool: _Pool) -> list[Scored]:
     end: list[Scored] = []
     while bad:
         best = pool.best(bad, taken)
-        if best is None or _loses(best[2], sample.literal(bad), bad, taken):
+        if best is None or _loses(best[2], sample, bad, taken):
             scored = sample.literal(bad)
             front.append(scored)
             after = bad & ~scored.right | scored.wrong & ~bad
@@ -68,9 +68,9 @@ def _grown(sample: Sample, pool: _Pool) -> list[Scored]:
     return [*reversed(front), *end]
 
 
-def _loses(gain: float, literal: Scored, bad: int, taken: int) -> bool:
+def _loses(gain: float, sample: Sample, bad: int, taken: int) -> bool:
     """Whether a rule that hardly gains anything gains less than the literal one for the next key."""
-    return gain <= -BASE_COST and gain < _gain(literal, bad, taken, bad.bit_count() or 1)[0]
+    return gain <= -BASE_COST and gain < _gain(sample.literal(bad), bad, taken, sample.largest)[0]
 
 
 def _gain(scored: Scored, bad: int, taken: int, largest: int) -> tuple[float, bool]:
@@ -112,7 +112,6 @@ class _Pool:
 
     def __init__(self, sample: Sample, groups: Sequence[Group]) -> None:
         self._sample = sample
-        self._largest = max((cell.bit_count() for cell in sample.cells.values()), default=1) or 1
         self._groups = groups
         self._seen: set[Rule] = set()
         self._explored: set[tuple[int, frozenset[int]]] = set()
@@ -130,7 +129,7 @@ class _Pool:
     def best(self, bad: int, taken: int) -> tuple[Scored, bool, float] | None:
         """The rule that gains most, whether it goes to the front or to the end, and what it gains."""
         for number in self._stale:
-            gain, ahead = _gain(self.all[number], bad, taken, self._largest)
+            gain, ahead = _gain(self.all[number], bad, taken, self._sample.largest)
             self._gains[number] = gain, ahead
             if gain > _LEAST:
                 heappush(self._heap, (-gain, number))

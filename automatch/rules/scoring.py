@@ -80,6 +80,8 @@ class Sample:
             if demand is not None and (demand.goals != (probe.key,) or demand.channel != RENAME):
                 self.bad |= 1 << i
 
+        self.largest = max((cell.bit_count() for cell in self.cells.values()), default=1)
+
     def left(self, rules: Sequence[Scored]) -> int:
         """Keys that are wrong under an ordered list of rules."""
         bad = self.bad

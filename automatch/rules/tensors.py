@@ -234,9 +234,8 @@ def joined(target: str, members: list[tuple[str, Move]], state_dict: Mapping[str
         rows.setdefault(m.part[0] if m.part else 0, []).append((m.order or 0, state_dict[key]))
     grid = [[tensor for _, tensor in sorted(row, key=lambda item: item[0])] for _, row in sorted(rows.items())]
     law = members[0][1].law
-    if (
-        not law.stacked_first or members[0][1].order is None
-    ):  # a row is one part with all its members, and shall be one member with all its parts
+    by_parts = law.stacked_first and members[0][1].order is not None
+    if not by_parts:  # a row is one part with all its members, and shall be one member with all its parts
         grid = [list(column) for column in zip(*grid, strict=True)]
     try:
         return _folded(steps_of(law, 1), grid, run)
