@@ -185,6 +185,13 @@ class Tree:
         shared = sum(min(n, b[s]) * weights.get(s, 1.0) for s, n in a.items() if s in b)
         return 2.0 * shared / (weight_a + weight_b) if shared else 0.0
 
+    def similarity_without(self, node: Node, part: Node, other: Tree, theirs: Node) -> float:
+        """The same for what `node` holds beside a `part` of it."""
+        (whole, weight), (inner, weight_inner), (b, weight_b) = self.bag(node), self.bag(part), other.bag(theirs)
+        weights = self._weights
+        shared = sum(min(n - inner[s], b[s]) * weights.get(s, 1.0) for s, n in whole.items() if s in b)
+        return 2.0 * shared / (weight - weight_inner + weight_b) if shared else 0.0
+
     def below(self, node: Node) -> list[Node]:
         """The nodes under `node` in depth-first order, without the leaves."""
         out: list[Node] = []

@@ -25,6 +25,9 @@ from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
 from automatch.matching.units import Context, module_path, role_of, units_of
 
+EXPLAINED = 0.98
+"""Lists whose items, put together one by one, share less than this of what the lists as wholes share are cut otherwise."""
+
 CLOSE = 0.75
 """Blocks that are not items of corresponding lists must share at least this."""
 
@@ -121,6 +124,8 @@ class Solver:
     def _solve(self, a: Node, b: Node) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
         blocks = align_lists(top_a, top_b, self._similar) if top_a.is_list and top_b.is_list else []
+        if blocks and self._shared(top_a, top_b) * EXPLAINED > sum(self._shared(x, y) for x, y in blocks):
+            blocks = []  # items of the one list are not the items of the other
         backwards = bool(blocks) and may_run_backwards(top_a, top_b, self.names)
         if backwards:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
@@ -231,6 +236,9 @@ class Solver:
     def _similar(self, x: Node, y: Node) -> float:
         return self.source.tree.similarity(x, self.target.tree, y)
 
+    def _shared(self, x: Node, y: Node) -> float:
+        return self._similar(x, y) * (self.source.tree.bag(x)[1] + self.target.tree.bag(y)[1]) / 2
+
     def _pair_blocks(self, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
         """Blocks below two nodes, largest common part first."""
         mine, theirs = (
@@ -251,8 +259,6 @@ class Solver:
                 continue
             left += self._twins(left, right[0], mine, taken_a, swap=False)
             right += self._twins(right, left[0], theirs, taken_b, swap=True)
-            left.sort(key=lambda n: n.start)
-            right.sort(key=lambda n: n.start)
             for x, y in self._assign_nodes(outermost(left), outermost(right), top_a, top_b):
                 if x is top_a and y is top_b:
                     continue
@@ -301,7 +307,7 @@ class Solver:
                 if (x is top_a and y is top_b) or is_list_against_item(x, y) or is_list_against_item(y, x):
                     continue
                 dice = self._similar(x, y)
-                if (x is top_a or y is top_b) and dice <= whole:
+                if (x is top_a or y is top_b) and dice <= max(whole, self._without(x, y, top_a, top_b)):
                     continue
                 if dice >= CLOSE:
                     shared = dice * (key_a[1] + key_b[1]) / 2
@@ -310,6 +316,14 @@ class Solver:
                     scored.append((shared * dice**4, x.start, y.start, structs, others))
         scored.sort(key=lambda item: (-item[0], item[1], item[2]))
         return [(s, t) for _, _, _, s, t in scored]
+
+    def _without(self, x: Node, y: Node, top_a: Node, top_b: Node) -> float:
+        """How similar a whole side is to what the other side holds beside the block that it is held against."""
+        if (x is top_a) == (y is top_b):
+            return 0.0
+        if x is top_a:
+            return self.target.tree.similarity_without(top_b, y, self.source.tree, x)
+        return self.source.tree.similarity_without(top_a, x, self.target.tree, y)
 
     def _assign_nodes(self, left: list[Node], right: list[Node], top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
         """Which of several equal blocks goes to which: by names of their paths, then by order."""

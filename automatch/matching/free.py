@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from automatch.describing.tree import Node
+from automatch.describing.tree import Node, descend
 from automatch.matching.leaves import template
 
 
@@ -18,12 +18,12 @@ def by_kind(nodes: Sequence[Node]) -> dict[int, list[Node]]:
 
 
 def outermost(nodes: list[Node]) -> list[Node]:
-    """Without the nodes that lie inside others of the list (wrappers have the same shapes)."""
+    """Without the nodes that lie inside others of the list, in order; wrappers are left for what they wrap."""
     out: list[Node] = []
     end = -1
-    for node in nodes:
+    for node in sorted(nodes, key=lambda n: n.start):
         if node.start >= end:
-            out.append(node)
+            out.append(descend(node))
             end = node.end
     return out
 

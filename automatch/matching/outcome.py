@@ -16,11 +16,13 @@ from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
 from automatch.matching.layout import turned_once
 from automatch.matching.leaves import SHARED, Leaf, template
+from automatch.matching.parts import gate_unsaid
 from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 BY_HEAD = "query_key_value often lies head by head, not in three blocks, and no shape shows it"
+HALVES = "nothing says which half of the fused tensor is the gate"
 _HEAD_BY_HEAD = ("query", "key", "value")
 _REVERSE = {op.name: op.reverse for op in OPS}
 _WINDOW = 16
@@ -142,6 +144,8 @@ def _match(
         s, t = turned_once(s, t)
     if _by_head(s, t):
         confidence, ambiguous, reason = 0.4, True, BY_HEAD
+    elif gate_unsaid(s, t):
+        confidence, ambiguous, reason = 0.45, True, HALVES
     if votes > 1:
         reason = f"{reason} ({votes} times alike)"
     ops = [*s.ops, *(_REVERSE[op] for op in reversed(t.ops))]

@@ -128,6 +128,25 @@ def _arrange(parts: Leaf, path: tuple[str, ...]) -> None:
     parts.sizes = parts.sizes and tuple(parts.sizes[i] for i in places)
 
 
+def gate_unsaid(s: Leaf, t: Leaf) -> bool:
+    """Are gate and up joined under a name that tells no order, as `fc1` does?
+
+    Most libraries put the gate first (`gate_up_proj`, `w12`), OLMo, ModernBERT and diffusers' GEGLU last.
+    """
+    for parts, fused in ((s, t), (t, s)):
+        if "concat" not in parts.ops or len(fused.keys) != 1 or len(parts.keys) != len(GATED):
+            continue
+        roles = {found[1] for key in parts.keys if (found := role_in(split_key(key)))}
+        if roles == set(GATED) and not any(_tells(token) for token in fused.path[-2:]):
+            return True
+    return False
+
+
+def _tells(token: str) -> bool:
+    words = words_of(token)
+    return set(said_order(token)) == set(GATED) or any(word in ("12", "13") for word in words)
+
+
 @lru_cache(maxsize=1 << 16)
 def said_order(token: str) -> tuple[str, ...]:
     """The parts in the order in which a token names them; () where it names none."""
