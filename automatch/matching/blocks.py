@@ -19,7 +19,7 @@ from automatch.matching.evidence import Evidence
 from automatch.matching.free import Taken, by_kind, local_ranks, outermost
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
-from automatch.matching.leaves import Leaf, template
+from automatch.matching.leaves import Leaf, numbered, template
 from automatch.matching.lists import align_lists, count_otherwise, is_list_against_item, may_run_backwards
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
@@ -221,10 +221,10 @@ class Solver:
         out: list[Placed] = []
         top_a, top_b = len(a.tokens()), len(b.tokens())
         for pair in assign_units(sides[0], sides[1], context):
-            if not plausible(pair.evidence):
+            if not plausible(pair.evidence, not (numbered(pair.source.path) and numbered(pair.target.path))):
                 continue
             evidence = pair.evidence
-            if evidence.free and judge(evidence).ambiguous:
+            if (evidence.free or evidence.astray) and judge(evidence).ambiguous:
                 evidence = replace(evidence, waiting=True)
             out.append((at_a[id(pair.source)], at_b[id(pair.target)], evidence))
             mine, theirs = pair.source.path, pair.target.path

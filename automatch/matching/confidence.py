@@ -22,12 +22,17 @@ class Judgement(NamedTuple):
     reason: str
 
 
-def plausible(evidence: Evidence) -> bool:
-    """May a pair be believed at all? What merely fits and is left over is no evidence."""
+def plausible(evidence: Evidence, single: bool = False) -> bool:
+    """May a pair be believed at all? What merely fits and is left over is no evidence.
+
+    `single`: one of them is in no list of layers, as an embedding or a head; such may stand in any container.
+    """
     if evidence.contradiction or evidence.name * evidence.trust_names < -0.15:
         return False
     if evidence.astray:
-        return evidence.name >= 0.3 and not evidence.free
+        last = evidence.intact and not evidence.rivals and evidence.name >= 0.0
+        named = evidence.name_margin >= 0.3 <= evidence.name or (single and evidence.name >= 0.5)
+        return named or (not evidence.free and (evidence.name >= 0.3 or last))
     if evidence.intact:
         return True
     if evidence.name >= 0.3 or evidence.learnt >= 0.5:
