@@ -143,7 +143,7 @@ def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False
     return found
 
 
-_TURNS = {"attention": 1, "mlp": 2}
+_TURNS = {"attention": 1, "selfattn": 1, "mlp": 2}
 
 
 def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
@@ -160,7 +160,7 @@ def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
     for unit in units:
         turns = {_TURNS[c] for word in unit.words for c in word.concepts & _TURNS.keys()}
         if len(turns) == 1:
-            rest = tuple(word.text for word in unit.words if not word.concepts & _TURNS.keys())
+            rest = tuple(w.text for w in unit.words if not w.concepts & _TURNS.keys() and w.text[0] != "~")
             named[unit.main(), rest].append((turns.pop(), unit))
     for pair in named.values():
         if sorted(turn for turn, _ in pair) == [1, 2]:
