@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from automatch.describing.tree import Node, Tree, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
+from automatch.matching.company import company
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
 from automatch.matching.free import Taken, by_kind, local_ranks, outermost
@@ -81,6 +82,7 @@ class Solver:
         self.taught: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
         self.learnt_source: Counter[tuple[str, ...]] = Counter()
         self.identity = identity
+        self._company = company(source.leaves, names), company(target.leaves, names)
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
         self._memo: dict[tuple[int, int, bool], list[Placed]] = {}
@@ -210,7 +212,8 @@ class Solver:
         opaque = [sum(role_of(leaf.path)[1] == "*" for leaf in leaves) >= 0.8 * len(leaves) for leaves in rests]
         apart = opaque[0] != opaque[1]  # param_0, param_1: no names of roles, so one tensor is one module
         sides = [
-            units_of(leaves, _depth(node, leaves), self.names, apart) for node, leaves in ((a, rests[0]), (b, rests[1]))
+            units_of(leaves, _depth(node, leaves), self.names, apart, beside)
+            for node, leaves, beside in zip((a, b), rests, self._company, strict=True)
         ]
         at_a = {id(leaf): i for leaf, i in zip(rests[0], left, strict=True)}
         at_b = {id(leaf): j for leaf, j in zip(rests[1], right, strict=True)}

@@ -72,10 +72,12 @@ class Names:
         while i < len(texts):
             text = texts[i]
             if text in _AFTER and not self._norms_close and i + 1 < len(texts) and i + 2 < len(texts):
-                after = lex.words.get(texts[i + 1], _NOTHING)  # after the attention: not attention itself
+                n = 2 if i + 3 < len(texts) and tuple(texts[i + 1 : i + 3]) in lex.phrases else 1
+                what = "".join(texts[i + 1 : i + 1 + n])  # after the attention: not attention itself
+                after = lex.words.get(what, _NOTHING)
                 said = frozenset(f"{text} {concept}" for concept in after)
-                yield Word(f"{text}_{texts[i + 1]}", said | after if text == "pre" else said)
-                i += 2
+                yield Word(f"{text}_{what}", said | after if text == "pre" else said)
+                i += 1 + n
                 continue
             if i + 1 < len(texts):
                 pair = lex.phrases.get((text, texts[i + 1]), _NOTHING) | lex.words.get(text + texts[i + 1], _NOTHING)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from automatch.describing.tokens import ROLES, stem_index, words_of
 from automatch.matching.adapters import FIRST, SECOND, half_of
@@ -109,10 +110,17 @@ def role_of(path: Sequence[str]) -> tuple[int, str]:
     return len(path), "*"
 
 
-def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False) -> list[Unit]:
+def units_of(
+    leaves: Sequence[Leaf],
+    top: int,
+    names: Names,
+    apart: bool = False,
+    beside: Mapping[tuple[str, ...], str] = MappingProxyType({}),
+) -> list[Unit]:
     """Gather leaves into modules; `top` tokens of the path belong to the scope and are left out.
 
-    `apart`: every leaf is a module of its own (one of the sides has no names of roles).
+    `apart`: every leaf is a module of its own (one of the sides has no names of roles). `beside`: names of what stands
+    beside a module; they count as words of its own.
     """
     units: dict[tuple[tuple[str, ...], bool], Unit] = {}  # an adapter is no part of the module beside it
     for leaf in leaves:
@@ -125,7 +133,8 @@ def units_of(leaves: Sequence[Leaf], top: int, names: Names, apart: bool = False
             if unit is not None:
                 module = leaf.path
             shown = module[top:] or module[-1:]
-            unit = units[module, half] = Unit(shown, names.path_words(shown), place=leaf.place, full=module)
+            told = (*shown, beside[module]) if module in beside else shown
+            unit = units[module, half] = Unit(shown, names.path_words(told), place=leaf.place, full=module)
         unit.leaves[role] = leaf
         unit.place = min(unit.place, leaf.place)
     found = sorted(units.values(), key=lambda u: u.place)
