@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 
 _INNER_INDEX = re.compile(r"[_-](\d+)[_-]")
+_LETTERED = re.compile(r"([A-Za-z]{3,}\d+)([a-z])_(.+)")
+_OUTPUT = re.compile(r":\d+$")
 _WORDS = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 _STEM_INDEX = re.compile(r"(.*?[^\d])(\d+)$")
 _ROLE_TAIL = re.compile(r"(.+)_(weights?|bias)$")
@@ -14,7 +16,7 @@ _PARAMETRIZED = {"original": "_orig", "original0": "_g", "original1": "_v", "0._
 
 ROLES = frozenset(
     (
-        *("weight", "weights", "bias", "running_mean", "running_var", "num_batches_tracked", "kernel", "gamma", "beta"),
+        *("weight", "weights", "bias", "running_mean", "running_var", "num_batches_tracked", "kernel", "depthwise_kernel", "gamma", "beta"),
         *("scale", "moving_mean", "moving_variance", "mean", "var", "w", "b", "g", "offset", "weight_g", "weight_v"),
         *("original0", "original1", "weight_orig", "weight_mask", "weight_u", "qweight", "qzeros", "scales"),
     )
@@ -27,8 +29,13 @@ def split_component(component: str) -> tuple[str, ...]:
     """Cut one dotted component where it hides a path.
 
     `down_blocks_0_attentions_1_proj` (files that join paths by `_`) is cut at its inner
-    numbers; `in_proj_weight` becomes `in_proj`, `weight`, as a Linear would name it.
+    numbers; `in_proj_weight` becomes `in_proj`, `weight`, as a Linear would name it. Keras and Caffe count the blocks
+    of a stage by letters: `block2b_expand_conv` is `block2`, `1`, `expand_conv`.
     """
+    lettered = _LETTERED.fullmatch(component)
+    if lettered is not None:
+        stage, letter, rest = lettered.groups()
+        return (stage, str(ord(letter) - ord("a")), *split_component(rest))
     pieces = _INNER_INDEX.split(component) if "_" in component or "-" in component else [component]
     tail = _ROLE_TAIL.match(pieces[-1])
     if tail and tail.group(1) not in ("running", "position", "relative_position"):
@@ -37,7 +44,8 @@ def split_component(component: str) -> tuple[str, ...]:
 
 
 def split_key(key: str) -> tuple[str, ...]:
-    """A key's path tokens, cut at `.`, `/` and at the paths hidden inside components."""
+    """A key's path tokens, cut at `.`, `/` and at the paths hidden inside components; without TensorFlow's `:0`."""
+    key = _OUTPUT.sub("", key) if ":" in key else key
     parts = key.replace("/", ".").split(".") if "/" in key else key.split(".")
     out: list[str] = []
     for part in parts:

@@ -19,7 +19,7 @@ MOST_PAIRS = 4_000
 
 _COPY, _ORIGINAL = "modules_to_save", "original_module"
 _NEVER_TIED = frozenset({"position", "segment"})
-_TIED_MODEL = frozenset({"head", "embedding", "token", "decoder", "output", "linear"})
+_TIED_MODEL = frozenset({"head", "embedding", "token", "shared", "decoder", "output", "linear"})
 
 
 def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:

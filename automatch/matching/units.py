@@ -15,6 +15,7 @@ from automatch.spec import Shape
 
 _CANON = {
     "kernel": "weight",
+    "depthwise_kernel": "weight",
     "weights": "weight",
     "gamma": "weight",
     "w": "weight",
