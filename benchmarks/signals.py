@@ -119,11 +119,11 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     Signal("lists", _in("blocks", ("align_lists", _always([])))),
     Signal("lists backwards", _in("lists", ("_align", _forwards))),
-    Signal("blocks that are only similar", _in("blocks", ("CLOSE", 1.01))),
+    Signal("blocks that are only similar", _in("compared", ("CLOSE", 1.01))),
     Signal("blocks: similarity in their choice", _in("blocks", ("SIMILARITY", 0.0))),
     Signal("blocks: twins compete", _in("blocks.Solver", ("_twins", _always([])))),
     Signal("blocks: doubt", _in("blocks.Solver", ("_note_doubts", _always(None)))),
-    Signal("blocks: equal label", _in("blocks", ("SAME_LABEL", 1.0))),
+    Signal("blocks: equal label", _in("compared", ("SAME_LABEL", 1.0))),
     Signal("vectors count less", _in("engine", ("VECTOR", 1.0))),
     # modules
     Signal("order", _in("scores", ("places", _no_order))),

@@ -16,7 +16,18 @@ _PARAMETRIZED = {"original": "_orig", "original0": "_g", "original1": "_v", "0._
 
 ROLES = frozenset(
     (
-        *("weight", "weights", "bias", "running_mean", "running_var", "num_batches_tracked", "kernel", "depthwise_kernel", "gamma", "beta"),
+        *(
+            "weight",
+            "weights",
+            "bias",
+            "running_mean",
+            "running_var",
+            "num_batches_tracked",
+            "kernel",
+            "depthwise_kernel",
+            "gamma",
+            "beta",
+        ),
         *("scale", "moving_mean", "moving_variance", "mean", "var", "w", "b", "g", "offset", "weight_g", "weight_v"),
         *("original0", "original1", "weight_orig", "weight_mask", "weight_u", "qweight", "qzeros", "scales"),
     )

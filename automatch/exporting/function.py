@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator
 from automatch.errors import RuleError
 from automatch.exporting.background import Background
 from automatch.exporting.dialect import rule_comments
+from automatch.ops import kept_places
 from automatch.rules.inverse import captured
 from automatch.rules.members import alternatives
 from automatch.rules.replacement import cut_at_braces, expression_tokens
@@ -222,7 +223,8 @@ def step_source(word: str, rule: Rule, pieces: int) -> str:
     if word in ("transpose", "permute") and rule.perm is not None:
         return f"(False, lambda row: [t.permute({rule.perm}) for t in row])"
     if word == "reshape" and rule.shape is not None:
-        shape = ", ".join(f"t.shape[{i}]" if size == 0 else str(size) for i, size in enumerate(rule.shape))
+        kept = kept_places(rule.shape)
+        shape = ", ".join(f"t.shape[{kept[i]}]" if i in kept else str(size) for i, size in enumerate(rule.shape))
         return f"(False, lambda row: [t.reshape([{shape}]) for t in row])"
     if word == "interleave" and rule.shape is not None:
         first = dim if dim >= 0 else dim - 3

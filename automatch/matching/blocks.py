@@ -8,32 +8,27 @@ way, and equal pairs of blocks are solved once.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.describing.tree import Node, Tree, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.company import company
+from automatch.matching.compared import Compared, kinds_to_try
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
 from automatch.matching.free import Taken, by_kind, local_ranks, outermost
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
-from automatch.matching.lists import align_lists, count_otherwise, is_list_against_item, may_run_backwards
+from automatch.matching.lists import align_lists, count_otherwise, may_run_backwards
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
 from automatch.matching.units import Context, module_path, role_of, units_of
 
 EXPLAINED = 0.98
-"""Lists whose items, put together one by one, share less than this of what the lists as wholes share are cut otherwise."""
-
-CLOSE = 0.75
-"""Blocks that are not items of corresponding lists must share at least this."""
-
-SAME_LABEL = 1.2
-"""What an equal name is worth when similar blocks are put in order."""
+"""Lists whose items, put together one by one, share less than this of what the whole lists share are cut otherwise."""
 
 TWIN = 0.7
 """Siblings that are so similar to a block compete with it for its partner."""
@@ -82,6 +77,7 @@ class Solver:
         self.taught: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
         self.learnt_source: Counter[tuple[str, ...]] = Counter()
         self.identity = identity
+        self._compared = Compared(source.tree, target.tree)
         self._company = company(source.leaves, names), company(target.leaves, names)
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
@@ -125,8 +121,10 @@ class Solver:
 
     def _solve(self, a: Node, b: Node) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
-        blocks = align_lists(top_a, top_b, self._similar) if top_a.is_list and top_b.is_list else []
-        if blocks and self._shared(top_a, top_b) * EXPLAINED > sum(self._shared(x, y) for x, y in blocks):
+        blocks = align_lists(top_a, top_b, self._compared.similar) if top_a.is_list and top_b.is_list else []
+        if blocks and self._compared.shared(top_a, top_b) * EXPLAINED > sum(
+            self._compared.shared(x, y) for x, y in blocks
+        ):
             blocks = []  # items of the one list are not the items of the other
         backwards = bool(blocks) and may_run_backwards(top_a, top_b, self.names)
         if backwards:
@@ -224,7 +222,7 @@ class Solver:
         out: list[Placed] = []
         top_a, top_b = len(a.tokens()), len(b.tokens())
         for pair in assign_units(sides[0], sides[1], context):
-            if not plausible(pair.evidence, not (numbered(pair.source.path) and numbered(pair.target.path))):
+            if not plausible(pair.evidence, _of_no_layer(pair.source, pair.target)):
                 continue
             evidence = pair.evidence
             if (evidence.free or evidence.astray) and judge(evidence).ambiguous:
@@ -236,23 +234,17 @@ class Solver:
             self._learn(module_path(mine)[top_a:], module_path(theirs)[top_b:])
         return out
 
-    def _similar(self, x: Node, y: Node) -> float:
-        return self.source.tree.similarity(x, self.target.tree, y)
-
-    def _shared(self, x: Node, y: Node) -> float:
-        return self._similar(x, y) * (self.source.tree.bag(x)[1] + self.target.tree.bag(y)[1]) / 2
-
     def _pair_blocks(self, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
         """Blocks below two nodes, largest common part first."""
         mine, theirs = (
             by_kind([n for n in side.tree.below(top) if n.count >= SMALLEST and not is_module(n)])
             for side, top in ((self.source, top_a), (self.target, top_b))
         )
-        whole = self._similar(top_a, top_b)
+        whole = self._compared.similar(top_a, top_b)
         if whole < 1.0:  # one side may be a part of the other
             mine.setdefault(top_a.struct, []).append(top_a)
             theirs.setdefault(top_b.struct, []).append(top_b)
-        queue = self._candidates(mine, theirs, top_a, top_b, whole)
+        queue = kinds_to_try(self._compared, (mine, theirs), (top_a, top_b), whole)
         taken_a, taken_b = Taken(top_a), Taken(top_b)
         out: list[tuple[Node, Node]] = []
         for s_kind, t_kind in queue:
@@ -279,54 +271,12 @@ class Solver:
         out: list[Node] = []
         for nodes in kinds.values():
             near = [n for n in nodes if id(n.parent) in parents and id(n) not in known and taken.free(n)]
-            if near and (self._similar(other, near[0]) if swap else self._similar(near[0], other)) >= TWIN:
+            if (
+                near
+                and (self._compared.similar(other, near[0]) if swap else self._compared.similar(near[0], other)) >= TWIN
+            ):
                 out += near
         return out
-
-    def _candidates(
-        self, mine: dict[int, list[Node]], theirs: dict[int, list[Node]], top_a: Node, top_b: Node, whole: float
-    ) -> list[tuple[list[int], list[int]]]:
-        """Pairs of kinds of blocks (structs) to try, best first; kinds of equal shapes go together."""
-        classes: list[dict[tuple[int, int], list[int]]] = []
-        for kinds in (mine, theirs):
-            by_signature: dict[tuple[int, int], list[int]] = defaultdict(list)
-            for struct, nodes in kinds.items():
-                by_signature[nodes[0].signature, nodes[0].count].append(struct)
-            classes.append(by_signature)
-        scored: list[tuple[float, int, int, list[int], list[int]]] = []
-        for key, structs in classes[0].items():
-            if key in classes[1]:
-                others = classes[1][key]
-                first = (mine[structs[0]][0].start, theirs[others[0]][0].start)
-                scored.append((float(key[1]), *first, structs, others))
-        for key_a, structs in classes[0].items():
-            x = mine[structs[0]][0]
-            for key_b, others in classes[1].items():
-                exact = key_a in classes[1] or key_b in classes[0]
-                y = theirs[others[0]][0]
-                small, large = sorted((key_a[1], key_b[1]))
-                if key_a == key_b or small * 3 < large or (exact and small < 12):
-                    continue
-                if (x is top_a and y is top_b) or is_list_against_item(x, y) or is_list_against_item(y, x):
-                    continue
-                dice = self._similar(x, y)
-                if (x is top_a or y is top_b) and dice <= max(whole, self._without(x, y, top_a, top_b)):
-                    continue
-                if dice >= CLOSE:
-                    shared = dice * (key_a[1] + key_b[1]) / 2
-                    if x.label == y.label and not x.label.isdecimal():
-                        shared *= SAME_LABEL
-                    scored.append((shared * dice**4, x.start, y.start, structs, others))
-        scored.sort(key=lambda item: (-item[0], item[1], item[2]))
-        return [(s, t) for _, _, _, s, t in scored]
-
-    def _without(self, x: Node, y: Node, top_a: Node, top_b: Node) -> float:
-        """How similar a whole side is to what the other side holds beside the block that it is held against."""
-        if (x is top_a) == (y is top_b):
-            return 0.0
-        if x is top_a:
-            return self.target.tree.similarity_without(top_b, y, self.source.tree, x)
-        return self.source.tree.similarity_without(top_a, x, self.target.tree, y)
 
     def _assign_nodes(self, left: list[Node], right: list[Node], top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
         """Which of several equal blocks goes to which: by names of their paths, then by order."""
@@ -355,7 +305,7 @@ class Solver:
                 if left[i].label == right[j].label:
                     number = (0.35 if len(left) != len(right) else 0.0) if left[i].label.isdecimal() else 0.3
                 local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
-                similar = SIMILARITY * self._similar(left[i], right[j])
+                similar = SIMILARITY * self._compared.similar(left[i], right[j])
                 bare.append(2.0 + self.context.names_trust * name * 1.2 + number + local + similar)
                 row.append(bare[-1] + place * 0.6)
             matrix.append(row)
@@ -395,6 +345,12 @@ class Solver:
                 if all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT:
                     self._doubted.add((id(left[i]), id(right[j])))
                     break
+
+
+def _of_no_layer(a: Leaf, b: Leaf) -> bool:
+    """Are two leaves in no list of layers, or called the same where one of them is?"""
+    lists = numbered(a.path), numbered(b.path)
+    return not any(lists) or (not all(lists) and len(b.path) > 1 and a.path[-2:] == b.path[-2:])
 
 
 def _depth(node: Node, leaves: Sequence[Leaf]) -> int:

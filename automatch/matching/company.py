@@ -1,6 +1,6 @@
-"""What stands beside a module in its item of a list: in T5, `layer.1.layer_norm` is the norm of `layer.1.EncDecAttention`.
+"""What stands beside a module in its item of a list: T5's `layer.1.layer_norm` is that of `layer.1.EncDecAttention`.
 
-The name of such a norm says nothing, that of its neighbour says all: `pre_cross_attention_layer_norm` on the other side.
+The name of such a norm says nothing, that of its neighbour says all: elsewhere, `pre_cross_attention_layer_norm`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Judgement(NamedTuple):
 def plausible(evidence: Evidence, single: bool = False) -> bool:
     """May a pair be believed at all? What merely fits and is left over is no evidence.
 
-    `single`: one of them is in no list of layers, as an embedding or a head; such may stand in any container.
+    `single`: they are of no layer, as an embedding or a head; such may stand in any container.
     """
     if evidence.contradiction or evidence.name * evidence.trust_names < -0.15:
         return False

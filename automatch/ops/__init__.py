@@ -12,7 +12,7 @@ from automatch.ops.concat import Concat
 from automatch.ops.flip import Flip
 from automatch.ops.interleave import Interleave
 from automatch.ops.permute import Permute
-from automatch.ops.reshape import Reshape, relative_shape
+from automatch.ops.reshape import Reshape, kept_places, relative_shape
 from automatch.ops.stack import Stack
 from automatch.ops.transpose import Transpose
 from automatch.ops.unstack import Unstack
@@ -32,5 +32,6 @@ __all__ = [
     "Stack",
     "Transpose",
     "Unstack",
+    "kept_places",
     "relative_shape",
 ]

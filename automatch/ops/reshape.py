@@ -16,9 +16,10 @@ class Reshape:
     """Gives a tensor another shape.
 
     Attributes:
-        shape: the new sizes, relative to the source as in ONNX: 0 keeps the source's size at the
-            same place, one -1 takes what is left. So one rule serves layers of several widths:
-            a 1x1 convolution becomes a linear layer by (0, -1). None where it is not known.
+        shape: the new sizes, relative to the source, much as in ONNX: 0 keeps the source's size at the
+            same place, counted from the end where it stands behind the one -1, which takes what is left. So
+            one rule serves layers of several widths: a 1x1 convolution becomes a linear layer by (0, -1), heads
+            [n, size, width] are merged by (-1, 0). None where it is not known.
     """
 
     shape: tuple[int, ...] | None = None
@@ -42,9 +43,12 @@ class Reshape:
         if self.shape is None:
             raise RuleError("the shape that a reshape gives is not known; it cannot be run without the model")
         wrong = f"reshape to {list(self.shape)} does not fit a tensor of shape {list(source)}"
-        if any(size == 0 and i >= len(source) for i, size in enumerate(self.shape)) or self.shape.count(-1) > 1:
+        if self.shape.count(-1) > 1:
             raise RuleError(wrong)
-        sizes = [source[i] if size == 0 else size for i, size in enumerate(self.shape)]
+        places = kept_places(self.shape)
+        if any(not -len(source) <= place < len(source) for place in places.values()):
+            raise RuleError(wrong)
+        sizes = [source[places[i]] if size == 0 else size for i, size in enumerate(self.shape)]
         if -1 in self.shape:
             known = prod(size for size in sizes if size != -1)
             if known == 0 or prod(source) % known:
@@ -55,11 +59,17 @@ class Reshape:
         return tuple(sizes)
 
 
+def kept_places(shape: Sequence[int]) -> dict[int, int]:
+    """For each 0 in a `shape` as `Reshape` has it, by its place: which size of the source it keeps, as an index."""
+    last = shape.index(-1) if -1 in shape else len(shape)
+    return {i: i if i < last else i - len(shape) for i, size in enumerate(shape) if size == 0}
+
+
 def relative_shape(source: Shape, target: Shape) -> tuple[int, ...] | None:
     """The shape for `Reshape` that turns `source` into `target` and says least about sizes.
 
-    Sizes that stand at the same place become 0 as long as they agree from the left; the
-    largest of the others becomes -1; ones stay ones.
+    Sizes that agree from the left become 0, and so do those that agree from the right behind the one that becomes -1,
+    the largest of the others; ones stay ones.
 
     Args:
         source: shape of the checkpoint's tensor.
@@ -70,11 +80,20 @@ def relative_shape(source: Shape, target: Shape) -> tuple[int, ...] | None:
     """
     if prod(source) != prod(target):
         return None
-    kept = 0
-    while kept < min(len(source), len(target)) and source[kept] == target[kept] != 1:
-        kept += 1
-    rest = target[kept:]
-    shape = [0] * kept + list(rest)
-    if prod(source) and any(size != 1 for size in rest):
-        shape[kept + max(range(len(rest)), key=lambda i: rest[i])] = -1
+    front = 0
+    while front < min(len(source), len(target)) and source[front] == target[front] != 1:
+        front += 1
+    back = 0
+    while back < min(len(source), len(target)) - front and source[-1 - back] == target[-1 - back]:
+        back += 1
+    shape = [0] * front + list(target[front:])
+    free = [i for i in range(front, len(target)) if target[i] != 1]
+    if not prod(source) or not free:
+        return tuple(shape)
+    middle = [i for i in free if i < len(target) - back]
+    rest = max(middle, key=lambda i: target[i]) if middle else free[0]
+    for i in free:
+        if i > rest and i >= len(target) - back:
+            shape[i] = 0
+    shape[rest] = -1
     return tuple(shape)

@@ -58,9 +58,9 @@ class Rule:
             and a concat (or their reverse) the stack has dimension 0 and this is the other's.
         perm: order of the dimensions for transpose and permute.
         sizes: proportions of the pieces of a chunk; None for equal ones.
-        shape: for reshape: sizes in which 0 keeps the size at that place and -1 takes the rest. For interleave: the
-            four sizes [a, b, c, d] as which dimension `dim` is seen, of which b and c are exchanged; -1 takes the rest.
-            For flip: number and size of the blocks that are reversed.
+        shape: for reshape: sizes in which -1 takes the rest and 0 keeps the size at that place, counted from the end
+            behind the -1. For interleave: the four sizes [a, b, c, d] as which dimension `dim` is seen, of which b and
+            c are exchanged; -1 takes the rest. For flip: number and size of the blocks that are reversed.
         note: for people: families covered, or why the rule is literal.
         ambiguous: how many of the hits belong to ambiguous matches: for those the rule gives a guess.
     """

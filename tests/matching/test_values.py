@@ -128,8 +128,8 @@ def test_biases_of_parts_in_a_row() -> None:
     checkpoint: State = {}
     for i in range(3):
         gate, up = ({w: model[f"layers.{i}.mlp.{p}_proj.{w}"] for w in ("weight", "bias")} for p in ("gate", "up"))
-        checkpoint[f"blocks.{i}.ffw_up.w"] = torch.stack([gate["weight"].T, up["weight"].T])
-        checkpoint[f"blocks.{i}.ffw_up.b"] = torch.stack([gate["bias"], up["bias"]]).reshape(2, 1, 1, INNER)
+        checkpoint[f"blocks.{i}.ffw_gate_up.w"] = torch.stack([gate["weight"].T, up["weight"].T])
+        checkpoint[f"blocks.{i}.ffw_gate_up.b"] = torch.stack([gate["bias"], up["bias"]]).reshape(2, 1, 1, INNER)
         checkpoint[f"blocks.{i}.ffw_down.weight"] = model[f"layers.{i}.mlp.down_proj.weight"]
         checkpoint[f"blocks.{i}.ffw_down.bias"] = model[f"layers.{i}.mlp.down_proj.bias"]
     loaded(checkpoint, model)

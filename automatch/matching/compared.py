@@ -1,0 +1,88 @@
+"""How much two blocks have in common, and which kinds of blocks are tried together, best first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from automatch.describing.tree import Node, Tree
+from automatch.matching.lists import is_list_against_item
+
+CLOSE = 0.75
+"""Blocks that are not items of corresponding lists must share at least this."""
+
+SAME_LABEL = 1.2
+"""What an equal name is worth when similar blocks are put in order."""
+
+Kinds = Mapping[int, Sequence[Node]]
+"""Blocks of one side by their struct."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The trees of the two sides; `x` stands for a node of the checkpoint, `y` for one of the model."""
+
+    source: Tree
+    target: Tree
+
+    def similar(self, x: Node, y: Node) -> float:
+        """Share of their tensors, by weight, that two blocks have in common, in [0, 1]."""
+        return self.source.similarity(x, self.target, y)
+
+    def shared(self, x: Node, y: Node) -> float:
+        """The weight of what they have in common."""
+        return self.similar(x, y) * (self.source.bag(x)[1] + self.target.bag(y)[1]) / 2
+
+    def beside(self, x: Node, y: Node, top_a: Node, top_b: Node) -> float:
+        """How similar a whole side is to what the other holds beside the block that it is held against; else 0."""
+        if (x is top_a) == (y is top_b):
+            return 0.0
+        if x is top_a:
+            return self.target.similarity_without(top_b, y, self.source, x)
+        return self.source.similarity_without(top_a, x, self.target, y)
+
+
+def kinds_to_try(
+    compared: Compared, kinds: tuple[Kinds, Kinds], tops: tuple[Node, Node], whole: float
+) -> list[tuple[list[int], list[int]]]:
+    """Pairs of kinds of blocks (structs) to try, best first; kinds of equal shapes go together.
+
+    `tops` are the nodes that all blocks lie below, `whole` says how similar these are.
+    """
+    mine, theirs = kinds
+    top_a, top_b = tops
+    classes = _by_signature(mine), _by_signature(theirs)
+    scored: list[tuple[float, int, int, list[int], list[int]]] = []
+    for key, structs in classes[0].items():
+        if key in classes[1]:
+            others = classes[1][key]
+            first = (mine[structs[0]][0].start, theirs[others[0]][0].start)
+            scored.append((float(key[1]), *first, structs, others))
+    for key_a, structs in classes[0].items():
+        x = mine[structs[0]][0]
+        for key_b, others in classes[1].items():
+            exact = key_a in classes[1] or key_b in classes[0]
+            y = theirs[others[0]][0]
+            small, large = sorted((key_a[1], key_b[1]))
+            if key_a == key_b or small * 3 < large or (exact and small < 12):
+                continue
+            if (x is top_a and y is top_b) or is_list_against_item(x, y) or is_list_against_item(y, x):
+                continue
+            dice = compared.similar(x, y)
+            if (x is top_a or y is top_b) and dice <= max(whole, compared.beside(x, y, top_a, top_b)):
+                continue
+            if dice >= CLOSE:
+                shared = dice * (key_a[1] + key_b[1]) / 2
+                if x.label == y.label and not x.label.isdecimal():
+                    shared *= SAME_LABEL
+                scored.append((shared * dice**4, x.start, y.start, structs, others))
+    scored.sort(key=lambda item: (-item[0], item[1], item[2]))
+    return [(s, t) for _, _, _, s, t in scored]
+
+
+def _by_signature(kinds: Kinds) -> dict[tuple[int, int], list[int]]:
+    out: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for struct, nodes in kinds.items():
+        out[nodes[0].signature, nodes[0].count].append(struct)
+    return out
