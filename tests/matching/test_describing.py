@@ -28,6 +28,11 @@ KEYS = {
     "conv.parametrizations.weight.0._u": "conv weight_u",
     "conv.parametrizations.weight.0.base": "conv parametrizations weight 0 base",
     "conv.parametrizations": "conv parametrizations",
+    "stem_bn/stem_bn/gamma:0": "stem_bn stem_bn gamma",
+    "block2b_se_expand/kernel:0": "block2 1 se_expand kernel",
+    "res4f_branch2a.weight": "res4 5 branch2a weight",
+    "conv2d_block.weight": "conv2d_block weight",
+    "separable_conv2d_1.weight": "separable_conv2d_1 weight",
     "weight": "weight",
     "0": "0",
 }

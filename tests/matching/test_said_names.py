@@ -118,3 +118,46 @@ def test_names_against_the_order_are_flagged() -> None:
     complete(assignment, given, wanted)
     assert found(assignment) == by_rename(checkpoint, words(**dict(zip(mine, theirs[::-1], strict=True))))
     assert flagged(assignment) == {key for key in wanted.keys if "mixer" in key}
+
+
+def t5(apart: bool) -> nn.Module:
+    """Two decoder layers as transformers keeps them (each norm beside its part) and as T5X does (each norm named)."""
+    modules: dict[str, nn.Module] = {"embed": nn.Embedding(50, WIDTH)}
+    for i in range(2):
+        for place, (name, part, norm) in enumerate(T5):
+            home, said = (f"block.{i}.layer.{place}", "layer_norm") if apart else (f"layers.{i}", norm)
+            sizes = {"wi": (WIDTH, 40), "wo": (40, WIDTH)} if place == 2 else ATTENTION
+            for linear, size in sizes.items():
+                modules[f"{home}.{name if apart else part}.{linear}"] = nn.Linear(*size, bias=False)
+            modules[f"{home}.{said}"] = nn.LayerNorm(WIDTH, bias=False)
+    return built(modules)
+
+
+ATTENTION = {"key": (WIDTH, 24), "out": (24, WIDTH), "query": (WIDTH, 24), "value": (WIDTH, 24)}
+T5 = (
+    ("SelfAttention", "self_attention", "pre_self_attention_layer_norm"),
+    ("EncDecAttention", "encoder_decoder_attention", "pre_cross_attention_layer_norm"),
+    ("DenseReluDense", "mlp", "pre_mlp_layer_norm"),
+)
+
+
+@BOTH
+def test_a_norm_is_called_by_what_stands_beside_it(swap: bool) -> None:
+    """A file that is sorted by name has no order that could tell T5's norms apart."""
+    places = {part: f"{place}.{name}" for place, (name, part, _) in enumerate(T5)}
+    places |= {norm: f"{place}.layer_norm" for place, (_, _, norm) in enumerate(T5)}
+
+    def rename(key: str) -> str:
+        top, *rest = key.split(".")
+        return key if top == "embed" else ".".join(("block", rest[0], "layer", places[rest[1]], *rest[2:]))
+
+    given = dict(sorted(t5(apart=False).state_dict().items()))
+    either(swap, given, t5(apart=True), by_rename(given, rename))
+
+
+@BOTH
+def test_the_norm_of_the_self_attention_is_the_first_of_two(swap: bool) -> None:
+    """torchtune's `sa_norm` and `mlp_norm` are what CLIP calls `ln_1` and `ln_2`."""
+    checkpoint = pre_norm("ln_1", "ln_2")
+    expected = by_rename(checkpoint, words(ln_1="sa_norm", ln_2="mlp_norm"))
+    either(swap, checkpoint, pre_norm("sa_norm", "mlp_norm"), expected)
