@@ -18,7 +18,7 @@ from automatch.matching.company import company
 from automatch.matching.compared import Compared, kinds_to_try
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
-from automatch.matching.free import Taken, by_kind, local_ranks, outermost
+from automatch.matching.free import Taken, beside, by_kind, local_ranks, outermost
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
@@ -29,6 +29,9 @@ from automatch.matching.units import Context, module_path, role_of, units_of
 
 EXPLAINED = 0.98
 """Lists whose items, put together one by one, share less than this of what the whole lists share are cut otherwise."""
+
+CALLED = 0.5
+"""By so much a neighbour must be better called to keep two blocks from each other."""
 
 TWIN = 0.7
 """Siblings that are so similar to a block compete with it for its partner."""
@@ -255,12 +258,27 @@ class Solver:
             left += self._twins(left, right[0], mine, taken_a, swap=False)
             right += self._twins(right, left[0], theirs, taken_b, swap=True)
             for x, y in self._assign_nodes(outermost(left), outermost(right), top_a, top_b):
-                if x is top_a and y is top_b:
+                if (x is top_a and y is top_b) or self._misnamed(x, y):
                     continue
                 taken_a.take(x)
                 taken_b.take(y)
                 out.append((x, y))
         return out
+
+    def _misnamed(self, x: Node, y: Node) -> bool:
+        """Is a neighbour of `x` called what `y` is called, and a neighbour of `y` what `x` is called?
+
+        A convolution that lost its norm is of the size of another with its norm; names tell them apart.
+        """
+        mine, theirs = x.spelt()[-1:], y.spelt()[-1:]
+        if not mine or not theirs or mine[0].isdecimal() or theirs[0].isdecimal():
+            return False
+        said, wanted = self.names.path_words(mine), self.names.path_words(theirs)
+        least = self.names.compare(said, wanted, {}) + CALLED
+        return all(
+            any(self.names.compare(self.names.path_words(name), words, {}) >= least for name in beside(node))
+            for node, words in ((x, wanted), (y, said))
+        )
 
     def _twins(
         self, chosen: list[Node], other: Node, kinds: dict[int, list[Node]], taken: Taken, swap: bool
