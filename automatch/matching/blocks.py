@@ -24,7 +24,7 @@ from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
 from automatch.matching.lists import align_lists, count_otherwise, may_run_backwards
 from automatch.matching.modules import assign_units
-from automatch.matching.names import Names, contrast
+from automatch.matching.names import Names, Word, contrast
 from automatch.matching.units import Context, module_path, role_of, units_of
 
 EXPLAINED = 0.98
@@ -275,10 +275,16 @@ class Solver:
             return False
         said, wanted = self.names.path_words(mine), self.names.path_words(theirs)
         least = self.names.compare(said, wanted, {}) + CALLED
-        return all(
-            any(self.names.compare(self.names.path_words(name), words, {}) >= least for name in beside(node))
-            for node, words in ((x, wanted), (y, said))
-        )
+
+        def called(node: Node, words: Sequence[Word]) -> list[Node]:
+            name = self.names.path_words
+            return [o for o in beside(node) if self.names.compare(name(o.spelt()[-1:]), words, {}) >= least]
+
+        mine, theirs = called(x, wanted), called(y, said)
+        if mine and theirs:
+            return True
+        compared = self._compared
+        return any(compared.similar(o, y) >= TWIN for o in mine) or any(compared.similar(x, o) >= TWIN for o in theirs)
 
     def _twins(
         self, chosen: list[Node], other: Node, kinds: dict[int, list[Node]], taken: Taken, swap: bool

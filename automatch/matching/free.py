@@ -40,15 +40,15 @@ def local_ranks(paths: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
     return out
 
 
-def beside(node: Node) -> list[list[str]]:
-    """The names of the modules and blocks around a node that are no larger than it, as they were written."""
+def beside(node: Node) -> list[Node]:
+    """The modules and blocks around a node that are no larger than it."""
     home = node.parent
     if home is not None and home.gathered:
         home = home.parent
     if home is None:
         return []
     around = [item for child in home.children for item in (child.children if child.gathered else (child,))]
-    return [other.spelt()[-1:] for other in around if other is not node and other.count <= node.count]
+    return [other for other in around if other is not node and other.count <= node.count]
 
 
 class Taken:
