@@ -271,7 +271,7 @@ class Solver:
         A convolution that lost its norm is of the size of another with its norm; names tell them apart.
         """
         mine, theirs = x.spelt()[-1:], y.spelt()[-1:]
-        if not mine or not theirs or mine[0].isdecimal() or theirs[0].isdecimal():
+        if not mine or not theirs or (mine[0].isdecimal() and theirs[0].isdecimal()):
             return False
         said, wanted = self.names.path_words(mine), self.names.path_words(theirs)
         least = self.names.compare(said, wanted, {}) + CALLED

@@ -43,11 +43,11 @@ def local_ranks(paths: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
 def beside(node: Node) -> list[Node]:
     """The modules and blocks around a node that are no larger than it."""
     home = node.parent
-    if home is not None and home.gathered:
+    while home is not None and home.is_list:
         home = home.parent
     if home is None:
         return []
-    around = [item for child in home.children for item in (child.children if child.gathered else (child,))]
+    around = [item for child in home.children for item in (child.children if child.is_list else (child,))]
     return [other for other in around if other is not node and other.count <= node.count]
 
 
