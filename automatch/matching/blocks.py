@@ -27,7 +27,7 @@ from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, Word, contrast
 from automatch.matching.units import Context, module_path, role_of, units_of
 
-EXPLAINED = 0.98
+EXPLAINED = 0.999
 """Lists whose items, put together one by one, share less than this of what the whole lists share are cut otherwise."""
 
 CALLED = 0.5
