@@ -258,14 +258,24 @@ class Solver:
             left += self._twins(left, right[0], mine, taken_a, swap=False)
             right += self._twins(right, left[0], theirs, taken_b, swap=True)
             for x, y in self._assign_nodes(outermost(left), outermost(right), top_a, top_b):
-                if (x is top_a and y is top_b) or self._misnamed(x, y):
+                if (x is top_a and y is top_b) or self._misnamed(x, y, top_a, top_b):
                     continue
                 taken_a.take(x)
                 taken_b.take(y)
                 out.append((x, y))
         return out
 
-    def _misnamed(self, x: Node, y: Node) -> bool:
+    def _misnamed(self, x: Node, y: Node, top_a: Node, top_b: Node) -> bool:
+        """Does a name speak against two blocks, theirs or that of blocks around them?"""
+        one: Node | None = x
+        other: Node | None = y
+        while one is not None and other is not None and one is not top_a and other is not top_b:
+            if self._confused(one, other):
+                return True
+            one, other = one.parent, other.parent
+        return False
+
+    def _confused(self, x: Node, y: Node) -> bool:
         """Is a neighbour of `x` called what `y` is called, and a neighbour of `y` what `x` is called?
 
         A convolution that lost its norm is of the size of another with its norm; names tell them apart.
