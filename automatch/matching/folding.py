@@ -12,8 +12,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from automatch.describing.lexicon import lexicon
 from automatch.matching.adapters import first_half, is_adapter
 from automatch.matching.leaves import SHARED, Leaf, see_as, squeeze, template
+from automatch.matching.names import Names, contrast
 from automatch.matching.parts import PARTS, Hole, filled, groups_of, joined_shape, role_in
 from automatch.matching.resemblance import Blocks
 from automatch.spec import Shape
@@ -57,7 +59,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
             continue
         blocks = Blocks(leaves, others)
         apart: list[list[Hole]] = []
-        for names in looked_at:
+        for names in _best_named_first(looked_at, groups, parts, others, whole, fused):
             joined = list(_decide(names, groups, parts, whole, fused, blocks, paths))
             for members, dim, path in joined:
                 _join(members, dim, path, gone)
@@ -96,6 +98,29 @@ def _worth_a_look(
 ) -> bool:
     """Does the other side lack members' shapes that this side has?"""
     return any(mine[g[p].shape] > theirs[g[p].shape] for g in groups for p in parts)
+
+
+def _best_named_first(
+    families: list[list[Hole]],
+    groups: Mapping[Hole, Mapping[str, Leaf]],
+    parts: tuple[str, ...],
+    others: Sequence[Leaf],
+    mine: Counter[Shape],
+    theirs: Counter[Shape],
+) -> list[list[Hole]]:
+    """The families in the order in which they may take what is fused: where it is not enough for all, names decide."""
+    joined = [joined_shape([groups[names[0]][p].shape for p in parts], 0) for names in families]
+    wanted: Counter[Shape | None] = Counter()
+    for shape, names in zip(joined, families, strict=True):
+        wanted[shape] += len(names)
+    if all(shape is None or n <= theirs[shape] - mine[shape] for shape, n in wanted.items()):
+        return families
+    names = Names(lexicon())
+    fused = [names.path_words(path) for path in {template(leaf.path) for leaf in others if leaf.shape in joined}]
+    own = [names.path_words(family[0]) for family in families]
+    weights = contrast(own, fused) if fused else {}
+    alike = [max((names.compare(words, other, weights) for other in fused), default=0.0) for words in own]
+    return [families[i] for i in sorted(range(len(families)), key=lambda i: -alike[i])]
 
 
 def _decide(
