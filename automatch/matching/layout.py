@@ -175,7 +175,8 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
         lack, excess = mine[shape] - theirs[shape], theirs[turned] - mine[turned]
         as_it_is = abs(lack) + abs(excess)  # how far the numbers of tensors are from those of the other side
         crosswise = abs(mine[shape] - theirs[turned]) + abs(mine[turned] - theirs[shape])
-        if lack > 0 and excess > 0 and 2 * theirs[shape] <= mine[shape]:
+        pieces = _cut(turned, mine, theirs) or _cut(shape, theirs, mine)
+        if lack > 0 and excess > 0 and 2 * theirs[shape] <= mine[shape] and not pieces:
             votes[kind] += 2
         elif theirs[shape] and as_it_is < crosswise:
             votes[kind] -= 2
@@ -187,6 +188,12 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
         elif lying < 0 and standing <= 0:
             votes[kind] -= BY_BIAS
     return votes
+
+
+def _cut(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
+    """May tensors of this shape be pieces of what the first side holds as one, and the second does not?"""
+    whole = [(n * shape[0], *shape[1:]) for n in (2, 3)] if len(shape) == 2 else []
+    return any(mine[joined] > theirs[joined] for joined in whole)
 
 
 def _orientations(leaves: Iterable[Leaf]) -> Counter[Kind]:
