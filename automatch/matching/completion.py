@@ -25,8 +25,9 @@ _TIED_MODEL = frozenset({"head", "embedding", "token", "shared", "decoder", "out
 def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
     """Model keys that share their tensor with another key: a head tied to the embedding, a shared embedding.
 
-    Only where the checkpoint holds one embedding of that shape, no tensor of it is left over, and both ends are called
-    like embeddings or heads. A file cannot show whether a head is tied or missing, so such a pair is always flagged.
+    Only where the checkpoint holds one embedding of that shape, no tensor of it is left over that could be the key's
+    own by its name, and both ends are called like embeddings or heads. A file cannot show whether a head is tied or
+    missing, so such a pair is always flagged.
     """
     served = {id(t) for _, t, _ in found}
     counts: dict[tuple[int, ...], list[Leaf]] = defaultdict(list)
@@ -41,11 +42,14 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             or len(leaf.raw) != 2
             or leaf.raw[0] == leaf.raw[1]
             or leaf.ops
-            or any(id(s) not in partner for s in counts[leaf.raw])
             or not _may_be_tied(_concepts(leaf, names), _TIED_MODEL)
         ):
             continue
-        others = [s for s in counts[leaf.raw] if not s.ops and _may_be_tied(_concepts(s, names), _TIED_SERVED)]
+        alike = counts[leaf.raw]
+        if any(id(s) not in partner and not _other(s, leaf, names) for s in alike):
+            continue
+        served_by = [s for s in alike if id(s) in partner and not s.ops]
+        others = [s for s in served_by if _may_be_tied(_concepts(s, names), _TIED_SERVED)]
         if len(others) == 1:
             out.append((others[0], leaf, Evidence(level="tied")))
             tied_modules[leaf.path[:-1]] = others[0]
@@ -59,6 +63,13 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         elif len(leaf.path) > 2 and partner[id(only)].path == (*leaf.path[:-2], leaf.path[-1]):
             out.append((only, leaf, Evidence(level="tied")))  # BERT's `predictions.bias` is `predictions.decoder.bias`
     return out
+
+
+def _other(a: Leaf, b: Leaf, names: Names) -> bool:
+    """Do names say that two tensors are not one: the encoder's and the decoder's, an embedding and a head?"""
+    if names.contradiction(names.path_words(a.path), names.path_words(b.path)) > 0:
+        return True
+    return ("head" in _concepts(a, names)) != ("head" in _concepts(b, names))
 
 
 def share(found: Sequence[Found], target: Sequence[Leaf], tied: Mapping[str, str]) -> list[Found]:
