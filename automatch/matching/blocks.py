@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from automatch.describing.tree import Node, Tree, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.company import company
-from automatch.matching.compared import Compared, kinds_to_try
+from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
 from automatch.matching.free import Taken, beside, by_kind, local_ranks, outermost
@@ -137,12 +137,17 @@ class Solver:
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
         waiting: dict[tuple[int, int], tuple[Evidence, Node, Node]] = {}
-        for x, y in blocks:
+        taken: tuple[set[int], set[int]] = (set(), set())
+        for x, y in sorted(blocks, key=lambda pair: self._compared.similar(*pair) < 1.0):
             doubted = (id(x), id(y)) in self._doubted
             for i, j, evidence in self.solve(x, y):
                 if doubted and evidence.level == "unit":
                     evidence = replace(evidence, level="blocks")
                 i, j = i + x.start - a.start, j + y.start - b.start
+                if i in taken[0] or j in taken[1]:
+                    continue  # a block inside this one that belongs to another
+                taken[0].add(i)
+                taken[1].add(j)
                 if evidence.waiting:
                     waiting[i, j] = (evidence, x, y)
                 else:
@@ -262,6 +267,11 @@ class Solver:
                     continue
                 taken_a.take(x)
                 taken_b.take(y)
+                if self._compared.similar(x, y) < 1.0:  # what one of the two has too much of may belong elsewhere
+                    for part in surplus(self.source.tree, x, self.target.tree, y, SMALLEST):
+                        taken_a.release(part)
+                    for part in surplus(self.target.tree, y, self.source.tree, x, SMALLEST):
+                        taken_b.release(part)
                 out.append((x, y))
         return out
 

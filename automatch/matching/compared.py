@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from automatch.describing.tree import Node, Tree
+from automatch.describing.tree import Node, Tree, is_module
 from automatch.matching.lists import is_list_against_item
 
 CLOSE = 0.75
@@ -41,6 +41,26 @@ class Compared:
         if x is top_a:
             return self.target.similarity_without(top_b, y, self.source, x)
         return self.source.similarity_without(top_a, x, self.target, y)
+
+
+def surplus(tree: Tree, node: Node, other: Tree, theirs: Node, least: int) -> list[Node]:
+    """The largest blocks below a node, of `least` tensors or more, that hold nothing the other node has a use for.
+
+    One of several equal blocks is none of them where the other node has some: nothing says which.
+    """
+    more = tree.bag(node)[0] - other.bag(theirs)[0]
+    known = {(n.signature, n.count) for n in other.below(theirs)}
+    out: list[Node] = []
+    end = -1
+    for part in tree.below(node):
+        if part.start < end or part.count < least or is_module(part) or (part.signature, part.count) in known:
+            continue
+        held = tree.bag(part)[0]
+        if all(more[shape] >= n for shape, n in held.items()):
+            more -= held
+            out.append(part)
+            end = part.end
+    return out
 
 
 def kinds_to_try(

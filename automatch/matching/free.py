@@ -63,6 +63,11 @@ class Taken:
         span = slice(node.start - self._start, node.end - self._start)
         self._marks[span] = b"\1" * (node.end - node.start)
 
+    def release(self, node: Node) -> None:
+        """Mark a node inside a matched block as not matched."""
+        span = slice(node.start - self._start, node.end - self._start)
+        self._marks[span] = b"\0" * (node.end - node.start)
+
     def free(self, node: Node) -> bool:
         """Is nothing in the node matched yet?"""
         return b"\1" not in self._marks[node.start - self._start : node.end - self._start]
