@@ -18,7 +18,7 @@ from automatch.matching.company import company
 from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
-from automatch.matching.free import Taken, beside, by_kind, local_ranks, outermost
+from automatch.matching.free import Taken, among_alike, beside, by_kind, local_ranks, outermost
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
@@ -333,6 +333,7 @@ class Solver:
         words = [[self.names.path_words(p) for p in side] for side in spelt]
         weights = contrast(words[0], words[1])
         ranks = [local_ranks(side) for side in paths]
+        places = among_alike(left), among_alike(right)
         matrix: list[list[float]] = []
         apart: list[list[float]] = []  # the same without order
         for i in range(len(left)):
@@ -344,10 +345,16 @@ class Solver:
                     row.append(-1.0)
                     bare.append(-1.0)
                     continue
-                place = 1.0 - abs(i / len(left) - j / len(right)) if len(left) == len(right) else 0.5
+                mine, theirs = places[0][i], places[1][j]
+                as_many = len(left) == len(right) or (mine[0] == theirs[0] and mine[2] == theirs[2])
+                place = 0.5
+                if len(left) == len(right):
+                    place = 1.0 - abs(i - j) / len(left)
+                elif as_many:  # of their kind
+                    place = 1.0 - abs(mine[1] - theirs[1]) / mine[2]
                 number = 0.0
                 if left[i].label == right[j].label:
-                    number = (0.35 if len(left) != len(right) else 0.0) if left[i].label.isdecimal() else 0.3
+                    number = (0.0 if as_many else 0.35) if left[i].label.isdecimal() else 0.3
                 local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
                 similar = SIMILARITY * self._compared.similar(left[i], right[j])
                 bare.append(2.0 + self.context.names_trust * name * 1.2 + number + local + similar)

@@ -40,6 +40,18 @@ def local_ranks(paths: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
     return out
 
 
+def among_alike(nodes: Sequence[Node]) -> list[tuple[tuple[int, int], int, int]]:
+    """What each node holds, its rank among those that hold the same, and how many these are."""
+    sizes = Counter((node.signature, node.count) for node in nodes)
+    count: Counter[tuple[int, int]] = Counter()
+    out = []
+    for node in nodes:
+        kind = node.signature, node.count
+        out.append((kind, count[kind], sizes[kind]))
+        count[kind] += 1
+    return out
+
+
 def beside(node: Node) -> list[Node]:
     """The modules and blocks around a node that are no larger than it."""
     home = node.parent
