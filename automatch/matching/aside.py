@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from automatch.collecting import paused
-from automatch.matching.cleanup import drop_copies, drop_slots
+from automatch.matching.cleanup import drop_copies, drop_originals, drop_slots
 from automatch.matching.leaves import adopt, leaves_of, to_squeeze
 from automatch.spec import StateDictSpec
 
 
 def set_aside(checkpoint: StateDictSpec, model: StateDictSpec) -> dict[str, str]:
-    """Checkpoint keys of optimizer slots and of second copies of the network.
+    """Checkpoint keys of optimizer slots, of second copies of the network and of modules before they were trained.
 
     Args:
         checkpoint: the file.
@@ -24,4 +24,5 @@ def set_aside(checkpoint: StateDictSpec, model: StateDictSpec) -> dict[str, str]
         adopt(source)
         adopt(target)
         slots = drop_slots(source, target)
-        return {**slots.dropped, **drop_copies(slots.leaves, target).dropped}
+        originals = drop_originals(slots.leaves, target)
+        return {**slots.dropped, **originals.dropped, **drop_copies(originals.leaves, target).dropped}

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from automatch.describing.tokens import words_of
 from automatch.describing.tree import Interner, Node, Tree
 from automatch.matching.leaves import Leaf
 
+Path = tuple[str, ...]
+
 _SECOND = frozenset("ema teacher momentum target k key shadow averaged swa old prev previous frozen slow mean".split())
 _FIRST = frozenset("student online q query main current fast raw base learner".split())
+
+COPY, ORIGINAL = "modules_to_save", "original_module"
+"""How PEFT calls the two states of a module that it trains whole."""
+
+_WRAPPERS = 2
+"""So many tokens of a key may be wrappers that the slots of an optimizer do not have, or have of their own."""
 
 COPY_LEAVES = 8
 """Fewer tensors are no network that could stand twice in a file."""
@@ -41,23 +49,45 @@ class Cleaned:
 def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     """Leave out optimizer slots: keys that are another key and a suffix which many keys share.
 
-    `layer/kernel/adam_m` beside `layer/kernel`. Suffixes that the other side knows are no slots.
+    `layer/kernel/adam_m` beside `layer/kernel`, `optimizer.state.layer.weight.exp_avg` and `model.layer.weight`.
+    Suffixes that the other side knows are no slots.
     """
-    paths = {leaf.path for leaf in leaves}
+    paths = {leaf.path[start:] for leaf in leaves for start in range(min(len(leaf.path) - 1, _WRAPPERS) + 1)}
     known = {leaf.path[-1] for leaf in others}
-    suffixes = Counter(leaf.path[-1] for leaf in leaves if len(leaf.path) > 1 and leaf.path[:-1] in paths)
-    slots = {s for s, n in suffixes.items() if s not in known and n >= 2}
+    beside = [leaf for leaf in leaves if leaf.path[-1] not in known and _slot_of(leaf.path, paths)]
+    suffixes = Counter(leaf.path[-1] for leaf in beside)
+    slots = {s for s, n in suffixes.items() if n >= 2}
     if not slots:
         return Cleaned(leaves, {})
     dropped = {
-        key: "an optimizer's slot of the tensor beside it"
-        for leaf in leaves
-        if leaf.path[-1] in slots and leaf.path[:-1] in paths
+        key: "an optimizer's slot of a tensor of the file"
+        for leaf in beside
+        if leaf.path[-1] in slots
         for key in leaf.keys
     }
     kept = [leaf for leaf in leaves if leaf.keys[0] not in dropped]
     note = f"{len(dropped)} optimizer slots ({', '.join(sorted(slots)[:4])}) are left out"
     return Cleaned(kept, dropped, (note,))
+
+
+def _slot_of(path: Path, paths: Collection[Path]) -> bool:
+    """Is a path another one and a suffix, wrappers apart? Wrapped, the other one has two tokens or more."""
+    bare = range(1, min(len(path) - 2, _WRAPPERS + 1))
+    return path[:-1] in paths or any(path[start:-1] in paths for start in bare)
+
+
+def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
+    """Leave out what PEFT keeps of modules that it trained whole, where the other side knows no such copies.
+
+    Such a module stands twice in the wrapped model, as `original_module` and as `modules_to_save.<adapter>`, and the
+    second is what it computes with.
+    """
+    if any(ORIGINAL in leaf.path for leaf in others):
+        return Cleaned(leaves, {})
+    trained = {leaf.path[: leaf.path.index(COPY)] for leaf in leaves if COPY in leaf.path}
+    gone = {i for i, x in enumerate(leaves) if ORIGINAL in x.path and x.path[: x.path.index(ORIGINAL)] in trained}
+    dropped = {key: "what a module was before it was trained" for i in sorted(gone) for key in leaves[i].keys}
+    return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped)
 
 
 def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
@@ -87,6 +117,8 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
         if group[0].count < 0.5 * expected or sum(0.5 * size <= other <= 2 * size for other in known) >= 2:
             continue
         keep, sure = _choose(group, words)
+        if not sure:
+            keep, sure = _fitting(group, keep, tree, theirs)
         undecided |= not sure
         for node in group:
             if node is not keep:
@@ -165,6 +197,14 @@ def _relative(tree: Tree, node: Node) -> Counter[tuple[tuple[str, ...], int]]:
     for leaf in tree.order[node.start : node.end]:
         out[tuple(tree.node_of[leaf].tokens(node)), tree.shapes[leaf]] += 1
     return out
+
+
+def _fitting(group: list[Node], keep: Node, tree: Tree, theirs: Tree) -> tuple[Node, bool]:
+    """The one copy of which more tensors have a shape that the other side knows (the pose network sees two images)."""
+    known = set(theirs.shapes)
+    strange = [sum(n for shape, n in tree.bag(node)[0].items() if shape not in known) for node in group]
+    best = min(strange)
+    return (group[strange.index(best)], True) if strange.count(best) == 1 else (keep, False)
 
 
 def _choose(group: list[Node], words: set[str]) -> tuple[Node, bool]:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from automatch.matching.cleanup import COPY, ORIGINAL
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
@@ -17,7 +18,6 @@ _TIED_SERVED = frozenset({"embedding", "token", "shared"})
 MOST_PAIRS = 4_000
 """More pairs of left-overs than these are not compared by their names."""
 
-_COPY, _ORIGINAL = "modules_to_save", "original_module"
 _NEVER_TIED = frozenset({"position", "segment"})
 _TIED_MODEL = frozenset({"head", "embedding", "token", "shared", "decoder", "output", "linear"})
 
@@ -124,9 +124,9 @@ def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found
     served = {id(t) for _, t, _ in found}
     out: list[Found] = []
     for leaf in target:
-        if _COPY in leaf.path[:-2] and id(leaf) not in served:
-            at = leaf.path.index(_COPY)
-            original = serving.get((*leaf.path[:at], _ORIGINAL, *leaf.path[at + 2 :]))
+        if COPY in leaf.path[:-2] and id(leaf) not in served:
+            at = leaf.path.index(COPY)
+            original = serving.get((*leaf.path[:at], ORIGINAL, *leaf.path[at + 2 :]))
             if original is not None and original.raw == leaf.raw:
                 out.append((original, leaf, Evidence(level="copy")))
     return out

@@ -14,7 +14,7 @@ from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
 from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.blocks import Side, Solver
-from automatch.matching.cleanup import drop_copies, drop_slots
+from automatch.matching.cleanup import drop_copies, drop_originals, drop_slots
 from automatch.matching.completion import (
     drop_half_matched,
     flagged,
@@ -110,7 +110,8 @@ def _match(
     adopt(source)
     adopt(target)
     slots = drop_slots(source, target)
-    copies = drop_copies(slots.leaves, target)
+    originals = drop_originals(slots.leaves, target)
+    copies = drop_copies(originals.leaves, target)
     source = copies.leaves
     source, target = unify_scanned(source, target, _unified)
     tokens = {token: None for leaf in (*source, *target) for token in leaf.path}
@@ -135,7 +136,7 @@ def _match(
     found += [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = mismatches(found, source, target, names, identity)
-    dropped = {**slots.dropped, **copies.dropped}
+    dropped = {**slots.dropped, **originals.dropped, **copies.dropped}
     return assignment(checkpoint, model, found, source, pairs, slots.notes + copies.notes, dropped, times)
 
 
