@@ -23,6 +23,9 @@ from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 BY_HEAD = "query_key_value often lies head by head, not in three blocks, and no shape shows it"
 HALVES = "nothing says which half of the fused tensor is the gate"
+PATCHES = "nothing says whether the linear layer takes a patch channel by channel or pixel by pixel"
+_COLOURS = 4
+"""More channels are no image's."""
 _HEAD_BY_HEAD = ("query", "key", "value")
 _REVERSE = {op.name: op.reverse for op in OPS}
 _WINDOW = 16
@@ -146,6 +149,8 @@ def _match(
         confidence, ambiguous, reason = 0.4, True, BY_HEAD
     elif gate_unsaid(s, t):
         confidence, ambiguous, reason = 0.45, True, HALVES
+    elif _of_patches(s, t):
+        confidence, ambiguous, reason = 0.45, True, PATCHES
     if votes > 1:
         reason = f"{reason} ({votes} times alike)"
     ops = [*s.ops, *(_REVERSE[op] for op in reversed(t.ops))]
@@ -204,6 +209,12 @@ def _by_head(s: Leaf, t: Leaf) -> bool:
         for parts, fused in ((s, t), (t, s))
         for token in fused.path[-2:]
     )
+
+
+def _of_patches(s: Leaf, t: Leaf) -> bool:
+    """Is one a convolution over an image's patches and the other the linear layer that takes them flattened?"""
+    linear, kernel = sorted((s.raw, t.raw), key=len)
+    return len(linear) == 2 and len(kernel) == 4 and 1 < kernel[1] <= _COLOURS and min(kernel[2:]) > 1
 
 
 def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:

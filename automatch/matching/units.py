@@ -14,6 +14,8 @@ from automatch.matching.names import Names, Word
 from automatch.spec import Shape
 
 _CANON = {
+    "a_2": "weight",
+    "b_2": "bias",
     "kernel": "weight",
     "depthwise_kernel": "weight",
     "weights": "weight",
