@@ -19,6 +19,7 @@ RELATED = 0.3
 TURNS = 3
 """Fewer modules have no direction that anybody would turn round."""
 
+_ATTENTION = frozenset({"attention", "cross"})
 _DECODING = frozenset({"decoder", "upsample", "fusion"})
 
 
@@ -87,6 +88,8 @@ def may_run_backwards(a: Node, b: Node, names: Names) -> bool:
         return False
     if any(len({(n.signature, n.count) for n in side.children}) > 1 for side in (a, b)):
         return False
+    if any(_ATTENTION & w.concepts for n in _below(a.children[0]) for w in names.token_words(n.label)):
+        return False  # a transformer's layers have no stages
     mine, theirs = names.token_words(a.label), names.token_words(b.label)
     return not names.silent and names.compare(mine, theirs, {}) < RELATED
 

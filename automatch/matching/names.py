@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -53,7 +53,7 @@ class Names:
         return found
 
     def _cut(self, token: str) -> Iterable[Word]:
-        texts = [w for text in _spelt(token) if not text.isdecimal() for w in self._glued.get(text, (text,))]
+        texts = [w for text in _spelt(token, self.lexicon.words) if not text.isdecimal() for w in self._glued.get(text, (text,))]
         whole = "".join(words_of(token))
         if "_" in token and len(whole) <= SHORT:  # `to_k` is not `tok`
             whole = token.lower()
@@ -147,14 +147,21 @@ class Names:
         )
 
 
-def _spelt(token: str) -> Sequence[str]:
-    """A token's words; single letters with a digit between them are one: the `v` of `w2v` is no value."""
+def _spelt(token: str, known: Container[str]) -> Sequence[str]:
+    """A token's words; single letters with a digit between them are one: the `v` of `w2v` is no value.
+
+    So is a letter with a number behind it that is a word of its own: `t5` is no time.
+    """
     words, out = words_of(token), []
     while words:
-        three = words[:3]
-        one = len(three) == 3 and len(three[0]) == len(three[2]) == 1 and "".join(three) in token.lower()
-        out.append("".join(three) if one else words[0])
-        words = words[3 if one else 1 :]
+        two, three = "".join(words[:2]), "".join(words[:3])
+        size = 1
+        if len(words) > 2 and len(words[0]) == len(words[2]) == 1 and three in token.lower():
+            size = 3
+        elif len(words) > 1 and len(words[0]) == 1 and two in known and two in token.lower():
+            size = 2
+        out.append("".join(words[:size]))
+        words = words[size:]
     return out
 
 
