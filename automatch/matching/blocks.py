@@ -262,8 +262,10 @@ class Solver:
                 continue
             left += self._twins(left, right[0], mine, taken_a, swap=False)
             right += self._twins(right, left[0], theirs, taken_b, swap=True)
-            for x, y in self._assign_nodes(outermost(left), outermost(right), top_a, top_b):
-                if (x is top_a and y is top_b) or self._misnamed(x, y, top_a, top_b):
+            left, right = outermost(left), outermost(right)
+            compete = set(map(id, (*left, *right)))
+            for x, y in self._assign_nodes(left, right, top_a, top_b):
+                if (x is top_a and y is top_b) or self._misnamed(x, y, top_a, top_b, compete):
                     continue
                 taken_a.take(x)
                 taken_b.take(y)
@@ -275,17 +277,17 @@ class Solver:
                 out.append((x, y))
         return out
 
-    def _misnamed(self, x: Node, y: Node, top_a: Node, top_b: Node) -> bool:
+    def _misnamed(self, x: Node, y: Node, top_a: Node, top_b: Node, compete: set[int]) -> bool:
         """Does a name speak against two blocks, theirs or that of blocks around them?"""
         one: Node | None = x
         other: Node | None = y
         while one is not None and other is not None and one is not top_a and other is not top_b:
-            if self._confused(one, other):
+            if self._confused(one, other, compete):
                 return True
             one, other = one.parent, other.parent
         return False
 
-    def _confused(self, x: Node, y: Node) -> bool:
+    def _confused(self, x: Node, y: Node, compete: set[int]) -> bool:
         """Is a neighbour of `x` called what `y` is called, and a neighbour of `y` what `x` is called?
 
         A convolution that lost its norm is of the size of another with its norm; names tell them apart.
@@ -298,7 +300,8 @@ class Solver:
 
         def called(node: Node, words: Sequence[Word]) -> list[Node]:
             name = self.names.path_words
-            return [o for o in beside(node) if self.names.compare(name(o.spelt()[-1:]), words, {}) >= least]
+            around = [other for other in beside(node) if id(other) not in compete]  # these have been weighed
+            return [other for other in around if self.names.compare(name(other.spelt()[-1:]), words, {}) >= least]
 
         mine, theirs = called(x, wanted), called(y, said)
         if mine and theirs:
