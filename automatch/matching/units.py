@@ -171,13 +171,13 @@ def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
     named: dict[tuple[Sort | None, tuple[str, ...]], list[tuple[int, Unit]]] = defaultdict(list)
     for unit in units:
         turns = {_TURNS[c] for word in unit.words for c in word.concepts & _TURNS.keys()}
-        if len(turns) == 1:
+        if len(turns) <= 1:
             rest = tuple(w.text for w in unit.words if not w.concepts & _TURNS.keys() and w.text[0] != "~")
-            named[unit.main(), rest].append((turns.pop(), unit))
+            named[unit.main(), rest].append((turns.pop() if turns else 0, unit))
     for pair in named.values():
-        if sorted(turn for turn, _ in pair) == [1, 2]:
+        if sorted(turn for turn, _ in pair) in ([1, 2], [0, 1]):  # BERT's `attention.output.LayerNorm`, `output.LayerNorm`
             for turn, unit in pair:
-                unit.turn = turn
+                unit.turn = turn or 2
 
 
 def _silence_echoes(units: Sequence[Unit]) -> None:
