@@ -29,7 +29,18 @@ ROLES = frozenset(
             "beta",
         ),
         *("scale", "moving_mean", "moving_variance", "mean", "var", "w", "b", "g", "offset", "weight_g", "weight_v"),
-        *("a_2", "b_2", "original0", "original1", "weight_orig", "weight_mask", "weight_u", "qweight", "qzeros", "scales"),
+        *(
+            "a_2",
+            "b_2",
+            "original0",
+            "original1",
+            "weight_orig",
+            "weight_mask",
+            "weight_u",
+            "qweight",
+            "qzeros",
+            "scales",
+        ),
     )
 )
 """What a leaf is called inside its module."""

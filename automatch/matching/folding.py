@@ -16,7 +16,7 @@ from automatch.describing.lexicon import lexicon
 from automatch.matching.adapters import first_half, is_adapter
 from automatch.matching.leaves import SHARED, Leaf, see_as, squeeze, template
 from automatch.matching.names import Names, contrast
-from automatch.matching.parts import PARTS, Hole, filled, groups_of, joined_shape, role_in
+from automatch.matching.parts import PARTS, Hole, filled, groups_of, joined_shape, numbered_groups, role_in
 from automatch.matching.resemblance import Blocks
 from automatch.spec import Shape
 
@@ -41,6 +41,8 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
     paths = {leaf.path: leaf for leaf in leaves} if adapters and serve else {}
     for parts in PARTS:
         groups = groups_of([leaf for leaf in leaves if adapters or not is_adapter(leaf)], parts)
+        if parts == PARTS[0]:
+            groups = {**numbered_groups(leaves), **groups}
         if not groups:
             continue
         _without_ones(others, groups.values(), parts)

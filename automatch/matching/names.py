@@ -55,7 +55,12 @@ class Names:
         return found
 
     def _cut(self, token: str) -> Iterable[Word]:
-        texts = [w for text in _spelt(token, self.lexicon.words) if not text.isdecimal() for w in self._glued.get(text, (text,))]
+        texts = [
+            w
+            for text in _spelt(token, self.lexicon.words)
+            if not text.isdecimal()
+            for w in self._glued.get(text, (text,))
+        ]
         whole = "".join(words_of(token))
         if "_" in token and len(whole) <= SHORT:  # `to_k` is not `tok`
             whole = token.lower()

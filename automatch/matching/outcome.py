@@ -16,13 +16,14 @@ from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
 from automatch.matching.layout import turned_once
 from automatch.matching.leaves import SHARED, Leaf, template
-from automatch.matching.parts import gate_unsaid
+from automatch.matching.parts import gate_unsaid, only_numbered
 from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 BY_HEAD = "query_key_value often lies head by head, not in three blocks, and no shape shows it"
 HALVES = "nothing says which half of the fused tensor is the gate"
+NUMBERED = "the first three layers of an attention's list, taken as query, key and value; no name says so"
 PATCHES = "nothing says whether the linear layer takes a patch channel by channel or pixel by pixel"
 _COLOURS = 4
 """More channels are no image's."""
@@ -149,6 +150,8 @@ def _match(
         confidence, ambiguous, reason = 0.4, True, BY_HEAD
     elif gate_unsaid(s, t):
         confidence, ambiguous, reason = 0.45, True, HALVES
+    elif only_numbered(s, t):
+        confidence, ambiguous, reason = 0.45, True, NUMBERED
     elif _of_patches(s, t):
         confidence, ambiguous, reason = 0.45, True, PATCHES
     if votes > 1:

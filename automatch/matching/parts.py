@@ -97,6 +97,37 @@ def groups_of(leaves: list[Leaf], parts: tuple[str, ...]) -> dict[Hole, dict[str
     return {k: v for k, v in groups.items() if len(v) == len(parts) and k not in spoilt}
 
 
+_OF_FOUR = ("0", "1", "2", "3")
+
+
+def numbered_groups(leaves: Iterable[Leaf]) -> dict[Hole, dict[str, Leaf]]:
+    """The first three of four equal layers that an attention keeps as a list (`self_attn.linears.0 .. 3`), as q, k, v.
+
+    So does the Annotated Transformer (Rush, 2018), and what was built on it; the fourth leads out.
+    """
+    lists: dict[Hole, dict[str, Leaf]] = defaultdict(dict)
+    for leaf in leaves:
+        if len(leaf.path) > 3 and leaf.path[-2].isdecimal() and not leaf.integer:
+            lists[*leaf.path[:-2], "{}", leaf.path[-1]][leaf.path[-2]] = leaf
+    words = lexicon().words
+    return {
+        name: dict(zip(PARTS[0], (items[n] for n in _OF_FOUR), strict=False))
+        for name, items in lists.items()
+        if tuple(sorted(items)) == _OF_FOUR and len({leaf.shape for leaf in items.values()}) == 1
+        if any("attention" in words.get(word, ()) for word in (*words_of(name[-4]), "".join(words_of(name[-4]))))
+    }
+
+
+def only_numbered(s: Leaf, t: Leaf) -> bool:
+    """Are parts joined, or cut out, that no name tells apart?"""
+    return any(
+        "concat" in parts.ops
+        and len(parts.keys) == len(PARTS[0])
+        and all(role_in(split_key(k)) is None for k in parts.keys)
+        for parts in (s, t)
+    )
+
+
 def filled(name: Hole, word: str) -> Hole:
     """A path with the role put back in where it was taken out."""
     return tuple(token.replace("{}", word) for token in name)

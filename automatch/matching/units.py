@@ -175,7 +175,10 @@ def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
             rest = tuple(w.text for w in unit.words if not w.concepts & _TURNS.keys() and w.text[0] != "~")
             named[unit.main(), rest].append((turns.pop() if turns else 0, unit))
     for pair in named.values():
-        if sorted(turn for turn, _ in pair) in ([1, 2], [0, 1]):  # BERT's `attention.output.LayerNorm`, `output.LayerNorm`
+        if sorted(turn for turn, _ in pair) in (
+            [1, 2],
+            [0, 1],
+        ):  # BERT's `attention.output.LayerNorm`, `output.LayerNorm`
             for turn, unit in pair:
                 unit.turn = turn or 2
 
