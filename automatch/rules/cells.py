@@ -15,6 +15,7 @@ from automatch.rules.arithmetic import Law, Row, fit
 from automatch.rules.demands import Channel, Demand
 from automatch.rules.tokens import Tokens, is_word, split, tokens
 
+_EDGES = ("", ".", "/")
 _ROWS = 48
 _CLASSES = 24
 _UNUSED = 6
@@ -78,7 +79,7 @@ def cells_of(demands: Iterable[Demand]) -> tuple[list[Cell], list[tuple[Cell, in
     for (channel, source, texts), examples in families.items():
         laws = _in_order(texts, examples) or paths.laws(source, texts, examples)
         for part, own in [(examples, laws)] if None not in laws else _split(examples, laws):
-            complete = tuple(law for law in _carried_on(own, texts, part) if law is not None)
+            complete = tuple(law for law in _carried_on(own, source, texts, part) if law is not None)
             cell = Cell(channel, tokens(source), tuple(map(tokens, texts)), complete, tuple(part))
             finer = _by_unused(cell)
             if len(finer) > 1:
@@ -153,38 +154,64 @@ class _Paths:
         return self._fits[(head, before, near)]
 
 
-def _carried_on(laws: list[Law | None], goals: tuple[str, ...], examples: Sequence[Example]) -> list[Law | None]:
+def _carried_on(
+    laws: list[Law | None], source: str, goals: tuple[str, ...], examples: Sequence[Example]
+) -> list[Law | None]:
     """The laws with copies for constants that stand where the source has the same number: neither was seen to change.
 
     `12.m.0.cv1` becomes `top_down.0.blocks.0.conv1`: the numbers before and behind tell in either which 0 is meant.
     """
     out = list(laws)
     end = len(examples[0].source)
+    alone = _alone(source)
     start = 0
     for goal in goals:
         count = goal.count("#")
-        for at in range(count):
-            law, slot = out[start + at], _between(out[start : start + count], at, end)
+        for at in (*range(count), *reversed(range(count))):
+            own = out[start : start + count]
+            law, slot = out[start + at], _between(own, at, end, alone)
             if slot is None or law is None or law.kind != "const":
                 continue
             if all(example.source[slot] == law.text for example in examples):
                 out[start + at] = Law("copy", (slot,))
+        for at in range(count - 1):
+            _hand_on(out, start + at, start + count, examples)
         start += count
     return out
 
 
-def _between(laws: Sequence[Law | None], at: int, end: int) -> int | None:
+def _hand_on(laws: list[Law | None], at: int, end: int, examples: Sequence[Example]) -> None:
+    """Let the next number have a copy in place of this one, where it is the same and stands before the next slot's."""
+    law, after = laws[at], laws[at + 1]
+    if law is None or after is None or law.kind != "copy" or after.kind != "const":
+        return
+    (slot,) = law.slots
+    behind = [s for later in laws[at + 2 : end] if later is not None for s in later.slots]
+    if behind[:1] == [slot + 1] and all(example.source[slot] == after.text for example in examples):
+        laws[at], laws[at + 1] = after, law
+
+
+def _between(laws: Sequence[Law | None], at: int, end: int, alone: set[int]) -> int | None:
     """The one number of the source between those that the numbers before and behind come from.
 
-    Behind copies in order it is the next; elsewhere a number has to stand behind, and all numbers have to have a place.
+    Behind copies in order it is the next; elsewhere a number has to stand behind, and all numbers that are no part of a
+    word (`alone`) have to have a place.
     """
     if at and all(law == Law("copy", (slot,)) for slot, law in enumerate(laws[:at])):
         return at if at < end else None
-    before = [slot for law in laws[:at] if law is not None for slot in law.slots]
+    before = max((slot for law in laws[:at] if law is not None for slot in law.slots), default=-1)
     behind = [slot for law in laws[at + 1 :] if law is not None for slot in law.slots]
-    if not behind or len(laws) != end:
+    if not behind:
         return None
-    return min(behind) - 1 if min(behind) - max(before, default=-1) == 2 else None
+    between = [slot for slot in alone if before < slot < min(behind)]
+    placed = {slot for law in laws if law is not None for slot in law.slots}
+    return between[0] if len(between) == 1 and alone <= {*placed, *between} else None
+
+
+def _alone(source: str) -> set[int]:
+    """Which of the numbers of a source are whole tokens, as in a list: not the 3 of `C3_p4`."""
+    places = [i for i, letter in enumerate(source) if letter == "#"]
+    return {slot for slot, i in enumerate(places) if source[:i][-1:] in _EDGES and source[i + 1 :][:1] in _EDGES}
 
 
 def _plainness(law: Law) -> int:

@@ -74,7 +74,7 @@ def induce(
     else:
         rules = patched(rules, demands, checkpoint_keys)
         _, hits = check(rules, demands, checkpoint_keys)
-    counted = tuple(replace(rule, hits=n) for rule, n in zip(rules, hits, strict=True))
+    counted = tuple(replace(rule, hits=n) for rule, n in zip(rules, hits, strict=True) if n)
     return RuleSet(_noted(counted, demands), demands.tied)
 
 
