@@ -133,7 +133,19 @@ def _exact(contents: list[Tokens], first: bool, last: bool) -> tuple[str, float]
     """All texts, with what they share at both ends taken out of the alternation."""
     if len(contents) > 4 * _MEMBERS:
         return None
-    return factored(contents), _MEMBER * (len(contents) - 1) + sum(map(_cost, contents))
+    counted = _HELD * len(contents) if _lettered(contents) else 0.0
+    return factored(contents), counted + _MEMBER * (len(contents) - 1) + sum(map(_cost, contents))
+
+
+def _lettered(contents: list[Tokens]) -> bool:
+    """Do the texts differ in the letter behind a number, as `3b` and `3c`? Others may follow."""
+    if len({len(content) for content in contents}) > 1:
+        return False
+    columns = [set(column) for column in zip(*contents, strict=True)]
+    varied = [place for place, column in enumerate(columns) if len(column) > 1]
+    if len(varied) != 1 or varied[0] == 0 or columns[varied[0] - 1] != {"#"}:
+        return False
+    return all(len(token) == 1 and token.islower() for token in columns[varied[0]])
 
 
 def factored(contents: list[Tokens]) -> str:
@@ -158,12 +170,13 @@ def _product(contents: list[Tokens], first: bool, last: bool) -> tuple[str, floa
         return None
     out, cost = [], 0.0
     final = max((place for place, token in enumerate(contents[0]) if token == "."), default=-1)
+    lettered = _lettered(contents)
     for place, column in enumerate(zip(*contents, strict=True)):
         members = list(dict.fromkeys(column))
         if len(members) > _MEMBERS or (len(members) > 1 and not _alike(members)):
             return None
         out.append(_choice([_one(member) for member in members]))
-        each = _HELD if is_number(members[0]) else _LEAF if last and place > final else _MEMBER
+        each = _HELD if is_number(members[0]) or lettered else _LEAF if last and place > final else _MEMBER
         cost += _TOKEN if len(members) == 1 else each * len(members)
     return "".join(out), cost
 
