@@ -379,3 +379,26 @@ def test_renamed_modules_load_into_the_real_model_and_compute_the_same():
     new.load_state_dict(rules.apply(old.state_dict()), strict=True)
     x = torch.randn(2, 4)
     assert torch.equal(old(x), new(x))
+
+
+def test_a_number_that_did_not_change_is_carried_on_beside_numbers_in_words():
+    """The only block of each stage is number 0; a larger network has more of them (YOLOX)."""
+    small = {
+        f"neck.C3_n{i}.{a}{k}.conv.{x}": f"neck.bottom_up.{i - 3}.{b}{k}.conv.{x}"
+        for i in (3, 4)
+        for k in (1, 2)
+        for a, b in (("m.0.conv", "blocks.0.conv"), ("conv", "main"))
+        for x in ("weight", "bias")
+    }
+    rules = learnt(small)
+    assert rules.rename("neck.C3_n4.m.2.conv1.conv.weight") == "neck.bottom_up.1.blocks.2.conv1.conv.weight"
+
+
+def test_letters_that_count_are_not_listed():
+    small = {
+        f"Mixed_{n}.b{i}.bn.{x}": f"mixed_{n}.branch_{i}.batch3d.{x}"
+        for n in ("3b", "3c", "4b", "4c")
+        for i in range(4)
+        for x in ("weight", "bias", "running_mean")
+    }
+    assert learnt(small).rename("Mixed_5f.b2.bn.bias") == "mixed_5f.branch_2.batch3d.bias"
