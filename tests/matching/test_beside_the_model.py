@@ -1,0 +1,76 @@
+"""What a file holds beside the model: slots of an optimizer, modules before they were trained, a second network."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from automatch.matching import match
+from tests.matching.built import built
+from tests.matching.truth import honest, solved, spec, truth
+
+
+def net(channels: int = 3) -> nn.Module:
+    """A small image network."""
+    modules: dict[str, nn.Module] = {"conv1": nn.Conv2d(channels, 16, 3), "bn1": nn.BatchNorm2d(16)}
+    for i in range(4):
+        modules[f"layer{i}.conv"] = nn.Conv2d(16, 16, 3)
+        modules[f"layer{i}.bn"] = nn.BatchNorm2d(16)
+    return built(modules)
+
+
+State = dict[str, torch.Tensor]
+
+
+@pytest.mark.parametrize("state", ["optimizer.state.", "optimizer.", "optim.state."])
+def test_slots_that_stand_under_a_prefix_of_their_own(state: str) -> None:
+    """torch.distributed.checkpoint writes `model.fc.weight` and `optimizer.state.fc.weight.exp_avg` side by side."""
+    model = net()
+    given: State = {f"model.{key}": tensor for key, tensor in model.state_dict().items()}
+    for key, tensor in model.named_parameters():
+        given |= {f"{state}{key}.{slot}": torch.zeros_like(tensor) for slot in ("exp_avg", "exp_avg_sq")}
+    solved_keys = truth((f"model.{key}", key) for key in model.state_dict())
+    assignment = solved(given, model, solved_keys)
+    assert all("optimizer's slot" in assignment.harmless[key] for key in assignment.unexpected_keys)
+
+
+def test_what_peft_trained_whole_counts_and_not_what_it_was_before() -> None:
+    model = built({"embed": nn.Embedding(50, 16), "fc": nn.Linear(16, 16), "head": nn.Linear(16, 50, bias=False)})
+    given: State = {}
+    for key, tensor in model.state_dict().items():
+        if key == "head.weight":
+            given["base_model.model.head.original_module.weight"] = tensor
+            given["base_model.model.head.modules_to_save.default.weight"] = tensor
+        else:
+            given[f"base_model.model.{key}"] = tensor
+    served = {key: f"base_model.model.{key}" for key in model.state_dict()}
+    served["head.weight"] = "base_model.model.head.modules_to_save.default.weight"
+    solved(given, model, truth((one, key) for key, one in served.items()))
+
+
+def test_of_two_networks_the_one_that_sees_as_many_channels() -> None:
+    """Monodepth keeps a network for depth (one image) and one for motion (two): the first kernel tells them apart."""
+    given = built({"pose_net": net(6), "depth_net": net(3)})
+    wanted = built({"backbone": net(3)})
+    names = [key.removeprefix("backbone.") for key in wanted.state_dict()]
+    solved(given, wanted, truth((f"depth_net.{key}", f"backbone.{key}") for key in names))
+
+
+def test_of_two_networks_alike_none_is_taken_without_a_word() -> None:
+    given, wanted = built({"blue": net(), "red": net()}), built({"backbone": net()})
+    assert all(one.ambiguous for one in match(spec(given), spec(wanted)).matches)
+
+
+def test_an_encoder_alone_takes_the_shared_embedding() -> None:
+    """T5's file holds a head of the embedding's shape; the encoder's own embedding is the shared one."""
+    tables = ["shared", "encoder.embed_tokens"]
+    blocks = {f"encoder.block.{i}.{part}": nn.Linear(16, 16, bias=False) for i in range(3) for part in "qkvo"}
+    model = built({**{name: nn.Embedding(50, 16) for name in tables}, **blocks})
+    given = model.state_dict()
+    given["lm_head.weight"] = given.pop("encoder.embed_tokens.weight").clone()
+    expected = truth((key, key) for key in given if key != "lm_head.weight")
+    expected |= truth([("shared.weight", "encoder.embed_tokens.weight")])
+    assignment = honest(given, model, expected)
+    assert {m.model_keys for m in assignment.matches} == set(expected)
+    assert [m.model_keys for m in assignment.matches if m.ambiguous] == [("encoder.embed_tokens.weight",)]
