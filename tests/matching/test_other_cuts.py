@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from torch import nn
 
 from tests.matching.built import built
-from tests.matching.truth import by_rename, renamed, solved
+from tests.matching.transformers import turned
+from tests.matching.truth import by_rename, honest, renamed, solved
 
 BOTH = pytest.mark.parametrize("swap", [False, True], ids=["there", "back"])
 
@@ -94,3 +97,72 @@ def test_items_that_hold_one_block_or_two(swap: bool) -> None:
             flat |= {f"input_blocks.{number}.1.{p}": nn.Conv1d(24, s, 1) for p, s in (("qkv", 72), ("proj", 25))}
             names[f"input_blocks.{number}.1"] = f"down_blocks.{stage}.attentions.{place}"
     either(swap, built(flat), names)
+
+
+@BOTH
+def test_blocks_behind_one_that_is_nearly_alike(swap: bool) -> None:
+    """As many blocks of a kind on both sides are taken in order, whatever their numbers are (SHViT)."""
+    flat: dict[str, nn.Module] = {"stem": nn.Conv2d(3, 24, 3)}
+    names = {}
+    flat["blocks.0.merge"] = nn.Conv2d(24, 24, 3)
+    names["blocks.0"] = "stage.downsample.0"
+    for number in range(1, 9):
+        parts = attention(24)
+        if number == 1:
+            del parts["attn.v"]
+        flat |= {f"blocks.{number}.{part}": module for part, module in parts.items()}
+        names[f"blocks.{number}"] = f"stage.layers.{number - 2}" if number > 1 else "stage.downsample.1"
+    either(swap, built(flat), names)
+
+
+@BOTH
+def test_what_a_head_holds_too_much_of_stands_in_the_neck(swap: bool) -> None:
+    """YOLOX's head has the stems that mmyolo's neck ends with; one of them is as large as a layer of the backbone."""
+    modules: dict[str, nn.Module] = {}
+    names = {"backbone.reduce": "neck.top_down.0.1", "head.stems": "neck.out_layers", "head": "bbox_head.module"}
+    for i, width in enumerate((16, 24, 32)):
+        modules[f"backbone.stage.{i}.conv"] = nn.Conv2d(16 if i == 0 else width - 8, width, 3)
+        modules[f"backbone.stage.{i}.bn"] = nn.BatchNorm2d(width)
+    for i in range(2):
+        modules[f"backbone.lateral.{i}.conv"] = nn.Conv2d(32 + 4 * i, 20 + 4 * i, 3)
+        modules[f"backbone.lateral.{i}.bn"] = nn.BatchNorm2d(20 + 4 * i)
+    names["backbone.lateral.0"], names["backbone.lateral.1"] = "neck.top_down.0.0", "neck.top_down.1"
+    modules |= {"backbone.reduce.conv": nn.Conv2d(24, 16, 1), "backbone.reduce.bn": nn.BatchNorm2d(16)}
+    for i, width in enumerate((16, 24, 32)):
+        modules |= {f"head.stems.{i}.conv": nn.Conv2d(width, 16, 1), f"head.stems.{i}.bn": nn.BatchNorm2d(16)}
+    for branch in ("cls", "reg"):
+        for i in range(3):
+            for k in range(2):
+                modules[f"head.{branch}_convs.{i}.{k}.conv"] = nn.Conv2d(16, 16, 3)
+                modules[f"head.{branch}_convs.{i}.{k}.bn"] = nn.BatchNorm2d(16)
+    one = built(modules)
+
+    def rename(key: str) -> str:
+        return next((new + key[len(old) :] for old, new in names.items() if key.startswith(f"{old}.")), key)
+
+    other, expected = renamed(one, rename), by_rename(one, rename)
+    given, wanted = (other, one) if swap else (one, other)
+    honest(given, wanted, turned(expected) if swap else expected)
+
+
+@BOTH
+def test_a_convolution_without_its_norm_is_no_shortcut(swap: bool) -> None:
+    """The shortcut lost its kernel: `conv3` with its norm has the shapes that the other side's `downsample` has."""
+    modules: dict[str, nn.Module] = {"stem": nn.Conv2d(3, 8, 3)}
+    for i in range(3):
+        modules[f"layers.{i}.shortcut.conv"] = nn.Conv2d(8, 32, 1, bias=False)
+        modules[f"layers.{i}.shortcut.norm"] = nn.BatchNorm2d(32)
+        for k, (before, width, size) in enumerate(((8, 8, 1), (8, 8, 3), (8, 32, 1)), start=1):
+            modules[f"layers.{i}.conv{k}.conv"] = nn.Conv2d(before, width, size, bias=False)
+            modules[f"layers.{i}.conv{k}.norm"] = nn.BatchNorm2d(width)
+    one = built(modules)
+
+    def rename(key: str) -> str:
+        key = re.sub(r"conv(\d)\.norm", r"bn\1", re.sub(r"conv(\d)\.conv", r"conv\1", key))
+        return key.replace("shortcut.conv", "downsample.0").replace("shortcut.norm", "downsample.1")
+
+    other = renamed(one, rename)
+    thinned = renamed(one, lambda key: None if "shortcut.conv" in key else key)
+    expected = by_rename(thinned, rename)
+    given, wanted = (other, thinned) if swap else (thinned, other)
+    honest(given, wanted, turned(expected) if swap else expected)
