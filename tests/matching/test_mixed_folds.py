@@ -181,3 +181,45 @@ def test_the_cut_of_a_fused_tensor_whose_name_says_another_order() -> None:
     assert flagged(assignment) == set()
     cuts = [keys for keys, served in found(assignment).items() if served.op == "chunk"]
     assert [[key.split(".")[3] for key in keys] for keys in cuts] == [["up_proj", "gate_proj"]] * 6
+
+
+@BOTH
+def test_the_numbered_layers_of_an_attention(swap: bool) -> None:
+    """The Annotated Transformer keeps query, key, value and output as `linears.0 .. 3`: taken so, and flagged."""
+    apart = layered({**{f"self_attn.linears.{i}": (16, 16) for i in range(4)}, "mlp.up": (16, 40)})
+    whole = layered({"self_attn.in_proj": (16, 48), "self_attn.out_proj": (16, 16), "mlp.up": (16, 40)})
+    pair = [spec(apart), spec(whole)]
+    assignment = match(*(pair[::-1] if swap else pair))
+    fused = [m for m in assignment.matches if m.op != "rename"]
+    assert len(fused) == 6 and all(m.ambiguous and "no name says so" in m.reason for m in fused)
+    for one in fused:
+        parts = one.model_keys if swap else one.checkpoint_keys
+        assert [key.split(".")[4] for key in parts] == ["0", "1", "2"]
+    out = {
+        m.model_keys + m.checkpoint_keys
+        for m in assignment.matches
+        if "out_proj" in "".join(m.model_keys + m.checkpoint_keys)
+    }
+    assert len(out) == 6 and all("linears.3" in "".join(keys) for keys in out)
+
+
+@BOTH
+def test_fused_tensors_that_are_fewer_than_the_groups(swap: bool) -> None:
+    """Of two attentions of one width one lost its fused matrix: names say which is there."""
+    parts = {f"attn.to_{p}": (16, 16) for p in "qkv"} | {f"attn.add_{p}_proj": (16, 16) for p in "qkv"}
+    apart, whole = layered(parts, bias=False), layered({"img_attn.qkv": (16, 48), "txt_attn.qkv": (16, 48)}, bias=False)
+    kept = renamed(whole, lambda key: None if "img_attn" in key else key)
+    given, wanted = (apart, kept) if swap else (kept, apart)
+    joined = [m for m in match(spec(given), spec(wanted)).matches if m.op != "rename"]
+    assert len(joined) == 3
+    assert all("add_" in key for m in joined for key in (m.checkpoint_keys if swap else m.model_keys))
+
+
+@BOTH
+def test_a_linear_layer_over_patches_is_flagged(swap: bool) -> None:
+    """Channel by channel or pixel by pixel: no shape says how a patch is laid out in a row."""
+    conv = built({"patch_embed.proj": nn.Conv2d(3, 16, 4), "blocks.0.fc": nn.Linear(16, 24)})
+    linear = built({"patch_embed.proj": nn.Linear(48, 16), "blocks.0.fc": nn.Linear(16, 24)})
+    pair = [spec(conv), spec(linear)]
+    assignment = match(*(pair[::-1] if swap else pair))
+    assert flagged(assignment) == {"patch_embed.proj.weight"}
