@@ -18,23 +18,18 @@ from automatch.matching.company import company
 from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
-from automatch.matching.free import Taken, among_alike, beside, by_kind, local_ranks, outermost
+from automatch.matching.free import Taken, among_alike, by_kind, local_ranks, outermost
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
 from automatch.matching.lists import align_lists, count_otherwise, may_run_backwards
+from automatch.matching.misnamed import TWIN, misnamed
 from automatch.matching.modules import assign_units
-from automatch.matching.names import Names, Word, contrast
+from automatch.matching.names import Names, contrast
 from automatch.matching.units import Context, module_path, role_of, units_of
 
 EXPLAINED = 0.999
 """Lists whose items, put together one by one, share less than this of what the whole lists share are cut otherwise."""
-
-CALLED = 0.5
-"""By so much a neighbour must be better called to keep two blocks from each other."""
-
-TWIN = 0.7
-"""Siblings that are so similar to a block compete with it for its partner."""
 
 SIMILARITY = 4.0
 """What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks."""
@@ -265,7 +260,7 @@ class Solver:
             left, right = outermost(left), outermost(right)
             compete = set(map(id, (*left, *right)))
             for x, y in self._assign_nodes(left, right, top_a, top_b):
-                if (x is top_a and y is top_b) or self._misnamed(x, y, top_a, top_b, compete):
+                if (x is top_a and y is top_b) or misnamed(x, y, (top_a, top_b), compete, self.names, self._compared):
                     continue
                 taken_a.take(x)
                 taken_b.take(y)
@@ -276,38 +271,6 @@ class Solver:
                         taken_b.release(part)
                 out.append((x, y))
         return out
-
-    def _misnamed(self, x: Node, y: Node, top_a: Node, top_b: Node, compete: set[int]) -> bool:
-        """Does a name speak against two blocks, theirs or that of blocks around them?"""
-        one: Node | None = x
-        other: Node | None = y
-        while one is not None and other is not None and one is not top_a and other is not top_b:
-            if self._confused(one, other, compete):
-                return True
-            one, other = one.parent, other.parent
-        return False
-
-    def _confused(self, x: Node, y: Node, compete: set[int]) -> bool:
-        """Is a neighbour of `x` called what `y` is called, and a neighbour of `y` what `x` is called?
-
-        A convolution that lost its norm is of the size of another with its norm; names tell them apart.
-        """
-        mine, theirs = x.spelt()[-1:], y.spelt()[-1:]
-        if not mine or not theirs or (mine[0].isdecimal() and theirs[0].isdecimal()):
-            return False
-        said, wanted = self.names.path_words(mine), self.names.path_words(theirs)
-        least = self.names.compare(said, wanted, {}) + CALLED
-
-        def called(node: Node, words: Sequence[Word]) -> list[Node]:
-            name = self.names.path_words
-            around = [other for other in beside(node) if id(other) not in compete]  # these have been weighed
-            return [other for other in around if self.names.compare(name(other.spelt()[-1:]), words, {}) >= least]
-
-        mine, theirs = called(x, wanted), called(y, said)
-        if mine and theirs:
-            return True
-        compared = self._compared
-        return any(compared.similar(o, y) >= TWIN for o in mine) or any(compared.similar(x, o) >= TWIN for o in theirs)
 
     def _twins(
         self, chosen: list[Node], other: Node, kinds: dict[int, list[Node]], taken: Taken, swap: bool

@@ -117,11 +117,13 @@ def _best_named_first(
         wanted[shape] += len(names)
     if all(shape is None or n <= theirs[shape] - mine[shape] for shape, n in wanted.items()):
         return families
-    names = Names(lexicon())
-    fused = [names.path_words(path) for path in {template(leaf.path) for leaf in others if leaf.shape in joined}]
-    own = [names.path_words(family[0]) for family in families]
+    compared = Names(lexicon())
+    fused = [
+        compared.path_words(path) for path in {template(leaf.path): None for leaf in others if leaf.shape in joined}
+    ]
+    own = [compared.path_words(names[0]) for names in families]
     weights = contrast(own, fused) if fused else {}
-    alike = [max((names.compare(words, other, weights) for other in fused), default=0.0) for words in own]
+    alike = [max((compared.compare(words, other, weights) for other in fused), default=0.0) for words in own]
     return [families[i] for i in sorted(range(len(families)), key=lambda i: -alike[i])]
 
 

@@ -217,7 +217,10 @@ def _by_head(s: Leaf, t: Leaf) -> bool:
 def _of_patches(s: Leaf, t: Leaf) -> bool:
     """Is one a convolution over an image's patches and the other the linear layer that takes them flattened?"""
     linear, kernel = sorted((s.raw, t.raw), key=len)
-    return len(linear) == 2 and len(kernel) == 4 and 1 < kernel[1] <= _COLOURS and min(kernel[2:]) > 1
+    if len(linear) != 2 or len(kernel) != 4 or {*s.ops, *t.ops} - {"reshape"}:
+        return False
+    patches = 1 < kernel[1] <= _COLOURS and min(kernel[2:]) > 1
+    return patches and linear == (kernel[0], math.prod(kernel[1:]))
 
 
 def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:
