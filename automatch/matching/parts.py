@@ -108,7 +108,8 @@ def numbered_groups(leaves: Iterable[Leaf]) -> dict[Hole, dict[str, Leaf]]:
     lists: dict[Hole, dict[str, Leaf]] = defaultdict(dict)
     for leaf in leaves:
         if len(leaf.path) > 3 and leaf.path[-2].isdecimal() and not leaf.integer:
-            lists[(*leaf.path[:-2], "{}", leaf.path[-1])][leaf.path[-2]] = leaf
+            name = (*leaf.path[:-2], "{}", leaf.path[-1])
+            lists[name][leaf.path[-2]] = leaf
     words = lexicon().words
     return {
         name: dict(zip(PARTS[0], (items[n] for n in _OF_FOUR), strict=False))
