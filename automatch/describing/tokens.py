@@ -6,8 +6,8 @@ import re
 from functools import lru_cache
 
 _INNER_INDEX = re.compile(r"[_-](\d+)[_-]")
-_LETTERED = re.compile(r"(?!.*(?:conv|norm|pool|dropout|bn)[123]d_)([A-Za-z]{3,}\d+)([a-z])_(.+)", re.I)
-_OUTPUT = re.compile(r":\d+$")
+_LETTERED = re.compile(r"((?:block|stage|layer|group|unit|res)\d+)([a-z])_(.+)")
+_OUTPUT = re.compile(r":0$")
 _WORDS = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 _STEM_INDEX = re.compile(r"(.*?[^\d])(\d+)$")
 _ROLE_TAIL = re.compile(r"(.+)_(weights?|bias)$")

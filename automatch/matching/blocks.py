@@ -28,6 +28,9 @@ from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
 from automatch.matching.units import Context, module_path, role_of, units_of
 
+LARGER = 1.25
+"""Items of one list that are so much larger than those of the other may be several of them."""
+
 EXPLAINED = 0.999
 """Lists whose items, put together one by one, share less than this of what the whole lists share are cut otherwise."""
 
@@ -119,11 +122,11 @@ class Solver:
 
     def _solve(self, a: Node, b: Node) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
-        blocks = align_lists(top_a, top_b, self._compared.similar) if top_a.is_list and top_b.is_list else []
-        if blocks and self._compared.shared(top_a, top_b) * EXPLAINED > sum(
-            self._compared.shared(x, y) for x, y in blocks
-        ):
-            blocks = []  # items of the one list are not the items of the other
+        alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
+        lists = top_a.is_list and top_b.is_list
+        blocks = align_lists(top_a, top_b, self._compared.similar, turn=not alike) if lists else []
+        if blocks and self._cut_otherwise(top_a, top_b, blocks):
+            blocks = []
         backwards = bool(blocks) and may_run_backwards(top_a, top_b, self.names)
         if backwards:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
@@ -157,6 +160,13 @@ class Solver:
                 break
         out += [(i, j, e) for (i, j), (e, _, _) in waiting.items() if i not in used_a and j not in used_b]
         return [self._still_waiting(pair, waiting, a, b, used_a, used_b) for pair in out] if waiting else out
+
+    def _cut_otherwise(self, a: Node, b: Node, items: list[tuple[Node, Node]]) -> bool:
+        """Are two lists cut at other places? Then items of one are larger, and do not explain what the lists share."""
+        mine, theirs = (side.tree.bag(n)[1] / len(n.children) for side, n in ((self.source, a), (self.target, b)))
+        if max(mine, theirs) < LARGER * min(mine, theirs):
+            return False
+        return self._compared.shared(a, b) * EXPLAINED > sum(self._compared.shared(x, y) for x, y in items)
 
     def _doubted_alike(self, more: list[Placed], done: Sequence[Placed], a: Node) -> list[Placed]:
         """Pairs that are alone only because one that waits took their rival: they wait with it."""
@@ -228,6 +238,8 @@ class Solver:
             if not plausible(pair.evidence, _of_no_layer(pair.source, pair.target)):
                 continue
             evidence = pair.evidence
+            if evidence.astray and self.identity.another_layer(pair.source.path, pair.target.path):
+                evidence = replace(evidence, level="renumbered")
             if (evidence.free or evidence.astray) and judge(evidence).ambiguous:
                 evidence = replace(evidence, waiting=True)
             out.append((at_a[id(pair.source)], at_b[id(pair.target)], evidence))

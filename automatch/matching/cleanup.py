@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from automatch.describing.tokens import words_of
 from automatch.describing.tree import Interner, Node, Tree
 from automatch.matching.leaves import Leaf
+from automatch.spec import Shape
 
 Path = tuple[str, ...]
 
@@ -18,6 +19,12 @@ _FIRST = frozenset("student online q query main current fast raw base learner".s
 
 COPY, ORIGINAL = "modules_to_save", "original_module"
 """How PEFT calls the two states of a module that it trains whole."""
+
+_OPTIMIZER = frozenset("optimizer optimizers optim opt state adam momentum slots".split())
+"""What the tree of an optimizer's state is called."""
+
+_STATES = frozenset("optimizer optimizers optim optims optstate optimizerstate optimizerstates".split())
+"""Top-level names under which nothing but an optimizer's state stands."""
 
 _WRAPPERS = 2
 """So many tokens of a key may be wrappers that the slots of an optimizer do not have, or have of their own."""
@@ -50,30 +57,42 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     """Leave out optimizer slots: keys that are another key and a suffix which many keys share.
 
     `layer/kernel/adam_m` beside `layer/kernel`, `optimizer.state.layer.weight.exp_avg` and `model.layer.weight`.
-    Suffixes that the other side knows are no slots.
+    Suffixes that the other side knows are no slots. What stands under `optimizer` or `opt_state` is none of the model.
     """
-    paths = {leaf.path[start:] for leaf in leaves for start in range(min(len(leaf.path) - 1, _WRAPPERS) + 1)}
+    shapes = {leaf.path: leaf.shape for leaf in leaves}
+    tails = {
+        leaf.path[start:]: leaf.shape for leaf in leaves for start in range(1, min(len(leaf.path) - 1, _WRAPPERS) + 1)
+    }
     known = {leaf.path[-1] for leaf in others}
-    beside = [leaf for leaf in leaves if leaf.path[-1] not in known and _slot_of(leaf.path, paths)]
+    beside = [leaf for leaf in leaves if leaf.path[-1] not in known and _is_slot(leaf, shapes, {**tails, **shapes})]
     suffixes = Counter(leaf.path[-1] for leaf in beside)
     slots = {s for s, n in suffixes.items() if n >= 2}
-    if not slots:
-        return Cleaned(leaves, {})
+    tops = {leaf.path[0] for leaf in leaves if "".join(words_of(leaf.path[0])) in _STATES}
+    tops -= {leaf.path[0] for leaf in others}
     dropped = {
         key: "an optimizer's slot of a tensor of the file"
         for leaf in beside
         if leaf.path[-1] in slots
         for key in leaf.keys
     }
+    dropped |= {key: "state of an optimizer, no weight" for x in leaves if x.path[0] in tops for key in x.keys}
+    if not dropped:
+        return Cleaned(leaves, {})
     kept = [leaf for leaf in leaves if leaf.keys[0] not in dropped]
-    note = f"{len(dropped)} optimizer slots ({', '.join(sorted(slots)[:4])}) are left out"
+    named = sorted(slots) or sorted({leaf.path[-1] for leaf in leaves if leaf.path[0] in tops})
+    note = f"{len(dropped)} optimizer slots ({', '.join(named[:4])}) are left out"
     return Cleaned(kept, dropped, (note,))
 
 
-def _slot_of(path: Path, paths: Collection[Path]) -> bool:
-    """Is a path another one and a suffix, wrappers apart? Wrapped, the other one has two tokens or more."""
-    bare = range(1, min(len(path) - 2, _WRAPPERS + 1))
-    return path[:-1] in paths or any(path[start:-1] in paths for start in bare)
+def _is_slot(leaf: Leaf, shapes: Mapping[Path, Shape], tails: Mapping[Path, Shape]) -> bool:
+    """Is a path another one and a suffix, or the optimizer's state of another one, wrappers apart, of its shape?"""
+    path = leaf.path
+    if path[:-1] in shapes:
+        return True
+    if not _OPTIMIZER & set(words_of(path[0])):
+        return False
+    bare = (tails.get(path[start:-1]) for start in range(1, min(len(path) - 2, _WRAPPERS + 1)))
+    return any(shape is not None and leaf.shape in (shape, (), (1,)) for shape in bare)
 
 
 def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
@@ -200,9 +219,18 @@ def _relative(tree: Tree, node: Node) -> Counter[tuple[tuple[str, ...], int]]:
 
 
 def _fitting(group: list[Node], keep: Node, tree: Tree, theirs: Tree) -> tuple[Node, bool]:
-    """The one copy of which more tensors have a shape that the other side knows (the pose network sees two images)."""
+    """The one copy whose tensors the other side knows best, where the copies differ in shape.
+
+    The network for motion sees two images: its first kernel is of another shape than that of the network for depth.
+    What only one of the copies has says nothing of the copies.
+    """
     known = set(theirs.shapes)
-    strange = [sum(n for shape, n in tree.bag(node)[0].items() if shape not in known) for node in group]
+    shapes = [
+        {tuple(tree.node_of[leaf].tokens(node)): tree.shapes[leaf] for leaf in tree.order[node.start : node.end]}
+        for node in group
+    ]
+    common = set.intersection(*(set(own) for own in shapes))
+    strange = [sum(own[path] not in known for path in common) for own in shapes]
     best = min(strange)
     return (group[strange.index(best)], True) if strange.count(best) == 1 else (keep, False)
 

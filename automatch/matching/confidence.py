@@ -56,6 +56,8 @@ def judge(e: Evidence) -> Judgement:
         return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
     if e.level == "blocks":
         return Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart")
+    if e.level == "renumbered":
+        return Judgement(0.4, True, "one name under another number, and nothing else says that it moved")
     if e.level == "doubtful":
         return Judgement(0.3, True, "too little of the two networks fits")
     if e.crossed and e.order < 0.4 and e.name < 0.3 and e.learnt < 0.5:
@@ -85,6 +87,8 @@ def _alone(e: Evidence) -> Judgement:
 def _among_rivals(e: Evidence) -> Judgement:
     names = e.name_margin * e.trust_names
     order = e.order_margin * e.trust_order
+    if e.astray and not (e.name >= 0.5 and names >= 0.3):
+        return Judgement(0.4, True, "one of several modules of this shape, and in a container that does not correspond")
     if names >= 0.3 and e.name >= 0.3:
         if order <= -0.6 and names < 0.6:
             return Judgement(0.45, True, "names speak for it, and the order of the modules of one shape against it")

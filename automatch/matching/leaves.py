@@ -109,6 +109,7 @@ def adopt(leaves: list[Leaf]) -> None:
 
     Only where one module beside it bears the word and has no tensor of that role.
     """
+    _call_halves(leaves)
     beside_modules = [
         leaf for leaf in leaves if leaf.path[-1] in _ADOPTED and leaf.keys[0].endswith(f"_{leaf.path[-1]}")
     ]
@@ -127,6 +128,28 @@ def adopt(leaves: list[Leaf]) -> None:
         ]
         if len(beside) == 1:
             leaf.path = (*prefix, beside[0], role)
+
+
+def _call_halves(leaves: list[Leaf]) -> None:
+    """Call by other names what `w1`, `w2` and `w3` do not mean as in Llama (in place).
+
+    The `w3` beside a `w12` leads down. A `w1` and a `w2` of one shape, without a third, both lead up, and which of them
+    is the gate no number says (Qwen: the second).
+    """
+    modules: dict[tuple[str, ...], dict[str, Leaf]] = defaultdict(dict)
+    for leaf in leaves:
+        if leaf.path[-2:-1] in (("w1",), ("w2",), ("w3",), ("w12",)):
+            modules[(*leaf.path[:-2], leaf.path[-1])][leaf.path[-2]] = leaf
+    for own in modules.values():
+        said: dict[str, str] = {}
+        if "w12" in own:
+            said = {"w3": "w3_down"}
+        elif own.keys() == {"w1", "w2"} and own["w1"].shape == own["w2"].shape:
+            said = {"w1": "half_1", "w2": "half_2"}
+        for name, token in said.items():
+            if name in own:
+                leaf = own[name]
+                leaf.path = (*leaf.path[:-2], token, leaf.path[-1])
 
 
 def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:

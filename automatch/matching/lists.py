@@ -23,8 +23,11 @@ _ATTENTION = frozenset({"attention", "cross"})
 _DECODING = frozenset({"decoder", "upsample", "fusion"})
 
 
-def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> list[tuple[Node, Node]]:
-    """Items of two lists in corresponding order; [] where they do not look like the same list."""
+def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: bool = True) -> list[tuple[Node, Node]]:
+    """Items of two lists in corresponding order; [] where they do not look like the same list.
+
+    `turn`: one of them may run backwards.
+    """
     left, right = a.children, b.children  # a list's items stand in the order of their numbers
     if not all(n.children for n in left + right):
         return []
@@ -32,7 +35,11 @@ def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> lis
     forwards, _ = _align(similar, left, right, SAME_NUMBER)  # an odd first item is no reason to turn the list round
     backwards = _align(similar, left, right[::-1], SAME_NUMBER)
     perfect = min(len(left), len(right)) - 1e-6
-    if len(left) > 1 and (forwards < perfect <= backwards[0] or backwards[0] > forwards + 0.05 * max(1, len(pairs))):
+    if (
+        turn
+        and len(left) > 1
+        and (forwards < perfect <= backwards[0] or backwards[0] > forwards + 0.05 * max(1, len(pairs)))
+    ):
         total, pairs = backwards
     if not pairs or total < 0.8 * len(pairs) or len(pairs) < 0.5 * min(len(left), len(right)):
         return []

@@ -39,9 +39,7 @@ class Names:
     ) -> None:
         self.lexicon = lexicon
         self.silent = silent
-        tokens = list(tokens)
         two = [pair for token in tokens for pair in pairwise(words_of(token))]
-        self._joined_up = "w12" in tokens  # beside it, `w3` leads down; elsewhere up
         self._norms_close = norms_close
         self._glued = {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
         self._words: dict[str, tuple[Word, ...]] = {}
@@ -68,9 +66,6 @@ class Names:
         beyond = lex.tokens.get(whole)
         if beyond is not None and not self._norms_close:
             yield Word(f"~{beyond}", _NOTHING)
-        if whole == "w3" and self._joined_up:
-            yield Word(whole, frozenset({"down"}))
-            return
         if whole in lex.words:
             yield Word(whole, lex.words[whole])
             kinds = ("".join(texts[:n]) for n in (1, 2))

@@ -120,13 +120,13 @@ def numbered_groups(leaves: Iterable[Leaf]) -> dict[Hole, dict[str, Leaf]]:
 
 
 def only_numbered(s: Leaf, t: Leaf) -> bool:
-    """Are parts joined, or cut out, that no name tells apart?"""
-    return any(
-        "concat" in parts.ops
-        and len(parts.keys) == len(PARTS[0])
-        and all(role_in(split_key(k)) is None for k in parts.keys)
-        for parts in (s, t)
-    )
+    """Are three parts joined, or cut out, that no name tells apart?"""
+    for parts in (s, t):
+        if "concat" in parts.ops and len(parts.keys) == len(PARTS[0]):
+            roles = {found and found[1] for found in (role_in(split_key(key)) for key in parts.keys)}
+            if len(roles) == 1:
+                return True
+    return False
 
 
 def filled(name: Hole, word: str) -> Hole:
@@ -169,14 +169,14 @@ def gate_unsaid(s: Leaf, t: Leaf) -> bool:
         if "concat" not in parts.ops or len(fused.keys) != 1 or len(parts.keys) != len(GATED):
             continue
         roles = {found[1] for key in parts.keys if (found := role_in(split_key(key)))}
-        if roles == set(GATED) and not any(_tells(token) for token in fused.path[-2:]):
+        if roles == set(GATED) and not any(map(_tells, fused.path[-2:])):
             return True
     return False
 
 
 def _tells(token: str) -> bool:
-    words = words_of(token)
-    return set(said_order(token)) == set(GATED) or any(word in ("12", "13") for word in words)
+    counted = not token.isdecimal() and any(word in ("12", "13") for word in words_of(token))
+    return counted or set(said_order(token)) == set(GATED)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -161,7 +161,8 @@ _TURNS = {"attention": 1, "selfattn": 1, "mlp": 2}
 def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
     """Say which of two modules comes first: 1 and 2, also where one is called the attention's and one the mlp's.
 
-    A transformer's block has its attention first: `layer_scale_1` is the attention's, `norm2` the mlp's.
+    A transformer's block has its attention first: `layer_scale_1` is the attention's, `norm2` the mlp's, and so is
+    BERT's `output.LayerNorm` behind `attention.output.LayerNorm`.
     """
     for group in peers:
         numbers = [stem_index(unit.path[-1]) for unit in group] if len(group) == 2 else []
@@ -175,10 +176,11 @@ def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
             rest = tuple(w.text for w in unit.words if not w.concepts & _TURNS.keys() and w.text[0] != "~")
             named[unit.main(), rest].append((turns.pop() if turns else 0, unit))
     for pair in named.values():
-        if sorted(turn for turn, _ in pair) in (
-            [1, 2],
-            [0, 1],
-        ):  # BERT's `attention.output.LayerNorm`, `output.LayerNorm`
+        found = sorted(turn for turn, _ in pair)
+        if found == [0, 1]:
+            (_, bare), (_, first) = sorted(pair, key=lambda item: item[0])
+            found = [1, 2] if bare.place > first.place else []
+        if found == [1, 2]:
             for turn, unit in pair:
                 unit.turn = turn or 2
 

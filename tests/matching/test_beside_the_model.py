@@ -74,3 +74,22 @@ def test_an_encoder_alone_takes_the_shared_embedding() -> None:
     assignment = honest(given, model, expected)
     assert {m.model_keys for m in assignment.matches} == set(expected)
     assert [m.model_keys for m in assignment.matches if m.ambiguous] == [("encoder.embed_tokens.weight",)]
+
+
+def mlp(name: str, more: dict[str, tuple[int, ...]] | None = None) -> list[tuple[str, tuple[int, ...]]]:
+    layers = [(f"{name}.{i}.{w}", size) for i in range(5) for w, size in (("weight", (16, 16)), ("bias", (16,)))]
+    return [*layers, *((f"{name}.{key}", size) for key, size in (more or {}).items())]
+
+
+def test_what_only_one_copy_has_does_not_choose_between_them() -> None:
+    """A policy's `log_std` is no sign that the critic is meant."""
+    given = [*mlp("blue", {"log_std": (6,)}), *mlp("red")]
+    assert all(one.ambiguous for one in match(spec(given), spec(mlp("net"))).matches)
+
+
+def test_a_quantised_tower_beside_a_plain_one_is_no_optimizer() -> None:
+    plain = [(f"visual.transformer.resblocks.{i}.attn.qkv.weight", (48, 16)) for i in range(6)]
+    packed = [(f"transformer.resblocks.{i}.attn.qkv.weight._data", (48, 16)) for i in range(6)]
+    wanted = [(key.replace("._data", "").replace("transformer.resblocks", "text.layers"), s) for key, s in packed]
+    assignment = match(spec([*plain, *packed]), spec([*plain, *wanted]))
+    assert not [key for key, why in assignment.harmless.items() if "optimizer" in why]

@@ -33,6 +33,9 @@ KEYS = {
     "res4f_branch2a.weight": "res4 5 branch2a weight",
     "conv2d_block.weight": "conv2d_block weight",
     "separable_conv2d_1.weight": "separable_conv2d_1 weight",
+    "unet3d_attn.weight": "unet3d_attn weight",
+    "block2B_conv.weight": "block2B_conv weight",
+    "table:3": "table:3",
     "weight": "weight",
     "0": "0",
 }

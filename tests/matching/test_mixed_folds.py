@@ -204,6 +204,25 @@ def test_the_numbered_layers_of_an_attention(swap: bool) -> None:
 
 
 @BOTH
+def test_numbered_layers_of_an_attention_that_is_called_like_a_part(swap: bool) -> None:
+    apart = layered({f"q_attn.linears.{i}": (16, 16) for i in range(4)})
+    whole = layered({"attn.qkv": (16, 48), "attn.out": (16, 16)})
+    pair = [spec(apart), spec(whole)]
+    fused = [m for m in match(*(pair[::-1] if swap else pair)).matches if m.op != "rename"]
+    assert all(m.ambiguous for m in fused)
+
+
+def test_gate_and_up_are_in_doubt_in_every_layer() -> None:
+    """Not the layers 12 and 13 alone are spelt out by their numbers."""
+    gates = {f"layers.{i}.{p}_proj.weight": (40, 16) for i in range(16) for p in ("gate", "up")}
+    downs = {f"layers.{i}.down_proj.weight": (16, 40) for i in range(16)}
+    fused = {f"layers.{i}.fc1.weight": (80, 16) for i in range(16)}
+    assignment = match(spec([*gates.items(), *downs.items()]), spec([*fused.items(), *downs.items()]))
+    joined = [m for m in assignment.matches if m.op != "rename"]
+    assert len(joined) == 16 and all(m.ambiguous for m in joined)
+
+
+@BOTH
 def test_fused_tensors_that_are_fewer_than_the_groups(swap: bool) -> None:
     """Of two attentions of one width one lost its fused matrix: names say which is there."""
     parts = {f"attn.to_{p}": (16, 16) for p in "qkv"} | {f"attn.add_{p}_proj": (16, 16) for p in "qkv"}

@@ -166,3 +166,35 @@ def test_a_convolution_without_its_norm_is_no_shortcut(swap: bool) -> None:
     expected = by_rename(thinned, rename)
     given, wanted = (other, thinned) if swap else (thinned, other)
     honest(given, wanted, turned(expected) if swap else expected)
+
+
+@BOTH
+@pytest.mark.parametrize("renaming", [False, True])
+def test_layers_that_lost_modules_stay_where_they_are(swap: bool, renaming: bool) -> None:
+    """Each side lacks another module in another layer: exactly equal layers one further are none of them."""
+    modules: dict[str, nn.Module] = {"embed": nn.Embedding(50, 16)}
+    for i in range(4):
+        modules |= {f"net.layers.{i}.{name}": nn.LayerNorm(16) for name in ("n1", "n2")}
+        modules[f"net.layers.{i}.fc"] = nn.Linear(16, 12)
+    one = built(modules)
+
+    def rename(key: str) -> str:
+        return key.replace("net.layers", "body.blocks").replace(".fc.", ".proj.") if renaming else key
+
+    mine = renamed(one, lambda key: None if "layers.3.fc" in key else key)
+    theirs = renamed(one, lambda key: None if "layers.0.n2" in key else rename(key))
+    expected = {k: v for k, v in by_rename(mine, rename).items() if k[0] in theirs}
+    given, wanted = (theirs, mine) if swap else (mine, theirs)
+    honest(given, wanted, turned(expected) if swap else expected)
+
+
+def test_a_list_under_one_name_is_not_turned() -> None:
+    """Of equal layers some hold one tensor more, on either side others: names say that nothing moved."""
+    modules: dict[str, nn.Module] = {"embed": nn.Embedding(50, 24)}
+    for i in range(6):
+        modules |= {f"net.layers.{i}.{path}": module for path, module in attention(24).items()}
+        modules[f"net.layers.{i}.attn.rel"] = nn.Linear(24, 6, bias=False)
+    keys = list(built(modules).state_dict().items())
+    mine = dict(item for item in keys if "rel" not in item[0] or item[0][11] in "13")
+    theirs = dict(item for item in keys if "rel" not in item[0] or item[0][11] in "24")
+    honest(mine, theirs, by_rename(mine, lambda key: key if key in theirs else None))

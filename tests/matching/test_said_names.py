@@ -9,6 +9,7 @@ from torch import nn
 
 from automatch.matching import match
 from tests.matching.built import built, either, layered
+from tests.matching.transformers import turned
 from tests.matching.truth import by_rename, complete, flagged, found, honest, renamed, solved, spec
 
 BOTH = pytest.mark.parametrize("swap", [False, True], ids=["as it is", "the other way round"])
@@ -161,3 +162,32 @@ def test_the_norm_of_the_self_attention_is_the_first_of_two(swap: bool) -> None:
     checkpoint = pre_norm("ln_1", "ln_2")
     expected = by_rename(checkpoint, words(ln_1="sa_norm", ln_2="mlp_norm"))
     either(swap, checkpoint, pre_norm("sa_norm", "mlp_norm"), expected)
+
+
+@BOTH
+def test_a_norm_before_the_attention_that_has_one_of_its_own(swap: bool) -> None:
+    """The bare norm stands in front: it is the first, though the other one is the attention's by name."""
+    modules: dict[str, nn.Module] = {"embed": nn.Embedding(50, WIDTH)}
+    for i in range(3):
+        modules[f"layers.{i}.norm"] = nn.LayerNorm(WIDTH)
+        modules |= {f"layers.{i}.attn.{p}": nn.Linear(WIDTH, WIDTH) for p in "qkvo"}
+        modules[f"layers.{i}.attn.norm"] = nn.LayerNorm(WIDTH)
+        modules |= {f"layers.{i}.mlp.fc1": nn.Linear(WIDTH, 40), f"layers.{i}.mlp.fc2": nn.Linear(40, WIDTH)}
+    one = built(modules)
+
+    def rename(key: str) -> str:
+        return key.replace("attn.norm", "norm2") if "attn.norm" in key else key.replace(".norm.", ".norm1.")
+
+    other, expected = renamed(one, rename), by_rename(one, rename)
+    given, wanted = (other, one) if swap else (one, other)
+    honest(given, wanted, turned(expected) if swap else expected)
+
+
+def test_w3_leads_down_only_beside_w12() -> None:
+    """A file may hold both: a vision tower with a fused `w12`, and a Llama whose `w3` leads up."""
+    given = [(f"vit.blocks.{i}.mlp.{n}.weight", s) for i in range(3) for n, s in (("w12", (48, 16)), ("w3", (16, 24)))]
+    llama = {"w1": ("gate_proj", (44, 20)), "w2": ("down_proj", (20, 44)), "w3": ("up_proj", (44, 20))}
+    mine = [(f"llm.layers.{i}.ff.{n}.weight", s) for i in range(3) for n, (_, s) in llama.items()]
+    theirs = [(f"lm.layers.{i}.mlp.{n}.weight", s) for i in range(3) for n, s in llama.values()]
+    found_keys = {m.model_keys[0]: m.checkpoint_keys[0] for m in match(spec([*given, *mine]), spec(theirs)).matches}
+    assert all(found_keys[f"lm.layers.{i}.mlp.up_proj.weight"] == f"llm.layers.{i}.ff.w3.weight" for i in range(3))
