@@ -18,7 +18,7 @@ from automatch.matching.company import company
 from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
-from automatch.matching.free import Taken, among_alike, by_kind, local_ranks, outermost
+from automatch.matching.free import Taken, among_alike, are_networks, by_kind, local_ranks, outermost
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
@@ -341,7 +341,8 @@ class Solver:
             apart.append(bare)
         chosen = {i: j for i, j in enumerate(assign(matrix)) if j >= 0 and matrix[i][j] > 0}
         if not self.names.silent:
-            self._note_doubts(left, right, chosen, apart, [[template(p) for p in side] for side in paths])
+            networks = are_networks(left, top_a) and are_networks(right, top_b)
+            self._note_doubts(left, right, chosen, apart, [[template(p) for p in side] for side in paths], networks)
         return [(left[i], right[j]) for i, j in chosen.items()]
 
     def _note_doubts(
@@ -351,10 +352,13 @@ class Solver:
         chosen: dict[int, int],
         apart: list[list[float]],
         templates: list[list[tuple[str, ...]]],
+        networks: bool,
     ) -> None:
         """Remember the pairs of blocks that only order tells from others.
 
-        Numbered siblings have an order; where some are missing and it is not kept, the pairs are in doubt as well.
+        Numbered siblings have an order; where some are missing and it is not kept, the pairs are in doubt as well. So
+        are whole networks that are numbered on one side and named on the other: `0` and `1` are in no order of a
+        `decoder` and an `encoder`.
         """
         taken = set(chosen.values())
         for i, j in chosen.items():
@@ -369,6 +373,8 @@ class Solver:
                 siblings = templates[0][i] == templates[0][k], templates[1][j] == templates[1][m]
                 if not all(siblings) and self.context.order_trust < 1:
                     siblings = False, False  # one side is sorted by name: the numbers of the other are no order of it
+                if networks and not all(siblings):
+                    siblings = False, False
                 if any(siblings) and not (all(siblings) and len(left) != len(right) and (i < k) != (j < m)):
                     continue
                 if all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT:

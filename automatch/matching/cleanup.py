@@ -130,7 +130,7 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     gone: set[int] = set()
     notes: list[str] = []
     undecided = False
-    known = [_size(node, theirs, others) for group in _twins(theirs, COPY_LEAVES // 2) for node in group]
+    known = [_size(node, theirs, others) for group in _twins(theirs, COPY_LEAVES // 2, True) for node in group]
     for group in _twins(tree):
         size = _size(group[0], tree, leaves)
         if group[0].count < 0.5 * expected or sum(0.5 * size <= other <= 2 * size for other in known) >= 2:
@@ -180,15 +180,18 @@ def _may_have_copies(leaves: Sequence[Leaf], expected: int) -> bool:
     return False
 
 
-def _twins(tree: Tree, least: int = COPY_LEAVES) -> list[list[Node]]:
-    """Groups of sibling subtrees of so many leaves that are copies of each other; the outermost only."""
+def _twins(tree: Tree, least: int = COPY_LEAVES, numbered: bool = False) -> list[list[Node]]:
+    """Groups of sibling subtrees of so many leaves that are copies of each other; the outermost only.
+
+    Items of a list are none, unless `numbered` says so.
+    """
     out: list[list[Node]] = []
     stack = [tree.root]
     while stack:
         node = stack.pop()
-        candidates = [c for c in node.children if c.count >= least and not c.label.isdecimal()]
+        candidates = [c for c in node.children if c.count >= least and (numbered or not c.label.isdecimal())]
         found: list[Node] = []
-        if not node.is_list:
+        if numbered or not node.is_list:
             for i, a in enumerate(candidates):
                 group = [a] + [b for b in candidates[i + 1 :] if _share(tree, a, b) >= COPY_SHARE]
                 if len(group) > 1:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from automatch.describing.tree import Node, descend
 from automatch.matching.leaves import template
 
+NEARLY_ALL = 0.8
+"""The share of a side that makes several equal blocks whole networks."""
+
 
 def by_kind(nodes: Sequence[Node]) -> dict[int, list[Node]]:
     """Nodes by what they hold, names and order included: equal ones together."""
@@ -50,6 +53,15 @@ def among_alike(nodes: Sequence[Node]) -> list[tuple[tuple[int, int], int, int]]
         out.append((kind, count[kind], sizes[kind]))
         count[kind] += 1
     return out
+
+
+def are_networks(nodes: Sequence[Node], top: Node) -> bool:
+    """Do several nodes stand side by side, and are they nearly all of what is below `top`?"""
+    return (
+        len(nodes) > 1
+        and len({id(node.parent) for node in nodes}) == 1
+        and sum(node.count for node in nodes) >= NEARLY_ALL * top.count
+    )
 
 
 def beside(node: Node) -> list[Node]:

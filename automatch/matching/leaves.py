@@ -139,7 +139,8 @@ def _call_halves(leaves: list[Leaf]) -> None:
     modules: dict[tuple[str, ...], dict[str, Leaf]] = defaultdict(dict)
     for leaf in leaves:
         if leaf.path[-2:-1] in (("w1",), ("w2",), ("w3",), ("w12",)):
-            modules[(*leaf.path[:-2], leaf.path[-1])][leaf.path[-2]] = leaf
+            module = (*leaf.path[:-2], leaf.path[-1])
+            modules[module][leaf.path[-2]] = leaf
     for own in modules.values():
         said: dict[str, str] = {}
         if "w12" in own:

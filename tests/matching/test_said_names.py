@@ -191,3 +191,19 @@ def test_w3_leads_down_only_beside_w12() -> None:
     theirs = [(f"lm.layers.{i}.mlp.{n}.weight", s) for i in range(3) for n, s in llama.values()]
     found_keys = {m.model_keys[0]: m.checkpoint_keys[0] for m in match(spec([*given, *mine]), spec(theirs)).matches}
     assert all(found_keys[f"lm.layers.{i}.mlp.up_proj.weight"] == f"llm.layers.{i}.ff.w3.weight" for i in range(3))
+
+
+@BOTH
+def test_w1_and_w2_of_one_shape_do_not_say_which_is_the_gate(swap: bool) -> None:
+    """In Qwen's first models `w2` is the gate, in Llama `w1` is, and there `w2` leads down."""
+    mine = [(f"h.{i}.mlp.{n}.weight", s) for i in range(3) for n, s in (("w1", (40, 16)), ("w2", (40, 16)))]
+    theirs = [(f"layers.{i}.mlp.{n}.weight", (40, 16)) for i in range(3) for n in ("gate_proj", "up_proj")]
+    downs = [
+        [(f"{p}.{i}.mlp.{n}.weight", (16, 40)) for i in range(3)] for p, n in (("h", "c_proj"), ("layers", "down_proj"))
+    ]
+    pair = [spec([*mine, *downs[0]]), spec([*theirs, *downs[1]])]
+    matches = match(*(pair[::-1] if swap else pair)).matches
+    halves = [
+        one for one in matches if {"w1", "w2"} & {*one.model_keys[0].split("."), *one.checkpoint_keys[0].split(".")}
+    ]
+    assert len(halves) == 6 and all(one.ambiguous for one in halves)
