@@ -238,8 +238,6 @@ class Solver:
             if not plausible(pair.evidence, _of_no_layer(pair.source, pair.target)):
                 continue
             evidence = pair.evidence
-            if evidence.astray and self.identity.another_layer(pair.source.path, pair.target.path):
-                evidence = replace(evidence, level="renumbered")
             if (evidence.free or evidence.astray) and judge(evidence).ambiguous:
                 evidence = replace(evidence, waiting=True)
             out.append((at_a[id(pair.source)], at_b[id(pair.target)], evidence))

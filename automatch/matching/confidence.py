@@ -56,8 +56,6 @@ def judge(e: Evidence) -> Judgement:
         return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
     if e.level == "blocks":
         return Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart")
-    if e.level == "renumbered":
-        return Judgement(0.4, True, "one name under another number, and nothing else says that it moved")
     if e.level == "doubtful":
         return Judgement(0.3, True, "too little of the two networks fits")
     if e.crossed and e.order < 0.4 and e.name < 0.3 and e.learnt < 0.5:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from automatch.matching.leaves import Leaf, template
+from automatch.matching.leaves import Leaf
 
 Path = tuple[str, ...]
 
@@ -40,13 +40,6 @@ class Identity:
     def __call__(self, a: Path, b: Path) -> bool:
         """Is path `a` of the checkpoint path `b` of the model?"""
         return self.holds and self.bare(a, 0) == self.bare(b, 1)
-
-    def another_layer(self, a: Path, b: Path) -> bool:
-        """Do two paths of one model differ in their numbers alone? As a rule each is a tensor of its own."""
-        if not self.holds:
-            return False
-        mine, theirs = self.bare(a, 0), self.bare(b, 1)
-        return mine != theirs and template(mine) == template(theirs)
 
 
 def _leading(leaves: Sequence[Leaf]) -> list[Path]:
