@@ -149,7 +149,6 @@ def test_a_block_that_opens_the_next_stage_or_ends_the_last(swap: bool, depth: i
     assert {keys: answer.get(keys) for keys in matrices} == {keys: expected[keys] for keys in matrices}
 
 
-@pytest.mark.xfail(strict=True, reason="norms of one length in two such blocks change places, by the next one's number")
 def test_the_norms_of_a_block_that_opens_the_next_stage_or_ends_the_last() -> None:
     """Where they are of one length as others of the stage, what is not known is flagged."""
     honest(*levits(True, 3))
