@@ -89,8 +89,8 @@ SIGNALS: tuple[Signal, ...] = (
     # reading the keys
     Signal("sizes of 1 dropped", _in("engine", ("to_squeeze", _always(frozenset())))),
     Signal("biases beside modules", _in("engine", ("adopt", _always(None)))),
-    Signal("optimizer slots", _in("engine", ("drop_slots", _nothing_dropped))),
-    Signal("second copies", _in("engine", ("drop_copies", _nothing_dropped))),
+    Signal("optimizer slots", _in("cleanup", ("drop_slots", _nothing_dropped))),
+    Signal("second copies", _in("cleanup", ("drop_copies", _nothing_dropped))),
     # operations
     Signal("layouts", _in("engine", ("unify_layouts", _always(None)))),
     Signal("layouts: the word kernel", _in("layout", ("CONVENTION", 0))),

@@ -16,31 +16,10 @@ _PARAMETRIZED = {"original": "_orig", "original0": "_g", "original1": "_v", "0._
 
 ROLES = frozenset(
     (
-        *(
-            "weight",
-            "weights",
-            "bias",
-            "running_mean",
-            "running_var",
-            "num_batches_tracked",
-            "kernel",
-            "depthwise_kernel",
-            "gamma",
-            "beta",
-        ),
-        *("scale", "moving_mean", "moving_variance", "mean", "var", "w", "b", "g", "offset", "weight_g", "weight_v"),
-        *(
-            "a_2",
-            "b_2",
-            "original0",
-            "original1",
-            "weight_orig",
-            "weight_mask",
-            "weight_u",
-            "qweight",
-            "qzeros",
-            "scales",
-        ),
+        *("weight", "weights", "bias", "running_mean", "running_var", "num_batches_tracked", "gamma", "beta", "a_2"),
+        *("kernel", "depthwise_kernel", "scale", "moving_mean", "moving_variance", "mean", "var", "w", "b", "g", "b_2"),
+        *("offset", "weight_g", "weight_v", "original0", "original1", "weight_orig", "weight_mask", "weight_u"),
+        *("qweight", "qzeros", "scales"),
     )
 )
 """What a leaf is called inside its module."""

@@ -192,15 +192,16 @@ class Tree:
         shared = sum(min(n - inner[s], b[s]) * weights.get(s, 1.0) for s, n in whole.items() if s in b)
         return 2.0 * shared / (weight - weight_inner + weight_b) if shared else 0.0
 
-    def below(self, node: Node) -> list[Node]:
-        """The nodes under `node` in depth-first order, without the leaves."""
-        out: list[Node] = []
-        stack = [c for c in reversed(node.children) if c.children]
-        while stack:
-            current = stack.pop()
-            out.append(current)
-            stack.extend(c for c in reversed(current.children) if c.children)
-        return out
+
+def below(node: Node) -> list[Node]:
+    """The nodes under `node` in depth-first order, without the leaves."""
+    out: list[Node] = []
+    stack = [c for c in reversed(node.children) if c.children]
+    while stack:
+        current = stack.pop()
+        out.append(current)
+        stack.extend(c for c in reversed(current.children) if c.children)
+    return out
 
 
 def _insert_lists(root: Node) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from automatch.collecting import paused
-from automatch.matching.cleanup import drop_copies, drop_originals, drop_slots
+from automatch.matching.cleanup import beside_the_model
 from automatch.matching.leaves import adopt, leaves_of, to_squeeze
 from automatch.spec import StateDictSpec
 
@@ -23,6 +23,4 @@ def set_aside(checkpoint: StateDictSpec, model: StateDictSpec) -> dict[str, str]
         source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
         adopt(source)
         adopt(target)
-        slots = drop_slots(source, target)
-        originals = drop_originals(slots.leaves, target)
-        return {**slots.dropped, **originals.dropped, **drop_copies(originals.leaves, target).dropped}
+        return beside_the_model(source, target).dropped

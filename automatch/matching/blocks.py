@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from automatch.describing.tree import Node, Tree, descend, is_module
+from automatch.describing.tree import Node, Tree, below, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.company import company
 from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
-from automatch.matching.free import Taken, among_alike, are_networks, by_kind, local_ranks, outermost
+from automatch.matching.free import Taken, are_networks, by_kind, outermost, ranked
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
@@ -250,8 +250,7 @@ class Solver:
     def _pair_blocks(self, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
         """Blocks below two nodes, largest common part first."""
         mine, theirs = (
-            by_kind([n for n in side.tree.below(top) if n.count >= SMALLEST and not is_module(n)])
-            for side, top in ((self.source, top_a), (self.target, top_b))
+            by_kind([n for n in below(top) if n.count >= SMALLEST and not is_module(n)]) for top in (top_a, top_b)
         )
         whole = self._compared.similar(top_a, top_b)
         if whole < 1.0:  # one side may be a part of the other
@@ -291,11 +290,9 @@ class Solver:
         out: list[Node] = []
         for nodes in kinds.values():
             near = [n for n in nodes if id(n.parent) in parents and id(n) not in known and taken.free(n)]
-            if (
-                near
-                and (self._compared.similar(other, near[0]) if swap else self._compared.similar(near[0], other)) >= TWIN
-            ):
-                out += near
+            if near:
+                pair = (other, near[0]) if swap else (near[0], other)
+                out += near if self._compared.similar(*pair) >= TWIN else []
         return out
 
     def _assign_nodes(self, left: list[Node], right: list[Node], top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
@@ -308,8 +305,9 @@ class Solver:
         spelt = [[n.spelt(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
         words = [[self.names.path_words(p) for p in side] for side in spelt]
         weights = contrast(words[0], words[1])
-        ranks = [local_ranks(side) for side in paths]
-        places = among_alike(left), among_alike(right)
+        ranks = [ranked(map(template, side)) for side in paths]
+        kinds = [[(n.signature, n.count) for n in side] for side in (left, right)]
+        places = [ranked(own) for own in kinds]
         matrix: list[list[float]] = []
         apart: list[list[float]] = []  # the same without order
         for i in range(len(left)):
@@ -321,13 +319,11 @@ class Solver:
                     row.append(-1.0)
                     bare.append(-1.0)
                     continue
-                mine, theirs = places[0][i], places[1][j]
-                as_many = len(left) == len(right) or (mine[0] == theirs[0] and mine[2] == theirs[2])
-                place = 0.5
-                if len(left) == len(right):
-                    place = 1.0 - abs(i - j) / len(left)
-                elif as_many:  # of their kind
-                    place = 1.0 - abs(mine[1] - theirs[1]) / mine[2]
+                (mine, count), (theirs, other) = places[0][i], places[1][j]
+                as_many = len(left) == len(right)
+                place = 1.0 - abs(i - j) / len(left) if as_many else 0.5
+                if not as_many and kinds[0][i] == kinds[1][j] and count == other:  # of their kind
+                    as_many, place = True, 1.0 - abs(mine - theirs) / count
                 number = 0.0
                 if left[i].label == right[j].label:
                     number = (0.0 if as_many else 0.35) if left[i].label.isdecimal() else 0.3

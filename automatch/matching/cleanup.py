@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from automatch.describing.tokens import words_of
 from automatch.describing.tree import Interner, Node, Tree
 from automatch.matching.leaves import Leaf
-from automatch.spec import Shape
-
-Path = tuple[str, ...]
 
 _SECOND = frozenset("ema teacher momentum target k key shadow averaged swa old prev previous frozen slow mean".split())
 _FIRST = frozenset("student online q query main current fast raw base learner".split())
@@ -20,14 +17,8 @@ _FIRST = frozenset("student online q query main current fast raw base learner".s
 COPY, ORIGINAL = "modules_to_save", "original_module"
 """How PEFT calls the two states of a module that it trains whole."""
 
-_OPTIMIZER = frozenset("optimizer optimizers optim opt state adam momentum slots".split())
-"""What the tree of an optimizer's state is called."""
-
 _STATES = frozenset("optimizer optimizers optim optims optstate optimizerstate optimizerstates".split())
 """Top-level names under which nothing but an optimizer's state stands."""
-
-_WRAPPERS = 2
-"""So many tokens of a key may be wrappers that the slots of an optimizer do not have, or have of their own."""
 
 COPY_LEAVES = 8
 """Fewer tensors are no network that could stand twice in a file."""
@@ -53,46 +44,36 @@ class Cleaned:
     undecided: bool = False
 
 
+def beside_the_model(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
+    """Leave out all that a checkpoint holds beside the model: slots, originals, copies."""
+    slots = drop_slots(leaves, others)
+    originals = drop_originals(slots.leaves, others)
+    copies = drop_copies(originals.leaves, others)
+    parts = slots, originals, copies
+    dropped = {key: why for part in parts for key, why in part.dropped.items()}
+    return Cleaned(copies.leaves, dropped, tuple(note for part in parts for note in part.notes), copies.undecided)
+
+
 def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     """Leave out optimizer slots: keys that are another key and a suffix which many keys share.
 
-    `layer/kernel/adam_m` beside `layer/kernel`, `optimizer.state.layer.weight.exp_avg` and `model.layer.weight`.
-    Suffixes that the other side knows are no slots. What stands under `optimizer` or `opt_state` is none of the model.
+    `layer/kernel/adam_m` beside `layer/kernel`. Suffixes that the other side knows are no slots. What stands under
+    `optimizer` or `opt_state` (torch.distributed.checkpoint writes `optimizer.state.fc.weight.exp_avg`) is no weight
+    either, unless the other side knows that name.
     """
-    shapes = {leaf.path: leaf.shape for leaf in leaves}
-    tails = {
-        leaf.path[start:]: leaf.shape for leaf in leaves for start in range(1, min(len(leaf.path) - 1, _WRAPPERS) + 1)
-    }
+    paths = {leaf.path for leaf in leaves}
     known = {leaf.path[-1] for leaf in others}
-    beside = [leaf for leaf in leaves if leaf.path[-1] not in known and _is_slot(leaf, shapes, {**tails, **shapes})]
-    suffixes = Counter(leaf.path[-1] for leaf in beside)
-    slots = {s for s, n in suffixes.items() if n >= 2}
-    tops = {leaf.path[0] for leaf in leaves if "".join(words_of(leaf.path[0])) in _STATES}
-    tops -= {leaf.path[0] for leaf in others}
-    dropped = {
-        key: "an optimizer's slot of a tensor of the file"
-        for leaf in beside
-        if leaf.path[-1] in slots
-        for key in leaf.keys
-    }
-    dropped |= {key: "state of an optimizer, no weight" for x in leaves if x.path[0] in tops for key in x.keys}
-    if not dropped:
+    suffixes = Counter(leaf.path[-1] for leaf in leaves if len(leaf.path) > 1 and leaf.path[:-1] in paths)
+    slots = {s for s, n in suffixes.items() if s not in known and n >= 2}
+    tops = {leaf.path[0] for leaf in leaves} - {leaf.path[0] for leaf in others}
+    tops = {top for top in tops if "".join(words_of(top)) in _STATES}
+    gone = [x for x in leaves if x.path[0] in tops or (x.path[-1] in slots and x.path[:-1] in paths)]
+    if not gone:
         return Cleaned(leaves, {})
+    dropped = {key: "an optimizer's state, no weight" for leaf in gone for key in leaf.keys}
     kept = [leaf for leaf in leaves if leaf.keys[0] not in dropped]
-    named = sorted(slots) or sorted({leaf.path[-1] for leaf in leaves if leaf.path[0] in tops})
-    note = f"{len(dropped)} optimizer slots ({', '.join(named[:4])}) are left out"
-    return Cleaned(kept, dropped, (note,))
-
-
-def _is_slot(leaf: Leaf, shapes: Mapping[Path, Shape], tails: Mapping[Path, Shape]) -> bool:
-    """Is a path another one and a suffix, or the optimizer's state of another one, wrappers apart, of its shape?"""
-    path = leaf.path
-    if path[:-1] in shapes:
-        return True
-    if not _OPTIMIZER & set(words_of(path[0])):
-        return False
-    bare = (tails.get(path[start:-1]) for start in range(1, min(len(path) - 2, _WRAPPERS + 1)))
-    return any(shape is not None and leaf.shape in (shape, (), (1,)) for shape in bare)
+    names = sorted({leaf.path[-1] for leaf in gone})
+    return Cleaned(kept, dropped, (f"{len(dropped)} optimizer slots ({', '.join(names[:4])}) are left out",))
 
 
 def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
@@ -106,7 +87,8 @@ def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     trained = {leaf.path[: leaf.path.index(COPY)] for leaf in leaves if COPY in leaf.path}
     gone = {i for i, x in enumerate(leaves) if ORIGINAL in x.path and x.path[: x.path.index(ORIGINAL)] in trained}
     dropped = {key: "what a module was before it was trained" for i in sorted(gone) for key in leaves[i].keys}
-    return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped)
+    notes = (f"what {len(dropped)} tensors were before PEFT trained them whole is left out",) if dropped else ()
+    return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, notes)
 
 
 def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:

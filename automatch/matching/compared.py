@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from automatch.describing.tree import Node, Tree, is_module
+from automatch.describing.tree import Node, Tree, below, is_module
 from automatch.matching.lists import is_list_against_item
 
 CLOSE = 0.75
@@ -34,7 +34,7 @@ class Compared:
         """The weight of what they have in common."""
         return self.similar(x, y) * (self.source.bag(x)[1] + self.target.bag(y)[1]) / 2
 
-    def beside(self, x: Node, y: Node, top_a: Node, top_b: Node) -> float:
+    def rest(self, x: Node, y: Node, top_a: Node, top_b: Node) -> float:
         """How similar a whole side is to what the other holds beside the block that it is held against; else 0."""
         if (x is top_a) == (y is top_b):
             return 0.0
@@ -49,10 +49,10 @@ def surplus(tree: Tree, node: Node, other: Tree, theirs: Node, least: int) -> li
     One of several equal blocks is none of them where the other node has some: nothing says which.
     """
     more = tree.bag(node)[0] - other.bag(theirs)[0]
-    known = {(n.signature, n.count) for n in other.below(theirs)}
+    known = {(n.signature, n.count) for n in below(theirs)}
     out: list[Node] = []
     end = -1
-    for part in tree.below(node):
+    for part in below(node):
         if part.start < end or part.count < least or is_module(part) or (part.signature, part.count) in known:
             continue
         held = tree.bag(part)[0]
@@ -90,7 +90,7 @@ def kinds_to_try(
             if (x is top_a and y is top_b) or is_list_against_item(x, y) or is_list_against_item(y, x):
                 continue
             dice = compared.similar(x, y)
-            if (x is top_a or y is top_b) and dice <= max(whole, compared.beside(x, y, top_a, top_b)):
+            if (x is top_a or y is top_b) and dice <= max(whole, compared.rest(x, y, top_a, top_b)):
                 continue
             if dice >= CLOSE:
                 shared = dice * (key_a[1] + key_b[1]) / 2

@@ -14,7 +14,7 @@ from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
 from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.blocks import Side, Solver
-from automatch.matching.cleanup import drop_copies, drop_originals, drop_slots
+from automatch.matching.cleanup import beside_the_model
 from automatch.matching.completion import (
     drop_half_matched,
     flagged,
@@ -109,10 +109,8 @@ def _match(
         return assignment(checkpoint, model, found, source, pairs, times=times)
     adopt(source)
     adopt(target)
-    slots = drop_slots(source, target)
-    originals = drop_originals(slots.leaves, target)
-    copies = drop_copies(originals.leaves, target)
-    source = copies.leaves
+    cleaned = beside_the_model(source, target)
+    source = cleaned.leaves
     source, target = unify_scanned(source, target, _unified)
     tokens = {token: None for leaf in (*source, *target) for token in leaf.path}
     close = norms_close(leaf.path for leaf in (*source, *target))
@@ -130,14 +128,13 @@ def _match(
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
         found = []
-    elif kin < DOUBTFUL or copies.undecided:
+    elif kin < DOUBTFUL or cleaned.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += share(found, target, {t.key: t.tied for t in model.tensors if t.tied})
     found += [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = mismatches(found, source, target, names, identity)
-    dropped = {**slots.dropped, **originals.dropped, **copies.dropped}
-    return assignment(checkpoint, model, found, source, pairs, slots.notes + copies.notes, dropped, times)
+    return assignment(checkpoint, model, found, source, pairs, cleaned.notes, cleaned.dropped, times)
 
 
 def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from automatch.describing.tree import Node, descend
-from automatch.matching.leaves import template
 
 NEARLY_ALL = 0.8
 """The share of a side that makes several equal blocks whole networks."""
@@ -31,27 +30,15 @@ def outermost(nodes: list[Node]) -> list[Node]:
     return out
 
 
-def local_ranks(paths: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
-    """Rank of each node among those with the same path but for numbers, and how many these are."""
-    sizes = Counter(map(template, paths))
-    count: Counter[tuple[str, ...]] = Counter()
+def ranked(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
+    """Rank of each of some things among those with the same key, and how many these are."""
+    keys = list(keys)
+    sizes = Counter(keys)
+    count: Counter[Hashable] = Counter()
     out: list[tuple[int, int]] = []
-    for path in paths:
-        key = template(path)
+    for key in keys:
         out.append((count[key], sizes[key]))
         count[key] += 1
-    return out
-
-
-def among_alike(nodes: Sequence[Node]) -> list[tuple[tuple[int, int], int, int]]:
-    """What each node holds, its rank among those that hold the same, and how many these are."""
-    sizes = Counter((node.signature, node.count) for node in nodes)
-    count: Counter[tuple[int, int]] = Counter()
-    out = []
-    for node in nodes:
-        kind = node.signature, node.count
-        out.append((kind, count[kind], sizes[kind]))
-        count[kind] += 1
     return out
 
 

@@ -105,9 +105,10 @@ _ADOPTED = ("bias", "weight")
 
 
 def adopt(leaves: list[Leaf]) -> None:
-    """Put a bias that stands beside its module into the module (in place): `q_bias` beside `q_proj.weight`.
+    """Give leaves the paths that their neighbours show to be theirs (in place).
 
-    Only where one module beside it bears the word and has no tensor of that role.
+    A bias that stands beside its module goes into the module: `q_bias` beside `q_proj.weight`, where one module beside
+    it bears the word and has no tensor of that role. `w1`, `w2` and `w3` are called by what they are, see below.
     """
     _call_halves(leaves)
     beside_modules = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from automatch.describing.tree import Node, is_block
+from automatch.describing.tree import Node, below, is_block
 from automatch.matching.names import Names
 
 SIMILAR = 0.5
@@ -95,7 +95,7 @@ def may_run_backwards(a: Node, b: Node, names: Names) -> bool:
         return False
     if any(len({(n.signature, n.count) for n in side.children}) > 1 for side in (a, b)):
         return False
-    if any(_ATTENTION & w.concepts for n in _below(a.children[0]) for w in names.token_words(n.label)):
+    if any(_ATTENTION & w.concepts for n in below(a.children[0]) for w in names.token_words(n.label)):
         return False  # a transformer's layers have no stages
     mine, theirs = names.token_words(a.label), names.token_words(b.label)
     return not names.silent and names.compare(mine, theirs, {}) < RELATED
@@ -122,10 +122,4 @@ def is_list_against_item(a: Node, b: Node) -> bool:
     """
     if not a.is_list or b.is_list or b.parent is None or not b.parent.is_list or len(b.parent.children) < 2:
         return False
-    return sum(map(is_block, a.children)) > 1 and not any(node.is_list for node in _below(b))
-
-
-def _below(node: Node) -> Iterator[Node]:
-    for child in node.children:
-        yield child
-        yield from _below(child)
+    return sum(map(is_block, a.children)) > 1 and not any(node.is_list for node in below(b))

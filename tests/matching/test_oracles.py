@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from automatch.describing.tree import Interner, Node, Tree, descend
+from automatch.describing.tree import Interner, Node, Tree, below, descend
 from automatch.matching.lap import NEVER, assign
 from automatch.matching.order import common_subsequence
 
@@ -115,7 +115,7 @@ def leaves(draw: st.DrawFn) -> tuple[list[tuple[str, ...]], list[int]]:
 
 
 def everywhere(tree: Tree) -> list[Node]:
-    return [tree.root, *tree.below(tree.root)]
+    return [tree.root, *below(tree.root)]
 
 
 def shapes_of(tree: Tree, node: Node) -> Counter[int]:
