@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import automatch
+from automatch.matching import match
 from automatch.matching.completion import namesakes
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import leaves_of
@@ -319,3 +320,18 @@ def test_an_odd_first_layer_does_not_shift_or_turn_the_others(depth: int, odd: i
     """A shallower model has the first layers; that one of them lacks tensors is no reason to take others silently."""
     mine, model = tower(6, odd), renamed(tower(depth), to_layers)
     honest(mine, model, truth((key, to_layers(key)) for key in spec(mine).keys if to_layers(key) in model))
+
+
+def test_a_clear_name_counts_in_another_container() -> None:
+    """T5X keeps the head in the decoder; the model has four tables of its shape, but one head."""
+    layers = [(f"{c}.block.{i}.wi.weight", (40, 16)) for c in ("encoder", "decoder") for i in range(2)]
+    given = [*layers, ("token_embedder.embedding", (50, 16)), ("decoder.logits_dense.weight", (50, 16))]
+    wanted = [
+        *layers,
+        ("shared.weight", (50, 16)),
+        ("encoder.embed_tokens.weight", (50, 16)),
+        ("lm_head.weight", (50, 16)),
+    ]
+    served = {m.model_keys[0]: m.checkpoint_keys[0] for m in match(spec(given), spec(wanted)).matches}
+    assert served["lm_head.weight"] == "decoder.logits_dense.weight"
+    assert "token_embedder.embedding" in served.values()

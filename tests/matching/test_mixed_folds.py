@@ -242,3 +242,17 @@ def test_a_linear_layer_over_patches_is_flagged(swap: bool) -> None:
     pair = [spec(conv), spec(linear)]
     assignment = match(*(pair[::-1] if swap else pair))
     assert flagged(assignment) == {"patch_embed.proj.weight"}
+
+
+@BOTH
+def test_what_is_fused_is_no_sign_of_a_transposed_layout(swap: bool) -> None:
+    """Down lost its partner, and gate and up are fused: a shape too many here, its transpose there, turn nothing."""
+    fused = {"attn_out": (16, 16), "ff_proj": (16, 80), "ff_out": (40, 16)}
+    apart = {"self_attn.o_proj": (16, 16), "mlp.gate_proj": (16, 40), "mlp.up_proj": (16, 40)}
+    pair = [spec(layered(fused, bias=False)), spec(layered(apart, bias=False))]
+    squares = [
+        m
+        for m in match(*(pair[::-1] if swap else pair)).matches
+        if "o_proj" in "".join(m.model_keys + m.checkpoint_keys)
+    ]
+    assert len(squares) == 3 and {m.op for m in squares} == {"rename"}

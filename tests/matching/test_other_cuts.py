@@ -117,36 +117,6 @@ def test_blocks_behind_one_that_is_nearly_alike(swap: bool) -> None:
 
 
 @BOTH
-def test_what_a_head_holds_too_much_of_stands_in_the_neck(swap: bool) -> None:
-    """YOLOX's head has the stems that mmyolo's neck ends with; one of them is as large as a layer of the backbone."""
-    modules: dict[str, nn.Module] = {}
-    names = {"backbone.reduce": "neck.top_down.0.1", "head.stems": "neck.out_layers", "head": "bbox_head.module"}
-    for i, width in enumerate((16, 24, 32)):
-        modules[f"backbone.stage.{i}.conv"] = nn.Conv2d(16 if i == 0 else width - 8, width, 3)
-        modules[f"backbone.stage.{i}.bn"] = nn.BatchNorm2d(width)
-    for i in range(2):
-        modules[f"backbone.lateral.{i}.conv"] = nn.Conv2d(32 + 4 * i, 20 + 4 * i, 3)
-        modules[f"backbone.lateral.{i}.bn"] = nn.BatchNorm2d(20 + 4 * i)
-    names["backbone.lateral.0"], names["backbone.lateral.1"] = "neck.top_down.0.0", "neck.top_down.1"
-    modules |= {"backbone.reduce.conv": nn.Conv2d(24, 16, 1), "backbone.reduce.bn": nn.BatchNorm2d(16)}
-    for i, width in enumerate((16, 24, 32)):
-        modules |= {f"head.stems.{i}.conv": nn.Conv2d(width, 16, 1), f"head.stems.{i}.bn": nn.BatchNorm2d(16)}
-    for branch in ("cls", "reg"):
-        for i in range(3):
-            for k in range(2):
-                modules[f"head.{branch}_convs.{i}.{k}.conv"] = nn.Conv2d(16, 16, 3)
-                modules[f"head.{branch}_convs.{i}.{k}.bn"] = nn.BatchNorm2d(16)
-    one = built(modules)
-
-    def rename(key: str) -> str:
-        return next((new + key[len(old) :] for old, new in names.items() if key.startswith(f"{old}.")), key)
-
-    other, expected = renamed(one, rename), by_rename(one, rename)
-    given, wanted = (other, one) if swap else (one, other)
-    honest(given, wanted, turned(expected) if swap else expected)
-
-
-@BOTH
 def test_a_convolution_without_its_norm_is_no_shortcut(swap: bool) -> None:
     """The shortcut lost its kernel: `conv3` with its norm has the shapes that the other side's `downsample` has."""
     modules: dict[str, nn.Module] = {"stem": nn.Conv2d(3, 8, 3)}

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 from torch import nn
 
+from automatch.describing.lexicon import lexicon
 from automatch.matching import match
+from automatch.matching.names import Names
 from tests.matching.built import built, either, layered
 from tests.matching.transformers import turned
 from tests.matching.truth import by_rename, complete, flagged, found, honest, renamed, solved, spec
@@ -207,3 +209,42 @@ def test_w1_and_w2_of_one_shape_do_not_say_which_is_the_gate(swap: bool) -> None
         one for one in matches if {"w1", "w2"} & {*one.model_keys[0].split("."), *one.checkpoint_keys[0].split(".")}
     ]
     assert len(halves) == 6 and all(one.ambiguous for one in halves)
+
+
+@BOTH
+def test_the_two_norms_of_bert(swap: bool) -> None:
+    """`attention.output.LayerNorm` is the first of two, `output.LayerNorm` the second, whatever the file's order."""
+    modules: dict[str, nn.Module] = {"embed": nn.Embedding(50, WIDTH)}
+    for i in range(3):
+        modules[f"layer.{i}.attention.self.qkv"] = nn.Linear(WIDTH, 3 * WIDTH)
+        modules[f"layer.{i}.attention.output.dense"] = nn.Linear(WIDTH, WIDTH)
+        modules[f"layer.{i}.attention.output.LayerNorm"] = nn.LayerNorm(WIDTH)
+        modules[f"layer.{i}.intermediate.dense"] = nn.Linear(WIDTH, 4 * WIDTH)
+        modules[f"layer.{i}.output.dense"] = nn.Linear(4 * WIDTH, WIDTH)
+        modules[f"layer.{i}.output.LayerNorm"] = nn.LayerNorm(WIDTH)
+    names = {
+        "attention.self.qkv": "self_attn.in_proj",
+        "attention.output.dense": "self_attn.out_proj",
+        "attention.output.LayerNorm": "norm1",
+        "intermediate.dense": "linear1",
+        "output.dense": "linear2",
+        "output.LayerNorm": "norm2",
+    }
+    one = built(modules)
+
+    def rename(key: str) -> str:
+        top, *rest = key.split(".")
+        return key if top == "embed" else f"layers.{rest[0]}.{names['.'.join(rest[1:-1])]}.{rest[-1]}"
+
+    other = dict(sorted(renamed(one, rename).items(), key=lambda item: ("norm" not in item[0], item[0])))
+    expected = by_rename(one, rename)
+    given, wanted = (other, one) if swap else (one, other)
+    honest(given, wanted, turned(expected) if swap else expected)
+    assert not flagged(match(spec(given), spec(wanted)))
+
+
+def test_t5_is_no_time() -> None:
+    """`mlp_t5` may be a text embedder: the 5 belongs to the t."""
+    names = Names(lexicon(), tokens=("mlp_t5", "text_embedder", "t_embedder"))
+    mine, text, time = (names.token_words(token) for token in ("mlp_t5", "text_embedder", "t_embedder"))
+    assert names.contradiction(mine, text) == 0 < names.contradiction(time, text)

@@ -402,3 +402,9 @@ def test_letters_that_count_are_not_listed():
         for x in ("weight", "bias", "running_mean")
     }
     assert learnt(small).rename("Mixed_5f.b2.bn.bias") == "mixed_5f.branch_2.batch3d.bias"
+
+
+def test_of_two_zeros_the_one_before_what_stays_is_the_block():
+    small = {f"C3_p4.m.0.conv{k}.{x}": f"top_down.0.0.blocks.0.conv{k}.{x}" for k in (1, 2) for x in ("w", "b")}
+    small |= {f"C3_p4.conv{k}.{x}": f"top_down.0.0.main{k}.{x}" for k in (1, 2) for x in ("w", "b")}
+    assert learnt(small).rename("C3_p4.m.2.conv1.w") == "top_down.0.0.blocks.2.conv1.w"
