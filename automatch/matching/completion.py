@@ -60,9 +60,14 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             continue
         if leaf.path[:-1] in tied_modules and leaf.raw[0] in vocabulary:
             out.append((only, leaf, Evidence(level="tied")))
-        elif len(leaf.path) > 2 and partner[id(only)].path == (*leaf.path[:-2], leaf.path[-1]):
+        elif _inner(leaf.path, partner[id(only)].path) or _inner(partner[id(only)].path, leaf.path):
             out.append((only, leaf, Evidence(level="tied")))  # BERT's `predictions.bias` is `predictions.decoder.bias`
     return out
+
+
+def _inner(path: Sequence[str], other: Sequence[str]) -> bool:
+    """Is the one a tensor of a module in the module that has the other?"""
+    return len(path) > 2 and tuple(other) == (*path[:-2], path[-1])
 
 
 def _other(a: Leaf, b: Leaf, names: Names) -> bool:

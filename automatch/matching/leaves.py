@@ -108,9 +108,11 @@ def adopt(leaves: list[Leaf]) -> None:
     """Give leaves the paths that their neighbours show to be theirs (in place).
 
     A bias that stands beside its module goes into the module: `q_bias` beside `q_proj.weight`, where one module beside
-    it bears the word and has no tensor of that role. `w1`, `w2` and `w3` are called by what they are, see below.
+    it bears the word and has no tensor of that role. `w1`, `w2` and `w3` are called by what they are, and where the
+    first of several has no number it gets one, see below.
     """
     _call_halves(leaves)
+    _number_firsts(leaves)
     beside_modules = [
         leaf for leaf in leaves if leaf.path[-1] in _ADOPTED and leaf.keys[0].endswith(f"_{leaf.path[-1]}")
     ]
@@ -152,6 +154,25 @@ def _call_halves(leaves: list[Leaf]) -> None:
             if name in own:
                 leaf = own[name]
                 leaf.path = (*leaf.path[:-2], token, leaf.path[-1])
+
+
+def _number_firsts(leaves: list[Leaf]) -> None:
+    """Call `layer_0` the `layer` that stands before a `layer_1` of the same modules (in place).
+
+    So Keras, TensorFlow and Haiku count what is made several times.
+    """
+    held: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
+    for leaf in leaves:
+        for depth in range(1, len(leaf.path) - 1):
+            held[leaf.path[:depth]].add(leaf.path[depth:])
+    firsts = set()
+    for path, own in held.items():
+        bare = (*path[:-1], path[-1].removesuffix("_1"))
+        if path[-1].endswith("_1") and held.get(bare) == own and (*bare[:-1], f"{bare[-1]}_0") not in held:
+            firsts.add(bare)
+    for leaf in leaves if firsts else ():
+        path = leaf.path
+        leaf.path = tuple(f"{t}_0" if path[: depth + 1] in firsts else t for depth, t in enumerate(path))
 
 
 def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:

@@ -58,6 +58,6 @@ def _confused(x: Node, y: Node, compete: Collection[int], names: Names, compared
         return [other for other in around if names.compare(names.path_words(other.spelt()[-1:]), words, {}) >= least]
 
     near_x, near_y = called(x, wanted), called(y, said)
-    if near_x and near_y:
-        return True
+    if (near_x or not wanted) and (near_y or not said):
+        return True  # who has only a number cannot be called like a neighbour
     return any(compared.similar(o, y) >= TWIN for o in near_x) or any(compared.similar(x, o) >= TWIN for o in near_y)

@@ -22,6 +22,9 @@ class Word(NamedTuple):
 SHORT = 3
 """Up to this length letters joined across `_` are not looked up as one word."""
 
+SHORTENED, ABBREVIATED = 2, 0.5
+"""So many letters at least stand for a word, and so many at least are left out; and how alike the two then are."""
+
 _NOTHING: frozenset[str] = frozenset()
 _AFTER = ("post", "pre")
 
@@ -104,7 +107,8 @@ class Names:
         key = (a, b) if a.text < b.text else (b, a)
         found = self._alike.get(key)
         if found is None:
-            found = 0.9 if a.concepts & b.concepts else _spelling(a.text, b.text)
+            known = a.concepts and b.concepts
+            found = 0.9 if a.concepts & b.concepts else 0.0 if known else _spelling(*sorted((a.text, b.text), key=len))
             self._alike[key] = found
         return found
 
@@ -189,10 +193,19 @@ def norms_close(paths: Iterable[Sequence[str]]) -> bool:
     return bool(mlp) and attention <= mlp and not before & mlp
 
 
+def _within(a: str, b: str) -> bool:
+    letters = iter(b)
+    return all(letter in letters for letter in a)
+
+
 @lru_cache(maxsize=1 << 16)
 def _spelling(a: str, b: str) -> float:
-    if len(a) < 3 or len(b) < 3 or "_" in a or "_" in b or "~" in a or "~" in b:
-        return 0.0  # short words, and words that mean more than their letters
+    if "_" in a or "_" in b or "~" in a or "~" in b:
+        return 0.0  # words that mean more than their letters
+    if SHORTENED <= len(a) <= len(b) - SHORTENED and a[0] == b[0] and _within(a, b):
+        return ABBREVIATED
+    if len(a) < 3:
+        return 0.0
     from rapidfuzz.fuzz import ratio
 
     near = ratio(a, b) / 100.0

@@ -200,12 +200,19 @@ _ORDINALS = (frozenset({"first"}), frozenset({"second"}))
 
 
 def _silence_numbers(units: Sequence[Unit], names: Names) -> None:
-    """`fc1` and `fc2` mean first and second of a pair only where there are no others: not beside `fc3` or `fc0`."""
+    """`fc1` and `fc2` mean first and second of a pair only where there are no others: not beside `fc3` or `fc0`.
+
+    Nor where the first has no number, as Haiku's `linear` before `linear_1`.
+    """
     numbered: dict[tuple[tuple[str, ...], str], set[int]] = defaultdict(set)
     for unit in units:
         found = stem_index(unit.path[-1])
         if found is not None:
             numbered[unit.path[:-1], found[0]].add(found[1])
+    bare = {(*unit.path[:-1], f"{unit.path[-1]}_") for unit in units}
+    for (prefix, stem), numbers in numbered.items():
+        if (*prefix, stem) in bare and 1 in numbers:
+            numbers.add(0)
     for unit in units:
         found = stem_index(unit.path[-1])
         only = any(w.concepts in _ORDINALS for w in names.path_words(unit.path[-1:]))

@@ -113,8 +113,8 @@ def shuffled(names: list[str], order: str) -> nn.Module:
 
 def test_names_against_the_order_are_flagged() -> None:
     """Names that are half alike, in the other order: served by name, and a person must look."""
-    mine = ["left_fine_old_slow_mixer", "right_big_new_blue_mixer"]
-    theirs = ["right_hot_round_dry_mixer", "left_cold_wet_soft_mixer"]
+    mine = ["amber_kind_old_slow_mixer", "topaz_big_new_blue_mixer"]
+    theirs = ["topaz_hot_round_dry_mixer", "amber_cold_wet_soft_mixer"]
     checkpoint, model = shuffled(mine, "pqr"), shuffled(theirs, "qrp")
     given, wanted = spec(checkpoint), spec(model)
     assignment = match(given, wanted)
