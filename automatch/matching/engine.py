@@ -112,7 +112,7 @@ def _match(
     cleaned = beside_the_model(source, target)
     source = cleaned.leaves
     source, target = unify_scanned(source, target, _unified)
-    tokens = {token: None for leaf in (*source, *target) for token in leaf.path}
+    tokens = dict.fromkeys(t for x in source for t in x.path), dict.fromkeys(t for x in target for t in x.path)
     close = norms_close(leaf.path for leaf in (*source, *target))
     silent = by == "topology"
     names = Names(EMPTY if silent else lexicon(), silent=silent, tokens=tokens, norms_close=close)

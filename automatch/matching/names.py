@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -33,16 +33,19 @@ class Names:
     """Compares paths; everything is remembered, as the same few words return in every layer.
 
     `silent` names say nothing: every comparison gives 0 (`by="topology"`). `tokens` are those of both sides: what one
-    of them writes as two words is two words where the other glues them together (`q_content`, `qcontent`).
+    of them writes as two words is two words where the other glues them together (`q_content`, `qcontent`); what is a
+    word of both is no other word cut short.
     `norms_close`: blocks end with their norms, see there.
     """
 
     def __init__(
-        self, lexicon: Lexicon, silent: bool = False, tokens: Iterable[str] = (), norms_close: bool = False
+        self, lexicon: Lexicon, silent: bool = False, tokens: tuple[Collection[str], Collection[str]] = ((), ()), norms_close: bool = False
     ) -> None:
         self.lexicon = lexicon
         self.silent = silent
-        two = [pair for token in tokens for pair in pairwise(words_of(token))]
+        mine, theirs = ([words_of(token) for token in side] for side in tokens)
+        two = [pair for words in (*mine, *theirs) for pair in pairwise(words)]
+        self._common = {w for words in mine for w in words} & {w for words in theirs for w in words}
         self._norms_close = norms_close
         self._glued = {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
         self._words: dict[str, tuple[Word, ...]] = {}
@@ -107,10 +110,20 @@ class Names:
         key = (a, b) if a.text < b.text else (b, a)
         found = self._alike.get(key)
         if found is None:
-            known = a.concepts and b.concepts
-            found = 0.9 if a.concepts & b.concepts else 0.0 if known else _spelling(*sorted((a.text, b.text), key=len))
-            self._alike[key] = found
+            found = self._alike[key] = self._spelt_alike(*sorted(key, key=lambda word: len(word.text)))
         return found
+
+    def _spelt_alike(self, short: Word, long: Word) -> float:
+        if short.concepts & long.concepts:
+            return 0.9
+        if short.concepts and long.concepts:
+            return 0.0  # two words that are known mean what they mean
+        a, b = short.text, long.text
+        if "_" in a or "_" in b or "~" in a or "~" in b:
+            return 0.0  # words that mean more than their letters
+        if a not in self._common and SHORTENED <= len(a) <= len(b) - SHORTENED and a[0] == b[0] and _within(a, b):
+            return max(ABBREVIATED, _spelling(a, b))
+        return _spelling(a, b)
 
     def compare(self, a: Sequence[Word], b: Sequence[Word], weights: Mapping[str, float]) -> float:
         """Similarity of two paths in [-1, 1].
@@ -200,11 +213,7 @@ def _within(a: str, b: str) -> bool:
 
 @lru_cache(maxsize=1 << 16)
 def _spelling(a: str, b: str) -> float:
-    if "_" in a or "_" in b or "~" in a or "~" in b:
-        return 0.0  # words that mean more than their letters
-    if SHORTENED <= len(a) <= len(b) - SHORTENED and a[0] == b[0] and _within(a, b):
-        return ABBREVIATED
-    if len(a) < 3:
+    if len(a) < 3 or len(b) < 3:
         return 0.0
     from rapidfuzz.fuzz import ratio
 

@@ -245,6 +245,6 @@ def test_the_two_norms_of_bert(swap: bool) -> None:
 
 def test_t5_is_no_time() -> None:
     """`mlp_t5` may be a text embedder: the 5 belongs to the t."""
-    names = Names(lexicon(), tokens=("mlp_t5", "text_embedder", "t_embedder"))
+    names = Names(lexicon(), tokens=(("mlp_t5", "text_embedder"), ("t_embedder",)))
     mine, text, time = (names.token_words(token) for token in ("mlp_t5", "text_embedder", "t_embedder"))
     assert names.contradiction(mine, text) == 0 < names.contradiction(time, text)
