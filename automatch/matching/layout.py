@@ -220,8 +220,11 @@ def _tail(path: tuple[str, ...]) -> tuple[str, ...]:
 def turned_once(s: Leaf, t: Leaf) -> tuple[Leaf, Leaf]:
     """A pair of which one side brings heads together and the other was turned, with both said on the first side.
 
-    No rule transposes twice, and bringing heads together in the other order comes to the same.
+    No rule transposes twice, and bringing heads together in the other order comes to the same. What was turned on both
+    sides in the same way was not turned.
     """
+    if s.ops == t.ops == ("transpose",) and s.perm == t.perm:
+        return (replace(s, ops=(), perm=None, shape=s.raw), replace(t, ops=(), perm=None, shape=t.raw))
     for apart, turned in ((s, t), (t, s)):
         if apart.perm in _APART and apart.flat is not None and turned.perm in ((1, 0), (0, 2, 1)):
             if apart.ops[:2] != ("transpose", "reshape") or "transpose" not in turned.ops:

@@ -191,7 +191,9 @@ def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
                 continue  # a kernel in another layout
             bare = squeeze(shape)
             forms = [s for s in theirs if squeeze(s) == bare and s != shape]
-            token = len(shape) > 2 and bare == shape[-1:]  # a [1, 1, d] is a vector whatever other vectors there are
+            # a [1, 1, d] is a vector whatever other vectors there are, and a [1, n, d] that nobody else has a matrix
+            token = len(shape) > 2 and bare == shape[-1:]
+            token = token or (len(shape) == 3 and bare == shape[1:] and shape not in theirs)
             if any(theirs[s] > mine[s] for s in forms) or (token and forms):
                 out.add(shape)
                 out.update(s for s in forms if 1 in s)
