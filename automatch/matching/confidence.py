@@ -30,7 +30,7 @@ def plausible(evidence: Evidence, single: bool = False) -> bool:
     if evidence.contradiction or evidence.name * evidence.trust_names < -0.15:
         return False
     if evidence.astray:
-        last = evidence.intact and not evidence.rivals and evidence.name >= 0.0
+        last = evidence.intact and evidence.name >= 0.0 and (not evidence.rivals or evidence.name_margin >= 0.3)
         named = evidence.name_margin >= 0.3 <= evidence.name or (single and evidence.name >= 0.5)
         return named or (not evidence.free and (evidence.name >= 0.3 or last))
     if evidence.intact:

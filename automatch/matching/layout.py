@@ -268,6 +268,8 @@ def _merged(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> tuple
     rank = len(shape)
     if any(len(other) == rank and sorted(other) == sorted(shape) for other in theirs):
         return None  # a transposed kernel, not merged heads
+    if any(theirs[form] >= shape[0] + mine[form] for form in (shape[1:], shape[:0:-1])):
+        return None  # as many experts stand there one by one
     for i in range(rank - 1):
         for j in range(i + 2, rank + 1):
             option = (*shape[:i], math.prod(shape[i:j]), *shape[j:])

@@ -139,20 +139,19 @@ def _call_halves(leaves: list[Leaf]) -> None:
     The `w3` beside a `w12` leads down. A `w1` and a `w2` of one shape, without a third, both lead up, and which of them
     is the gate no number says (Qwen: the second).
     """
-    modules: dict[tuple[str, ...], dict[str, Leaf]] = defaultdict(dict)
+    modules: dict[tuple[str, ...], dict[str, list[Leaf]]] = defaultdict(lambda: defaultdict(list))
     for leaf in leaves:
         if leaf.path[-2:-1] in (("w1",), ("w2",), ("w3",), ("w12",)):
-            module = (*leaf.path[:-2], leaf.path[-1])
-            modules[module][leaf.path[-2]] = leaf
+            modules[leaf.path[:-2]][leaf.path[-2]].append(leaf)
     for own in modules.values():
+        shapes = {name: sorted(leaf.shape for leaf in held) for name, held in own.items()}
         said: dict[str, str] = {}
         if "w12" in own:
             said = {"w3": "w3_down"}
-        elif own.keys() == {"w1", "w2"} and own["w1"].shape == own["w2"].shape:
+        elif own.keys() == {"w1", "w2"} and shapes["w1"] == shapes["w2"]:
             said = {"w1": "half_1", "w2": "half_2"}
         for name, token in said.items():
-            if name in own:
-                leaf = own[name]
+            for leaf in own.get(name, ()):
                 leaf.path = (*leaf.path[:-2], token, leaf.path[-1])
 
 
