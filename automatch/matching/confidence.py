@@ -54,6 +54,8 @@ def judge(e: Evidence) -> Judgement:
         return Judgement(0.92, False, "in the same order as all modules of its kind, as the shapes of the others show")
     if e.level == "tied":
         return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
+    if e.level == "echo":
+        return Judgement(0.45, True, "the model holds this part twice and the checkpoint once: shared, or missing")
     if e.level == "blocks":
         return Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart")
     if e.level == "doubtful":

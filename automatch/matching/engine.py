@@ -17,6 +17,7 @@ from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import beside_the_model
 from automatch.matching.completion import (
     drop_half_matched,
+    echoes,
     flagged,
     kinship,
     mismatches,
@@ -132,6 +133,7 @@ def _match(
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += share(found, target, {t.key: t.tied for t in model.tensors if t.tied})
     found += [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
+    found += [f for f in echoes(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = mismatches(found, source, target, names, identity)
     return assignment(checkpoint, model, found, source, pairs, cleaned.notes, cleaned.dropped, times)
