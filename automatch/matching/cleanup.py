@@ -20,6 +20,9 @@ COPY, ORIGINAL = "modules_to_save", "original_module"
 _STATES = frozenset("optimizer optimizers optim optims optstate optimizerstate optimizerstates".split())
 """Top-level names under which nothing but an optimizer's state stands."""
 
+_SLOTS = frozenset("exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg acc_delta grad_avg".split())
+"""What torch's optimizers call what they keep of a parameter."""
+
 COPY_LEAVES = 8
 """Fewer tensors are no network that could stand twice in a file."""
 
@@ -59,19 +62,31 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
 
     `layer/kernel/adam_m` beside `layer/kernel`. Suffixes that the other side knows are no slots. What stands under
     `optimizer` or `opt_state` (torch.distributed.checkpoint writes `optimizer.state.fc.weight.exp_avg`) is no weight
-    either, unless the other side knows that name.
+    either, unless the other side knows that name, nor what is called as torch's optimizers call their slots. DeepSpeed
+    has such slots beside the parameter itself, `fc.weight/exp_avg` beside `fc.weight/fp32`.
     """
     paths = {leaf.path for leaf in leaves}
     known = {leaf.path[-1] for leaf in others}
+    stepped = {leaf.path[:-1] for leaf in leaves if leaf.path[-1] in _SLOTS - known}
     suffixes = Counter(leaf.path[-1] for leaf in leaves if len(leaf.path) > 1 and leaf.path[:-1] in paths)
     slots = {s for s, n in suffixes.items() if s not in known and n >= 2}
     tops = {leaf.path[0] for leaf in leaves} - {leaf.path[0] for leaf in others}
     tops = {top for top in tops if "".join(words_of(top)) in _STATES}
-    gone = [x for x in leaves if x.path[0] in tops or (x.path[-1] in slots and x.path[:-1] in paths)]
+    gone = [
+        x
+        for x in leaves
+        if x.path[0] in tops
+        or (x.path[-1] in slots and x.path[:-1] in paths)
+        or (x.path[-1] in {*_SLOTS, "step"} and x.path[:-1] in stepped)
+    ]
     if not gone:
         return Cleaned(leaves, {})
     dropped = {key: "an optimizer's state, no weight" for leaf in gone for key in leaf.keys}
     kept = [leaf for leaf in leaves if leaf.keys[0] not in dropped]
+    alone = Counter(leaf.path[:-1] for leaf in kept)
+    for leaf in kept:
+        if leaf.path[:-1] in stepped and alone[leaf.path[:-1]] == 1:
+            leaf.path = leaf.path[:-1]
     names = sorted({leaf.path[-1] for leaf in gone})
     return Cleaned(kept, dropped, (f"{len(dropped)} optimizer slots ({', '.join(names[:4])}) are left out",))
 

@@ -101,9 +101,9 @@ _OF_FOUR = ("0", "1", "2", "3")
 
 
 def numbered_groups(leaves: Iterable[Leaf]) -> dict[Hole, dict[str, Leaf]]:
-    """The first three of four equal layers that an attention keeps as a list (`self_attn.linears.0 .. 3`), as q, k, v.
+    """The first three of the equal layers that an attention keeps as a list (`self_attn.linears.0 .. 3`), as q, k, v.
 
-    So does the Annotated Transformer (Rush, 2018), and what was built on it; the fourth leads out.
+    So does the Annotated Transformer (Rush, 2018), and what was built on it; the fourth, if there is one, leads out.
     """
     lists: dict[Hole, dict[str, Leaf]] = defaultdict(dict)
     for leaf in leaves:
@@ -114,7 +114,7 @@ def numbered_groups(leaves: Iterable[Leaf]) -> dict[Hole, dict[str, Leaf]]:
     return {
         name: dict(zip(PARTS[0], (items[n] for n in _OF_FOUR), strict=False))
         for name, items in lists.items()
-        if tuple(sorted(items)) == _OF_FOUR and len({leaf.shape for leaf in items.values()}) == 1
+        if tuple(sorted(items)) in (_OF_FOUR[:3], _OF_FOUR) and len({leaf.shape for leaf in items.values()}) == 1
         if any("attention" in words.get(word, ()) for word in (*words_of(name[-4]), "".join(words_of(name[-4]))))
     }
 
