@@ -3,7 +3,8 @@
 Two numbers describe a subtree. `signature` is the multiset of its tensor shapes, whatever they
 are called and however they are nested (equal for a block and its renamed twin). `struct` also
 knows names, order and nesting (equal for layers of one model), so that what was found out about
-one layer holds for all of them and is worked out once. Hash-consing as in Merkle trees; the
+one layer holds for all of them and is worked out once. A third, `skeleton`, knows of every module
+only its main tensor, so that a norm without its bias is the same norm. Hash-consing as in Merkle trees; the
 plan (equal subtrees first, then similar ones) is that of GumTree (Falleri et al., ASE 2014).
 """
 
@@ -30,6 +31,7 @@ class Node:
         "leaf",
         "parent",
         "signature",
+        "skeleton",
         "start",
         "struct",
         "table",
@@ -44,6 +46,7 @@ class Node:
         self.end = 0
         self.count = 0
         self.signature = 0
+        self.skeleton = 0
         self.struct = 0
         self.is_list = False
         self.gathered = False  # no module: the list `layer` of `layer1 .. layer4`
@@ -158,11 +161,19 @@ class Tree:
             own = self.shapes[node.leaf] if node.leaf >= 0 else -1
             signature, count = (scramble(own), 1) if own >= 0 else (0, 0)
             parts: list[object] = [node.is_list, self.shapes[node.leaf] if node.leaf >= 0 else None]
+            main, skeleton = -1, 0
             for child in node.children:
                 signature += child.signature
                 count += child.count
                 parts.append((child.label, child.struct))
+                if child.leaf >= 0:
+                    held = self.shapes[child.leaf]
+                    if held >= 0 and (main < 0 or self._weights.get(held, 1.0) > self._weights.get(main, 1.0)):
+                        main = held
+                else:
+                    skeleton += child.skeleton
             node.signature, node.count = signature & _MASK, count
+            node.skeleton = (skeleton + scramble(main) if main >= 0 else skeleton) & _MASK
             node.struct = structs(tuple(parts))
 
     def bag(self, node: Node) -> tuple[Counter[int], float]:

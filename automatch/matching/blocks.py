@@ -23,9 +23,10 @@ from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
 from automatch.matching.lists import align_lists, count_otherwise, may_run_backwards
-from automatch.matching.misnamed import TWIN, misnamed
+from automatch.matching.misnamed import misnamed
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
+from automatch.matching.rivals import with_rivals
 from automatch.matching.units import Context, module_path, role_of, units_of
 
 LARGER = 1.25
@@ -34,8 +35,9 @@ LARGER = 1.25
 EXPLAINED = 0.999
 """Lists whose items, put together one by one, share less than this of what the whole lists share are cut otherwise."""
 
-SIMILARITY = 4.0
-"""What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks."""
+SIMILARITY, LOST = 4.0, 0.2
+"""What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks, and how much of that a difference
+counts that is only lost tensors."""
 
 DOUBT = 0.1
 """Names of two blocks must tell them from two others by more than this, or the pair is in doubt."""
@@ -264,8 +266,7 @@ class Solver:
             right = [n for k in t_kind for n in theirs[k] if taken_b.free(n)]
             if not left or not right:
                 continue
-            left += self._twins(left, right[0], mine, taken_a, swap=False)
-            right += self._twins(right, left[0], theirs, taken_b, swap=True)
+            left, right = with_rivals(self._compared, (left, right), (mine, theirs), (taken_a, taken_b))
             left, right = outermost(left), outermost(right)
             compete = set(map(id, (*left, *right)))
             for x, y in self._assign_nodes(left, right, top_a, top_b):
@@ -279,20 +280,6 @@ class Solver:
                     for part in surplus(self.target.tree, y, self.source.tree, x, SMALLEST):
                         taken_b.release(part)
                 out.append((x, y))
-        return out
-
-    def _twins(
-        self, chosen: list[Node], other: Node, kinds: dict[int, list[Node]], taken: Taken, swap: bool
-    ) -> list[Node]:
-        """Siblings of the chosen nodes that are nearly as similar to the other side's block: they compete."""
-        parents = {id(n.parent) for n in chosen}
-        known = {id(n) for n in chosen}
-        out: list[Node] = []
-        for nodes in kinds.values():
-            near = [n for n in nodes if id(n.parent) in parents and id(n) not in known and taken.free(n)]
-            if near:
-                pair = (other, near[0]) if swap else (near[0], other)
-                out += near if self._compared.similar(*pair) >= TWIN else []
         return out
 
     def _assign_nodes(self, left: list[Node], right: list[Node], top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
@@ -329,6 +316,8 @@ class Solver:
                     number = (0.0 if as_many else 0.35) if left[i].label.isdecimal() else 0.3
                 local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
                 similar = SIMILARITY * self._compared.similar(left[i], right[j])
+                if left[i].skeleton == right[j].skeleton:  # a tensor that one of them lost is little evidence
+                    similar = SIMILARITY - LOST * (SIMILARITY - similar)
                 bare.append(2.0 + self.context.names_trust * name * 1.2 + number + local + similar)
                 row.append(bare[-1] + place * 0.6)
             matrix.append(row)

@@ -39,7 +39,11 @@ class Names:
     """
 
     def __init__(
-        self, lexicon: Lexicon, silent: bool = False, tokens: tuple[Collection[str], Collection[str]] = ((), ()), norms_close: bool = False
+        self,
+        lexicon: Lexicon,
+        silent: bool = False,
+        tokens: tuple[Collection[str], Collection[str]] = ((), ()),
+        norms_close: bool = False,
     ) -> None:
         self.lexicon = lexicon
         self.silent = silent
