@@ -151,6 +151,30 @@ def namesakes(
     ]
 
 
+def by_own_name(found: Sequence[Found], source: Sequence[Leaf]) -> list[Found]:
+    """The pairs with those exchanged whose model key stands in the checkpoint, of that shape, and was given another.
+
+    Only keys without a number: layers may have been counted otherwise.
+    """
+    own = {leaf.keys: leaf for leaf in source if len(leaf.path) > 2 and not leaf.ops and not numbered(leaf.path)}
+    given = {id(s): n for n, (s, _, _) in enumerate(found)}
+    out = list(found)
+    for n, (_, t, evidence) in enumerate(found):
+        mine, s = own.get(t.keys), out[n][0]
+        if mine is None or mine is s or mine.raw != t.raw or t.ops or evidence.level == "pin":
+            continue
+        other = given.get(id(mine))
+        if other is not None:
+            _, theirs, told = out[other]
+            if theirs.raw != s.raw or theirs.ops or s.ops or told.level == "pin":
+                continue
+            out[other] = s, theirs, told
+            given[id(s)] = other
+        out[n] = mine, t, Evidence(name=1.0, level="name")
+        given[id(mine)] = n
+    return out
+
+
 def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
     """Further pairs for the copies that PEFT makes of modules to be trained whole.
 

@@ -16,6 +16,7 @@ from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import beside_the_model
 from automatch.matching.completion import (
+    by_own_name,
     drop_half_matched,
     echoes,
     flagged,
@@ -124,7 +125,7 @@ def _match(
     found = found if decided else in_sequence(found)
     as_named((s, t) for s, t, _ in found)
     found = _pinned(found, source, target, decisions)
-    found = drop_half_matched(found, source, target, identity)
+    found = drop_half_matched(found if decided or silent else by_own_name(found, source), source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
