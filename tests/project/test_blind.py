@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from asking import answers_of, ask
-from cases import CORPUS, Case, read_cases
+from cases import CORPUS, Case, knock_out, read_cases
 from scoring import Row, score
 
 BLIND = CORPUS.parent / "blind_cases"
@@ -20,11 +20,32 @@ SOLVED = {
     "keras-efficientnetb0-h5_to_hf-efficientnet": "blocks counted by letters, TensorFlow's :0",
     "whai362-shvit_s1_to_timm-shvit_s1": "as many blocks of a kind, behind one that is nearly alike",
     "fb-sapiens2-seg-3layer_to_hf5-sapiens2": "the w3 beside a w12 leads down",
+    "deepmind-perceiver-2layer-haiku_to_hf5-perceiver": "the first of several modules has no number",
+    "ms-xclip-2+2layer_to_hf5-xclip": "what is turned on both sides is not turned",
+    "openai-shap_e-2layer_to_diffusers-prior": "a [1, n, d] that only one side has is a matrix",
+    "thudm-cogview4-2layer_to_diffusers-cogview4": "numbered modules of the layers stand in another container",
+    "minimax-m3_vl-3+2layer_to_hf5-minimax_m3_vl": "stacked experts are no heads to be merged",
+    "deepspeed-universal-starcoder2-2layer_to_hf5-starcoder2": "slots beside the parameter's own tensor",
+    "codertimo-bert-2layer_to_nn-transformerencoder": "three numbered layers of an attention",
+    "mlpen-nystromformer-2layer_to_hf5-nystromformer": "a head's bias is its decoder's bias",
+    "ogb-gin-2layer_to_blocks": "atoms are nodes and bonds edges",
 }
+DAMAGED = {
+    (
+        "timm-darknet21_to_eriklindernoren-yolov3",
+        2,
+    ): "convolutions whose norms lost their weights, whole ones elsewhere",
+    ("fb-levit_384_to_timm-levit_384", 2): "attentions and their mlps, in stages of another cut",
+    ("timm-regnety_120_to_hf-regnet", 1): "names decide between a shortcut and a convolution that lost tensors",
+    ("nvidia-radio-3layer_to_hf5-radio", 2): "without qkv, a proj is no query",
+}
+"""With a family of tensors taken out of either side."""
+
 HONEST = {
     "google-spectrogram_diffusion-decoder-2layer-t5x_to_diffusers-t5film": "two attentions that no name tells apart",
     "google-spectrogram_diffusion-decoder-12layer-t5x_to_diffusers-t5film": "twelve layers of a decoder run forwards",
     "allenai-olmo-2layer_to_hf-olmo": "nothing says which half of ff_proj is the gate",
+    "idea-grounding_dino-2layer_to_hf5-grounding_dino": "a key that stands on both sides is not crossed",
 }
 SERVED = {
     "allenai-olmo-2layer_to_hf-olmo": ("lm_head.weight", "transformer.ff_out.weight"),
@@ -52,6 +73,13 @@ def answered(name: str) -> Row:
 def test_solved_whole(name: str) -> None:
     row = answered(name)
     assert row.solved and not row.silent, SOLVED[name]
+
+
+@pytest.mark.parametrize(("name", "seed"), DAMAGED)
+def test_solved_with_tensors_lost(name: str, seed: int) -> None:
+    asked = knock_out(case(name), seed)
+    row = score(asked, answers_of(ask(asked)), [])
+    assert row.solved and not row.silent, DAMAGED[name, seed]
 
 
 @pytest.mark.parametrize("name", HONEST)
