@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from automatch.describing.tokens import ROLES, words_of
@@ -125,6 +125,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
     heads = {_kind(own[0]) for own in families.values() if _has_heads(own[0])}
+    here = _orientations(leaves)
+    upright = {id(leaf) for leaf, lies in _lying(leaves) if not lies and here[_kind(leaf)] > 0 and not kernels_here}
     for (_, shape), members in families.items():
         kind = _kind(members[0])
         if kind in heads:  # [heads, in, size] is [in, heads * size], square or not
@@ -142,6 +144,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
             continue  # turned it would fit nothing, and as it is it fits
         perm = known or perms[0]
         for leaf in members:
+            if id(leaf) in upright:
+                continue  # a Linear beside GPT-2's Conv1D
             leaf.shape = _permuted(shape, perm)
             if leaf.perm in _APART and leaf.ops[-1:] == ("reshape",):
                 leaf.perm, leaf.flat = _APART[leaf.perm], leaf.shape
@@ -198,6 +202,14 @@ def _cut(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
 
 def _orientations(leaves: Iterable[Leaf]) -> Counter[Kind]:
     """Per kind, how many matrices are stored [in, out] more than [out, in], as the lengths of their biases show."""
+    out: Counter[Kind] = Counter()
+    for leaf, lies in _lying(leaves):
+        out[_kind(leaf)] += 1 if lies else -1
+    return out
+
+
+def _lying(leaves: Iterable[Leaf]) -> Iterator[tuple[Leaf, bool]]:
+    """Matrices beside a bias, and whether its length shows them to be stored [in, out]."""
     matrices: dict[tuple[str, ...], Leaf] = {}
     biases: dict[tuple[str, ...], Shape] = {}
     for leaf in leaves:
@@ -205,12 +217,10 @@ def _orientations(leaves: Iterable[Leaf]) -> Counter[Kind]:
             matrices[leaf.path[:-1]] = leaf
         elif len(leaf.shape) == 1 and leaf.path[-1] in ("bias", "b", "beta"):
             biases[leaf.path[:-1]] = leaf.shape
-    out: Counter[Kind] = Counter()
     for module, leaf in matrices.items():
         bias = biases.get(module)
         if bias is not None and bias[0] in leaf.shape:
-            out[_kind(leaf)] += 1 if bias[0] == leaf.shape[1] else -1
-    return out
+            yield leaf, bias[0] == leaf.shape[1]
 
 
 def _tail(path: tuple[str, ...]) -> tuple[str, ...]:
