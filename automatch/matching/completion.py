@@ -151,36 +151,25 @@ def namesakes(
     ]
 
 
-def by_own_name(found: Sequence[Found], source: Sequence[Leaf], identity: Identity) -> list[Found]:
+def by_own_name(found: Sequence[Found], source: Sequence[Leaf]) -> list[Found]:
     """The pairs with those exchanged whose model key stands in the checkpoint, of that shape, and was given another.
 
-    Where the two sides are clearly the same model, wrappers apart do not count; else only keys without a number, as
-    layers may have been counted otherwise.
+    Only keys without a number: layers may have been counted otherwise.
     """
-    clear = identity.clear
-    own = {
-        (identity.bare(leaf.path, 0) if clear else leaf.path): leaf
-        for leaf in source
-        if not leaf.ops and (clear or (len(leaf.path) > 2 and not numbered(leaf.path)))
-    }
+    own = {leaf.path: leaf for leaf in source if len(leaf.path) > 2 and not leaf.ops and not numbered(leaf.path)}
     given = {id(s): n for n, (s, _, _) in enumerate(found)}
     out = list(found)
     for n, (_, t, evidence) in enumerate(found):
-        mine, s = own.get(identity.bare(t.path, 1) if clear else t.path), out[n][0]
+        mine, s = own.get(t.path), out[n][0]
         if mine is None or mine is s or mine.raw != t.raw or t.ops or evidence.level == "pin":
             continue
-        if clear and identity.wrapped(mine.path, 0) != identity.wrapped(s.path, 0):
-            continue  # of another copy
-        other = given.pop(id(mine), None)
+        other = given.get(id(mine))
         if other is not None:
             _, theirs, told = out[other]
             if theirs.raw != s.raw or theirs.ops or s.ops or told.level == "pin":
-                given[id(mine)] = other
                 continue
             out[other] = s, theirs, told
             given[id(s)] = other
-        else:
-            del given[id(s)]
         out[n] = mine, t, Evidence(name=1.0, level="name")
         given[id(mine)] = n
     return out

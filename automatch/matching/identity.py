@@ -14,10 +14,6 @@ SHARE = 0.3
 """From this share of equal keys and shapes on, equal names are believed more than order."""
 
 
-CLEAR = 0.6
-"""From this share on even a number in a name means the same on both sides."""
-
-
 class Identity:
     """Says whether two paths are one name, once the prefixes that wrappers add are taken off."""
 
@@ -35,17 +31,11 @@ class Identity:
             if count > best:
                 best, self._prefixes = count, ((), prefix)
         self.holds = best >= SHARE * min(len(mine), len(theirs))
-        self.clear = best >= CLEAR * min(len(mine), len(theirs))
 
     def bare(self, path: Path, which: int) -> Path:
         """A path of the checkpoint (0) or of the model (1) without the wrappers that only its side has."""
         prefix = self._prefixes[which]
         return path[len(prefix) :] if path[: len(prefix)] == prefix else path
-
-    def wrapped(self, path: Path, which: int) -> bool:
-        """Lies a path of the checkpoint (0) or of the model (1) in the wrappers that only its side has?"""
-        prefix = self._prefixes[which]
-        return path[: len(prefix)] == prefix
 
     def __call__(self, a: Path, b: Path) -> bool:
         """Is path `a` of the checkpoint path `b` of the model?"""
