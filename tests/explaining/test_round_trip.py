@@ -13,7 +13,7 @@ from automatch.explaining import explain, parse_error
 # A name cannot hold a dot (torch forbids it), a quote or a blank (torch would print them unescaped).
 NAMES = st.text(
     st.characters(codec="ascii", min_codepoint=33, exclude_characters="\".,`*|\\&<>[]{}'"), min_size=1, max_size=12
-).filter(lambda name: not hasattr(nn.Module, name) and "key(s)" not in name and not name.startswith("torch.Size"))
+).filter(lambda name: not hasattr(nn.Module(), name) and "key(s)" not in name and not name.startswith("torch.Size"))
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=2).map(tuple)
 MODULES = st.dictionaries(NAMES, st.dictionaries(NAMES, SHAPES, min_size=1, max_size=3), max_size=4)
 
