@@ -161,7 +161,8 @@ def _number_firsts(leaves: list[Leaf]) -> None:
     So Keras, TensorFlow and Haiku count what is made several times.
     """
     held: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
-    for leaf in leaves:
+    tokens = {token for leaf in leaves for token in leaf.path}
+    for leaf in leaves if any(token.endswith("_1") for token in tokens) else ():
         for depth in range(1, len(leaf.path) - 1):
             held[leaf.path[:depth]].add(leaf.path[depth:])
     firsts = set()
