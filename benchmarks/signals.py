@@ -144,6 +144,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("plausible", _in("blocks", ("plausible", _always(True)))),
     Signal("half-matched heads", _in("engine", ("drop_half_matched", _first))),
     Signal("parts held twice", _in("engine", ("echoes", _always([])))),
+    Signal("what stands behind a norm", _in("engine", ("doubt_misplaced", _first))),
     Signal("kinship", _in("engine", ("kinship", _always(1.0)))),
     Signal("ties", _in("engine", ("tie", _always([])))),
     Signal("flag: free rivals", _everywhere("judge", _judged(free=0), *_JUDGING)),

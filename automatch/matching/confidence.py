@@ -56,6 +56,8 @@ def judge(e: Evidence) -> Judgement:
         return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
     if e.level == "echo":
         return Judgement(0.45, True, "the model holds this part twice and the checkpoint once: shared, or missing")
+    if e.level == "beside":
+        return Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two")
     if e.level == "blocks":
         return Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart")
     if e.level == "doubtful":

@@ -13,6 +13,7 @@ from automatch.describing.lexicon import EMPTY, lexicon
 from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
 from automatch.matching.assignment import Assignment, Sample
+from automatch.matching.beside import doubt_misplaced
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import beside_the_model
 from automatch.matching.completion import (
@@ -128,6 +129,7 @@ def _match(
     found = found if decided or silent else by_own_name(found, source)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
+    found = found if silent else doubt_misplaced(found, source, target)
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
         found = []

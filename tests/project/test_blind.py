@@ -45,6 +45,8 @@ HONEST = {
     "google-spectrogram_diffusion-decoder-2layer-t5x_to_diffusers-t5film": "two attentions that no name tells apart",
     "google-spectrogram_diffusion-decoder-12layer-t5x_to_diffusers-t5film": "twelve layers of a decoder run forwards",
     "allenai-olmo-2layer_to_hf-olmo": "nothing says which half of ff_proj is the gate",
+    "tencent-hunyuandit-4layer_to_diffusers-hunyuandit": "norm2 stands before the mlp here and before attn2 there",
+    "generative023-decoderonly-small_to_monai-decoderonly": "norm2 and norm3 have got other names",
     "idea-grounding_dino-2layer_to_hf5-grounding_dino": "a key that stands on both sides is not crossed",
 }
 SERVED = {
