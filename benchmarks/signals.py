@@ -125,7 +125,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("blocks that are only similar", _in("compared", ("CLOSE", 1.01))),
     Signal("blocks: similarity in their choice", _in("blocks", ("SIMILARITY", 0.0))),
     Signal("blocks: twins compete", _in("rivals", ("_twins", _always([])))),
-    Signal("blocks: lost tensors", _in("rivals", ("_damaged", _always([]))) + _in("blocks", ("LOST", 1.0))),
+    Signal("blocks: lost tensors", _in("rivals", ("_of_same_modules", _always([]))) + _in("blocks", ("LOST", 1.0))),
     Signal("blocks: called like a neighbour", _in("blocks", ("misnamed", _always(False)))),
     Signal("blocks: surplus set free", _in("blocks", ("surplus", _always([])))),
     Signal("blocks: doubt", _in("blocks.Solver", ("_note_doubts", _always(None)))),

@@ -266,10 +266,10 @@ class Solver:
             right = [n for k in t_kind for n in theirs[k] if taken_b.free(n)]
             if not left or not right:
                 continue
-            left, right = with_rivals(self._compared, (left, right), (mine, theirs), (taken_a, taken_b))
+            left, right, lost = with_rivals(self._compared, (left, right), (mine, theirs), (taken_a, taken_b))
             left, right = outermost(left), outermost(right)
             compete = set(map(id, (*left, *right)))
-            for x, y in self._assign_nodes(left, right, top_a, top_b):
+            for x, y in self._assign_nodes(left, right, top_a, top_b, lost):
                 if (x is top_a and y is top_b) or misnamed(x, y, (top_a, top_b), compete, self.names, self._compared):
                     continue
                 taken_a.take(x)
@@ -282,7 +282,9 @@ class Solver:
                 out.append((x, y))
         return out
 
-    def _assign_nodes(self, left: list[Node], right: list[Node], top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
+    def _assign_nodes(
+        self, left: list[Node], right: list[Node], top_a: Node, top_b: Node, lost: bool = False
+    ) -> list[tuple[Node, Node]]:
         """Which of several equal blocks goes to which: by names of their paths, then by order."""
         if not left or not right:
             return []
@@ -316,7 +318,7 @@ class Solver:
                     number = (0.0 if as_many else 0.35) if left[i].label.isdecimal() else 0.3
                 local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
                 similar = SIMILARITY * self._compared.similar(left[i], right[j])
-                if left[i].skeleton == right[j].skeleton:  # a tensor that one of them lost is little evidence
+                if lost and left[i].skeleton == right[j].skeleton:  # a tensor that one of them lost is little evidence
                     similar = SIMILARITY - LOST * (SIMILARITY - similar)
                 bare.append(2.0 + self.context.names_trust * name * 1.2 + number + local + similar)
                 row.append(bare[-1] + place * 0.6)

@@ -67,7 +67,7 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     """
     paths = {leaf.path for leaf in leaves}
     known = {leaf.path[-1] for leaf in others}
-    stepped = {leaf.path[:-1] for leaf in leaves if leaf.path[-1] in _SLOTS - known}
+    stepped = {leaf.path[:-1] for leaf in leaves if len(leaf.path) > 1 and leaf.path[-1] in _SLOTS - known}
     suffixes = Counter(leaf.path[-1] for leaf in leaves if len(leaf.path) > 1 and leaf.path[:-1] in paths)
     slots = {s for s, n in suffixes.items() if s not in known and n >= 2}
     tops = {leaf.path[0] for leaf in leaves} - {leaf.path[0] for leaf in others}

@@ -151,28 +151,43 @@ def namesakes(
     ]
 
 
-def by_own_name(found: Sequence[Found], source: Sequence[Leaf]) -> list[Found]:
+def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
     """The pairs with those exchanged whose model key stands in the checkpoint, of that shape, and was given another.
 
-    Only keys without a number: layers may have been counted otherwise.
+    Only keys without a number, as layers may have been counted otherwise, and only whole modules. What served such a
+    key before is given what served the other one, and flagged.
     """
-    own = {leaf.path: leaf for leaf in source if len(leaf.path) > 2 and not leaf.ops and not numbered(leaf.path)}
-    given = {id(s): n for n, (s, _, _) in enumerate(found)}
+    own = _by_module(source)
+    wanted = _by_module(target)
+    same = {module for module, shapes in wanted.items() if own.get(module) == shapes}
+    mine = {leaf.path: leaf for leaf in source if module_path(leaf.path) in same and not leaf.ops}
     out = list(found)
+    given = {id(s): n for n, (s, _, _) in enumerate(found)}
     for n, (_, t, evidence) in enumerate(found):
-        mine, s = own.get(t.path), out[n][0]
-        if mine is None or mine is s or mine.raw != t.raw or t.ops or evidence.level == "pin":
+        held, s = mine.get(t.path), out[n][0]
+        if held is None or held is s or t.ops or evidence.level == "pin":
             continue
-        other = given.get(id(mine))
+        other = given.pop(id(held), None)
+        del given[id(s)]
         if other is not None:
             _, theirs, told = out[other]
             if theirs.raw != s.raw or theirs.ops or s.ops or told.level == "pin":
+                given |= {id(held): other, id(s): n}
                 continue
-            out[other] = s, theirs, told
+            out[other] = s, theirs, replace(told, level="exchanged")
             given[id(s)] = other
-        out[n] = mine, t, Evidence(name=1.0, level="name")
-        given[id(mine)] = n
+        out[n] = held, t, Evidence(name=1.0, level="name")
+        given[id(held)] = n
     return out
+
+
+def _by_module(leaves: Sequence[Leaf]) -> dict[tuple[str, ...], list[tuple[tuple[str, ...], tuple[int, ...], bool]]]:
+    """The tensors of modules that no number leads to, by their paths."""
+    out: dict[tuple[str, ...], list[tuple[tuple[str, ...], tuple[int, ...], bool]]] = defaultdict(list)
+    for leaf in leaves:
+        if len(leaf.path) > 2 and not numbered(leaf.path):
+            out[module_path(leaf.path)].append((leaf.path, leaf.raw, leaf.integer))
+    return {module: sorted(held) for module, held in out.items()}
 
 
 def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:

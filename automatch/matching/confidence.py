@@ -56,6 +56,8 @@ def judge(e: Evidence) -> Judgement:
         return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
     if e.level == "echo":
         return Judgement(0.45, True, "the model holds this part twice and the checkpoint once: shared, or missing")
+    if e.level == "exchanged":
+        return Judgement(0.4, True, "what fitted better has the name of another model key and serves that")
     if e.level == "beside":
         return Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two")
     if e.level == "blocks":

@@ -126,7 +126,7 @@ def _match(
     found = found if decided else in_sequence(found)
     as_named((s, t) for s, t, _ in found)
     found = _pinned(found, source, target, decisions)
-    found = found if decided or silent else by_own_name(found, source)
+    found = found if decided or silent else by_own_name(found, source, target)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
     found = found if silent else doubt_misplaced(found, source, target)

@@ -29,7 +29,7 @@ class Evidence:
         contradiction: the names speak of things that exclude each other.
         astray: the two lie in containers that do not belong together.
         level: how it was found ("unit", "name", "shared", "tied", "echo", "copy", "sequence", "pin"), or a doubt
-            ("blocks", "beside", "doubtful").
+            ("blocks", "beside", "exchanged", "doubtful").
         free: how many unmatched tensors of the scope would fit one of the two.
         waiting: an unmatched tensor would do as well, so that the scopes around decide first.
         crossed: some modules of this shape were put together against their order, so it does not decide the rest.

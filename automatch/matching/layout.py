@@ -260,7 +260,9 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
         if not 3 <= len(leaf.shape) <= 4 or leaf.shape in theirs:
             continue
         if leaf.shape not in known:
-            known[leaf.shape] = _merged(leaf.shape, mine, theirs)
+            one_by_one = any(theirs[s] >= leaf.shape[0] + mine[s] for s in (leaf.shape[1:], leaf.shape[:0:-1]))
+            of_experts = one_by_one and any("expert" in token for token in leaf.path)
+            known[leaf.shape] = None if of_experts else _merged(leaf.shape, mine, theirs)
         way = known[leaf.shape]
         if way is not None:
             modules.add(leaf.path[:-1])
@@ -278,8 +280,6 @@ def _merged(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> tuple
     rank = len(shape)
     if any(len(other) == rank and sorted(other) == sorted(shape) for other in theirs):
         return None  # a transposed kernel, not merged heads
-    if any(theirs[form] >= shape[0] + mine[form] for form in (shape[1:], shape[:0:-1])):
-        return None  # as many experts stand there one by one
     for i in range(rank - 1):
         for j in range(i + 2, rank + 1):
             option = (*shape[:i], math.prod(shape[i:j]), *shape[j:])

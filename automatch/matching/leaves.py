@@ -158,7 +158,8 @@ def _call_halves(leaves: list[Leaf]) -> None:
 def _number_firsts(leaves: list[Leaf]) -> None:
     """Call `layer_0` the `layer` that stands before a `layer_1` of the same modules (in place).
 
-    So Keras, TensorFlow and Haiku count what is made several times.
+    So Keras, TensorFlow and Haiku count what is made several times. Modules without modules in them are not called
+    otherwise, see `units._silence_numbers`.
     """
     held: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
     tokens = {token for leaf in leaves for token in leaf.path}
@@ -166,9 +167,11 @@ def _number_firsts(leaves: list[Leaf]) -> None:
         for depth in range(1, len(leaf.path) - 1):
             held[leaf.path[:depth]].add(leaf.path[depth:])
     firsts = set()
+    places = {path: place for place, path in enumerate(held)}
     for path, own in held.items():
         bare = (*path[:-1], path[-1].removesuffix("_1"))
-        if path[-1].endswith("_1") and held.get(bare) == own and (*bare[:-1], f"{bare[-1]}_0") not in held:
+        before = path[-1].endswith("_1") and bare in held and places[bare] < places[path]
+        if before and held[bare] == own and (*bare[:-1], f"{bare[-1]}_0") not in held:
             firsts.add(bare)
     for leaf in leaves if firsts else ():
         path = leaf.path

@@ -97,7 +97,7 @@ def groups_of(leaves: list[Leaf], parts: tuple[str, ...]) -> dict[Hole, dict[str
     return {k: v for k, v in groups.items() if len(v) == len(parts) and k not in spoilt}
 
 
-_OF_FOUR = ("0", "1", "2", "3")
+_NUMBERS = ("0", "1", "2", "3")
 
 
 def numbered_groups(leaves: Iterable[Leaf]) -> dict[Hole, dict[str, Leaf]]:
@@ -112,9 +112,10 @@ def numbered_groups(leaves: Iterable[Leaf]) -> dict[Hole, dict[str, Leaf]]:
             lists[name][leaf.path[-2]] = leaf
     words = lexicon().words
     return {
-        name: dict(zip(PARTS[0], (items[n] for n in _OF_FOUR), strict=False))
+        name: dict(zip(PARTS[0], (items[n] for n in _NUMBERS), strict=False))
         for name, items in lists.items()
-        if tuple(sorted(items)) in (_OF_FOUR[:3], _OF_FOUR) and len({leaf.shape for leaf in items.values()}) == 1
+        if tuple(sorted(items)) in ((_NUMBERS, _NUMBERS[:3]) if "linear" in name[-3] else (_NUMBERS,))
+        and len({leaf.shape for leaf in items.values()}) == 1
         if any("attention" in words.get(word, ()) for word in (*words_of(name[-4]), "".join(words_of(name[-4]))))
     }
 

@@ -209,10 +209,12 @@ def _silence_numbers(units: Sequence[Unit], names: Names) -> None:
         found = stem_index(unit.path[-1])
         if found is not None:
             numbered[unit.path[:-1], found[0]].add(found[1])
-    bare = {(*unit.path[:-1], f"{unit.path[-1]}_") for unit in units}
-    for (prefix, stem), numbers in numbered.items():
-        if (*prefix, stem) in bare and 1 in numbers:
-            numbers.add(0)
+    bare: set[tuple[str, ...]] = set()
+    for unit in units:  # in their order
+        stem = unit.path[-1].removesuffix("_1")
+        if stem != unit.path[-1] and (*unit.path[:-1], stem) in bare:
+            numbered[unit.path[:-1], f"{stem}_"].add(0)
+        bare.add(unit.path)
     for unit in units:
         found = stem_index(unit.path[-1])
         only = any(w.concepts in _ORDINALS for w in names.path_words(unit.path[-1:]))
