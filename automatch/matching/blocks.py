@@ -82,6 +82,8 @@ class Solver:
         self.identity = identity
         self._compared = Compared(source.tree, target.tree)
         self._company = company(source.leaves, names), company(target.leaves, names)
+        wrapped = _shared(source.leaves), _shared(target.leaves)
+        self._wrapped = wrapped if all(wrapped) else (0, 0)
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
         self._memo: dict[tuple[int, int, bool], list[Placed]] = {}
@@ -225,8 +227,8 @@ class Solver:
         opaque = [sum(role_of(leaf.path)[1] == "*" for leaf in leaves) >= 0.8 * len(leaves) for leaves in rests]
         apart = opaque[0] != opaque[1]  # param_0, param_1: no names of roles, so one tensor is one module
         sides = [
-            units_of(leaves, _depth(node, leaves), self.names, apart, beside)
-            for node, leaves, beside in zip((a, b), rests, self._company, strict=True)
+            units_of(leaves, max(_depth(node, leaves), wrapped), self.names, apart, beside)
+            for node, leaves, beside, wrapped in zip((a, b), rests, self._company, self._wrapped, strict=True)
         ]
         at_a = {id(leaf): i for leaf, i in zip(rests[0], left, strict=True)}
         at_b = {id(leaf): j for leaf, j in zip(rests[1], right, strict=True)}
@@ -371,6 +373,16 @@ def _of_no_layer(a: Leaf, b: Leaf) -> bool:
     """Are two leaves in no list of layers, or called the same where one of them is?"""
     lists = numbered(a.path), numbered(b.path)
     return not any(lists) or (not all(lists) and len(b.path) > 1 and a.path[-2:] == b.path[-2:])
+
+
+def _shared(leaves: Sequence[Leaf]) -> int:
+    """How many leading tokens all leaves of a side have in common: a name that is everywhere tells nothing apart."""
+    first = leaves[0].path if leaves else ()
+    depth = max(len(first) - 1, 0)
+    for leaf in leaves:
+        while leaf.path[:depth] != first[:depth]:
+            depth -= 1
+    return depth
 
 
 def _depth(node: Node, leaves: Sequence[Leaf]) -> int:
