@@ -18,7 +18,7 @@ from automatch.matching.company import company
 from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
-from automatch.matching.free import Taken, are_networks, by_kind, outermost, ranked
+from automatch.matching.free import Taken, are_networks, by_kind, outermost, ranked, within
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
@@ -86,6 +86,7 @@ class Solver:
         self._wrapped = wrapped if all(wrapped) else (0, 0)
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
+        self._disputed: set[int] = set()  # blocks that might as well have been chosen for one that is in doubt
         self._memo: dict[tuple[int, int, bool], list[Placed]] = {}
 
     def _support(self, a: tuple[str, ...], b: tuple[str, ...]) -> float:
@@ -274,6 +275,8 @@ class Solver:
             for x, y in self._assign_nodes(left, right, top_a, top_b, lost):
                 if (x is top_a and y is top_b) or misnamed(x, y, (top_a, top_b), compete, self.names, self._compared):
                     continue
+                if within(x, self._disputed) or within(y, self._disputed):
+                    self._doubted.add((id(x), id(y)))
                 taken_a.take(x)
                 taken_b.take(y)
                 if self._compared.similar(x, y) < 1.0:  # what one of the two has too much of may belong elsewhere
@@ -355,6 +358,8 @@ class Solver:
                 apart[i][j] - apart[k][j] < DOUBT for k in loose
             ):
                 self._doubted.add((id(left[i]), id(right[j])))
+                self._disputed.update(id(right[m]) for m in free if apart[i][j] - apart[i][m] < DOUBT)
+                self._disputed.update(id(left[k]) for k in loose if apart[i][j] - apart[k][j] < DOUBT)
                 continue
             for k, m in chosen.items():
                 siblings = templates[0][i] == templates[0][k], templates[1][j] == templates[1][m]

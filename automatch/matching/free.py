@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 
 from automatch.describing.tree import Node, descend
 
@@ -60,6 +60,16 @@ def beside(node: Node) -> list[Node]:
         return []
     around = [item for child in home.children for item in (child.children if child.is_list else (child,))]
     return [other for other in around if other is not node and other.count <= node.count]
+
+
+def within(node: Node, known: Collection[int]) -> bool:
+    """Is a node, or one around it, known by its identity?"""
+    at: Node | None = node
+    while known and at is not None:
+        if id(at) in known:
+            return True
+        at = at.parent
+    return False
 
 
 class Taken:

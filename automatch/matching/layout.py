@@ -79,7 +79,9 @@ def _stacks(leaves: Iterable[Leaf], others: Iterable[Leaf]) -> set[Shape]:
 
 
 def _is_kernel(leaf: Leaf) -> bool:
-    return leaf.path[-1] == "kernel" or leaf.path[-1] == "depthwise_kernel"
+    """Is a tensor called as libraries call those that they store [in, out]? Haiku says `linear_1/w`."""
+    haiku = leaf.path[-1] == "w" and "/" in leaf.keys[0] and leaf.path[-2].startswith("linear")
+    return haiku or leaf.path[-1] in ("kernel", "depthwise_kernel")
 
 
 def _has_heads(leaf: Leaf) -> bool:

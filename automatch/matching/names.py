@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -28,6 +29,10 @@ SHORTENED, ABBREVIATED = 2, 0.5
 _NOTHING: frozenset[str] = frozenset()
 _AFTER = ("post", "pre")
 
+_ATTENDING = frozenset({"key", "attention", "qkv"})
+_UNATTENDED = {"q": _NOTHING, "v": frozenset({"critic"})}
+"""What single letters mean in networks without keys: the networks of reinforcement learning."""
+
 
 class Names:
     """Compares paths; everything is remembered, as the same few words return in every layer.
@@ -45,10 +50,13 @@ class Names:
         tokens: tuple[Collection[str], Collection[str]] = ((), ()),
         norms_close: bool = False,
     ) -> None:
-        self.lexicon = lexicon
         self.silent = silent
         mine, theirs = ([words_of(token) for token in side] for side in tokens)
         two = [pair for words in (*mine, *theirs) for pair in pairwise(words)]
+        attend = any(lexicon.words.get(w, _NOTHING) & _ATTENDING for words in (*mine, *theirs) for w in words)
+        self.lexicon = (
+            lexicon if attend or not (mine or theirs) else replace(lexicon, words=lexicon.words | _UNATTENDED)
+        )
         self._common = {w for words in mine for w in words} & {w for words in theirs for w in words}
         self._norms_close = norms_close
         self._glued = {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
