@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from automatch.describing.tokens import words_of
@@ -47,11 +47,11 @@ class Cleaned:
     undecided: bool = False
 
 
-def beside_the_model(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
-    """Leave out all that a checkpoint holds beside the model: slots, originals, copies."""
+def beside_the_model(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
+    """Leave out all that a checkpoint holds beside the model: slots, originals, copies; of these not the pinned one."""
     slots = drop_slots(leaves, others)
     originals = drop_originals(slots.leaves, others)
-    copies = drop_copies(originals.leaves, others)
+    copies = drop_copies(originals.leaves, others, pinned)
     parts = slots, originals, copies
     dropped = {key: why for part in parts for key, why in part.dropped.items()}
     return Cleaned(copies.leaves, dropped, tuple(note for part in parts for note in part.notes), copies.undecided)
@@ -106,16 +106,17 @@ def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, notes)
 
 
-def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
+def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
     """Keep one of several copies of a whole network (student and teacher, raw and EMA weights).
 
     A copy is a sibling subtree that shares at least four fifths of its shapes with another one,
     while the other side has no such pair. The name decides: as on the other side, else by the
-    field's words for the first (student, online, q) and the second (teacher, ema, k).
+    field's words for the first (student, online, q) and the second (teacher, ema, k). A copy of which a person pinned
+    keys is the one to keep.
     """
     expected = sum(1 for leaf in others if not leaf.integer)
     bare = _copy_of_bare(leaves, others, expected)
-    if bare:
+    if bare and not any(leaves[i].keys[0] in pinned for i in bare):
         note = f"a second copy under {leaves[min(bare)].path[0]} is left out, the keys without it are used"
         return _without(leaves, bare, [note], undecided=False)
     if not _may_have_copies(leaves, expected):
@@ -133,7 +134,10 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
         if group[0].count < 0.5 * expected or sum(0.5 * size <= other <= 2 * size for other in known) >= 2:
             continue
         keep, sure = _choose(group, words)
-        if not sure:
+        meant = [n for n in group if any(leaves[i].keys[0] in pinned for i in tree.order[n.start : n.end])]
+        if len(meant) == 1:
+            keep, sure = meant[0], True
+        elif not sure:
             keep, sure = _fitting(group, keep, tree, theirs)
         undecided |= not sure
         for node in group:

@@ -38,7 +38,7 @@ from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names, norms_close
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
-from automatch.matching.pins import Decisions, resolve
+from automatch.matching.pins import Decisions, followed, resolve
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_sequence
@@ -84,7 +84,7 @@ def match(
     """
     if by not in ("all", "name", "topology"):
         raise InputError(f"by={by!r} is not known; use 'all', 'name' or 'topology'.")
-    decisions = resolve(pin, forbid, checkpoint.keys, model.keys)
+    decisions = followed(resolve(pin, forbid, checkpoint.keys, model.keys), checkpoint, model)
     with paused():
         halves = miniature(checkpoint, model) if by == "all" and not (pin or forbid) else None
         if halves is not None:
@@ -112,7 +112,7 @@ def _match(
         return assignment(checkpoint, model, found, source, pairs, times=times)
     adopt(source)
     adopt(target)
-    cleaned = beside_the_model(source, target)
+    cleaned = beside_the_model(source, target, decisions.pinned)
     source = cleaned.leaves
     source, target = unify_scanned(source, target, _unified)
     tokens = dict.fromkeys(t for x in source for t in x.path), dict.fromkeys(t for x in target for t in x.path)

@@ -14,6 +14,9 @@ from automatch.errors import InputError
 from automatch.matching.leaves import Leaf
 from automatch.spec import StateDictSpec
 
+FEW = 100
+"""So many pins are a person's single decisions; more come from a regex that says itself what it speaks of."""
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -137,6 +140,43 @@ def resolve(
                 raise InputError(f"{key}={other} is both pinned and forbidden; take one of the two away.")
             pinned[key][other] = None
     return Decisions({key: tuple(others) for key, others in pinned.items()}, frozenset(forbidden))
+
+
+def followed(decisions: Decisions, checkpoint: StateDictSpec, model: StateDictSpec) -> Decisions:
+    """The decisions, with the pins that follow from others: a bias goes where its weight goes.
+
+    So do all tensors of the largest containers around two pinned tensors that hold the same names and shapes, as long
+    as no other pin and no forbidden pair says otherwise.
+    """
+    if len(decisions.pinned) > FEW:
+        return decisions
+    pinned = dict(decisions.pinned)
+    served = {other for others in pinned.values() for other in others}
+    for key, others in decisions.pinned.items():
+        for other in others:
+            for name, theirs in _beside(key, other, checkpoint, model):
+                if name not in pinned and theirs not in served and (name, theirs) not in decisions.forbidden:
+                    pinned[name] = (theirs,)
+                    served.add(theirs)
+    return Decisions(pinned, decisions.forbidden)
+
+
+def _beside(key: str, other: str, checkpoint: StateDictSpec, model: StateDictSpec) -> list[tuple[str, str]]:
+    """The pairs of keys in the largest containers around two keys that hold the same names and shapes."""
+    mine, theirs = key.split("."), other.split(".")
+    found: list[tuple[str, str]] = []
+    for depth in range(1, min(len(mine), len(theirs))):
+        if mine[-depth:] != theirs[-depth:]:
+            break
+        tops = ".".join(mine[:-depth]) + ".", ".".join(theirs[:-depth]) + "."
+        held = [
+            {t.key[len(top) :]: t.shape for t in side.tensors if t.key.startswith(top)}
+            for side, top in zip((checkpoint, model), tops, strict=True)
+        ]
+        if held[0] != held[1]:
+            break
+        found = [(tops[0] + name, tops[1] + name) for name in held[0]]
+    return found
 
 
 def _pairs(left: str, right: str, checkpoint: Sequence[str], model: Sequence[str], word: str) -> list[tuple[str, str]]:

@@ -109,3 +109,22 @@ def test_equal_networks_that_are_only_numbered_on_one_side(names: tuple[str, str
     """`0` and `1` of a list are in no order of what is called by words."""
     pair = [spec([*mlp("0"), *mlp("1")]), spec([*mlp(names[0]), *mlp(names[1])])]
     assert all(one.ambiguous for one in match(*(pair[::-1] if swap else pair)).matches)
+
+
+def test_a_tensor_at_the_top_may_be_called_like_a_slot() -> None:
+    """`exp_avg` at the top is nobody's slot; what stands beside it keeps its name."""
+    assignment = match(
+        spec([("a.b.weight", (4, 4)), ("exp_avg", (3,)), ("logit_scale", ())]),
+        spec([("c.d.weight", (4, 4)), ("tau", ())]),
+    )
+    assert ("logit_scale",) in [m.checkpoint_keys for m in assignment.matches]
+
+
+def test_slots_beside_the_tensor_itself() -> None:
+    """DeepSpeed's universal checkpoints hold `fc.weight/fp32` beside `fc.weight/exp_avg`."""
+    model = net()
+    given: State = {}
+    for key, tensor in model.state_dict().items():
+        for slot in ("exp_avg", "exp_avg_sq", "fp32"):
+            given[f"zero/module.{key}/{slot}"] = tensor
+    solved(given, model, truth((f"zero/module.{key}/fp32", key) for key in model.state_dict()))

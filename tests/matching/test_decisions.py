@@ -11,6 +11,7 @@ from torch import nn
 import automatch
 from automatch.errors import InputError
 from automatch.matching import match
+from tests.matching.built import built
 from tests.matching.networks import Encoder, HfEncoder, ResNet, to_hf
 from tests.matching.test_sharing import EMBEDDING, HEAD, LanguageModel, without
 from tests.matching.test_undecided import COLOURS, SHAPES, exchanged, layers
@@ -261,3 +262,42 @@ def test_the_rest_of_a_transformer_stays_as_it_was() -> None:
     pinned = solved(Encoder(), HfEncoder(), expected, pin=[("layers.1.fc1", "encoder.layer.1.intermediate.dense")])
     assert [m.checkpoint_keys for m in plain.matches] == [m.checkpoint_keys for m in pinned.matches]
     honest(Encoder(), Encoder(), SAME, pin=[(".*norm.*", r"\g<0>")])
+
+
+def critics(names: list[str]) -> nn.Module:
+    """Equal networks of two layers under these names."""
+    return built({f"{name}.{i}": nn.Linear(16, 16) for name in names for i in (0, 2)})
+
+
+def test_a_pinned_tensor_takes_the_rest_of_its_network_along() -> None:
+    """What two containers hold alike follows the pin; the other networks stay in doubt."""
+    mine, model = (
+        critics(["q1", "q2", "q1_targ", "q2_targ"]),
+        critics([f"{t}.{i}" for t in ("target", "net") for i in "01"]),
+    )
+    assignment = match(spec(mine), spec(model), pin=[("q1.0.weight", "net.0.0.weight")])
+    served = {m.model_keys[0]: m for m in assignment.matches if m.model_keys[0].startswith("net.0.")}
+    assert {key: m.checkpoint_keys[0] for key, m in served.items()} == {
+        f"net.0.{i}.{role}": f"q1.{i}.{role}" for i in (0, 2) for role in ("weight", "bias")
+    }
+    assert not any(m.ambiguous for m in served.values())
+
+
+def test_a_pin_in_one_module_says_nothing_of_its_neighbours() -> None:
+    """Query and key exchanged in one layer by a person: value and out stay with their names."""
+    parts = {f"attn.{name}": nn.Linear(16, 16) for name in ("q", "k", "v", "o")}
+    assignment = match(spec(built(parts)), spec(built(parts | {"extra": nn.Linear(3, 3)})), pin=[("attn.q", "attn.k")])
+    served = {m.model_keys[0]: m.checkpoint_keys[0] for m in assignment.matches}
+    assert served["attn.k.bias"] == "attn.q.bias" and served["attn.v.weight"] == "attn.v.weight"
+
+
+def test_a_pin_chooses_between_two_copies() -> None:
+    """Generator and discriminator of one shape in one file: nothing tells which, until a person says."""
+    mine, model = (
+        critics([f"{n}.{i}" for n in ("generator", "discriminator") for i in "012"]),
+        critics([f"b.{i}" for i in "012"]),
+    )
+    assert all(m.ambiguous for m in match(spec(mine), spec(model)).matches)
+    assignment = match(spec(mine), spec(model), pin=[("discriminator.0.0.weight", "b.0.0.weight")])
+    assert {m.checkpoint_keys[0].partition(".")[0] for m in assignment.matches} == {"discriminator"}
+    assert not assignment.missing_keys

@@ -97,3 +97,97 @@ def test_the_first_of_several_has_no_number() -> None:
         pairs += [(f"{theirs.replace('layer_norm_1', 'linear')}.{role}", f"blocks.{i}.fc.{role}") for role in ROLES]
     state = built(mine).state_dict()
     solved({key: state[key] for key in sorted(state)}, built(model), truth(pairs))
+
+
+@pytest.mark.parametrize("names", [["block_1", "block_2", "block"], ["enc_1", "enc_2", "enc"]])
+def test_what_has_no_number_is_not_the_first_where_it_stands_last(names: list[str]) -> None:
+    def blocks(of: list[str]) -> nn.Module:
+        parts = {"attn": (32, 32), "up": (32, 64), "down": (64, 32)}
+        return built({f"{name}.mlp.{part}": nn.Linear(*size) for name in of for part, size in parts.items()})
+
+    theirs = ["layers.0", "layers.1", "layers.2"]
+    words = dict(zip(names, theirs, strict=True))
+
+    def called(key: str) -> str:
+        name, _, rest = key.partition(".")
+        return f"{words[name]}.{rest}"
+
+    checkpoint = blocks(names)
+    solved(checkpoint, blocks(theirs), by_rename(checkpoint, called))
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [("visual", "audio"), ("src_encoder", "tgt_encoder"), ("left", "right")])
+def test_a_name_that_all_keys_share_tells_nothing_apart(mine: str, theirs: str) -> None:
+    """A whole network for another purpose: `visual` and `audio` exclude each other only where there are both."""
+
+    def network(top: str) -> nn.Module:
+        modules: dict[str, nn.Module] = {f"{top}.embed": nn.Embedding(100, 32)}
+        for i in range(3):
+            modules |= {f"{top}.layers.{i}.up": nn.Linear(32, 64), f"{top}.layers.{i}.down": nn.Linear(64, 32)}
+        return built(modules)
+
+    checkpoint = network(mine)
+    solved(checkpoint, network(theirs), by_rename(checkpoint, lambda key: key.replace(mine, theirs, 1)))
+
+
+def test_a_module_goes_whole_or_not_at_all() -> None:
+    """The model's `net.head.fc` is the file's `dense`: the `fc` of the file is of another size, bias apart."""
+    checkpoint = {
+        "x.embed": nn.Embedding(100, 64),
+        "net.head.fc": nn.Linear(32, 64),
+        "net.head.dense": nn.Linear(64, 64),
+    }
+    model = {"y.embed": nn.Embedding(100, 64), "net.head.fc": nn.Linear(64, 64)}
+    pairs = [("x.embed.weight", "y.embed.weight")]
+    pairs += [(f"net.head.dense.{role}", f"net.head.fc.{role}") for role in ROLES]
+    honest(built(checkpoint), built(model), truth(pairs))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_towers_with_and_without_biases_are_two_kinds(turned: bool) -> None:
+    """Both sides have one of each: no tensor was lost, they are built so."""
+    sizes = {"qkv": (32, 96), "o": (32, 32), "up": (32, 64), "down": (64, 32)}
+
+    def towers(names: dict[str, bool]) -> nn.Module:
+        return built(
+            {
+                f"{name}.{i}.{part}": nn.Linear(*size, bias=bias)
+                for name, bias in names.items()
+                for i in range(3)
+                for part, size in sizes.items()
+            }
+        )
+
+    words = {"vit.layers": "visual.blocks", "gpt.layers": "lm.blocks"}
+    order = list(words.values())[:: -1 if turned else 1]
+    checkpoint = towers({"vit.layers": True, "gpt.layers": False})
+    model = towers({name: name == "visual.blocks" for name in order})
+
+    def called(key: str) -> str:
+        return next(key.replace(a, b) for a, b in words.items() if key.startswith(a))
+
+    solved(checkpoint, model, by_rename(checkpoint, called))
+
+
+def test_the_complement_of_a_doubt_is_in_doubt() -> None:
+    """Two networks and their targets, the targets first in the model: order must not decide in silence."""
+    names = {"q1": "critic.0", "q2": "critic.1", "q1_targ": "critic_target.0", "q2_targ": "critic_target.1"}
+    checkpoint = built({f"{name}.{i}": nn.Linear(16, 16) for name in names for i in (0, 2)})
+    model = built({f"{name}.{i}": nn.Linear(16, 16) for name in sorted(names.values(), reverse=True) for i in (0, 2)})
+
+    def called(key: str) -> str:
+        name, _, rest = key.partition(".")
+        return f"{names[name]}.{rest}"
+
+    honest(checkpoint, model, by_rename(checkpoint, called))
+
+
+def test_haiku_stores_square_matrices_lying() -> None:
+    sizes = [
+        ("mlp/~/linear/w", (8, 8)),
+        ("mlp/~/linear/b", (8,)),
+        ("mlp/~/linear_1/w", (8, 8)),
+        ("mlp/~/linear_1/b", (8,)),
+    ]
+    model = spec(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)))
+    assert {m.op for m in match(spec(sizes), model).matches if m.model_keys[0].endswith("weight")} == {"transpose"}
