@@ -43,7 +43,7 @@ def _silent(*args: Any, **options: Any) -> Names:
     return Names(*args, **{**options, "silent": True})
 
 
-def _nothing_dropped(leaves: list[Leaf], _others: object) -> Cleaned:
+def _nothing_dropped(leaves: list[Leaf], *_: object) -> Cleaned:
     return Cleaned(leaves, {})
 
 
