@@ -40,30 +40,32 @@ def plausible(evidence: Evidence, single: bool = False) -> bool:
     return evidence.order >= 0.6 and evidence.fit >= 0.5
 
 
+_BY_LEVEL = {
+    "pin": Judgement(1.0, False, "pinned by you"),
+    "shared": Judgement(1.0, False, "the model holds one tensor under both keys"),
+    "name": Judgement(1.0, False, "equal names and shapes"),
+    "copy": Judgement(0.95, False, "PEFT's copy of the module that it wraps, equal to it at first"),
+    "sequence": Judgement(
+        0.92, False, "in the same order as all modules of its kind, as the shapes of the others show"
+    ),
+    "tied": Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell"),
+    "echo": Judgement(0.45, True, "the model holds this part twice and the checkpoint once: shared, or missing"),
+    "exchanged": Judgement(0.4, True, "what fitted better has the name of another model key and serves that"),
+    "beside": Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two"),
+    "blocks": Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart"),
+    "doubtful": Judgement(0.3, True, "too little of the two networks fits"),
+}
+"""What is said of pairs that were found, or put in doubt, in a way of their own."""
+
+
 def judge(e: Evidence) -> Judgement:
     """Judge one pair by its evidence."""
-    if e.level == "pin":
-        return Judgement(1.0, False, "pinned by you")
-    if e.level == "shared":
-        return Judgement(1.0, False, "the model holds one tensor under both keys")
-    if e.level == "name":
-        return Judgement(1.0, False, "equal names and shapes")
-    if e.level == "copy":
-        return Judgement(0.95, False, "PEFT's copy of the module that it wraps, equal to it at first")
-    if e.level == "sequence":
-        return Judgement(0.92, False, "in the same order as all modules of its kind, as the shapes of the others show")
-    if e.level == "tied":
-        return Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell")
-    if e.level == "echo":
-        return Judgement(0.45, True, "the model holds this part twice and the checkpoint once: shared, or missing")
-    if e.level == "exchanged":
-        return Judgement(0.4, True, "what fitted better has the name of another model key and serves that")
-    if e.level == "beside":
-        return Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two")
-    if e.level == "blocks":
-        return Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart")
-    if e.level == "doubtful":
-        return Judgement(0.3, True, "too little of the two networks fits")
+    if e.level in _BY_LEVEL:
+        return _BY_LEVEL[e.level]
+    if e.backwards and e.learnt <= 1:
+        return Judgement(
+            0.45, True, "numbered from the last on in one of the two: their numbers say this, their order another"
+        )
     if e.crossed and e.order < 0.4 and e.name < 0.3 and e.learnt < 0.5:
         return Judgement(0.4, True, "modules of this shape have changed places, and no names say so")
     if e.rivals == 0:

@@ -31,6 +31,7 @@ class Evidence:
         level: how it was found ("unit", "name", "shared", "tied", "echo", "copy", "sequence", "pin"), or a doubt
             ("blocks", "beside", "exchanged", "doubtful").
         free: how many unmatched tensors of the scope would fit one of the two.
+        backwards: one side numbers these modules from the last on, and the other from the first.
         waiting: an unmatched tensor would do as well, so that the scopes around decide first.
         crossed: some modules of this shape were put together against their order, so it does not decide the rest.
     """
@@ -54,6 +55,7 @@ class Evidence:
     level: str = "unit"
     free: int = 0
     crossed: bool = False
+    backwards: bool = False
     waiting: bool = False
 
 

@@ -151,6 +151,8 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             astray=(i, j) in table.astray,
             free=margins.free,
             crossed=table.source[i].main() in crossed,
+            backwards=table.source[i].peers == table.target[j].peers
+            and table.source[i].falling != table.target[j].falling,
         )
         out += [Pair(m, t, evidence) for m, t in pairs]
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import MappingProxyType
 
 from automatch.describing.tokens import ROLES, stem_index, words_of
@@ -44,7 +45,8 @@ Sort = tuple[bool, Shape]
 class Unit:
     """One module and the leaves it holds, by role; a bare parameter has the role `*`.
 
-    `rank` of `peers` modules that are called alike; `turn`: the first (1) or the second (2) of two, 0 for others.
+    `rank` of `peers` modules that are called alike, `falling` if the first of them stands last; `turn`: the first (1)
+    or the second (2) of two, 0 for others.
     """
 
     path: tuple[str, ...]
@@ -53,6 +55,7 @@ class Unit:
     place: int = 0
     rank: int = 0
     peers: int = 1
+    falling: bool = False
     turn: int = 0
     full: tuple[str, ...] = ()
 
@@ -149,8 +152,9 @@ def units_of(
         peers[alike].append(unit)
     for group in peers.values():
         numbered = sorted(group, key=lambda u: [int(w) for t in u.path for w in words_of(t) if w.isdecimal()])
+        falling = all(a.place > b.place for a, b in pairwise(numbered))
         for rank, unit in enumerate(numbered):
-            unit.rank, unit.peers = rank, len(group)
+            unit.rank, unit.peers, unit.falling = rank, len(group), falling and len(group) > 1
     _give_turns(found, peers.values())
     return found
 

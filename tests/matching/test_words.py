@@ -191,3 +191,13 @@ def test_haiku_stores_square_matrices_lying() -> None:
     ]
     model = spec(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)))
     assert {m.op for m in match(spec(sizes), model).matches if m.model_keys[0].endswith("weight")} == {"transpose"}
+
+
+def test_a_decoder_numbered_from_the_last_on_is_flagged() -> None:
+    """`dec2, dec1` onto `decoder.0, decoder.1`: the numbers say one thing, the order another."""
+    names = {"enc1": "encoder.0", "enc2": "encoder.1", "dec2": "decoder.0", "dec1": "decoder.1"}
+    checkpoint = built({name: nn.Linear(16, 16) for name in names})
+    model = built({name: nn.Linear(16, 16) for name in names.values()})
+    pairs = [(f"{a}.{role}", f"{b}.{role}") for a, b in names.items() for role in ROLES]
+    assignment = honest(checkpoint, model, truth(pairs))
+    assert {m.model_keys[0].partition(".")[0] for m in assignment.matches if not m.ambiguous} == {"encoder"}
