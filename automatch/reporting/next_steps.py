@@ -16,8 +16,8 @@ _OF_LOAD = ("by", "pin", "forbid", "at")
 def next_steps(comparison: Comparison) -> tuple[str, ...]:
     """Commands to copy, the likeliest first; where nothing matches there is nothing to do.
 
-    A key list holds no weights, so it is never advised to load or to rewrite one. A whole pickled module is loaded, but
-    not rewritten.
+    A key list holds no weights, so it is never advised to load or to rewrite one. A whole pickled module, and what
+    `automatch apply` cannot write (NumPy's archives), is loaded but not rewritten.
     """
     checkpoint, model = (shlex.quote(printable(source)) for source in comparison.sources)
     value = repr(printable(comparison.sources[0])) if comparison.sources[0] != "CHECKPOINT" else "checkpoint"
@@ -45,7 +45,7 @@ def next_steps(comparison: Comparison) -> tuple[str, ...]:
         if comparison.rules.rules:
             steps[f"{diagnose} --format python -o convert.py"] = "a function that needs no automatch"
             one_file = comparison.sources[0] != "CHECKPOINT" and len(comparison.checkpoint.files) <= 1
-            if one_file and not _is_whole_module(comparison):
+            if one_file and _is_rewritable(comparison):
                 rules = f"{diagnose} --format json -o rules.json"
                 steps[f"{rules} && automatch apply rules.json {checkpoint} OUT{at}"] = "a renamed file"
     return tuple(line for step, what in steps.items() for line in (f"# {what}", step))
@@ -64,6 +64,7 @@ def _words(options: Mapping[str, object]) -> list[str]:
     return out
 
 
-def _is_whole_module(comparison: Comparison) -> bool:
-    """Whether the reader found a pickled module instead of a dict: only its tensors can be had."""
-    return any(note.startswith("a whole module") for note in comparison.checkpoint.notes)
+def _is_rewritable(comparison: Comparison) -> bool:
+    """Whether `automatch apply` writes files of this kind: safetensors, and torch's that hold no pickled module."""
+    whole_module = any(note.startswith("a whole module") for note in comparison.checkpoint.notes)
+    return comparison.checkpoint.origin.startswith(("safetensors", "torch")) and not whole_module

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -32,6 +33,9 @@ def test_only_what_can_be_rewritten_is(tmp_path, monkeypatch) -> None:
     assert "automatch apply rules.json a.pt OUT" in next_of(automatch.diagnose("a.pt", nn.Linear(3, 2)))
     assert "automatch apply" not in next_of(automatch.diagnose(wrapped(), nn.Linear(3, 2)))
     assert "automatch.load(model, checkpoint)" in next_of(automatch.diagnose(wrapped(), nn.Linear(3, 2)))
+    np.savez("a.npz", **{key: tensor.numpy() for key, tensor in wrapped().items()})
+    found = automatch.diagnose("a.npz", nn.Linear(3, 2))
+    assert "automatch.load" in next_of(found) and "automatch apply" not in next_of(found)
     torch.save(nn.Sequential(nn.Linear(3, 2)), "whole.pt")
     found = automatch.diagnose(Path("whole.pt"), nn.Linear(3, 2))
     assert "automatch.load" in next_of(found) and "automatch apply" not in next_of(found)
