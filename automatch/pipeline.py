@@ -137,7 +137,7 @@ def load(
         places = " and ".join(repr(place) for place in (found.at, *found.rivals))
         raise NotProvenError(
             f"{found.name}: {places} hold the same keys and shapes, and nothing tells which is meant; nothing was "
-            f"loaded; choose with at={found.at!r}",
+            f"loaded; choose with {' or '.join(f'at={place!r}' for place in (found.at, *found.rivals))}",
             diagnosis,
         )
     return (load_complete if strict else load_certain)(model, checkpoint, diagnosis)

@@ -115,10 +115,14 @@ class Comparison:
 
     @cached_property
     def complete(self) -> bool:
-        """Whether every key is accounted for and the rules are proven: loading it is safe."""
+        """Whether every key is accounted for and the rules are proven: loading it is safe.
+
+        It is not where another dict of the checkpoint would do as well.
+        """
         left = (*self.missing_keys, *self.unexpected_keys)
         return (
             bool(self.matches)
+            and not self.checkpoint.rivals
             and not self.doubtful
             and not self.mismatched_keys
             and not self.mismatched_dtypes

@@ -35,6 +35,9 @@ def next_steps(comparison: Comparison) -> tuple[str, ...]:
         steps = {} if comparison.complete else {f"{diagnose} --full": "every key on its own line"}
         if comparison.rules.rules:
             steps[f"{diagnose} --format json -o rules.json"] = "the rules, for `automatch apply` beside the weights"
+    elif comparison.checkpoint.rivals:
+        places = (comparison.checkpoint.at, *comparison.checkpoint.rivals)
+        steps = {f"{diagnose} --at {shlex.quote(place)}": f"what stands under {place or 'no name'}" for place in places}
     elif not comparison.complete:
         steps = {
             f"{diagnose} --full": "every key on its own line",

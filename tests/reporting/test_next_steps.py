@@ -47,3 +47,13 @@ def test_equal_shapes_are_no_size_mismatch() -> None:
     found = automatch.diagnose(given, model, forbid="module.fc.weight=fc.weight")
     assert not found.mismatched_keys and "size mismatch" not in str(found)
     assert (found.missing_keys, found.unexpected_keys) == (("fc.weight",), ("module.fc.weight",))
+
+
+def test_of_two_dicts_that_fit_alike_one_must_be_chosen(tmp_path, monkeypatch) -> None:
+    """Nothing tells a generator from a discriminator of the same keys and shapes: that is no complete answer."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"generator": wrapped(), "discriminator": wrapped()}, "gan.pt")
+    found = automatch.diagnose("gan.pt", nn.Linear(3, 2))
+    assert not found.complete and found.exit_code == 1
+    assert "--at generator" in next_of(found) and "--at discriminator" in next_of(found)
+    assert automatch.diagnose("gan.pt", nn.Linear(3, 2), at="discriminator").complete
