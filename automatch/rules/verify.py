@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from automatch.errors import RuleError
 from automatch.rules.demands import RENAME, Demand, Demands
 from automatch.rules.rule import Rule
 from automatch.rules.rule_set import RuleSet
@@ -30,7 +31,12 @@ def check(rules: Sequence[Rule], demands: Demands, checkpoint_keys: Sequence[str
     landed = {demand.goals[0]: "" for demand in demands.wanted}
     wrong: dict[str, Probe] = {}
     for key in checkpoint_keys:
-        demand, move = wanted.get(key), ruleset.move(key)
+        demand = wanted.get(key)
+        try:
+            move = ruleset.move(key)
+        except RuleError:  # what a rule calculates of this key is no number of a key
+            wrong[key] = Probe(key, demand or staying(key), -1)
+            continue
         if move is not None:
             hits[move.rule - 1] += 1
         if demand is not None:

@@ -10,6 +10,8 @@ from asking import answers_of, ask
 from cases import CORPUS, Case, knock_out, read_cases
 from scoring import Row, score
 
+from automatch.rules.induce import induce
+
 BLIND = CORPUS.parent / "blind_cases"
 
 SOLVED = {
@@ -93,3 +95,15 @@ def test_no_wrong_match_without_a_flag(name: str) -> None:
 def test_served(name: str) -> None:
     wanted, by = SERVED[name]
     assert {m.model_keys[0]: m.checkpoint_keys for m in ask(case(name))}[wanted] == (by,)
+
+
+def test_rules_that_calculate_below_zero_are_taken_back() -> None:
+    """Guesses in OpenPose's stages follow an arithmetic that fails on other keys of the file: other rules are found."""
+    asked = case("cmu-openpose-body-6stage_to_own-pose-branches")
+    matches = ask(asked)
+    rules = induce(matches, [key for key, _, _ in asked.source], [key for key, _, _ in asked.target])
+    moves = {m.checkpoint_keys[0]: rules.move(m.checkpoint_keys[0]) for m in matches if m.op == "rename"}
+    assert moves and all(move is not None for move in moves.values())
+    assert {key: move.targets for key, move in moves.items() if move} == {
+        m.checkpoint_keys[0]: m.model_keys for m in matches if m.op == "rename"
+    }
