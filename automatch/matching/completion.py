@@ -168,7 +168,7 @@ def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence
         if held is None or held is s or t.ops or evidence.level == "pin":
             continue
         other = given.pop(id(held), None)
-        del given[id(s)]
+        given.pop(id(s), None)  # one tensor may serve several keys
         if other is not None:
             _, theirs, told = out[other]
             if theirs.raw != s.raw or theirs.ops or s.ops or told.level == "pin":
