@@ -8,7 +8,7 @@ numbered anew), nobody can tell which is right.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from automatch.matching.evidence import Found
@@ -23,68 +23,53 @@ SEVERAL = 3
 
 def doubt_misplaced(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
     """The same pairs, those of norms flagged that other parts follow on the two sides."""
-    mine, theirs = _Blocks(source), _Blocks(target)
-    if not mine.norms or not theirs.norms:
+    norms = _norms(source), _norms(target)
+    if not all(norms) or max(*norms[0].values(), *norms[1].values()) < SEVERAL:
         return found
     pairs = {module_path(s.path): module_path(t.path) for s, t, _ in found if not (s.ops or t.ops)}
     back = {t: s for s, t in pairs.items()}
+    before_mine, before_theirs = _before(source, norms[0]), _before(target, norms[1])
+    behind = {norm: part for part, norm in before_mine.items() if norm in norms[0] and part not in norms[0]}
     parts: dict[Path, Path] = {}
     for s, t, _ in found:
         for depth in range(1, len(s.path)):
             parts.setdefault(s.path[:depth], t.path)
     doubted: set[Path] = set()
-    for norm in mine.norms:
-        behind, partner = mine.behind.get(norm), pairs.get(norm)
-        if behind is None or behind not in parts or partner not in theirs.norms:
+    for norm, part in behind.items():
+        partner = pairs.get(norm)
+        if part not in parts or partner not in norms[1] or max(norms[0][norm], norms[1][partner]) < SEVERAL:
             continue
-        if max(mine.norms[norm], theirs.norms[partner]) < SEVERAL:
-            continue
-        block = partner[:-1]
-        before = theirs.before.get(parts[behind][: len(partner)])
-        other = back.get(before) if before in theirs.norms and before != partner else None
-        if other in mine.norms and before is not None and before[:-1] == block and other[:-1] == norm[:-1]:
+        before = before_theirs.get(parts[part][: len(partner)])
+        other = back.get(before) if before in norms[1] and before != partner else None
+        if other in norms[0] and before is not None and before[:-1] == partner[:-1] and other[:-1] == norm[:-1]:
             doubted |= {norm, other}
-    if not doubted:
-        return found
     return [
         (s, t, replace(e, level="beside") if module_path(s.path) in doubted and e.level != "pin" else e)
         for s, t, e in found
     ]
 
 
-class _Blocks:
-    """The children of blocks with several norms of one size, in their order.
+def _norms(leaves: Sequence[Leaf]) -> dict[Path, int]:
+    """Modules of vectors only, of which a block has several of one size: each with how many it has."""
+    matrices = {module_path(leaf.path) for leaf in leaves if len(leaf.shape) > 1}
+    of_size: dict[tuple[Path, int], dict[Path, None]] = defaultdict(dict)
+    for leaf in leaves:
+        module = module_path(leaf.path)
+        if len(leaf.shape) == 1 and len(module) > 1 and leaf.path != module and module not in matrices:
+            of_size[module[:-1], leaf.shape[0]][module] = None
+    return {norm: len(own) for own in of_size.values() if len(own) > 1 for norm in own}
 
-    Attributes:
-        norms: norm -> how many the block has of its size.
-        behind: norm -> the part right behind it, where that is no norm.
-        before: part -> what stands right before it.
-    """
 
-    def __init__(self, leaves: Sequence[Leaf]) -> None:
-        matrices: set[Path] = set()
-        vectors: dict[Path, Leaf] = {}
-        for leaf in leaves:
-            if len(leaf.shape) == 1:
-                vectors.setdefault(module_path(leaf.path), leaf)
-            elif len(leaf.shape) > 1:
-                matrices.add(module_path(leaf.path))
-        of_size: dict[tuple[Path, int], list[Path]] = defaultdict(list)
-        for module, leaf in vectors.items():
-            if module not in matrices and len(module) > 1 and leaf.path != module:
-                of_size[module[:-1], leaf.shape[0]].append(module)
-        self.norms = {norm: len(own) for own in of_size.values() if len(own) > 1 for norm in own}
-        self.behind: dict[Path, Path] = {}
-        self.before: dict[Path, Path] = {}
-        blocks = {norm[:-1] for norm in self.norms}
-        last: dict[Path, Path] = {}
-        for leaf in leaves:
-            for depth in range(1, len(leaf.path)) if blocks else ():
-                block, child = leaf.path[:depth], leaf.path[: depth + 1]
-                if block in blocks and last.get(block) != child:
-                    previous = last.get(block)
-                    if previous is not None and child not in self.before:
-                        self.before[child] = previous
-                        if previous in self.norms and child not in self.norms:
-                            self.behind.setdefault(previous, child)
-                    last[block] = child
+def _before(leaves: Sequence[Leaf], norms: Iterable[Path]) -> dict[Path, Path]:
+    """Child of a block with several norms -> the child that stands right before it."""
+    blocks = {norm[:-1] for norm in norms}
+    last: dict[Path, Path] = {}
+    before: dict[Path, Path] = {}
+    for leaf in leaves:
+        for depth in range(1, len(leaf.path)):
+            block, child = leaf.path[:depth], leaf.path[: depth + 1]
+            if block in blocks and last.get(block) != child:
+                if block in last:
+                    before.setdefault(child, last[block])
+                last[block] = child
+    return before

@@ -82,8 +82,8 @@ class Solver:
         self.identity = identity
         self._compared = Compared(source.tree, target.tree)
         self._company = company(source.leaves, names), company(target.leaves, names)
-        wrapped = _shared(source.leaves), _shared(target.leaves)
-        self._wrapped = wrapped if all(wrapped) else (0, 0)
+        wrapped = _in_common(source.leaves), _in_common(target.leaves)
+        self._wrapped = wrapped if all(wrapped) else (0, 0)  # a name that is everywhere tells nothing apart
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
         self._disputed: set[int] = set()  # blocks that might as well have been chosen for one that is in doubt
@@ -380,21 +380,20 @@ def _of_no_layer(a: Leaf, b: Leaf) -> bool:
     return not any(lists) or (not all(lists) and len(b.path) > 1 and a.path[-2:] == b.path[-2:])
 
 
-def _shared(leaves: Sequence[Leaf]) -> int:
-    """How many leading tokens all leaves of a side have in common: a name that is everywhere tells nothing apart."""
+def _depth(node: Node, leaves: Sequence[Leaf]) -> int:
+    """How many path tokens the leaves of a node have in common because of the node itself.
+
+    Gathered lists count one level more than the path has.
+    """
+    return _in_common(leaves, len(node.tokens()))
+
+
+def _in_common(leaves: Sequence[Leaf], most: int | None = None) -> int:
+    """How many leading tokens, `most` at the most, all these leaves share."""
     first = leaves[0].path if leaves else ()
     depth = max(len(first) - 1, 0)
+    depth = depth if most is None else min(most, depth)
     for leaf in leaves:
         while leaf.path[:depth] != first[:depth]:
             depth -= 1
-    return depth
-
-
-def _depth(node: Node, leaves: Sequence[Leaf]) -> int:
-    """How many path tokens the leaves of a node have in common because of the node itself."""
-    first = leaves[0].path
-    depth = len(node.tokens())
-    depth = min(depth, len(first) - 1)
-    while depth > 0 and any(leaf.path[:depth] != first[:depth] for leaf in leaves):
-        depth -= 1  # gathered lists count one level more than the path has
     return depth

@@ -67,7 +67,8 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     """
     paths = {leaf.path for leaf in leaves}
     known = {leaf.path[-1] for leaf in others}
-    stepped = {leaf.path[:-1] for leaf in leaves if len(leaf.path) > 1 and leaf.path[-1] in _SLOTS - known}
+    called = _SLOTS - known
+    stepped = {leaf.path[:-1] for leaf in leaves if len(leaf.path) > 1 and leaf.path[-1] in called}
     suffixes = Counter(leaf.path[-1] for leaf in leaves if len(leaf.path) > 1 and leaf.path[:-1] in paths)
     slots = {s for s, n in suffixes.items() if s not in known and n >= 2}
     tops = {leaf.path[0] for leaf in leaves} - {leaf.path[0] for leaf in others}
@@ -77,14 +78,14 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
         for x in leaves
         if x.path[0] in tops
         or (x.path[-1] in slots and x.path[:-1] in paths)
-        or (x.path[-1] in {*_SLOTS, "step"} and x.path[:-1] in stepped)
+        or (stepped and (x.path[-1] in called or x.path[-1] == "step") and x.path[:-1] in stepped)
     ]
     if not gone:
         return Cleaned(leaves, {})
     dropped = {key: "an optimizer's state, no weight" for leaf in gone for key in leaf.keys}
     kept = [leaf for leaf in leaves if leaf.keys[0] not in dropped]
     alone = Counter(leaf.path[:-1] for leaf in kept)
-    for leaf in kept:
+    for leaf in kept if stepped else ():
         if leaf.path[:-1] in stepped and alone[leaf.path[:-1]] == 1:
             leaf.path = leaf.path[:-1]
     names = sorted({leaf.path[-1] for leaf in gone})

@@ -152,12 +152,14 @@ def followed(decisions: Decisions, checkpoint: StateDictSpec, model: StateDictSp
         return decisions
     pinned = dict(decisions.pinned)
     served = {other for others in pinned.values() for other in others}
-    for key, others in decisions.pinned.items():
-        for other in others:
-            for name, theirs in _beside(key, other, checkpoint, model):
-                if name not in pinned and theirs not in served and (name, theirs) not in decisions.forbidden:
-                    pinned[name] = (theirs,)
-                    served.add(theirs)
+    seen: set[tuple[str, str]] = set()
+    for pair in ((key, other) for key, others in decisions.pinned.items() for other in others):
+        around = _beside(*pair, checkpoint, model) if pair not in seen else ()
+        seen.update(around)
+        for name, theirs in around:
+            if name not in pinned and theirs not in served and (name, theirs) not in decisions.forbidden:
+                pinned[name] = (theirs,)
+                served.add(theirs)
     return Decisions(pinned, decisions.forbidden)
 
 
