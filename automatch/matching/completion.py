@@ -1,138 +1,20 @@
-"""After matching: tied weights, half-matched containers, pairs of other shapes, unrelated networks."""
+"""After matching: names on both sides, half-matched containers, pairs of other shapes, unrelated networks."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from automatch.matching.cleanup import COPY, ORIGINAL
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
 from automatch.matching.names import Names, contrast
 from automatch.matching.units import module_path, role_of
 
-_TIED_SERVED = frozenset({"embedding", "token", "shared"})
 MOST_PAIRS = 4_000
 """More pairs of left-overs than these are not compared by their names."""
-
-ECHO = 0.25
-"""A part that is more of a model than this is a second network, and no head."""
-
-_NEVER_TIED = frozenset({"position", "segment"})
-_TIED_MODEL = frozenset({"head", "embedding", "token", "shared", "decoder", "output", "linear"})
-
-
-def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
-    """Model keys that share their tensor with another key: a head tied to the embedding, a shared embedding.
-
-    Only where the checkpoint holds one embedding of that shape, no tensor of it is left over that could be the key's
-    own by its name, and both ends are called like embeddings or heads. A file cannot show whether a head is tied or
-    missing, so such a pair is always flagged.
-    """
-    served = {id(t) for _, t, _ in found}
-    counts: dict[tuple[int, ...], list[Leaf]] = defaultdict(list)
-    for leaf in source:
-        counts[leaf.raw].append(leaf)
-    partner = {id(s): t for s, t, _ in found}
-    out: list[Found] = []
-    tied_modules: dict[tuple[str, ...], Leaf] = {}
-    for leaf in target:
-        if (
-            id(leaf) in served
-            or len(leaf.raw) != 2
-            or leaf.raw[0] == leaf.raw[1]
-            or leaf.ops
-            or not _may_be_tied(_concepts(leaf, names), _TIED_MODEL)
-        ):
-            continue
-        alike = counts[leaf.raw]
-        if any(id(s) not in partner and not _other(s, leaf, names) for s in alike):
-            continue
-        served_by = [s for s in alike if id(s) in partner and not s.ops]
-        others = [s for s in served_by if _may_be_tied(_concepts(s, names), _TIED_SERVED)]
-        if len(others) == 1:
-            out.append((others[0], leaf, Evidence(level="tied")))
-            tied_modules[leaf.path[:-1]] = others[0]
-    vocabulary = {leaf.raw[0] for _, leaf, _ in out}
-    for leaf in target:
-        only = counts[leaf.raw][0] if len(leaf.raw) == 1 and len(counts[leaf.raw]) == 1 else None
-        if id(leaf) in served or only is None or id(only) not in partner:
-            continue
-        if leaf.path[:-1] in tied_modules and leaf.raw[0] in vocabulary:
-            out.append((only, leaf, Evidence(level="tied")))
-        elif _inner(leaf.path, partner[id(only)].path) or _inner(partner[id(only)].path, leaf.path):
-            out.append((only, leaf, Evidence(level="tied")))  # BERT's `predictions.bias` is `predictions.decoder.bias`
-    return out
-
-
-def _inner(path: Sequence[str], other: Sequence[str]) -> bool:
-    """Is the one a tensor of a module in the module that has the other?"""
-    return len(path) > 2 and tuple(other) == (*path[:-2], path[-1])
-
-
-def _other(a: Leaf, b: Leaf, names: Names) -> bool:
-    """Do names say that two tensors are not one: the encoder's and the decoder's, an embedding and a head?"""
-    if names.contradiction(names.path_words(a.path), names.path_words(b.path)) > 0:
-        return True
-    return ("head" in _concepts(a, names)) != ("head" in _concepts(b, names))
-
-
-def share(found: Sequence[Found], target: Sequence[Leaf], tied: Mapping[str, str]) -> list[Found]:
-    """Model keys that share their tensor with a served key, as the live model says.
-
-    Args:
-        found: the pairs so far.
-        target: the model's leaves.
-        tied: model key -> the first model key of the same tensor.
-
-    Returns:
-        Further pairs, for the keys of shared tensors that nothing serves yet.
-    """
-    if not tied:
-        return []
-    serving: dict[str, Leaf] = {}
-    for s, t, _ in found:
-        if not t.ops:
-            serving.setdefault(tied.get(t.keys[0], t.keys[0]), s)
-    served = {id(t) for _, t, _ in found}
-    roots = set(tied.values())
-    out: list[Found] = []
-    for leaf in target:
-        root = tied.get(leaf.keys[0], leaf.keys[0])
-        if id(leaf) not in served and root in roots and root in serving:
-            out.append((serving[root], leaf, Evidence(level="shared")))
-    return out
-
-
-def echoes(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
-    """Further pairs for parts that a model holds a second time, further out: `class_embed` and `decoder.class_embed`.
-
-    Transformers' detection models share their heads so, and files hold them once. As the same head may be missing, such
-    a pair is always flagged.
-    """
-    serving = {t.path: s for s, t, _ in found if not t.ops}
-    free = [leaf for leaf in target if leaf.path not in serving and not leaf.ops and not leaf.integer]
-    if not free or not serving:
-        return []
-    ends: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
-    wanted = {leaf.path[:1] for leaf in free if len(leaf.path) > 2}  # a norm inside and a norm outside are two
-    for leaf in target:
-        for start in range(1, len(leaf.path) - 1):
-            if leaf.path[start : start + 1] in wanted and leaf.path in serving:
-                ends[leaf.path[start:]].append(leaf)
-    parts: dict[str, list[tuple[Leaf, list[Leaf]]]] = defaultdict(list)
-    for leaf in free:
-        parts[leaf.path[0]].append((leaf, ends[leaf.path]))
-    sizes = Counter(leaf.path[0] for leaf in target)
-    out: list[Found] = []
-    for top, items in parts.items():
-        whole = len(items) == sizes[top] < ECHO * len(target)
-        if whole and all(len(inner) == 1 and inner[0].raw == leaf.raw for leaf, inner in items):
-            out += [(serving[inner[0].path], leaf, Evidence(level="echo")) for leaf, inner in items]
-    return out
 
 
 def namesakes(
@@ -188,31 +70,6 @@ def _by_module(leaves: Sequence[Leaf]) -> dict[tuple[str, ...], list[tuple[tuple
         if len(leaf.path) > 2 and not numbered(leaf.path):
             out[module_path(leaf.path)].append((leaf.path, leaf.raw, leaf.integer))
     return {module: sorted(held) for module, held in out.items()}
-
-
-def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
-    """Further pairs for the copies that PEFT makes of modules to be trained whole.
-
-    It wraps such a module, once it is loaded, as `original_module` and `modules_to_save.<adapter>`, equal at first.
-    """
-    serving = {t.path: s for s, t, _ in found if not t.ops}
-    served = {id(t) for _, t, _ in found}
-    out: list[Found] = []
-    for leaf in target:
-        if COPY in leaf.path[:-2] and id(leaf) not in served:
-            at = leaf.path.index(COPY)
-            original = serving.get((*leaf.path[:at], ORIGINAL, *leaf.path[at + 2 :]))
-            if original is not None and original.raw == leaf.raw:
-                out.append((original, leaf, Evidence(level="copy")))
-    return out
-
-
-def _may_be_tied(concepts: frozenset[str], known: frozenset[str]) -> bool:
-    return bool(concepts & known) and not concepts & _NEVER_TIED
-
-
-def _concepts(leaf: Leaf, names: Names) -> frozenset[str]:
-    return frozenset(c for w in names.path_words(module_path(leaf.path)[-2:]) for c in w.concepts)
 
 
 def drop_half_matched(

@@ -19,14 +19,10 @@ from automatch.matching.cleanup import beside_the_model
 from automatch.matching.completion import (
     by_own_name,
     drop_half_matched,
-    echoes,
     flagged,
     kinship,
     mismatches,
     namesakes,
-    share,
-    tie,
-    trained_copies,
 )
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts
@@ -42,6 +38,7 @@ from automatch.matching.pins import Decisions, followed, resolve
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_sequence
+from automatch.matching.sharing import echoes, share, tie, trained_copies
 from automatch.matching.stacks import fold_stacks
 from automatch.spec import StateDictSpec
 
