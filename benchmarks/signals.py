@@ -39,6 +39,10 @@ def _first(value: Any, *_: object, **__: object) -> Any:
     return value
 
 
+def _first_three(*values: Any) -> tuple[Any, ...]:
+    return values[:3]
+
+
 def _silent(*args: Any, **options: Any) -> Names:
     return Names(*args, **{**options, "silent": True})
 
@@ -145,6 +149,8 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("half-matched heads", _in("engine", ("drop_half_matched", _first))),
     Signal("parts held twice", _in("engine", ("echoes", _always([])))),
     Signal("what stands behind a norm", _in("engine", ("doubt_misplaced", _first))),
+    Signal("left-overs that add up", _in("engine", ("add_up", _first_three))),
+    Signal("one for every block", _in("engine", ("in_every_block", _always([])))),
     Signal("kinship", _in("engine", ("kinship", _always(1.0)))),
     Signal("ties", _in("engine", ("tie", _always([])))),
     Signal("flag: free rivals", _everywhere("judge", _judged(free=0), *_JUDGING)),

@@ -2,13 +2,15 @@
 
 A block with three norms or more says by its order which of them belongs to which part: the one right before the mlp is
 the mlp's. Where the pairs say otherwise, be their names as equal as they may (`norm2` and `norm3` of HunyuanDiT were
-numbered anew), nobody can tell which is right.
+numbered anew), nobody can tell which is right; of norms that one of the sides only numbers, the part says more than the
+number, and they are put where it says, flagged.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from automatch.matching.evidence import Found
@@ -24,7 +26,7 @@ SEVERAL = 3
 def doubt_misplaced(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
     """The same pairs, those of norms flagged that other parts follow on the two sides."""
     norms = _norms(source), _norms(target)
-    if not all(norms) or max(*norms[0].values(), *norms[1].values()) < SEVERAL:
+    if not any(len(alike) >= SEVERAL for side in norms for alike in side.values()):
         return found
     pairs = {module_path(s.path): module_path(t.path) for s, t, _ in found if not (s.ops or t.ops)}
     back = {t: s for s, t in pairs.items()}
@@ -34,42 +36,83 @@ def doubt_misplaced(found: list[Found], source: Sequence[Leaf], target: Sequence
     for s, t, _ in found:
         for depth in range(1, len(s.path)):
             parts.setdefault(s.path[:depth], t.path)
+    said: dict[Path, Path] = {}  # norm -> the one that its part speaks for
     doubted: set[Path] = set()
     for norm, part in behind.items():
         partner = pairs.get(norm)
-        if part not in parts or partner not in norms[1] or max(norms[0][norm], norms[1][partner]) < SEVERAL:
+        if part not in parts or partner not in norms[1]:
             continue
+        mine, theirs = norms[0][norm], norms[1][partner]
         before = before_theirs.get(parts[part][: len(partner)])
-        other = back.get(before) if before in norms[1] and before != partner else None
-        if other in norms[0] and before is not None and before[:-1] == partner[:-1] and other[:-1] == norm[:-1]:
+        if (
+            before != partner
+            and before in theirs
+            and back.get(before) in mine
+            and max(len(mine), len(theirs)) >= SEVERAL
+        ):
+            other = back[before]
             doubted |= {norm, other}
-    return [
-        (s, t, replace(e, level="beside") if module_path(s.path) in doubted and e.level != "pin" else e)
-        for s, t, e in found
-    ]
+            said[norm] = before
+    moved = _exchanged(doubted, said, pairs)
+    there = {leaf.path: leaf for leaf in target}
+    result: list[Found] = []
+    for s, t, e in found:
+        norm = module_path(s.path)
+        if norm in doubted and e.level != "pin":
+            if norm in moved:
+                t = there[moved[norm] + t.path[len(pairs[norm]) :]]
+            e = replace(e, level="beside")
+        result.append((s, t, e))
+    return result
 
 
-def _norms(leaves: Sequence[Leaf]) -> dict[Path, int]:
-    """Modules of vectors only, of which a block has several of one size: each with how many it has."""
-    matrices = {module_path(leaf.path) for leaf in leaves if len(leaf.shape) > 1}
-    of_size: dict[tuple[Path, int], dict[Path, None]] = defaultdict(dict)
+def _exchanged(doubted: Collection[Path], said: dict[Path, Path], pairs: dict[Path, Path]) -> dict[Path, Path]:
+    """Of norms that one of the sides only numbers, those that change partners among themselves, with the new ones."""
+    by_block: dict[Path, list[Path]] = defaultdict(list)
+    for norm in sorted(doubted):
+        by_block[norm[:-1]].append(norm)
+    moved: dict[Path, Path] = {}
+    for norms in by_block.values():
+        old = [pairs[norm] for norm in norms]
+        new = {norm: said[norm] for norm in norms if norm in said}
+        left = [partner for partner in old if partner not in new.values()]
+        silent = [norm for norm in norms if norm not in new]
+        if len(left) == len(silent) <= 1 and (_only_numbered(norms) or _only_numbered(old)):
+            moved |= new | dict(zip(silent, left, strict=True))
+    return moved
+
+
+def _only_numbered(norms: Sequence[Path]) -> bool:
+    return len({re.sub(r"\d+", "", norm[-1]) for norm in norms}) == 1
+
+
+def _norms(leaves: Sequence[Leaf]) -> dict[Path, tuple[Path, ...]]:
+    """Modules of vectors only, of which a block has several that are alike: each with all of these."""
+    modules: dict[Path, list[Leaf]] = defaultdict(list)
     for leaf in leaves:
         module = module_path(leaf.path)
-        if len(leaf.shape) == 1 and len(module) > 1 and leaf.path != module and module not in matrices:
-            of_size[module[:-1], leaf.shape[0]][module] = None
-    return {norm: len(own) for own in of_size.values() if len(own) > 1 for norm in own}
+        if len(module) > 1 and leaf.path != module:
+            modules[module].append(leaf)
+    alike: dict[tuple[object, ...], list[Path]] = defaultdict(list)
+    for module, own in modules.items():
+        if all(len(leaf.shape) == 1 for leaf in own):
+            alike[module[:-1], tuple((leaf.path[len(module) :], leaf.shape) for leaf in own)].append(module)
+    return {norm: tuple(norms) for norms in alike.values() if len(norms) > 1 for norm in norms}
 
 
-def _before(leaves: Sequence[Leaf], norms: Iterable[Path]) -> dict[Path, Path]:
-    """Child of a block with several norms -> the child that stands right before it."""
+def _before(leaves: Sequence[Leaf], norms: Collection[Path]) -> dict[Path, Path]:
+    """Child of a block with several norms -> the child that stands right before it.
+
+    Not of blocks that begin with a part and end with a norm: there, norms stand behind their parts.
+    """
     blocks = {norm[:-1] for norm in norms}
-    last: dict[Path, Path] = {}
-    before: dict[Path, Path] = {}
+    children: dict[Path, dict[Path, None]] = defaultdict(dict)
     for leaf in leaves:
         for depth in range(1, len(leaf.path)):
-            block, child = leaf.path[:depth], leaf.path[: depth + 1]
-            if block in blocks and last.get(block) != child:
-                if block in last:
-                    before.setdefault(child, last[block])
-                last[block] = child
+            if leaf.path[:depth] in blocks:
+                children[leaf.path[:depth]][leaf.path[: depth + 1]] = None
+    before: dict[Path, Path] = {}
+    for row in map(list, children.values()):
+        if row[0] in norms or row[-1] not in norms:
+            before |= zip(row[1:], row, strict=False)
     return before

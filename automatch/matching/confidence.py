@@ -50,8 +50,12 @@ _BY_LEVEL = {
     ),
     "tied": Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell"),
     "echo": Judgement(0.45, True, "the model holds this part twice and the checkpoint once: shared, or missing"),
+    "once": Judgement(0.45, True, "the checkpoint holds it once and the model in every block: shared, or missing"),
     "exchanged": Judgement(0.4, True, "what fitted better has the name of another model key and serves that"),
     "beside": Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two"),
+    "summed": Judgement(0.4, True, "together as large, in every block; nothing says in which order they lie"),
+    "spelt": Judgement(0.95, False, "together as large, in every block, and the name spells their order"),
+    "usual": Judgement(0.9, False, "together as large, in every block; q, k and v lie first"),
     "blocks": Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart"),
     "doubtful": Judgement(0.3, True, "too little of the two networks fits"),
 }

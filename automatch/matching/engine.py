@@ -38,8 +38,9 @@ from automatch.matching.pins import Decisions, followed, resolve
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_sequence
-from automatch.matching.sharing import echoes, share, tie, trained_copies
+from automatch.matching.sharing import echoes, in_every_block, share, tie, trained_copies
 from automatch.matching.stacks import fold_stacks
+from automatch.matching.summed import add_up
 from automatch.spec import StateDictSpec
 
 UNRELATED, DOUBTFUL = 0.4, 0.5
@@ -127,6 +128,7 @@ def _match(
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
     found = found if silent else doubt_misplaced(found, source, target)
+    found, source, target = add_up(found, source, target, decisions.refuses)
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
         found = []
@@ -135,6 +137,7 @@ def _match(
     found += share(found, target, {t.key: t.tied for t in model.tensors if t.tied})
     found += [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in echoes(found, target) if not decisions.forbids(f[0], f[1])]
+    found += [f for f in in_every_block(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = mismatches(found, source, target, names, identity)
     return assignment(checkpoint, model, found, source, pairs, cleaned.notes, cleaned.dropped, times)

@@ -28,8 +28,8 @@ class Evidence:
         trust_order: how well order does.
         contradiction: the names speak of things that exclude each other.
         astray: the two lie in containers that do not belong together.
-        level: how it was found ("unit", "name", "shared", "tied", "echo", "copy", "sequence", "pin"), or a doubt
-            ("blocks", "beside", "exchanged", "doubtful").
+        level: how it was found ("unit", "name", "shared", "tied", "echo", "once", "copy", "sequence", "summed",
+            "spelt", "usual", "pin"), or a doubt ("blocks", "beside", "exchanged", "doubtful").
         free: how many unmatched tensors of the scope would fit one of the two.
         backwards: one side numbers these modules from the last on, and the other from the first.
         waiting: an unmatched tensor would do as well, so that the scopes around decide first.

@@ -18,6 +18,9 @@ GATED = ("gate", "up")
 PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"))
 """Which roles are fused, in the order in which they are joined."""
 
+HALVES_OF = {"ff_proj": ("up", "gate")}
+"""What fused halves are called that say no order, and how those lie that use the word (OLMo, Molmo): a guess."""
+
 NEAR = 4
 """So many tokens of a path, from its end, are looked at for a role: `q_proj.lora_A.default.weight`."""
 
@@ -149,6 +152,7 @@ def _arrange(parts: Leaf, path: tuple[str, ...]) -> None:
     orders = [said_order(token) for token in path[-2:]]
     if set(roles) == {"q", "kv"}:  # `kvq` keeps them the other way round
         orders = [("kv", "q") if order[-1:] == ("q",) else ("q", "kv") for order in orders if order]
+    orders += [HALVES_OF.get(token, ()) for token in path[-2:]]
     said = next((order for order in orders if set(order) == set(roles)), ())
     if len(said) != len(roles) or len(set(roles)) != len(roles) or len(roles) < 2:
         return

@@ -129,6 +129,38 @@ def echoes(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
     return out
 
 
+def in_every_block(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
+    """Further pairs for what the checkpoint holds once, outside its blocks, and the model in every block.
+
+    As DiT's timestep embedding in diffusers. As the others may be missing, such a pair is always flagged.
+    """
+    serving = {t.path: s for s, t, _ in found if not t.ops}
+    homes: dict[tuple[str, ...], Counter[tuple[str, ...]]] = defaultdict(Counter)
+    rows: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Leaf]] = defaultdict(list)
+    for leaf in target:
+        at = next((i for i, token in enumerate(leaf.path[:-1]) if token.isdecimal()), None)
+        if at is not None and not leaf.integer and not leaf.ops:
+            rows[leaf.path[:at], leaf.path[at + 1 :]].append(leaf)
+            if leaf.path in serving:
+                homes[leaf.path[: at + 1]][_first_block(serving[leaf.path].path)] += 1
+    out: list[Found] = []
+    for (before, _), row in rows.items():
+        held = [leaf for leaf in row if leaf.path in serving]
+        if len(held) != 1 or len(row) == 1 or any(leaf.raw != row[0].raw for leaf in row):
+            continue
+        home = homes[held[0].path[: len(before) + 1]]
+        usual = max(home, key=home.__getitem__)
+        one = serving[held[0].path]
+        if usual and one.path[: len(usual)] != usual:
+            out += [(one, leaf, Evidence(level="once")) for leaf in row if leaf is not held[0]]
+    return out
+
+
+def _first_block(path: tuple[str, ...]) -> tuple[str, ...]:
+    at = next((i for i, token in enumerate(path[:-1]) if token.isdecimal()), None)
+    return () if at is None else path[: at + 1]
+
+
 def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
     """Further pairs for the copies that PEFT makes of modules to be trained whole.
 

@@ -31,6 +31,13 @@ SOLVED = {
     "codertimo-bert-2layer_to_nn-transformerencoder": "three numbered layers of an attention",
     "mlpen-nystromformer-2layer_to_hf5-nystromformer": "a head's bias is its decoder's bias",
     "ogb-gin-2layer_to_blocks": "atoms are nodes and bonds edges",
+    "tencent-hunyuandit-4layer_to_diffusers-hunyuandit": "norms that are only numbered go with the part behind them",
+    "generative023-decoderonly-small_to_monai-decoderonly": "norms that one side only numbers",
+    "audiocraft-musicgen-2layer_to_hf-musicgen": "norms that stand behind their parts",
+    "tencent-hunyuanvideo-lora-2+3layers_to_hunyuanvideo-with-adapter": "an adapter of what was fused",
+    "sapient-hrm_text-2+2layers_to_hf5-hrm_text": "a gqkv spells its parts",
+    "allenai-molmo2-3+2layer_to_hf5-molmo2": "an embedding in two parts",
+    "fb-dit-2layer_to_diffusers-dit": "one timestep embedding serves all blocks",
 }
 DAMAGED = {
     (
@@ -47,8 +54,6 @@ HONEST = {
     "google-spectrogram_diffusion-decoder-2layer-t5x_to_diffusers-t5film": "two attentions that no name tells apart",
     "google-spectrogram_diffusion-decoder-12layer-t5x_to_diffusers-t5film": "twelve layers of a decoder run forwards",
     "allenai-olmo-2layer_to_hf-olmo": "nothing says which half of ff_proj is the gate",
-    "tencent-hunyuandit-4layer_to_diffusers-hunyuandit": "norm2 stands before the mlp here and before attn2 there",
-    "generative023-decoderonly-small_to_monai-decoderonly": "norm2 and norm3 have got other names",
     "idea-grounding_dino-2layer_to_hf5-grounding_dino": "a key that stands on both sides is not crossed",
 }
 SERVED = {

@@ -1,0 +1,233 @@
+"""Left-overs that are one module here and several there, as their sizes say, whatever they are called.
+
+What is known to be fused (q, k, v; gate and up) is folded before the matching. This is for all else: a modulation that
+one code base computes for two norms at once, the filter and the gate of a WaveNet, an embedding in two parts. Decided
+for all blocks at once, and flagged, as sizes say nothing of the order, unless the name of the fused tensor spells it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from automatch.describing.tokens import words_of
+from automatch.matching.adapters import FIRST, half_of
+from automatch.matching.evidence import Evidence, Found
+from automatch.matching.leaves import Leaf, template
+from automatch.matching.parts import PARTS, joined_shape, role_in, said_order
+from automatch.matching.units import module_path, role_of
+
+Path = tuple[str, ...]
+Parts = tuple[list[Leaf], ...]
+
+MOST = 8
+"""Of more left-overs in a block than these, no sums are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """A fused module and its parts, in order, with the dimension along which they lie; one per block."""
+
+    whole: list[Leaf]
+    parts: Parts
+    dim: int
+    level: str
+
+
+def add_up(
+    found: list[Found], source: list[Leaf], target: list[Leaf], refuses: Callable[[Leaf, Leaf], bool]
+) -> tuple[list[Found], list[Leaf], list[Leaf]]:
+    """Put together left-over modules that are one on one side, and two or more on the other.
+
+    Returns:
+        The pairs with those found, and the leaves of both sides with each group of parts replaced by one leaf.
+    """
+    used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
+    blocks = _partners(found)
+    found = list(found)
+    for turn in (False, True):
+        ones, many = (target, source) if turn else (source, target)
+        taken = (served, used) if turn else (used, served)
+        left = _left_over(ones, taken[0]), _left_over(many, taken[1])
+        if not all(left):
+            continue
+        partners = {b: a for a, b in blocks.items()} if turn else blocks
+        gone: dict[int, Leaf | None] = {}
+        for whole, members, dim, level in _groups(left[0], left[1], partners):
+            pairs = [(m, whole) if turn else (whole, m) for m in members]
+            if any(refuses(s, t) or id(s) in gone or id(t) in gone for s, t in pairs):
+                continue
+            evidence = Evidence(level=level)
+            if _is_first_half(whole):  # of an adapter: one serves those of all parts
+                found += [(*pair, evidence) for pair in pairs if not turn]
+                continue
+            joined = _joined(members, dim, whole)
+            gone.update((id(m), None) for m in members)
+            gone[id(min(members, key=lambda m: m.place))] = joined
+            found.append((joined, whole, evidence) if turn else (whole, joined, evidence))
+        many = [kept for leaf in many if (kept := gone.get(id(leaf), leaf)) is not None]
+        source, target = (many, target) if turn else (source, many)
+    return found, source, target
+
+
+def _groups(
+    ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: dict[Path, Path]
+) -> Iterator[tuple[Leaf, tuple[Leaf, ...], int, str]]:
+    """Every tensor of the sums, with its parts, the dimension along which they lie, and how their order is known."""
+    for one in _sums(ones, many, partners):
+        for n, whole in enumerate(one.whole):
+            dim = one.dim if len(whole.shape) > 1 else 0
+            yield whole, tuple(part[n] for part in one.parts), dim, one.level
+
+
+def _left_over(leaves: Sequence[Leaf], taken: set[int]) -> dict[Path, list[Leaf]]:
+    """The modules of which nothing is matched."""
+    modules: dict[Path, list[Leaf]] = defaultdict(list)
+    spoilt: set[Path] = set()
+    for leaf in leaves:
+        module = module_path(leaf.path)
+        modules[module].append(leaf)
+        if id(leaf) in taken or leaf.integer or leaf.layers or {"concat", "stack"} & set(leaf.ops):
+            spoilt.add(module)
+    return {module: own for module, own in modules.items() if module not in spoilt}
+
+
+def _block(module: Path) -> Path:
+    """The innermost numbered container that a module stands in."""
+    for depth in range(len(module), 0, -1):
+        if module[depth - 1].isdecimal():
+            return module[:depth]
+    return ()
+
+
+def _partners(found: Sequence[Found]) -> dict[Path, Path]:
+    """Which numbered block stands for which, as most of their pairs say."""
+    votes: dict[Path, Counter[Path]] = defaultdict(Counter)
+    for s, t, _ in found:
+        votes[_block(module_path(s.path))][_block(module_path(t.path))] += 1
+    return {block: max(own, key=own.__getitem__) for block, own in votes.items()}
+
+
+def _sums(ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: dict[Path, Path]) -> Iterator[_Sum]:
+    """For every family of left-over modules, the one set of families of the other side that adds up to it."""
+    wholes, parts = _families(ones), _families(many)
+    homes: dict[Path, list[Path]] = defaultdict(list)
+    for name, modules in parts.items():
+        homes[template(_block(modules[0]))].append(name)
+    wanted: Counter[Path] = Counter()
+    options: list[tuple[Path, list[tuple[Path, ...]], int]] = []
+    for name, modules in wholes.items():
+        sets: list[tuple[Path, ...]] = []
+        dims: set[int] = set()
+        for names in homes.values():
+            if any(n[-1] == name[-1] for n in names):
+                continue  # the same module in another size
+            alike = [n for n in names if _corresponds(modules, parts[n], partners)]
+            for chosen, dim in _adding_up([ones[m] for m in modules], {n: [many[m] for m in parts[n]] for n in alike}):
+                sets.append(chosen)
+                dims.add(dim)
+        if len(sets) == 1:
+            options.append((name, sets, dims.pop()))
+            wanted.update(sets[0])
+    for name, (chosen,), dim in options:
+        said = {role for token in name[-2:] for role in said_order(token)}  # a qkv without a v is none
+        if any(wanted[n] > 1 for n in chosen) or said - {found[1] for n in chosen if (found := role_in(n))}:
+            continue
+        order, level = _ordered(name, chosen)
+        for n in range(len(ones[wholes[name][0]])):
+            whole = [ones[m][n] for m in wholes[name]]
+            yield _Sum(whole, tuple([many[m][n] for m in parts[p]] for p in order), dim, level)
+
+
+def _families(modules: dict[Path, list[Leaf]]) -> dict[Path, list[Path]]:
+    """Modules that differ in numbers alone, by what they have in common, in the order of the numbers."""
+    out: dict[Path, list[Path]] = defaultdict(list)
+    for module in modules:
+        block = _block(module)
+        out[template(block) + module[len(block) :]].append(module)
+    return {name: sorted(own, key=lambda m: [int(t) for t in m if t.isdecimal()]) for name, own in out.items()}
+
+
+def _corresponds(wholes: Sequence[Path], parts: Sequence[Path], partners: dict[Path, Path]) -> bool:
+    """Do the blocks of two families lie in pairs, in the order of their numbers?"""
+    if len(wholes) != len(parts):
+        return False
+    homes = [(_block(a), _block(b)) for a, b in zip(wholes, parts, strict=True)]
+    return all(not a or a not in partners or partners[a] == b for a, b in homes)
+
+
+def _adding_up(
+    wholes: Sequence[list[Leaf]], parts: dict[Path, list[list[Leaf]]]
+) -> Iterator[tuple[tuple[Path, ...], int]]:
+    """The sets of parts that are together as large as the whole, in every block; all of them before some of them."""
+    roles = [_roles(whole) for whole in wholes]
+    parts = {name: own for name, own in parts.items() if all(_roles(p) == r for p, r in zip(own, roles, strict=True))}
+    rank = max(len(leaf.shape) for leaf in wholes[0])
+    if not 1 < len(parts) <= MOST or (len(wholes) == 1 and rank < 2):
+        return
+    for size in range(len(parts), 1, -1):
+        for chosen in combinations(parts, size):
+            if len(wholes) == 1 and len({name[:-1] for name in chosen}) > 1:
+                continue
+            for dim in range(rank):
+                if all(_fits(whole, [parts[n][i] for n in chosen], dim) for i, whole in enumerate(wholes)):
+                    yield chosen, dim
+                    break
+
+
+def _roles(leaves: Sequence[Leaf]) -> list[tuple[str, int]]:
+    """What a module holds; a tensor that is alone in its module may be a parameter of another name."""
+    if len(leaves) == 1:
+        return [("", len(leaves[0].shape))]
+    return [(role_of(leaf.path)[1], len(leaf.shape)) for leaf in leaves]
+
+
+def _is_first_half(leaf: Leaf) -> bool:
+    half = half_of(leaf.path)
+    return half is not None and half[1] == FIRST
+
+
+def _fits(whole: Sequence[Leaf], parts: Sequence[Sequence[Leaf]], dim: int) -> bool:
+    return all(
+        all(p[n].shape == leaf.shape for p in parts)
+        if _is_first_half(leaf)
+        else (len(leaf.shape) > 1 or dim == 0)
+        and joined_shape([p[n].shape for p in parts], dim if len(leaf.shape) > 1 else 0) == leaf.shape
+        for n, leaf in enumerate(whole)
+    )
+
+
+def _ordered(whole: Path, parts: Sequence[Path]) -> tuple[Sequence[Path], str]:
+    """The parts in their order along the fused tensor, and how it is known.
+
+    Letters of its name may stand for them, `gqkv` for gate, q, k and v. Of q, k, v and one more, these three lie first
+    (GPT-J, Flux, ViT-22B). All others are taken as they are declared.
+    """
+    firsts = {"".join(words_of(name[-1]))[:1]: name for name in parts}
+    for word in words_of(whole[-1]) if len(firsts) == len(parts) else ():
+        if len(word) == len(parts) and set(word) == firsts.keys():
+            return [firsts[letter] for letter in word], "spelt"
+    roles = {found[1]: name for name in parts if (found := role_in(name)) and found[1] in PARTS[0]}
+    if len(roles) < len(PARTS[0]):
+        return parts, "summed"
+    first = [roles[role] for role in PARTS[0]]
+    rest = [name for name in parts if name not in first]
+    return [*first, *rest], "usual" if len(rest) == 1 else "summed"
+
+
+def _joined(members: Sequence[Leaf], dim: int, whole: Leaf) -> Leaf:
+    first = members[0]
+    return Leaf(
+        first.path,
+        whole.shape,
+        tuple(key for m in members for key in m.keys),
+        min(m.place for m in members),
+        ops=(*first.ops, "concat"),
+        dim=dim,
+        perm=first.perm,
+        raw=first.raw,
+        flat=first.flat,
+        sizes=tuple(m.shape[dim] for m in members),
+    )

@@ -1,0 +1,97 @@
+"""Modules that are one on one side and several on the other, whatever they are called; one that serves all blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from torch import nn
+
+from automatch.matching import match
+from automatch.matching.assignment import Assignment
+from tests.matching.built import built
+from tests.matching.truth import Served, complete, flagged, found, spec
+
+WIDTH = 16
+
+
+def network(name: str, linears: Mapping[str, tuple[int, int]], depth: int = 3) -> nn.Module:
+    """Layers with an mlp and these linear modules, under an embedding."""
+    modules: dict[str, nn.Module] = {"embed": nn.Embedding(50, WIDTH)}
+    for i in range(depth):
+        for path, (before, after) in linears.items():
+            modules[f"{name}.{i}.{path}"] = nn.Linear(before, after)
+        modules[f"{name}.{i}.mlp.up"] = nn.Linear(WIDTH, 4 * WIDTH)
+        modules[f"{name}.{i}.mlp.down"] = nn.Linear(4 * WIDTH, WIDTH)
+    return built(modules)
+
+
+def answer(checkpoint: object, model: object) -> Assignment:
+    given, wanted = spec(checkpoint), spec(model)
+    assignment = match(given, wanted)
+    complete(assignment, given, wanted)
+    return assignment
+
+
+FUSED = network("layers", {"dilated": (WIDTH, 2 * WIDTH)})
+SPLIT = network("blocks", {"tanh": (WIDTH, WIDTH), "sigm": (WIDTH, WIDTH)})
+PARTS = ("blocks.1.tanh.bias", "blocks.1.sigm.bias")
+
+
+def test_one_module_becomes_two_that_are_together_as_large() -> None:
+    assignment = answer(FUSED, SPLIT)
+    assert found(assignment)[PARTS] == Served(("layers.1.dilated.bias",), "chunk")
+    assert not assignment.missing_keys and not assignment.unexpected_keys
+    asked = {key for key in spec(SPLIT).keys if "tanh" in key or "sigm" in key}
+    assert flagged(assignment) == asked  # nothing says in which order they lie
+
+
+def test_two_modules_become_one() -> None:
+    assignment = answer(SPLIT, FUSED)
+    assert found(assignment)["layers.1.dilated.bias",] == Served(PARTS, "concat")
+    assert not assignment.missing_keys and not assignment.unexpected_keys
+
+
+def test_what_the_name_of_the_fused_module_spells_is_its_order() -> None:
+    fused = network("layers", {"attn.gqkv_proj": (WIDTH, 4 * WIDTH)})
+    parts = ("q_proj", "k_proj", "v_proj", "gate_proj")
+    split = network("layers", {f"attn.{part}": (WIDTH, WIDTH) for part in parts})
+    assignment = answer(fused, split)
+    keys = tuple(f"layers.2.attn.{part}.weight" for part in ("gate_proj", *parts[:3]))
+    assert found(assignment)[keys] == Served(("layers.2.attn.gqkv_proj.weight",), "chunk")
+    assert not flagged(assignment)
+
+
+@pytest.mark.parametrize(
+    ("whole", "parts"),
+    [
+        ({"mix": (WIDTH, 2 * WIDTH)}, {"mix": (WIDTH, WIDTH), "more": (WIDTH, WIDTH)}),
+        ({"qkv": (WIDTH, 3 * WIDTH)}, {"q": (WIDTH, WIDTH), "k": (WIDTH, WIDTH), "out": (WIDTH, WIDTH)}),
+        ({"mix": (WIDTH, 3 * WIDTH)}, {"a": (WIDTH, WIDTH), "b": (WIDTH, WIDTH)}),
+        (
+            {"one": (WIDTH, 2 * WIDTH), "two": (WIDTH, 2 * WIDTH)},
+            {"a": (WIDTH, WIDTH), "b": (WIDTH, WIDTH)},
+        ),
+    ],
+    ids=["another size", "a qkv without v", "too small", "two that would do"],
+)
+def test_no_sum_where_something_speaks_against_it(whole: dict, parts: dict) -> None:
+    assignment = answer(network("layers", whole), network("layers", parts))
+    assert not [m for m in assignment.matches if m.op != "rename"]
+
+
+def test_one_module_outside_the_blocks_serves_every_block() -> None:
+    """As DiT's timestep embedding in diffusers; it may as well be missing in the other blocks, which is said."""
+    inside = network("blocks", {"mod": (WIDTH, 6)}).named_children()
+    once = built({"time.0": nn.Linear(7, WIDTH), "time.2": nn.Linear(WIDTH, WIDTH), **dict(inside)})
+    every = network("layers", {"time.linear_1": (7, WIDTH), "time.linear_2": (WIDTH, WIDTH), "mod": (WIDTH, 6)})
+    assignment = answer(once, every)
+    served = {key: found(assignment)[key,] for key in spec(every).keys if "linear_1.weight" in key}
+    assert len(served) == 3 and set(served.values()) == {Served(("time.0.weight",))}
+    assert len(set(served) & flagged(assignment)) >= 2
+
+
+def test_a_lost_block_is_not_served_by_another() -> None:
+    shallow = network("layers", {"mod": (WIDTH, 6)}, depth=1)
+    deep = network("layers", {"mod": (WIDTH, 6)}, depth=2)
+    assert {key for key in spec(deep).keys if key.startswith("layers.1")} == set(answer(shallow, deep).missing_keys)
