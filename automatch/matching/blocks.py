@@ -19,6 +19,7 @@ from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
 from automatch.matching.free import Taken, are_networks, by_kind, outermost, ranked, within
+from automatch.matching.grids import across
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
@@ -295,6 +296,8 @@ class Solver:
             return []
         if max(len(left), len(right)) > _MANY:
             return list(zip(left, right, strict=False)) if len(left) == len(right) else []
+        order = across([n.tokens(top_a) for n in left], [n.tokens(top_b) for n in right])
+        right = [right[j] for j in order] if len(left) == len(right) else right
         paths = [[n.tokens(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
         spelt = [[n.spelt(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
         words = [[self.names.path_words(p) for p in side] for side in spelt]
@@ -326,7 +329,7 @@ class Solver:
                 if lost and left[i].skeleton == right[j].skeleton:  # a tensor that one of them lost is little evidence
                     similar = SIMILARITY - LOST * (SIMILARITY - similar)
                 bare.append(2.0 + self.context.names_trust * name * 1.2 + number + local + similar)
-                row.append(bare[-1] + place * 0.6)
+                row.append(bare[-1] + place * 0.6 * self.context.order_trust)
             matrix.append(row)
             apart.append(bare)
         chosen = {i: j for i, j in enumerate(assign(matrix)) if j >= 0 and matrix[i][j] > 0}

@@ -117,7 +117,7 @@ def _match(
     close = norms_close(leaf.path for leaf in (*source, *target))
     silent = by == "topology"
     names = Names(EMPTY if silent else lexicon(), silent=silent, tokens=tokens, norms_close=close)
-    order_trust = SORTED_TRUST if is_sorted(ordered[0].keys) != is_sorted(ordered[1].keys) and by != "topology" else 1.0
+    order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
     identity = Identity(source, target)
     decided = bool(decisions.pinned or decisions.forbidden)
     found = _solve(source, target, names, order_trust, identity, decisions)

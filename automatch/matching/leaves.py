@@ -83,22 +83,22 @@ def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> 
     ]
 
 
-_COUNTED = re.compile(r"(\D*)(\d+)(\D*)")
+_NUMBER = re.compile(r"(\d+)")
 
 
 def counted(spec: StateDictSpec) -> StateDictSpec:
-    """The tensors in the order of their numbers, where keys are nothing but numbered (`arr_0`, `arr_1`, `arr_10`).
+    """The tensors of a file that is sorted by name in the order of their numbers: `layers.10` behind `layers.9`.
 
-    Only in files that are sorted by name: in any other the order of the keys says more than their numbers.
+    In any other file the order of the keys says more than their numbers.
     """
     if any(a > b for a, b in pairwise(spec.keys)):
         return spec
-    found = [_COUNTED.fullmatch(key) for key in spec.keys]
-    numbers = [int(m[2]) for m in found if m is not None]
-    if len(numbers) < max(len(spec), 2) or len({(m[1], m[3]) for m in found if m is not None}) > 1:
-        return spec
-    order = sorted(range(len(spec)), key=numbers.__getitem__)
-    return replace(spec, tensors=tuple(spec.tensors[i] for i in order))
+    return replace(spec, tensors=tuple(sorted(spec.tensors, key=lambda t: _by_number(t.key))))
+
+
+def _by_number(key: str) -> list[tuple[str, int]]:
+    *pieces, last = _NUMBER.split(key)
+    return [*((text, int(number)) for text, number in zip(pieces[::2], pieces[1::2], strict=True)), (last, -1)]
 
 
 _ADOPTED = ("bias", "weight")
