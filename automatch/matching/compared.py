@@ -12,6 +12,9 @@ from automatch.matching.lists import is_list_against_item
 CLOSE = 0.75
 """Blocks that are not items of corresponding lists must share at least this."""
 
+EXACT = 12
+"""Of so many tensors, a block has its equal not by chance."""
+
 SAME_LABEL = 1.2
 """What an equal name is worth when similar blocks are put in order."""
 
@@ -73,6 +76,7 @@ def kinds_to_try(
     mine, theirs = kinds
     top_a, top_b = tops
     classes = _by_signature(mine), _by_signature(theirs)
+    exact_ones = _whole_elsewhere(classes, kinds)
     scored: list[tuple[float, int, int, list[int], list[int]]] = []
     for key, structs in classes[0].items():
         if key in classes[1]:
@@ -93,12 +97,45 @@ def kinds_to_try(
             if (x is top_a or y is top_b) and dice <= max(whole, compared.rest(x, y, top_a, top_b)):
                 continue
             if dice >= CLOSE:
-                shared = dice * (key_a[1] + key_b[1]) / 2
+                size = (key_a[1] + key_b[1]) / 2
+                shared = dice * size - _elsewhere(exact_ones, x, y)
+                dice = shared / size
                 if x.label == y.label and not x.label.isdecimal():
                     shared *= SAME_LABEL
-                scored.append((shared * dice**4, x.start, y.start, structs, others))
+                if dice >= CLOSE:
+                    scored.append((shared * dice**4, x.start, y.start, structs, others))
     scored.sort(key=lambda item: (-item[0], item[1], item[2]))
     return [(s, t) for _, _, _, s, t in scored]
+
+
+def _whole_elsewhere(
+    classes: tuple[Mapping[tuple[int, int], list[int]], ...], kinds: tuple[Kinds, Kinds]
+) -> list[tuple[int, list[Node], list[Node]]]:
+    """Blocks of some size that stand on both sides: how large they are, and where they and their like are.
+
+    Blocks of the same modules of which some lost tensors are alike.
+    """
+    skeletons: list[dict[tuple[int, int], list[Node]]] = [defaultdict(list), defaultdict(list)]
+    for own, kind in zip(skeletons, kinds, strict=True):
+        for node in (n for nodes in kind.values() for n in nodes):
+            own[node.skeleton].append(node)
+    out: list[tuple[int, list[Node], list[Node]]] = []
+    for key in classes[0].keys() & classes[1].keys():
+        firsts = [kind[own[key][0]] for own, kind in zip(classes, kinds, strict=True)]
+        if key[1] >= EXACT and len(firsts[0]) == len(firsts[1]):
+            alike = [own[nodes[0].skeleton] for own, nodes in zip(skeletons, firsts, strict=True)]
+            out.append((key[1], *alike))
+    return out
+
+
+def _elsewhere(whole: Sequence[tuple[int, list[Node], list[Node]]], x: Node, y: Node) -> int:
+    """How many tensors of two blocks stand in smaller blocks that have all of their equals outside of the other one."""
+    most = 0
+    for size, mine, theirs in whole:
+        inside = [sum(top.start <= n.start and n.end <= top.end for n in own) for top, own in ((x, mine), (y, theirs))]
+        if not min(inside):
+            most = max(most, size * max(inside))
+    return most
 
 
 def _by_signature(kinds: Kinds) -> dict[tuple[int, int], list[int]]:
