@@ -15,6 +15,8 @@ class Lexicon:
         words: word -> concepts it may stand for.
         phrases: pair of neighbouring words -> concepts of the pair.
         exclusive: concept -> concepts that it excludes.
+        blocks: the same of those that exclude each other in the names of whole blocks too: a `token_only` is no
+            position, but may be a `cls_layers`.
         unlike: concept -> concepts that seldom mean the same.
         tokens: whole token (without `_`) -> what it says beyond its words.
     """
@@ -22,11 +24,12 @@ class Lexicon:
     words: dict[str, frozenset[str]]
     phrases: dict[tuple[str, str], frozenset[str]]
     exclusive: dict[str, frozenset[str]]
+    blocks: dict[str, frozenset[str]]
     unlike: dict[str, frozenset[str]]
     tokens: dict[str, str]
 
 
-EMPTY = Lexicon({}, {}, {}, {}, {})
+EMPTY = Lexicon({}, {}, {}, {}, {}, {})
 
 
 def parse_lexicon(text: str) -> Lexicon:
@@ -34,17 +37,18 @@ def parse_lexicon(text: str) -> Lexicon:
     words: dict[str, set[str]] = {}
     phrases: dict[tuple[str, str], set[str]] = {}
     exclusive: dict[str, set[str]] = {}
+    blocks: dict[str, set[str]] = {}
     unlike: dict[str, set[str]] = {}
     tokens: dict[str, str] = {}
     for raw in text.splitlines():
         line = raw.split("#", 1)[0].strip()
         if not line:
             continue
-        if line.startswith(("!group", "!mild")):
-            table = exclusive if line.startswith("!group") else unlike
-            members = line.split()[1:]
-            for member in members:
-                table.setdefault(member, set()).update(m for m in members if m != member)
+        kind, *members = line.split()
+        if kind in ("!group", "!tensors", "!mild"):
+            for table in {"!group": (exclusive, blocks), "!tensors": (exclusive,), "!mild": (unlike,)}[kind]:
+                for member in members:
+                    table.setdefault(member, set()).update(m for m in members if m != member)
             continue
         if line.startswith("!token"):
             concept, listed = (part.strip() for part in line[len("!token") :].split("=", 1))
@@ -62,6 +66,7 @@ def parse_lexicon(text: str) -> Lexicon:
         {k: frozenset(v) for k, v in words.items()},
         {k: frozenset(v) for k, v in phrases.items()},
         {k: frozenset(v) for k, v in exclusive.items()},
+        {k: frozenset(v) for k, v in blocks.items()},
         {k: frozenset(v) for k, v in unlike.items()},
         tokens,
     )

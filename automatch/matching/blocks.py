@@ -23,12 +23,12 @@ from automatch.matching.grids import across
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
-from automatch.matching.lists import align_lists, count_otherwise, may_run_backwards
+from automatch.matching.lists import align_lists, beside_turned, count_otherwise, may_run_backwards
 from automatch.matching.misnamed import misnamed
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
 from automatch.matching.rivals import with_rivals
-from automatch.matching.units import Context, module_path, role_of, units_of
+from automatch.matching.units import Context, depth_of, in_common, module_path, role_of, units_of
 
 LARGER = 1.25
 """Items of one list that are so much larger than those of the other may be several of them."""
@@ -83,12 +83,12 @@ class Solver:
         self.identity = identity
         self._compared = Compared(source.tree, target.tree)
         self._company = company(source.leaves, names), company(target.leaves, names)
-        wrapped = _in_common(source.leaves), _in_common(target.leaves)
+        wrapped = in_common(source.leaves), in_common(target.leaves)
         self._wrapped = wrapped if all(wrapped) else (0, 0)  # a name that is everywhere tells nothing apart
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
         self._disputed: set[int] = set()  # blocks that might as well have been chosen for one that is in doubt
-        self._memo: dict[tuple[int, int, bool], list[Placed]] = {}
+        self._memo: dict[tuple[int, int, bool, bool], list[Placed]] = {}
 
     def _support(self, a: tuple[str, ...], b: tuple[str, ...]) -> float:
         a, b = template(a), template(b)
@@ -120,20 +120,22 @@ class Solver:
         """Pairs of leaves under two corresponding nodes, as positions relative to their starts."""
         # What a person decided about one layer does not hold for its equals: then every pair is solved itself.
         alike = self.identity.holds and self.identity(tuple(a.tokens()), tuple(b.tokens()))
-        key = (a.struct, b.struct, alike) if self.context.forbidden is None else (id(a), id(b), alike)
+        turned = not alike and a.is_list and b.is_list and beside_turned(a, b, self._compared.similar)
+        own = (a.struct, b.struct) if self.context.forbidden is None else (id(a), id(b))
+        key = (*own, alike, turned)
         found = self._memo.get(key)
         if found is None:
-            found = self._memo[key] = self._solve(a, b)
+            found = self._memo[key] = self._solve(a, b, turned)
         return found
 
-    def _solve(self, a: Node, b: Node) -> list[Placed]:
+    def _solve(self, a: Node, b: Node, turned: bool) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
         alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
         lists = top_a.is_list and top_b.is_list
         blocks = align_lists(top_a, top_b, self._compared.similar, turn=not alike) if lists else []
         if blocks and self._cut_otherwise(top_a, top_b, blocks):
             blocks = []
-        backwards = bool(blocks) and may_run_backwards(top_a, top_b, self.names)
+        backwards = bool(blocks) and (turned or may_run_backwards(top_a, top_b, self.names))
         if backwards:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
         if backwards or (blocks and count_otherwise(top_a, top_b)):
@@ -229,7 +231,7 @@ class Solver:
         opaque = [sum(role_of(leaf.path)[1] == "*" for leaf in leaves) >= 0.8 * len(leaves) for leaves in rests]
         apart = opaque[0] != opaque[1]  # param_0, param_1: no names of roles, so one tensor is one module
         sides = [
-            units_of(leaves, max(_depth(node, leaves), wrapped), self.names, apart, beside)
+            units_of(leaves, max(depth_of(node, leaves), wrapped), self.names, apart, beside)
             for node, leaves, beside, wrapped in zip((a, b), rests, self._company, self._wrapped, strict=True)
         ]
         at_a = {id(leaf): i for leaf, i in zip(rests[0], left, strict=True)}
@@ -296,8 +298,7 @@ class Solver:
             return []
         if max(len(left), len(right)) > _MANY:
             return list(zip(left, right, strict=False)) if len(left) == len(right) else []
-        order = across([n.tokens(top_a) for n in left], [n.tokens(top_b) for n in right])
-        right = [right[j] for j in order] if len(left) == len(right) else right
+        right = [right[j] for j in across([n.tokens(top_a) for n in left], [n.tokens(top_b) for n in right])]
         paths = [[n.tokens(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
         spelt = [[n.spelt(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
         words = [[self.names.path_words(p) for p in side] for side in spelt]
@@ -312,7 +313,7 @@ class Solver:
             bare: list[float] = []
             for j in range(len(right)):
                 name = self.names.compare(words[0][i], words[1][j], weights)
-                if self.context.names_trust and self.names.contradiction(words[0][i], words[1][j]):
+                if self.context.names_trust and self.names.contradiction(words[0][i], words[1][j], blocks=True):
                     row.append(-1.0)
                     bare.append(-1.0)
                     continue
@@ -381,22 +382,3 @@ def _of_no_layer(a: Leaf, b: Leaf) -> bool:
     """Are two leaves in no list of layers, or called the same where one of them is?"""
     lists = numbered(a.path), numbered(b.path)
     return not any(lists) or (not all(lists) and len(b.path) > 1 and a.path[-2:] == b.path[-2:])
-
-
-def _depth(node: Node, leaves: Sequence[Leaf]) -> int:
-    """How many path tokens the leaves of a node have in common because of the node itself.
-
-    Gathered lists count one level more than the path has.
-    """
-    return _in_common(leaves, len(node.tokens()))
-
-
-def _in_common(leaves: Sequence[Leaf], most: int | None = None) -> int:
-    """How many leading tokens, `most` at the most, all these leaves share."""
-    first = leaves[0].path if leaves else ()
-    depth = max(len(first) - 1, 0)
-    depth = depth if most is None else min(most, depth)
-    for leaf in leaves:
-        while leaf.path[:depth] != first[:depth]:
-            depth -= 1
-    return depth

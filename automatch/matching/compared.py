@@ -115,7 +115,7 @@ def _whole_elsewhere(
 
     Blocks of the same modules of which some lost tensors are alike.
     """
-    skeletons: list[dict[tuple[int, int], list[Node]]] = [defaultdict(list), defaultdict(list)]
+    skeletons: tuple[dict[int, list[Node]], dict[int, list[Node]]] = (defaultdict(list), defaultdict(list))
     for own, kind in zip(skeletons, kinds, strict=True):
         for node in (n for nodes in kind.values() for n in nodes):
             own[node.skeleton].append(node)
@@ -123,8 +123,8 @@ def _whole_elsewhere(
     for key in classes[0].keys() & classes[1].keys():
         firsts = [kind[own[key][0]] for own, kind in zip(classes, kinds, strict=True)]
         if key[1] >= EXACT and len(firsts[0]) == len(firsts[1]):
-            alike = [own[nodes[0].skeleton] for own, nodes in zip(skeletons, firsts, strict=True)]
-            out.append((key[1], *alike))
+            mine, theirs = (own[nodes[0].skeleton] for own, nodes in zip(skeletons, firsts, strict=True))
+            out.append((key[1], mine, theirs))
     return out
 
 

@@ -101,6 +101,25 @@ def may_run_backwards(a: Node, b: Node, names: Names) -> bool:
     return not names.silent and names.compare(mine, theirs, {}) < RELATED
 
 
+def beside_turned(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> bool:
+    """Are these lists of equal items beside lists as long that run backwards, as shapes show, and none that does not?
+
+    What one loop built runs one way: the lateral convolutions of a pyramid, and those behind them.
+    """
+    if a.parent is None or b.parent is None or len(a.children) != len(b.children) or len(a.children) < 2:
+        return False
+    if len({(n.signature, n.count) for n in (*a.children, *b.children)}) > 1:
+        return False
+    ways = set()
+    for x, y in ((x, y) for x in a.parent.children for y in b.parent.children if x is not a and y is not b):
+        if x.is_list and y.is_list and len(x.children) == len(y.children) == len(a.children):
+            forwards = all(similar(p, q) == 1 for p, q in zip(x.children, y.children, strict=True))
+            backwards = all(similar(p, q) == 1 for p, q in zip(x.children, reversed(y.children), strict=True))
+            if forwards != backwards:
+                ways.add(forwards)
+    return ways == {False}
+
+
 def count_otherwise(a: Node, b: Node) -> bool:
     """Do two lists of equal items differ in length and in where they begin to count?
 

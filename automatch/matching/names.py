@@ -163,15 +163,16 @@ class Names:
             return 0.5
         return 0.5 if self.lexicon.unlike and self._clash(a, b, self.lexicon.unlike) else 0.0
 
-    def contradiction(self, a: Sequence[Word], b: Sequence[Word]) -> float:
-        """How much two paths name things that exclude each other (0: not at all).
+    def contradiction(self, a: Sequence[Word], b: Sequence[Word], blocks: bool = False) -> float:
+        """How much two paths name things that exclude each other (0: not at all); `blocks`: whole blocks are named.
 
         A word contradicts another when every reading of the one excludes every reading of the
         other, and neither has a like on the other side.
         """
         if self.silent or not self.lexicon.exclusive:
             return 0.0
-        return min(0.6 * self._clash(a, b, self.lexicon.exclusive), 1.2)
+        rivals = self.lexicon.blocks if blocks else self.lexicon.exclusive
+        return min(0.6 * self._clash(a, b, rivals), 1.2)
 
     def _clash(self, a: Sequence[Word], b: Sequence[Word], rivals: Mapping[str, frozenset[str]]) -> int:
         lonely_a = [w for w in a if w.concepts and not any(self.alike(w, o) >= 0.9 for o in b)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +15,8 @@ from automatch.spec import Shape
 
 _WEIGHTS = {"*": "weight", "weight_orig": "weight"}
 
+_STATISTICS = {"running_mean", "running_var", "num_batches_tracked"}
+
 NAMES, ORDER, LEARNT, ASTRAY = 2.0, 0.7, 1.5, -1.0
 """What each signal weighs in the score of a pair."""
 
@@ -26,13 +28,17 @@ NEAR = 256
 """A module is compared with no more than so many others of its shapes."""
 
 
+Fits = dict[tuple[int, int], tuple[list[tuple[Leaf, Leaf]], float]]
+"""Pairs of modules that may go together, with the leaves that do, and the share of them that fits."""
+
+
 @dataclass(slots=True)
 class Table:
     """The evidence for the pairs of one scope that may go together, and all of it in one number: `score`."""
 
     source: list[Unit]
     target: list[Unit]
-    fits: dict[tuple[int, int], tuple[list[tuple[Leaf, Leaf]], float]]
+    fits: Fits
     name: dict[tuple[int, int], float]
     order: dict[tuple[int, int], float]
     learnt: dict[tuple[int, int], float]
@@ -55,7 +61,7 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
     for j, unit in enumerate(target):
         for role, leaf in unit.leaves.items():
             by_shape[(_WEIGHTS.get(role, role), leaf.shape, leaf.integer)].append(j)
-    fits: dict[tuple[int, int], tuple[list[tuple[Leaf, Leaf]], float]] = {}
+    fits: Fits = {}
     for i, unit in enumerate(source):
         near = sorted(
             {
@@ -70,6 +76,7 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
             pairs, fit = pair_leaves(unit, target[j], ctx)
             if fit > 0:
                 fits[i, j] = (pairs, fit)
+    fits = _norms_apart(source, target, fits)
     weights = contrast([u.words for u in source], [u.words for u in target])
     name = _names_alike(source, target, fits, ctx, weights)
     aligned = common_subsequence([u.main() for u in source], [u.main() for u in target])
@@ -102,6 +109,20 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
         astray,
         score,
     )
+
+
+def _norms_apart(source: Sequence[Unit], target: Sequence[Unit], fits: Fits) -> Fits:
+    """Without the pairs of a norm with running statistics and one without, of sizes where both sides have as many."""
+    of_batches = [[u.main() if _STATISTICS & u.leaves.keys() else None for u in side] for side in (source, target)]
+    counts = Counter(of_batches[0]), Counter(of_batches[1])
+    apart = {size for size, n in counts[0].items() if size is not None and counts[1][size] == n}
+    if not apart:
+        return fits
+    return {
+        (i, j): fit
+        for (i, j), fit in fits.items()
+        if (of_batches[0][i] is None) == (of_batches[1][j] is None) or source[i].main() not in apart
+    }
 
 
 def _nearest(i: int, near: Sequence[int], source: Sequence[Unit], target: Sequence[Unit]) -> list[int]:

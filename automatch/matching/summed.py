@@ -27,6 +27,16 @@ MOST = 8
 
 
 @dataclass(frozen=True, slots=True)
+class _Option:
+    """A family of modules, and families that add up to it along a dimension; one list of leaves per block."""
+
+    name: Path
+    whole: list[list[Leaf]]
+    parts: dict[Path, list[list[Leaf]]]
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Sum:
     """A fused module and its parts, in order, with the dimension along which they lie; one per block."""
 
@@ -103,11 +113,18 @@ def _block(module: Path) -> Path:
 
 
 def _partners(found: Sequence[Found]) -> dict[Path, Path]:
-    """Which numbered block stands for which, as most of their pairs say."""
+    """Which numbered container stands for which, as most of their pairs say; the innermost one of several."""
     votes: dict[Path, Counter[Path]] = defaultdict(Counter)
     for s, t, _ in found:
-        votes[_block(module_path(s.path))][_block(module_path(t.path))] += 1
-    return {block: max(own, key=own.__getitem__) for block, own in votes.items()}
+        inner = _containers(module_path(t.path))
+        for container in _containers(module_path(s.path)):
+            votes[container].update(inner)
+    return {block: max(own, key=lambda other: (own[other], len(other))) for block, own in votes.items() if own}
+
+
+def _containers(module: Path) -> list[Path]:
+    """The numbered containers that a module stands in."""
+    return [module[: depth + 1] for depth, token in enumerate(module) if token.isdecimal()]
 
 
 def _sums(ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: dict[Path, Path]) -> Iterator[_Sum]:
@@ -117,28 +134,31 @@ def _sums(ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: 
     for name, modules in parts.items():
         homes[template(_block(modules[0]))].append(name)
     wanted: Counter[Path] = Counter()
-    options: list[tuple[Path, list[tuple[Path, ...]], int]] = []
+    options: list[_Option] = []
     for name, modules in wholes.items():
-        sets: list[tuple[Path, ...]] = []
-        dims: set[int] = set()
+        sets: list[_Option] = []
         for names in homes.values():
             if any(n[-1] == name[-1] for n in names):
                 continue  # the same module in another size
-            alike = [n for n in names if _corresponds(modules, parts[n], partners)]
-            for chosen, dim in _adding_up([ones[m] for m in modules], {n: [many[m] for m in parts[n]] for n in alike}):
-                sets.append(chosen)
-                dims.add(dim)
+            for own, alike in _rows(modules, {n: parts[n] for n in names}, partners):
+                held = {n: [many[m] for m in rows] for n, rows in alike.items()}
+                whole = [ones[m] for m in own]
+                sets += [_Option(name, whole, {n: held[n] for n in ns}, dim) for ns, dim in _adding_up(whole, held)]
         if len(sets) == 1:
-            options.append((name, sets, dims.pop()))
-            wanted.update(sets[0])
-    for name, (chosen,), dim in options:
-        said = {role for token in name[-2:] for role in said_order(token)}  # a qkv without a v is none
-        if any(wanted[n] > 1 for n in chosen) or said - {found[1] for n in chosen if (found := role_in(n))}:
+            options += sets
+            wanted.update(list(sets[0].parts))
+    for one in options:
+        said = {role for token in one.name[-2:] for role in said_order(token)}  # a qkv without a v is none
+        if any(wanted[n] > 1 for n in one.parts) or said - {found[1] for n in one.parts if (found := role_in(n))}:
             continue
-        order, level = _ordered(name, chosen)
-        for n in range(len(ones[wholes[name][0]])):
-            whole = [ones[m][n] for m in wholes[name]]
-            yield _Sum(whole, tuple([many[m][n] for m in parts[p]] for p in order), dim, level)
+        order, level = _ordered(one.name, list(one.parts))
+        for n in range(len(one.whole[0])):
+            yield _Sum(
+                [held[n] for held in one.whole],
+                tuple([held[n] for held in one.parts[p]] for p in order),
+                one.dim,
+                level,
+            )
 
 
 def _families(modules: dict[Path, list[Leaf]]) -> dict[Path, list[Path]]:
@@ -150,12 +170,25 @@ def _families(modules: dict[Path, list[Leaf]]) -> dict[Path, list[Path]]:
     return {name: sorted(own, key=lambda m: [int(t) for t in m if t.isdecimal()]) for name, own in out.items()}
 
 
-def _corresponds(wholes: Sequence[Path], parts: Sequence[Path], partners: dict[Path, Path]) -> bool:
-    """Do the blocks of two families lie in pairs, in the order of their numbers?"""
-    if len(wholes) != len(parts):
-        return False
-    homes = [(_block(a), _block(b)) for a, b in zip(wholes, parts, strict=True)]
-    return all(not a or a not in partners or partners[a] == b for a, b in homes)
+def _rows(
+    wholes: Sequence[Path], parts: dict[Path, list[Path]], partners: dict[Path, Path]
+) -> Iterator[tuple[list[Path], dict[Path, list[Path]]]]:
+    """Modules whose blocks lie in pairs: all in the order of their numbers, or those of blocks that are matched."""
+    known = [a for a in wholes if _block(a) and _block(a) in partners]
+    alike = {}
+    for name, own in parts.items():
+        homes = zip(wholes, own, strict=False)
+        if len(own) == len(wholes) and all(a not in known or partners[_block(a)] == _block(b) for a, b in homes):
+            alike[name] = own
+    if alike:
+        yield list(wholes), alike
+        return
+    by_block = {name: {_block(m): m for m in own} for name, own in parts.items()}
+    matched = [a for a in known if any(partners[_block(a)] in own for own in by_block.values())]
+    rows = {name: [own.get(partners[_block(a)]) for a in matched] for name, own in by_block.items()}
+    whole = {name: [m for m in row if m is not None] for name, row in rows.items() if None not in row}
+    if len(matched) > 1 and whole:
+        yield matched, whole
 
 
 def _adding_up(

@@ -9,6 +9,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from automatch.describing.tokens import ROLES, stem_index, words_of
+from automatch.describing.tree import Node
 from automatch.matching.adapters import FIRST, SECOND, half_of
 from automatch.matching.leaves import Leaf
 from automatch.matching.names import Names, Word
@@ -263,3 +264,22 @@ def _bare(left: dict[str, Leaf], right: dict[str, Leaf], ctx: Context) -> list[t
         if ctx.forbidden is None or not ctx.forbidden(*pair):
             out.append(pair)
     return out
+
+
+def depth_of(node: Node, leaves: Sequence[Leaf]) -> int:
+    """How many path tokens the leaves of a node have in common because of the node itself.
+
+    Gathered lists count one level more than the path has.
+    """
+    return in_common(leaves, len(node.tokens()))
+
+
+def in_common(leaves: Sequence[Leaf], most: int | None = None) -> int:
+    """How many leading tokens, `most` at the most, all these leaves share."""
+    first = leaves[0].path if leaves else ()
+    depth = max(len(first) - 1, 0)
+    depth = depth if most is None else min(most, depth)
+    for leaf in leaves:
+        while leaf.path[:depth] != first[:depth]:
+            depth -= 1
+    return depth
