@@ -9,7 +9,7 @@ the biases follow.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.describing.lexicon import lexicon
@@ -45,7 +45,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
             groups = {**numbered_groups(leaves), **groups}
         if not groups:
             continue
-        _without_ones(others, groups.values(), parts)
+        _without_ones(others, groups.values(), parts, {leaf.shape for leaf in leaves})
         mine = Counter(leaf.shape for leaf in leaves)
         theirs = Counter(leaf.shape for leaf in others)
         whole = Counter(leaf.shape for leaf in leaves if not _is_one_of(leaf, parts))
@@ -79,13 +79,14 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
     return leaves
 
 
-def _without_ones(others: list[Leaf], groups: Iterable[Mapping[str, Leaf]], parts: tuple[str, ...]) -> None:
+def _without_ones(
+    others: list[Leaf], groups: Iterable[Mapping[str, Leaf]], parts: tuple[str, ...], mine: Container[Shape]
+) -> None:
     """What is fused as a 1x1 convolution, and apart as linear layers, is taken as a matrix (in place)."""
     joined = {joined_shape([group[p].shape for p in parts], 0) for group in groups}
-    known = {leaf.shape for leaf in others}
     for leaf in others:
         bare = squeeze(leaf.shape)
-        if len(bare) == 2 < len(leaf.shape) and bare in joined and bare not in known and not leaf.ops:
+        if len(bare) == 2 < len(leaf.shape) and bare in joined and leaf.shape not in mine and not leaf.ops:
             see_as(leaf, bare)
 
 

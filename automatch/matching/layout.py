@@ -128,7 +128,9 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     kernels_there = any(_is_kernel(leaf) for leaf in others)
     heads = {_kind(own[0]) for own in families.values() if _has_heads(own[0])}
     here = _orientations(leaves)
-    upright = {id(leaf) for leaf, lies in _lying(leaves) if not lies and here[_kind(leaf)] > 0 and not kernels_here}
+    mixed = not kernels_here and any(n > 0 for n in here.values())
+    upright = _upright(leaves, here) if mixed else set()
+    named = _named(others)
     for (_, shape), members in families.items():
         kind = _kind(members[0])
         if kind in heads:  # [heads, in, size] is [in, heads * size], square or not
@@ -139,6 +141,14 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
         perms = _perms(shape, stacks)
+        same_name = named.get(_tail(members[0].path), set())
+        if (
+            mixed
+            and len(set(shape)) > 1
+            and shape in same_name
+            and not any(_permuted(shape, p) in same_name for p in perms)
+        ):
+            continue
         if votes[kind] + prior <= 0 or not perms:
             continue
         known = next((p for p in perms if theirs[_permuted(shape, p)]), None)
@@ -160,10 +170,7 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
     """For each kind of tensor, what speaks for (positive) and against its being transposed."""
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
-    named: dict[tuple[str, ...], set[Shape]] = defaultdict(set)
-    for leaf in others:
-        if len(leaf.shape) >= 2:
-            named[_tail(leaf.path)].add(leaf.shape)
+    named = _named(others)
     votes: Counter[Kind] = Counter()
     stacks = _stacks(others, leaves)
     alike = {(_unnumbered(name), shape): members for (name, shape), members in families.items()}
@@ -194,6 +201,34 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
         elif lying < 0 and standing <= 0:
             votes[kind] -= BY_BIAS
     return votes
+
+
+def _named(leaves: Iterable[Leaf]) -> dict[tuple[str, ...], set[Shape]]:
+    """The shapes of the tensors that are called the same, the last words of their paths."""
+    named: dict[tuple[str, ...], set[Shape]] = defaultdict(set)
+    for leaf in leaves:
+        if len(leaf.shape) >= 2:
+            named[_tail(leaf.path)].add(leaf.shape)
+    return named
+
+
+def _upright(leaves: list[Leaf], here: Counter[Kind]) -> set[int]:
+    """Linear layers in a file that holds GPT-2's Conv1D as well: their biases show it, or those around a square one."""
+    upright: set[int] = set()
+    around: dict[tuple[str, ...], set[bool]] = defaultdict(set)
+    for leaf, lies in _lying(leaves):
+        if not lies and here[_kind(leaf)] > 0:
+            upright.add(id(leaf))
+        for depth in range(len(leaf.path) - 1):
+            around[leaf.path[:depth]].add(lies)
+    for leaf in leaves:
+        if len(leaf.raw) > 2 and set(leaf.raw[2:]) == {1}:
+            upright.add(id(leaf))  # a convolution of size 1
+        elif len(leaf.shape) == 2 and leaf.shape[0] == leaf.shape[1]:
+            depths = range(len(leaf.path) - 2, -1, -1)
+            if next((around[leaf.path[:d]] for d in depths if leaf.path[:d] in around), {True}) == {False}:
+                upright.add(id(leaf))
+    return upright
 
 
 def _cut(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
