@@ -94,7 +94,7 @@ class Names:
         i = 0
         while i < len(texts):
             text = texts[i]
-            if text in _AFTER and not self._norms_close and i + 1 < len(texts) and i + 2 < len(texts):
+            if text in _AFTER and not self._norms_close and self._ends_in_norm(texts[i + 2 :]):
                 n = 2 if i + 3 < len(texts) and tuple(texts[i + 1 : i + 3]) in lex.phrases else 1
                 what = "".join(texts[i + 1 : i + 1 + n])  # after the attention: not attention itself
                 after = lex.words.get(what, _NOTHING)
@@ -110,6 +110,12 @@ class Names:
                     continue
             yield Word(text, lex.words.get(text, _NOTHING))
             i += 1
+
+    def _ends_in_norm(self, texts: Sequence[str]) -> bool:
+        """Is a norm named last? What stands after the attention is one; `post_conv_block` is a block."""
+        return bool(texts) and any(
+            "norm" in self.lexicon.words.get(text, _NOTHING) for text in (texts[-1], "".join(texts[-2:]))
+        )
 
     def path_words(self, path: Sequence[str]) -> tuple[Word, ...]:
         """All words of a path, in order."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from automatch.matching.grids import across
 from automatch.matching.units import Sort, Unit
 
 
@@ -39,18 +40,26 @@ def places(
 ) -> dict[tuple[int, int], float]:
     """How well the places of two modules agree, in [0, 1]: aligned in the sequence, same rank of their shape."""
     together = set(aligned)
-    ranks: list[dict[int, tuple[int, Sort | None]]] = []
-    sizes: list[Counter[Sort | None]] = []
-    for side in (source, target):
-        count: Counter[Sort | None] = Counter()
-        rank: dict[int, tuple[int, Sort | None]] = {}
-        for i, unit in enumerate(side):
-            rank[i] = (count[unit.main()], unit.main())
-            count[unit.main()] += 1
-        ranks.append(rank)
-        sizes.append(count)
-    out: dict[tuple[int, int], float] = {}
-    for i, j in fits:
-        same = ranks[0][i] == ranks[1][j] and sizes[0][source[i].main()] == sizes[1][target[j].main()]
-        out[i, j] = (0.6 if (i, j) in together else 0.0) + (0.4 if same else 0.0)
+    ranks = _ranks(source), _ranks(target)
+    for sort in ranks[0].keys() & ranks[1].keys():
+        mine, theirs = ranks[0][sort], ranks[1][sort]
+        order = across([source[i].path for i in mine], [target[j].path for j in theirs])
+        if order != sorted(order):
+            ranks[1][sort] = [theirs[j] for j in order]
+            together -= {(i, j) for i in mine for j in theirs}
+            together |= set(zip(mine, ranks[1][sort], strict=True))
+    same = {
+        (i, j)
+        for sort, mine in ranks[0].items()
+        if len(mine) == len(ranks[1].get(sort, ()))
+        for i, j in zip(mine, ranks[1][sort], strict=True)
+    }
+    return {key: (0.6 if key in together else 0.0) + (0.4 if key in same else 0.0) for key in fits}
+
+
+def _ranks(units: Sequence[Unit]) -> dict[Sort | None, list[int]]:
+    """The modules of one shape, in order."""
+    out: dict[Sort | None, list[int]] = defaultdict(list)
+    for i, unit in enumerate(units):
+        out[unit.main()].append(i)
     return out
