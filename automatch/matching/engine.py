@@ -12,6 +12,7 @@ from automatch.collecting import paused
 from automatch.describing.lexicon import EMPTY, lexicon
 from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
+from automatch.matching.against import doubt_crossed
 from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.beside import doubt_misplaced
 from automatch.matching.blocks import Side, Solver
@@ -128,6 +129,7 @@ def _match(
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
     found = found if silent else doubt_misplaced(found, source, target)
+    found = found if silent or order_trust < 1 else doubt_crossed(found, source, target, names)
     found, source, target = add_up(found, source, target, decisions.refuses)
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:

@@ -17,7 +17,7 @@ from automatch.matching.adapters import FIRST, half_of
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf, template
 from automatch.matching.parts import PARTS, joined_shape, role_in, said_order
-from automatch.matching.units import module_path, role_of
+from automatch.matching.units import block_of, module_path, role_of
 
 Path = tuple[str, ...]
 Parts = tuple[list[Leaf], ...]
@@ -104,14 +104,6 @@ def _left_over(leaves: Sequence[Leaf], taken: set[int]) -> dict[Path, list[Leaf]
     return {module: own for module, own in modules.items() if module not in spoilt}
 
 
-def _block(module: Path) -> Path:
-    """The innermost numbered container that a module stands in."""
-    for depth in range(len(module), 0, -1):
-        if module[depth - 1].isdecimal():
-            return module[:depth]
-    return ()
-
-
 def _partners(found: Sequence[Found]) -> dict[Path, Path]:
     """Which numbered container stands for which, as most of their pairs say; the innermost one of several."""
     votes: dict[Path, Counter[Path]] = defaultdict(Counter)
@@ -132,7 +124,7 @@ def _sums(ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: 
     wholes, parts = _families(ones), _families(many)
     homes: dict[Path, list[Path]] = defaultdict(list)
     for name, modules in parts.items():
-        homes[template(_block(modules[0]))].append(name)
+        homes[template(block_of(modules[0]))].append(name)
     wanted: Counter[Path] = Counter()
     options: list[_Option] = []
     for name, modules in wholes.items():
@@ -165,7 +157,7 @@ def _families(modules: dict[Path, list[Leaf]]) -> dict[Path, list[Path]]:
     """Modules that differ in numbers alone, by what they have in common, in the order of the numbers."""
     out: dict[Path, list[Path]] = defaultdict(list)
     for module in modules:
-        block = _block(module)
+        block = block_of(module)
         out[template(block) + module[len(block) :]].append(module)
     return {name: sorted(own, key=lambda m: [int(t) for t in m if t.isdecimal()]) for name, own in out.items()}
 
@@ -174,18 +166,18 @@ def _rows(
     wholes: Sequence[Path], parts: dict[Path, list[Path]], partners: dict[Path, Path]
 ) -> Iterator[tuple[list[Path], dict[Path, list[Path]]]]:
     """Modules whose blocks lie in pairs: all in the order of their numbers, or those of blocks that are matched."""
-    known = [a for a in wholes if _block(a) and _block(a) in partners]
+    known = [a for a in wholes if block_of(a) and block_of(a) in partners]
     alike = {}
     for name, own in parts.items():
         homes = zip(wholes, own, strict=False)
-        if len(own) == len(wholes) and all(a not in known or partners[_block(a)] == _block(b) for a, b in homes):
+        if len(own) == len(wholes) and all(a not in known or partners[block_of(a)] == block_of(b) for a, b in homes):
             alike[name] = own
     if alike:
         yield list(wholes), alike
         return
-    by_block = {name: {_block(m): m for m in own} for name, own in parts.items()}
-    matched = [a for a in known if any(partners[_block(a)] in own for own in by_block.values())]
-    rows = {name: [own.get(partners[_block(a)]) for a in matched] for name, own in by_block.items()}
+    by_block = {name: {block_of(m): m for m in own} for name, own in parts.items()}
+    matched = [a for a in known if any(partners[block_of(a)] in own for own in by_block.values())]
+    rows = {name: [own.get(partners[block_of(a)]) for a in matched] for name, own in by_block.items()}
     whole = {name: [m for m in row if m is not None] for name, row in rows.items() if None not in row}
     if len(matched) > 1 and whole:
         yield matched, whole

@@ -106,6 +106,14 @@ def module_path(path: tuple[str, ...]) -> tuple[str, ...]:
     return path[: role_of(path)[0]]
 
 
+def block_of(module: tuple[str, ...]) -> tuple[str, ...]:
+    """The innermost numbered container that a module stands in, itself included; () for none."""
+    for depth in range(len(module), 0, -1):
+        if module[depth - 1].isdecimal():
+            return module[:depth]
+    return ()
+
+
 def role_of(path: Sequence[str]) -> tuple[int, str]:
     """(length of the module's path, role of the leaf in it)."""
     last = path[-1]

@@ -1,0 +1,61 @@
+"""Pairs that names made against an order which all else keeps.
+
+Where two blocks hold the same shapes in the same order throughout, pairs by names that cross it are taken back (norms
+of w2v-BERT), unless the names that the order would put together exclude each other, as `q` and `k` do.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from automatch.matching.evidence import Found
+from automatch.matching.leaves import Leaf
+from automatch.matching.names import Names
+from automatch.matching.units import block_of, module_path
+
+Path = tuple[str, ...]
+
+LEAST, VARIETY = 6, 4
+"""So many modules of so many kinds make an order that says something."""
+
+
+def doubt_crossed(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
+    """The same pairs, but where they cross the common order of two blocks those that keep it, flagged."""
+    mine, theirs = _blocks(source), _blocks(target)
+    pairs = {module_path(s.path): module_path(t.path) for s, t, _ in found}
+    moved: dict[Path, Path] = {}
+    for homes in dict.fromkeys((block_of(s), block_of(t)) for s, t in pairs.items()):
+        a, b = (side.get(home, {}) for side, home in zip((mine, theirs), homes, strict=True))
+        if all(homes) and len(a) >= LEAST and list(a.values()) == list(b.values()) and len(set(a.values())) >= VARIETY:
+            crossed = {
+                module: wanted
+                for module, wanted in zip(a, b, strict=True)
+                if pairs.get(module, wanted) != wanted
+                and b.get(pairs[module]) == a[module]
+                and not names.contradiction(
+                    names.path_words(module[len(homes[0]) :]), names.path_words(wanted[len(homes[1]) :])
+                )
+            }
+            if {pairs[module] for module in crossed} == set(crossed.values()):
+                moved |= crossed
+    there = {leaf.path: leaf for leaf in target}
+    out: list[Found] = []
+    for s, t, e in found:
+        module = module_path(s.path)
+        if module in moved and e.level != "pin":
+            t = there[moved[module] + t.path[len(pairs[module]) :]]
+            e = replace(e, level="crossed")
+        out.append((s, t, e))
+    return out
+
+
+def _blocks(leaves: Sequence[Leaf]) -> dict[Path, dict[Path, tuple[object, ...]]]:
+    """For every numbered block, its modules in order with what they hold."""
+    out: dict[Path, dict[Path, tuple[object, ...]]] = defaultdict(dict)
+    for leaf in leaves:
+        module = module_path(leaf.path)
+        own = out[block_of(module)]
+        own[module] = (*own.get(module, ()), (leaf.path[len(module) :], leaf.shape))
+    return out
