@@ -36,6 +36,9 @@ BY_BIAS = 20
 
 _DIGITS = re.compile(r"\d+")
 
+_TABLES = {"pos", "position", "positional", "token", "tokens", "query", "queries", "prompt", "mask", "bias", "table"}
+"""Bare parameters called so are no linear layers."""
+
 Kind = tuple[str, bool]
 Families = dict[tuple[tuple[str, ...], Shape], list[Leaf]]
 
@@ -93,6 +96,13 @@ def _is_embedding(leaf: Leaf) -> bool:
     return any(word.startswith("embed") for token in leaf.path for word in words_of(token))
 
 
+def _is_bare_square(leaf: Leaf) -> bool:
+    square = len(leaf.shape) == 2 and leaf.shape[0] == leaf.shape[1]
+    words = {word for token in leaf.path for word in words_of(token)}
+    bare = len(leaf.path) > 1 and leaf.path[-1] not in ROLES and not leaf.path[-1].endswith(("weight", "kernel"))
+    return square and bare and not _is_embedding(leaf) and not words & _TABLES
+
+
 def _families(leaves: Iterable[Leaf]) -> Families:
     out: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
@@ -131,6 +141,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     mixed = not kernels_here and any(n > 0 for n in here.values())
     upright = _upright(leaves, here) if mixed else set()
     named = _named(others)
+    last_there = {leaf.path[-1] for leaf in others}
     for (_, shape), members in families.items():
         kind = _kind(members[0])
         if kind in heads:  # [heads, in, size] is [in, heads * size], square or not
@@ -140,6 +151,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
+        if _is_bare_square(members[0]) and members[0].path[-1] not in last_there:
+            prior = 1  # PyTorch Geometric's `x @ self.root`
         perms = _perms(shape, stacks)
         same_name = named.get(_tail(members[0].path), set())
         if (
