@@ -26,6 +26,9 @@ _SLOTS = frozenset("exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg
 COPY_LEAVES = 8
 """Fewer tensors are no network that could stand twice in a file."""
 
+CORE = 0.9
+"""The share of a container that makes a part of it all that counts."""
+
 COPY_SHARE = 0.8
 """Two copies share at least this of their names and shapes."""
 
@@ -116,10 +119,14 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
     keys is the one to keep.
     """
     expected = sum(1 for leaf in others if not leaf.integer)
-    bare = _copy_of_bare(leaves, others, expected)
-    if bare and not any(leaves[i].keys[0] in pinned for i in bare):
-        note = f"a second copy under {leaves[min(bare)].path[0]} is left out, the keys without it are used"
-        return _without(leaves, bare, [note], undecided=False)
+    bare = {
+        token: copy
+        for token, copy in _copies_of_bare(leaves, others, expected).items()
+        if not any(leaves[i].keys[0] in pinned for i in copy)
+    }
+    if bare:
+        said = [f"a second copy under {token} is left out, the keys without it are used" for token in bare]
+        return _without(leaves, set().union(*bare.values()), said, undecided=False)
     if not _may_have_copies(leaves, expected):
         return Cleaned(leaves, {})
     shapes, structs = Interner(), Interner()
@@ -147,7 +154,13 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
                 notes.append(
                     f"a second copy under {'.'.join(node.tokens())} is left out, {'.'.join(keep.tokens())} is used"
                 )
-    return _without(leaves, gone, notes, undecided)
+    cleaned = _without(leaves, gone, notes, undecided)
+    if not gone:
+        return cleaned
+    more = drop_copies(cleaned.leaves, others, pinned)  # a third one, that stands beside the two
+    return Cleaned(
+        more.leaves, {**cleaned.dropped, **more.dropped}, cleaned.notes + more.notes, undecided or more.undecided
+    )
 
 
 def _without(leaves: list[Leaf], gone: set[int], notes: list[str], undecided: bool) -> Cleaned:
@@ -156,21 +169,22 @@ def _without(leaves: list[Leaf], gone: set[int], notes: list[str], undecided: bo
     return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, tuple(notes), undecided)
 
 
-def _copy_of_bare(leaves: Sequence[Leaf], others: Sequence[Leaf], expected: int) -> set[int]:
-    """The leaves under one first token that are a copy of those without it (`ema.fc.weight` beside `fc.weight`)."""
+def _copies_of_bare(leaves: Sequence[Leaf], others: Sequence[Leaf], expected: int) -> dict[str, set[int]]:
+    """The leaves under first tokens that are copies of those without them (`ema.fc.weight` beside `fc.weight`)."""
     known = {(leaf.path, leaf.shape) for leaf in leaves}
     theirs = {leaf.path[0] for leaf in others}
     groups: dict[str, list[int]] = defaultdict(list)
     for i, leaf in enumerate(leaves):
         groups[leaf.path[0]].append(i)
+    out: dict[str, set[int]] = {}
     for token, members in groups.items():
         if len(members) < max(COPY_LEAVES, 0.5 * expected) or token in theirs or len(members) == len(leaves):
             continue
         for depth in (1, 2):
             same = sum((leaves[i].path[depth:], leaves[i].shape) in known for i in members)
             if same >= COPY_SHARE * len(members):
-                return set(members)
-    return set()
+                out.setdefault(token, set(members))
+    return out
 
 
 def _may_have_copies(leaves: Sequence[Leaf], expected: int) -> bool:
@@ -210,7 +224,16 @@ def _size(node: Node, tree: Tree, leaves: Sequence[Leaf]) -> int:
     return sum(math.prod(leaves[i].shape) for i in tree.order[node.start : node.end])
 
 
+def _core(node: Node) -> Node:
+    """The part of a node that is nearly all of it: beside `ema.model`, `ema.step` is nothing."""
+    for child in node.children:
+        if child.children and child.count >= CORE * node.count:
+            return _core(child)
+    return node
+
+
 def _share(tree: Tree, a: Node, b: Node) -> float:
+    a, b = _core(a), _core(b)
     left, right = _relative(tree, a), _relative(tree, b)
     return sum((left & right).values()) / max(1, a.count, b.count)
 
