@@ -277,9 +277,13 @@ def _bare(left: dict[str, Leaf], right: dict[str, Leaf], ctx: Context) -> list[t
 def depth_of(node: Node, leaves: Sequence[Leaf]) -> int:
     """How many path tokens the leaves of a node have in common because of the node itself.
 
-    Gathered lists count one level more than the path has.
+    A gathered list and its item are one token of a path: `attn2` is the second of a list `attn`.
     """
-    return in_common(leaves, len(node.tokens()))
+    depth, at = len(node.tokens()), node
+    while at.parent is not None:
+        depth -= at.is_list and at.gathered
+        at = at.parent
+    return in_common(leaves, depth)
 
 
 def in_common(leaves: Sequence[Leaf], most: int | None = None) -> int:
