@@ -38,6 +38,16 @@ SOLVED = {
     "sapient-hrm_text-2+2layers_to_hf5-hrm_text": "a gqkv spells its parts",
     "allenai-molmo2-3+2layer_to_hf5-molmo2": "an embedding in two parts",
     "fb-dit-2layer_to_diffusers-dit": "one timestep embedding serves all blocks",
+    "jaywalnut310-vits-2layer_to_hf5-vits": "norm_layers_1.0 is layers.0.layer_norm; post_convs is no norm",
+    "wrong-variant-timm-cait-3block_to_cait-5block": "cls_layers are blocks_token_only, not the last two blocks",
+    "hf-upernet-swin-tiny_to_smp-upernet": "a list beside one that runs backwards does so too",
+    "neonbjb-tortoise-ar-3+2layer_to_hf5-clvp": "Linear layers beside GPT-2's Conv1D, square ones too",
+    "pyg13-mpnn-qm9-dim32_to_pyg28-mpnn": "a square root is multiplied from the left",
+    "lucidrains-ddpm-dim32-trainer_to_unet": "three copies of one network",
+    "servicenow-nbeats-30block_to_own-stacks-20block": "heads of blocks that are matched, more in the checkpoint",
+    "meta-w2v_bert-2layer_to_hf5-wav2vec2_bert": "an order that all but two norms keep",
+    "hszhao-pspnet-4block_to_mmseg-pspnet": "a cls may be a conv_seg",
+    "gguf-gemma4-3layer_to_hf5-gemma4": "ffw is the feed-forward",
 }
 DAMAGED = {
     (
@@ -47,6 +57,8 @@ DAMAGED = {
     ("fb-levit_384_to_timm-levit_384", 2): "attentions and their mlps, in stages of another cut",
     ("timm-regnety_120_to_hf-regnet", 1): "names decide between a shortcut and a convolution that lost tensors",
     ("nvidia-radio-3layer_to_hf5-radio", 2): "without qkv, a proj is no query",
+    ("lucidrains-byol-mnasnet0_5_to_mnasnet", 1): "both copies beside the bare network are left out",
+    ("ms-speecht5-tts-2+2layer_to_hf5-speecht5", 1): "to encode positions is no encoder",
 }
 """With a family of tensors taken out of either side."""
 

@@ -1,0 +1,121 @@
+"""Lists that lie across each other, that run as the lists beside them, and files that are sorted by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from automatch.matching import match
+from automatch.matching.grids import across
+from tests.matching.built import built
+from tests.matching.truth import by_rename, found, solved, spec
+
+ROLES = ("0", "2")
+
+
+def convolutions(paths: Iterable[str]) -> nn.Module:
+    """Equal blocks under these paths, between a stem and a head."""
+    modules: dict[str, nn.Module] = {"stem": nn.Conv2d(3, 8, 3)}
+    for path in paths:
+        modules[f"{path}.c1"] = nn.Conv2d(8, 8, 3)
+        modules[f"{path}.n"] = nn.BatchNorm2d(8)
+        modules[f"{path}.c2"] = nn.Conv2d(8, 8, 3)
+    return built({**modules, "head": nn.Linear(8, 10)})
+
+
+def by_path(pairs: dict[str, str]) -> Callable[[str], str]:
+    """Keys with the path in front of them renamed."""
+    return lambda key: next((new + key[len(old) :] for old, new in pairs.items() if key.startswith(f"{old}.")), key)
+
+
+@pytest.mark.parametrize("roles", [("0", "2"), ("0", "1")])
+@pytest.mark.parametrize("back", [False, True], ids=["to lists by kind", "to lists by number"])
+def test_numbers_decide_where_lists_lie_across_each_other(roles: tuple[str, str], back: bool) -> None:
+    """In the order in which they stand, `blocks.0.2` would be `ins.1`."""
+    pairs = {f"blocks.{i}.{r}": f"{kind}.{i}" for r, kind in zip(roles, ("ins", "outs"), strict=True) for i in range(3)}
+    mine = convolutions(f"blocks.{i}.{r}" for i in range(3) for r in roles)
+    theirs = convolutions(f"{kind}.{i}" for kind in ("ins", "outs") for i in range(3))
+    if back:
+        solved(theirs, mine, by_rename(theirs, by_path({new: old for old, new in pairs.items()})))
+    else:
+        solved(mine, theirs, by_rename(mine, by_path(pairs)))
+
+
+@given(rows=st.integers(2, 4), columns=st.integers(2, 4))
+def test_what_lies_across_is_put_together_by_its_numbers(rows: int, columns: int) -> None:
+    left = [("blocks", str(i), f"kind{r}") for i in range(columns) for r in range(rows)]
+    right = [(f"list{r}", str(i)) for r in range(rows) for i in range(columns)]
+    order = across(left, right)
+    assert sorted(order) == list(range(len(right)))
+    assert all(left[k][2][4:] == right[j][0][4:] and left[k][1] == right[j][1] for k, j in enumerate(order))
+    assert across(left, left) == across(right, right) == sorted(order)
+
+
+def test_a_list_of_equal_items_runs_as_the_list_beside_it() -> None:
+    """A pyramid: the lateral convolutions show by their shapes that one side begins with the deepest."""
+    widths = (8, 16, 32)
+
+    def pyramid(lateral: str, smooth: str, sizes: Iterable[int]) -> nn.Module:
+        modules: dict[str, nn.Module] = {f"{lateral}.{i}.conv": nn.Conv2d(n, 4, 1) for i, n in enumerate(sizes)}
+        modules |= {f"{smooth}.{i}.conv": nn.Conv2d(4, 4, 3) for i in range(len(widths))}
+        modules |= {f"{smooth}.{i}.norm": nn.BatchNorm2d(4) for i in range(len(widths))}
+        return built({f"neck.{path}": module for path, module in modules.items()})
+
+    mine = pyramid("lateral_convs", "fpn_convs", widths)
+    theirs = pyramid("reduce", "refine", reversed(widths))
+    pairs = {
+        f"neck.{a}.{i}": f"neck.{b}.{2 - i}"
+        for a, b in (("lateral_convs", "reduce"), ("fpn_convs", "refine"))
+        for i in range(3)
+    }
+    assignment = match(spec(mine), spec(theirs))
+    assert found(assignment) == by_rename(mine, by_path(pairs))
+
+
+def test_files_sorted_by_name_are_read_by_their_numbers() -> None:
+    """kohya's LoRA files: `blocks_10` stands before `blocks_2`, and the model has much beside the adapters."""
+    parts = ("attn_to_k", "attn_to_q", "attn_to_v")
+    given: dict[str, tuple[int, ...]] = {}
+    wanted: dict[str, tuple[int, ...]] = {}
+    truth: dict[str, str] = {}
+    for i in range(100):
+        for part in parts:
+            model, file = f"blocks.{i}.attn.{part[5:]}", f"lora_unet_blocks_{i}_{part}"
+            wanted |= {f"{model}.base_layer.weight": (16, 16), f"{model}.base_layer.bias": (16,)}
+            for ours, theirs, shape in (
+                ("lora_A.default", "lora_down", (4, 16)),
+                ("lora_B.default", "lora_up", (16, 4)),
+            ):
+                wanted[f"{model}.{ours}.weight"] = given[f"{file}.{theirs}.weight"] = shape
+                truth[f"{model}.{ours}.weight"] = f"{file}.{theirs}.weight"
+            given[f"{file}.alpha"] = ()
+        wanted |= {f"blocks.{i}.mlp.{k}.weight": (64, 16) for k in ("a", "b", "c", "d")}
+    assignment = match(spec(sorted(given.items())), spec(list(wanted.items())))
+    served = {m.model_keys[0]: m.checkpoint_keys[0] for m in assignment.matches}
+    assert served == truth
+
+
+def test_a_norm_with_statistics_is_no_norm_without() -> None:
+    """Where both sides have as many of each, names do not give a layer norm what a batch norm holds."""
+    mine = {"block.fc": nn.Linear(8, 8), "block.zeta": nn.LayerNorm(8), "block.theta": nn.BatchNorm1d(8)}
+    theirs = {"part.fc": nn.Linear(8, 8), "part.zeta": nn.BatchNorm1d(8), "part.theta": nn.LayerNorm(8)}
+    pairs = {"block.fc": "part.fc", "block.zeta": "part.theta", "block.theta": "part.zeta"}
+    checkpoint = built(mine)
+    assignment = match(spec(checkpoint), spec(built(theirs)))
+    assert found(assignment) == by_rename(checkpoint, by_path(pairs))
+
+
+def test_of_three_copies_one_is_matched() -> None:
+    """A trainer's file: the network, and beside it a wrapper that holds two more."""
+    net = convolutions(f"blocks.{i}" for i in range(6))
+    state = {f"model.model.{k}": v for k, v in net.state_dict().items()}
+    state |= {f"ema.{part}.model.{k}": v for part in ("online_model", "ema_model") for k, v in net.state_dict().items()}
+    state |= {"ema.initted": torch.ones(1), "ema.step": torch.ones(1), "step": torch.tensor(3)}
+    assignment = match(spec(state), spec(net))
+    assert {m.checkpoint_keys[0] for m in assignment.matches} == {f"model.model.{k}" for k in net.state_dict()}
+    assert not any(m.ambiguous for m in assignment.matches)
