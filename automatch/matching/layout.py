@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 
 from automatch.describing.tokens import ROLES, words_of
@@ -96,11 +96,16 @@ def _is_embedding(leaf: Leaf) -> bool:
     return any(word.startswith("embed") for token in leaf.path for word in words_of(token))
 
 
-def _is_bare_square(leaf: Leaf) -> bool:
+def _is_bare_square(leaf: Leaf, known: Container[str]) -> bool:
+    """Is a tensor a square matrix that is a parameter of its own, of a name of its own, and not numbered?"""
+    last = leaf.path[-1]
     square = len(leaf.shape) == 2 and leaf.shape[0] == leaf.shape[1]
-    words = {word for token in leaf.path for word in words_of(token)}
-    bare = len(leaf.path) > 1 and leaf.path[-1] not in ROLES and not leaf.path[-1].endswith(("weight", "kernel"))
-    return square and bare and not _is_embedding(leaf) and not words & _TABLES
+    bare = len(leaf.path) > 1 and last not in ROLES and not last.endswith(("weight", "kernel"))
+    return square and bare and last not in known and not _DIGITS.search(last)
+
+
+def _is_table(leaf: Leaf) -> bool:
+    return _is_embedding(leaf) or not _TABLES.isdisjoint(word for token in leaf.path for word in words_of(token))
 
 
 def _families(leaves: Iterable[Leaf]) -> Families:
@@ -142,6 +147,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     upright = _upright(leaves, here) if mixed else set()
     named = _named(others)
     last_there = {leaf.path[-1] for leaf in others}
+    linear = Counter(leaf.shape for leaf in others if leaf.path[-1] == "weight")
+    linear.subtract(leaf.shape for leaf in leaves if leaf.path[-1] == "weight")
     for (_, shape), members in families.items():
         kind = _kind(members[0])
         if kind in heads:  # [heads, in, size] is [in, heads * size], square or not
@@ -151,8 +158,11 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
-        if _is_bare_square(members[0]) and members[0].path[-1] not in last_there:
-            prior = 1  # PyTorch Geometric's `x @ self.root`
+        if linear[shape] > 0 and not prior and not votes[kind] and _is_bare_square(members[0], last_there):
+            table = _is_table(members[0])
+            prior = 0 if table else 1  # PyTorch Geometric's `x @ self.root`
+            for leaf in members if kernels_here or not table else ():
+                leaf.guessed = True
         perms = _perms(shape, stacks)
         same_name = named.get(_tail(members[0].path), set())
         if (

@@ -34,6 +34,7 @@ class Leaf:
         layers: of how many layers it is a stack, or a list, that were compared as one layer; 0 for all others.
             The other fields speak of that layer then, `raw` of a stack and `shape` excepted.
         axis: of such a stack, the dimension along which the layers lie.
+        guessed: whether nothing says in which layout it is stored.
     """
 
     path: tuple[str, ...]
@@ -49,6 +50,7 @@ class Leaf:
     sizes: tuple[int, ...] | None = None
     layers: int = 0
     axis: int = 0
+    guessed: bool = False
 
 
 def squeeze(shape: Shape) -> Shape:

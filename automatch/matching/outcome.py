@@ -17,7 +17,6 @@ from automatch.matching.evidence import Found
 from automatch.matching.layout import turned_once
 from automatch.matching.leaves import SHARED, Leaf, template
 from automatch.matching.parts import gate_unsaid, only_numbered
-from automatch.matching.units import role_of
 from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
@@ -156,7 +155,7 @@ def _match(
         confidence, ambiguous, reason = 0.45, True, NUMBERED
     elif _of_patches(s, t):
         confidence, ambiguous, reason = 0.45, True, PATCHES
-    elif _unsaid_layout(s, t):
+    elif s.guessed or t.guessed:
         confidence, ambiguous, reason = 0.45, True, LAYOUT
     if votes > 1:
         reason = f"{reason} ({votes} times alike)"
@@ -225,15 +224,6 @@ def _of_patches(s: Leaf, t: Leaf) -> bool:
         return False
     patches = 1 < kernel[1] <= _COLOURS and min(kernel[2:]) > 1
     return patches and linear == (kernel[0], math.prod(kernel[1:]))
-
-
-def _unsaid_layout(s: Leaf, t: Leaf) -> bool:
-    """Is one a bare parameter, which code may multiply from either side, and the other a Linear's, both square?"""
-    if {*s.ops, *t.ops} - {"transpose"} or len(s.raw) != 2 or s.raw[0] != s.raw[1]:
-        return False
-    roles = role_of(s.path)[1], role_of(t.path)[1]
-    bare = s if roles[0] == "*" else t
-    return {*roles} == {"*", "weight"} and words_of(bare.path[-1])[-1:] not in (("proj",), ("projection",))
 
 
 def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:
