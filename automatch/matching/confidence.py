@@ -117,6 +117,10 @@ def _among_rivals(e: Evidence) -> Judgement:
     if names > -0.08 and order >= 0.4:
         if e.crossed:
             return Judgement(0.45, True, "order alone decides, and other modules of this shape have changed places")
+        if e.loose and e.sequence >= 0.99:
+            return Judgement(
+                0.45, True, "numbered in one of the two, and in the other named in another order than they stand"
+            )
         if e.sequence >= 0.99 and e.variety >= VARIETY:
             return Judgement(0.92, False, "same place in the same sequence of shapes; names do not tell")
         return Judgement(0.45, True, "order alone decides between modules of one shape")

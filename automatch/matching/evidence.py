@@ -32,6 +32,7 @@ class Evidence:
             "spelt", "usual", "pin"), or a doubt ("blocks", "beside", "exchanged", "doubtful").
         free: how many unmatched tensors of the scope would fit one of the two.
         backwards: one side numbers these modules from the last on, and the other from the first.
+        loose: numbered on one side, and named on the other in another order than it stands beside its like.
         waiting: an unmatched tensor would do as well, so that the scopes around decide first.
         crossed: some modules of this shape were put together against their order, so it does not decide the rest.
     """
@@ -56,6 +57,7 @@ class Evidence:
     free: int = 0
     crossed: bool = False
     backwards: bool = False
+    loose: bool = False
     waiting: bool = False
 
 

@@ -119,10 +119,21 @@ def _margins(
     return out
 
 
+_PLACES = {
+    **dict.fromkeys(("first", "pre", "before", "in", "input"), 0),
+    **dict.fromkeys(("attention", "selfattn"), 1),
+    "cross": 2,
+    "mlp": 3,
+    **dict.fromkeys(("second", "post", "after", "out", "output", "final", "last"), 4),
+}
+"""Words and concepts that speak of a place in a block, and which."""
+
+
 def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair]:
     """Turn chosen module pairs into leaf pairs, each with what speaks for and against it."""
     owner = {j: i for i, j in chosen.items()}
     crossed, strayed = _crossed(table, chosen), _strayed(table, chosen)
+    turned = _out_of_turn(table.source), _out_of_turn(table.target)
     by_row: dict[int, list[int]] = defaultdict(list)
     by_column: dict[int, list[int]] = defaultdict(list)
     for i, j in table.fits:
@@ -153,9 +164,34 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             crossed=table.source[i].main() in crossed,
             backwards=table.source[i].peers == table.target[j].peers
             and table.source[i].falling != table.target[j].falling,
+            loose=(i in turned[0] or j in turned[1]) and (table.source[i].peers > 1) != (table.target[j].peers > 1),
         )
         out += [Pair(m, t, evidence) for m, t in pairs]
     return out
+
+
+def _out_of_turn(units: Sequence[Unit]) -> set[int]:
+    """Modules side by side of one shape whose names say another order than the one in which they stand.
+
+    Nothing stands between them that shows their order, and a `ffn_norm` before a `self_attn_norm` is not the first of
+    numbered ones.
+    """
+    out: set[int] = set()
+    run: list[int] = []
+    for i, unit in enumerate([*units, None]):
+        if run and (unit is None or unit.main() != units[run[-1]].main()):
+            turns = [turn for k in run if (turn := _turn(units[k])) is not None]
+            if turns != sorted(turns):
+                out.update(run)
+            run = []
+        run.append(i)
+    return out
+
+
+def _turn(unit: Unit) -> int | None:
+    """Which place in a block a name speaks of; None where it speaks of none, or of several."""
+    said = {_PLACES[w] for word in unit.words for w in (word.text, *word.concepts) if w in _PLACES}
+    return said.pop() if len(said) == 1 else None
 
 
 def _strayed(table: Table, chosen: Mapping[int, int]) -> set[tuple[int, int]]:

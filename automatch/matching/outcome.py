@@ -16,13 +16,14 @@ from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
 from automatch.matching.layout import turned_once
 from automatch.matching.leaves import SHARED, Leaf, template
-from automatch.matching.parts import gate_unsaid, only_numbered
+from automatch.matching.parts import gate_unsaid, mlp_unsaid, only_numbered
 from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 BY_HEAD = "query_key_value often lies head by head, not in three blocks, and no shape shows it"
 HALVES = "nothing says which half of the fused tensor is the gate"
+MLP = "nothing says whether the mlp lies before q, k and v or behind them"
 NUMBERED = "the first three layers of an attention's list, taken as query, key and value; no name says so"
 LAYOUT = "nothing says whether the square matrix of a bare parameter is stored as a Linear's or transposed"
 PATCHES = "nothing says whether the linear layer takes a patch channel by channel or pixel by pixel"
@@ -151,6 +152,8 @@ def _match(
         confidence, ambiguous, reason = 0.4, True, BY_HEAD
     elif gate_unsaid(s, t):
         confidence, ambiguous, reason = 0.45, True, HALVES
+    elif mlp_unsaid(s, t):
+        confidence, ambiguous, reason = 0.45, True, MLP
     elif only_numbered(s, t):
         confidence, ambiguous, reason = 0.45, True, NUMBERED
     elif _of_patches(s, t):

@@ -165,6 +165,21 @@ def _arrange(parts: Leaf, path: tuple[str, ...]) -> None:
     parts.sizes = parts.sizes and tuple(parts.sizes[i] for i in places)
 
 
+_QKV_FIRST = {"linear1"}
+"""What is called so holds q, k, v and then the mlp: Flux, HunyuanVideo. timm's `in_proj` has the mlp first."""
+
+
+def mlp_unsaid(s: Leaf, t: Leaf) -> bool:
+    """Are q, k, v and an mlp joined under a name that does not tell which lies first, as `in_proj`?"""
+    for parts, fused in ((s, t), (t, s)):
+        if "concat" in parts.ops and len(fused.keys) == 1 and len(parts.keys) == len(PARTS[0]) + 1:
+            roles = {found[1] for key in parts.keys if (found := role_in(split_key(key)))}
+            words = [word for token in fused.path for word in words_of(token)]
+            if roles >= set(PARTS[0]) and not (_QKV_FIRST & set(fused.path) or {"qkv", "gqkv"} & set(words)):
+                return True
+    return False
+
+
 def gate_unsaid(s: Leaf, t: Leaf) -> bool:
     """Are gate and up joined under a name that tells no order, as `fc1` does?
 
