@@ -50,6 +50,7 @@ _BY_LEVEL = {
     ),
     "tied": Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell"),
     "echo": Judgement(0.45, True, "the model holds this part twice and the checkpoint once: shared, or missing"),
+    "half": Judgement(0.4, True, "second halves of adapters that were learnt apart, without their first halves"),
     "once": Judgement(0.45, True, "the checkpoint holds it once and the model in every block: shared, or missing"),
     "exchanged": Judgement(0.4, True, "what fitted better has the name of another model key and serves that"),
     "crossed": Judgement(

@@ -35,11 +35,11 @@ from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names, norms_close
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
-from automatch.matching.pins import Decisions, followed, resolve
+from automatch.matching.pins import Decisions, followed, in_pinned_order, resolve
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_sequence
-from automatch.matching.sharing import echoes, in_every_block, share, tie, trained_copies
+from automatch.matching.sharing import doubt_half_adapters, echoes, in_every_block, share, tie, trained_copies
 from automatch.matching.stacks import fold_stacks
 from automatch.matching.summed import add_up
 from automatch.spec import StateDictSpec
@@ -124,13 +124,16 @@ def _match(
     found = _solve(source, target, names, order_trust, identity, decisions)
     found = found if decided else in_sequence(found)
     as_named((s, t) for s, t, _ in found)
-    found = _pinned(found, source, target, decisions)
+    found, apart = _pinned(found, source, target, decisions)
     found = found if decided or silent else by_own_name(found, source, target)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
     found = found if silent else doubt_misplaced(found, source, target)
     found = found if silent or order_trust < 1 else doubt_crossed(found, source, target, names)
-    found, source, target = add_up(found, source, target, decisions.refuses)
+    found, source, target = add_up(found, source, target, decisions.forbids)
+    found = in_pinned_order(found, decisions)
+    _refuse_unfit(apart, found)
+    found = doubt_half_adapters(found, target)
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
         found = []
@@ -177,14 +180,17 @@ def _solve(
     return solver.solve_roots()
 
 
-def _pinned(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], decisions: Decisions) -> list[Found]:
-    """The pairs with every pin in place.
+def _pinned(
+    found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], decisions: Decisions
+) -> tuple[list[Found], list[tuple[Leaf, Leaf]]]:
+    """The pairs with every pin in place, and the pins of tensors that differ in shape: one may be part of the other.
 
     Raises:
-        InputError: pinned keys differ in shape, or two are pinned to one model key.
+        InputError: two are pinned to one model key.
     """
+    apart: list[tuple[Leaf, Leaf]] = []
     if not decisions.pinned:
-        return found
+        return found, apart
     mine = {key: leaf for leaf in source for key in leaf.keys}
     theirs = {key: leaf for leaf in target for key in leaf.keys}
     pairs: dict[int, Found] = {}
@@ -195,12 +201,27 @@ def _pinned(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
                 f"pin {key}={other}: one of the two is left out of the matching (a slot or a second copy)."
             )
         if s.shape != t.shape:
-            raise InputError(f"pin {key}={other}: the shapes {list(s.raw)} and {list(t.raw)} do not fit each other.")
+            apart.append((s, t))
+            continue
         first = pairs.setdefault(id(t), (s, t, Evidence(level="pin")))[0]
         if first is not s:
             raise InputError(f"{other} is pinned to {first.keys[0]} and to {key}; take one of the two away.")
     taken = {id(s) for s, _, _ in pairs.values()}
-    return [f for f in found if id(f[1]) not in pairs and id(f[0]) not in taken] + list(pairs.values())
+    return [f for f in found if id(f[1]) not in pairs and id(f[0]) not in taken] + list(pairs.values()), apart
+
+
+def _refuse_unfit(apart: Sequence[tuple[Leaf, Leaf]], found: Sequence[Found]) -> None:
+    """Refuse pins of tensors that differ in shape and are no part of each other.
+
+    Raises:
+        InputError: names the two keys.
+    """
+    joined = {(key, other) for s, t, _ in found for key in s.keys for other in t.keys} if apart else set()
+    for s, t in apart:
+        if (s.keys[0], t.keys[0]) not in joined:
+            raise InputError(
+                f"pin {s.keys[0]}={t.keys[0]}: the shapes {list(s.raw)} and {list(t.raw)} do not fit each other."
+            )
 
 
 def _equal_names(
@@ -210,7 +231,9 @@ def _equal_names(
     mine = {leaf.keys[0]: leaf for leaf in source}
     same = [(s, t) for t in target if (s := mine.get(t.keys[0])) is not None and not decisions.refuses(s, t)]
     found = [(s, t, Evidence(name=1.0, level="name")) for s, t in same if s.raw == t.raw]
-    return _pinned(found, source, target, decisions), [(s, t) for s, t in same if s.raw != t.raw]
+    found, apart = _pinned(found, source, target, decisions)
+    _refuse_unfit(apart, found)
+    return found, [(s, t) for s, t in same if s.raw != t.raw]
 
 
 def _same_keys(checkpoint: StateDictSpec, model: StateDictSpec) -> bool:

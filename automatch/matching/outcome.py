@@ -148,18 +148,9 @@ def _match(
     confidence, ambiguous, reason = judgement
     if not (s.layers or t.layers):
         s, t = turned_once(s, t)
-    if _by_head(s, t):
-        confidence, ambiguous, reason = 0.4, True, BY_HEAD
-    elif gate_unsaid(s, t):
-        confidence, ambiguous, reason = 0.45, True, HALVES
-    elif mlp_unsaid(s, t):
-        confidence, ambiguous, reason = 0.45, True, MLP
-    elif only_numbered(s, t):
-        confidence, ambiguous, reason = 0.45, True, NUMBERED
-    elif _of_patches(s, t):
-        confidence, ambiguous, reason = 0.45, True, PATCHES
-    elif s.guessed or t.guessed:
-        confidence, ambiguous, reason = 0.45, True, LAYOUT
+    unsaid = _unsaid(s, t) if confidence < 1 else None  # what is certain, a person or the model said
+    if unsaid is not None:
+        confidence, ambiguous, reason = unsaid
     if votes > 1:
         reason = f"{reason} ({votes} times alike)"
     ops = [*s.ops, *(_REVERSE[op] for op in reversed(t.ops))]
@@ -169,8 +160,13 @@ def _match(
         ops.append("reshape")
     alternatives: tuple[str, ...] = ()
     if ambiguous:
+        same = template(s.path) if "concat" in t.ops else None  # another layer's fused tensor would not do as well
         near = sorted(
-            (leaf for leaf in _around(s, rivals.get(s.shape, ())) if leaf is not s and leaf.integer == s.integer),
+            (
+                leaf
+                for leaf in _around(s, rivals.get(s.shape, ()))
+                if leaf is not s and leaf.integer == s.integer and template(leaf.path) != same
+            ),
             key=lambda leaf: (template(leaf.path[:-1]) == template(s.path[:-1]), abs(leaf.place - s.place)),
         )
         alternatives = tuple(leaf.keys[0] for leaf in near[:3])
@@ -197,6 +193,21 @@ def _match(
         _proportions(t.sizes, ops),
         shape,
     )
+
+
+def _unsaid(s: Leaf, t: Leaf) -> Judgement | None:
+    """What no name and no shape says of how one becomes the other, if there is such a thing."""
+    if _by_head(s, t):
+        return Judgement(0.4, True, BY_HEAD)
+    if gate_unsaid(s, t):
+        return Judgement(0.45, True, HALVES)
+    if mlp_unsaid(s, t):
+        return Judgement(0.45, True, MLP)
+    if only_numbered(s, t):
+        return Judgement(0.45, True, NUMBERED)
+    if _of_patches(s, t):
+        return Judgement(0.45, True, PATCHES)
+    return Judgement(0.45, True, LAYOUT) if s.guessed or t.guessed else None
 
 
 def _merged_then_turned(s: Leaf, ops: Sequence[str]) -> bool:

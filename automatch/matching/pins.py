@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import TypeGuard
 
+from automatch.describing.tokens import split_key
 from automatch.errors import InputError
-from automatch.matching.leaves import Leaf
+from automatch.matching.evidence import Evidence, Found
+from automatch.matching.leaves import Leaf, template
+from automatch.matching.units import module_path
 from automatch.spec import StateDictSpec
+
+Path = tuple[str, ...]
 
 FEW = 100
 """So many pins are a person's single decisions; more come from a regex that says itself what it speaks of."""
@@ -161,6 +166,46 @@ def followed(decisions: Decisions, checkpoint: StateDictSpec, model: StateDictSp
                 pinned[name] = (theirs,)
                 served.add(theirs)
     return Decisions(pinned, decisions.forbidden)
+
+
+def in_pinned_order(found: Sequence[Found], decisions: Decisions) -> list[Found]:
+    """The pairs with the parts of what is joined, or cut, in the order in which a person pinned them.
+
+    `fused=gate` puts the gate first; parts that no pin names follow as they lay. What is decided for one layer holds
+    for the tensors of its name in all layers, biases included.
+    """
+    orders: dict[tuple[Path, frozenset[Path]], list[Path]] = {}
+    joined = {id(s): sides for s, t, _ in found if (sides := _sides(s, t)) is not None} if decisions.pinned else {}
+    for parts, fused in joined.values():
+        whole = fused.keys[0]
+        told = decisions.pinned.get(whole) or [key for key, wanted in decisions.pinned.items() if whole in wanted]
+        if names := [_name(key) for key in told if key in parts.keys]:
+            orders[_name(whole), frozenset(map(_name, parts.keys))] = names
+    out: list[Found] = []
+    for s, t, evidence in found:
+        if id(s) in joined:
+            parts, fused = joined[id(s)]
+            order = orders.get((_name(fused.keys[0]), frozenset(map(_name, parts.keys))))
+            if order is not None:
+                own = [_name(key) for key in parts.keys]
+                places = sorted(range(len(own)), key=lambda i: order.index(own[i]) if own[i] in order else len(own) + i)
+                sizes = tuple(parts.sizes[i] for i in places) if parts.sizes else None
+                new = replace(parts, keys=tuple(parts.keys[i] for i in places), sizes=sizes)
+                s, t, evidence = (new if s is parts else s), (new if t is parts else t), Evidence(level="pin")
+        out.append((s, t, evidence))
+    return out
+
+
+def _sides(s: Leaf, t: Leaf) -> tuple[Leaf, Leaf] | None:
+    """(the joined parts, the fused tensor) of a pair; None for others."""
+    for parts, fused in ((s, t), (t, s)):
+        if "concat" in parts.ops and len(fused.keys) == 1 < len(parts.keys) and not (parts.layers or fused.layers):
+            return parts, fused
+    return None
+
+
+def _name(key: str) -> Path:
+    return template(module_path(split_key(key)))
 
 
 def _beside(key: str, other: str, checkpoint: StateDictSpec, model: StateDictSpec) -> list[tuple[str, str]]:

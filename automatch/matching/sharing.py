@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from automatch.matching.adapters import first_half
 from automatch.matching.cleanup import COPY, ORIGINAL
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
@@ -153,6 +155,21 @@ def in_every_block(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found
         one = serving[held[0].path]
         if usual and one.path[: len(usual)] != usual:
             out += [(one, leaf, Evidence(level="once")) for leaf in row if leaf is not held[0]]
+    return out
+
+
+def doubt_half_adapters(found: list[Found], target: Sequence[Leaf]) -> list[Found]:
+    """The same pairs, those flagged that join the second halves of several adapters into one that gets no first half.
+
+    Adapters that were learnt apart have a first half each, and no one tensor stands for all of them.
+    """
+    served = {t.path for _, t, _ in found}
+    paths = {leaf.path for leaf in target}
+    out: list[Found] = []
+    for s, t, e in found:
+        first = first_half(t.path) if "concat" in s.ops and e.level != "pin" else None
+        alone = first is not None and first in paths and first not in served
+        out.append((s, t, replace(e, level="half") if alone else e))
     return out
 
 

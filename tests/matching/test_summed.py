@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 from torch import nn
 
+from automatch.errors import InputError
 from automatch.matching import match
 from automatch.matching.assignment import Assignment
 from tests.matching.built import built
@@ -95,3 +96,49 @@ def test_a_lost_block_is_not_served_by_another() -> None:
     shallow = network("layers", {"mod": (WIDTH, 6)}, depth=1)
     deep = network("layers", {"mod": (WIDTH, 6)}, depth=2)
     assert {key for key in spec(deep).keys if key.startswith("layers.1")} == set(answer(shallow, deep).missing_keys)
+
+
+@pytest.mark.parametrize("first", ["tanh", "sigm"])
+@pytest.mark.parametrize("back", [False, True], ids=["cut", "joined"])
+def test_a_pin_of_one_part_decides_the_order_in_all_layers(first: str, back: bool) -> None:
+    second = "sigm" if first == "tanh" else "tanh"
+    pin = ("layers.1.dilated.weight", f"blocks.1.{first}.weight")
+    checkpoint, model = (SPLIT, FUSED) if back else (FUSED, SPLIT)
+    assignment = match(spec(checkpoint), spec(model), pin=[pin[::-1] if back else pin])
+    assert not flagged(assignment)
+    for layer in range(3):
+        for role in ("weight", "bias"):
+            parts = (f"blocks.{layer}.{first}.{role}", f"blocks.{layer}.{second}.{role}")
+            fused = (f"layers.{layer}.dilated.{role}",)
+            expected = (fused, Served(parts, "concat")) if back else (parts, Served(fused, "chunk"))
+            assert found(assignment)[expected[0]] == expected[1]
+
+
+def test_a_pin_of_what_is_no_part_is_refused() -> None:
+    with pytest.raises(InputError, match=r"layers\.0\.mlp\.up\.weight=blocks\.0\.tanh\.weight: the shapes"):
+        match(spec(FUSED), spec(SPLIT), pin=[("layers.0.mlp.up.weight", "blocks.0.tanh.weight")])
+
+
+def test_second_halves_of_adapters_that_were_learnt_apart_are_doubtful_without_the_first() -> None:
+    """One fused adapter has one first half; three that were learnt apart have three."""
+    given = [("embed.weight", (50, WIDTH))]
+    wanted = [("embed.weight", (50, WIDTH))]
+    for i in range(3):
+        for part in ("q", "k", "v"):
+            given.append((f"layers.{i}.attn.{part}_proj.lora_A.weight", (4, WIDTH)))
+            given.append((f"layers.{i}.attn.{part}_proj.lora_B.weight", (WIDTH, 4)))
+        wanted.append((f"blocks.{i}.attn.qkv_proj.lora_A.weight", (4, WIDTH)))
+        wanted.append((f"blocks.{i}.attn.qkv_proj.lora_B.weight", (3 * WIDTH, 4)))
+    assignment = answer(given, wanted)
+    assert not [m for m in assignment.matches if m.op == "concat" and not m.ambiguous]
+
+
+@pytest.mark.parametrize(("name", "sure"), [("linear1", True), ("in_proj", False), ("to_qkv_mlp_proj", True)])
+def test_whether_an_mlp_lies_before_the_attention_is_said_by_the_name_or_not_at_all(name: str, sure: bool) -> None:
+    """Flux has q, k, v and the mlp, timm's parallel blocks the mlp first."""
+    fused = network("layers", {name: (WIDTH, 5 * WIDTH)})
+    parts = {"attn.to_q": (WIDTH, WIDTH), "attn.to_k": (WIDTH, WIDTH), "attn.to_v": (WIDTH, WIDTH)}
+    split = network("layers", {**parts, "proj_mlp": (WIDTH, 2 * WIDTH)})
+    assignment = answer(fused, split)
+    cut = [m for m in assignment.matches if m.op == "chunk"]
+    assert len(cut) == 6 and all(m.ambiguous != sure for m in cut)

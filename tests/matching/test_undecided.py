@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from torch import nn
 
 from automatch.matching import match
 from automatch.matching.assignment import Assignment
+from tests.matching.built import built
 from tests.matching.networks import Encoder, Vgg
 from tests.matching.truth import Served, flagged, found, honest, renamed, solved, spec, truth
 
@@ -213,3 +215,27 @@ def test_rows_that_may_lie_head_by_head_are_not_cut_without_a_flag(fused: str, f
     back = match(spec(model), spec(mine))
     joined = {key for key in spec(mine).keys if f".{fused}." in key}
     assert flagged(back) == (joined if flags else set())
+
+
+@pytest.mark.parametrize(
+    "order", [("ffn_norm", "self_attn_norm", "cross_attn_norm"), ("out_norm", "in_norm", "mid_norm")]
+)
+def test_numbered_norms_that_are_named_in_another_order_than_they_stand(order: tuple[str, ...]) -> None:
+    """Side by side, behind all else, nothing but the order of the declarations says which is which."""
+
+    def layer(norms: Sequence[str]) -> dict[str, nn.Module]:
+        linears = {
+            "attn": nn.Linear(16, 48),
+            "cross": nn.Linear(16, 32),
+            "up": nn.Linear(16, 64),
+            "down": nn.Linear(64, 16),
+        }
+        return {**linears, **{norm: nn.LayerNorm(16) for norm in norms}}
+
+    def network(norms: Sequence[str]) -> nn.Module:
+        return built({f"layers.{i}.{name}": m for i in range(3) for name, m in layer(norms).items()})
+
+    assignment = match(spec(network(("norm1", "norm2", "norm3"))), spec(network(order)))
+    assert {key for key in flagged(assignment) if "norm" in key} == {
+        f"layers.{i}.{norm}.{role}" for i in range(3) for norm in order for role in ("weight", "bias")
+    }
