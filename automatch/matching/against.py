@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 
 from automatch.matching.evidence import Found
+from automatch.matching.exchange import Refuses, exchanged
 from automatch.matching.leaves import Leaf
 from automatch.matching.names import Names
 from automatch.matching.units import block_of, module_path
@@ -21,11 +21,13 @@ LEAST, VARIETY = 6, 4
 """So many modules of so many kinds make an order that says something."""
 
 
-def doubt_crossed(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
+def doubt_crossed(
+    found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names, refuses: Refuses
+) -> list[Found]:
     """The same pairs, but where they cross the common order of two blocks those that keep it, flagged."""
     mine, theirs = _blocks(source), _blocks(target)
     pairs = {module_path(s.path): module_path(t.path) for s, t, _ in found}
-    moved: dict[Path, Path] = {}
+    groups: list[dict[Path, Path]] = []
     for homes in dict.fromkeys((block_of(s), block_of(t)) for s, t in pairs.items()):
         a, b = (side.get(home, {}) for side, home in zip((mine, theirs), homes, strict=True))
         if all(homes) and len(a) >= LEAST and list(a.values()) == list(b.values()) and len(set(a.values())) >= VARIETY:
@@ -34,21 +36,18 @@ def doubt_crossed(found: list[Found], source: Sequence[Leaf], target: Sequence[L
                 for module, wanted in zip(a, b, strict=True)
                 if pairs.get(module, wanted) != wanted
                 and b.get(pairs[module]) == a[module]
-                and not names.contradiction(
-                    names.path_words(module[len(homes[0]) :]), names.path_words(wanted[len(homes[1]) :])
+                and not _named_so(
+                    module[len(homes[0]) :], pairs[module][len(homes[1]) :], wanted[len(homes[1]) :], names
                 )
             }
-            if {pairs[module] for module in crossed} == set(crossed.values()):
-                moved |= crossed
-    there = {leaf.path: leaf for leaf in target}
-    out: list[Found] = []
-    for s, t, e in found:
-        module = module_path(s.path)
-        if module in moved and e.level != "pin":
-            t = there[moved[module] + t.path[len(pairs[module]) :]]
-            e = replace(e, level="crossed")
-        out.append((s, t, e))
-    return out
+            if crossed and {pairs[module] for module in crossed} == set(crossed.values()):
+                groups.append(crossed)
+    return exchanged(found, target, groups, "crossed", refuses)
+
+
+def _named_so(module: Path, got: Path, wanted: Path, names: Names) -> bool:
+    """Has a module its partner's own name, or one that excludes the name of the other?"""
+    return module == got or names.contradiction(names.path_words(module), names.path_words(wanted)) > 0
 
 
 def _blocks(leaves: Sequence[Leaf]) -> dict[Path, dict[Path, tuple[object, ...]]]:

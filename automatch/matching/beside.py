@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from automatch.matching.evidence import Found
+from automatch.matching.exchange import Refuses, exchanged
 from automatch.matching.leaves import Leaf
 from automatch.matching.units import module_path
 
@@ -23,7 +24,9 @@ SEVERAL = 3
 """Of two norms, the order of the parts around them says too little: they may stand before or behind their part."""
 
 
-def doubt_misplaced(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
+def doubt_misplaced(
+    found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], refuses: Refuses
+) -> list[Found]:
     """The same pairs, those of norms flagged that other parts follow on the two sides."""
     norms = _norms(source), _norms(target)
     if not any(len(alike) >= SEVERAL for side in norms for alike in side.values()):
@@ -53,33 +56,27 @@ def doubt_misplaced(found: list[Found], source: Sequence[Leaf], target: Sequence
             other = back[before]
             doubted |= {norm, other}
             said[norm] = before
-    moved = _exchanged(doubted, said, pairs)
-    there = {leaf.path: leaf for leaf in target}
-    result: list[Found] = []
-    for s, t, e in found:
-        norm = module_path(s.path)
-        if norm in doubted and e.level != "pin":
-            if norm in moved:
-                t = there[moved[norm] + t.path[len(pairs[norm]) :]]
-            e = replace(e, level="beside")
-        result.append((s, t, e))
-    return result
+    flagged = [
+        (s, t, replace(e, level="beside") if module_path(s.path) in doubted and e.level != "pin" else e)
+        for s, t, e in found
+    ]
+    return exchanged(flagged, target, _exchanges(doubted, said, pairs), "moved", refuses)
 
 
-def _exchanged(doubted: Collection[Path], said: dict[Path, Path], pairs: dict[Path, Path]) -> dict[Path, Path]:
+def _exchanges(
+    doubted: Collection[Path], said: dict[Path, Path], pairs: dict[Path, Path]
+) -> Iterator[dict[Path, Path]]:
     """Of norms that one of the sides only numbers, those that change partners among themselves, with the new ones."""
     by_block: dict[Path, list[Path]] = defaultdict(list)
     for norm in sorted(doubted):
         by_block[norm[:-1]].append(norm)
-    moved: dict[Path, Path] = {}
     for norms in by_block.values():
         old = [pairs[norm] for norm in norms]
         new = {norm: said[norm] for norm in norms if norm in said}
         left = [partner for partner in old if partner not in new.values()]
         silent = [norm for norm in norms if norm not in new]
         if len(left) == len(silent) <= 1 and (_only_numbered(norms) or _only_numbered(old)):
-            moved |= new | dict(zip(silent, left, strict=True))
-    return moved
+            yield new | dict(zip(silent, left, strict=True))
 
 
 def _only_numbered(norms: Sequence[Path]) -> bool:

@@ -278,7 +278,7 @@ class Solver:
             for x, y in self._assign_nodes(left, right, top_a, top_b, lost):
                 if (x is top_a and y is top_b) or misnamed(x, y, (top_a, top_b), compete, self.names, self._compared):
                     continue
-                if within(x, self._disputed) or within(y, self._disputed):
+                if within(x, self._disputed) or within(y, self._disputed) or self._named_apart(x, y, top_a, top_b):
                     self._doubted.add((id(x), id(y)))
                 taken_a.take(x)
                 taken_b.take(y)
@@ -289,6 +289,11 @@ class Solver:
                         taken_b.release(part)
                 out.append((x, y))
         return out
+
+    def _named_apart(self, x: Node, y: Node, top_a: Node, top_b: Node) -> bool:
+        """Do the names of two blocks exclude each other, if these were single tensors?"""
+        mine, theirs = (self.names.path_words(n.spelt(top)) for n, top in ((x, top_a), (y, top_b)))
+        return self.names.contradiction(mine, theirs) > self.names.contradiction(mine, theirs, blocks=True)
 
     def _assign_nodes(
         self, left: list[Node], right: list[Node], top_a: Node, top_b: Node, lost: bool = False

@@ -225,17 +225,19 @@ def _size(node: Node, tree: Tree, leaves: Sequence[Leaf]) -> int:
 
 
 def _core(node: Node) -> Node:
-    """The part of a node that is nearly all of it: beside `ema.model`, `ema.step` is nothing."""
-    for child in node.children:
+    """The part of a trainer's wrapper that is nearly all of it: beside `ema.model`, `ema.step` is nothing."""
+    for child in node.children if set(words_of(node.label)) & (_FIRST | _SECOND) else ():
         if child.children and child.count >= CORE * node.count:
-            return _core(child)
+            return child
     return node
 
 
 def _share(tree: Tree, a: Node, b: Node) -> float:
-    a, b = _core(a), _core(b)
-    left, right = _relative(tree, a), _relative(tree, b)
-    return sum((left & right).values()) / max(1, a.count, b.count)
+    """The share of names and shapes that two nodes have in common, with what wraps them or without."""
+    return max(
+        sum((_relative(tree, x) & _relative(tree, y)).values()) / max(1, x.count, y.count)
+        for x, y in {(a, b), (_core(a), _core(b))}
+    )
 
 
 def _relative(tree: Tree, node: Node) -> Counter[tuple[tuple[str, ...], int]]:

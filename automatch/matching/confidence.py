@@ -54,8 +54,9 @@ _BY_LEVEL = {
     "once": Judgement(0.45, True, "the checkpoint holds it once and the model in every block: shared, or missing"),
     "exchanged": Judgement(0.4, True, "what fitted better has the name of another model key and serves that"),
     "crossed": Judgement(
-        0.4, True, "names speak for it, and the order that all else in the two blocks keeps against it"
+        0.4, True, "in the order that all else in the two blocks keeps, though names speak against it"
     ),
+    "moved": Judgement(0.4, True, "before the same part of the block, though numbered otherwise"),
     "beside": Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two"),
     "summed": Judgement(0.4, True, "together as large, in every block; nothing says in which order they lie"),
     "spelt": Judgement(0.95, False, "together as large, in every block, and the name spells their order"),

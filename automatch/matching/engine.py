@@ -128,8 +128,8 @@ def _match(
     found = found if decided or silent else by_own_name(found, source, target)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
-    found = found if silent else doubt_misplaced(found, source, target)
-    found = found if silent or order_trust < 1 else doubt_crossed(found, source, target, names)
+    found = found if silent else doubt_misplaced(found, source, target, decisions.refuses)
+    found = found if silent or order_trust < 1 else doubt_crossed(found, source, target, names, decisions.refuses)
     found, source, target = add_up(found, source, target, decisions.forbids)
     found = in_pinned_order(found, decisions)
     _refuse_unfit(apart, found)

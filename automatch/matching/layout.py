@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from automatch.describing.tokens import ROLES, words_of
@@ -36,7 +36,7 @@ BY_BIAS = 20
 
 _DIGITS = re.compile(r"\d+")
 
-_TABLES = {"pos", "position", "positional", "token", "tokens", "query", "queries", "prompt", "mask", "bias", "table"}
+_TABLES = {"pos", "position", "positional", "token", "tokens", "queries", "prompt", "mask", "bias", "table"}
 """Bare parameters called so are no linear layers."""
 
 Kind = tuple[str, bool]
@@ -96,16 +96,17 @@ def _is_embedding(leaf: Leaf) -> bool:
     return any(word.startswith("embed") for token in leaf.path for word in words_of(token))
 
 
-def _is_bare_square(leaf: Leaf, known: Container[str]) -> bool:
-    """Is a tensor a square matrix that is a parameter of its own, of a name of its own, and not numbered?"""
+def _is_bare_square(leaf: Leaf) -> bool:
+    """Is a tensor a square matrix that is a parameter of its own, and not numbered?"""
     last = leaf.path[-1]
     square = len(leaf.shape) == 2 and leaf.shape[0] == leaf.shape[1]
     bare = len(leaf.path) > 1 and last not in ROLES and not last.endswith(("weight", "kernel"))
-    return square and bare and last not in known and not _DIGITS.search(last)
+    return square and bare and not _DIGITS.search(last)
 
 
 def _is_table(leaf: Leaf) -> bool:
-    return _is_embedding(leaf) or not _TABLES.isdisjoint(word for token in leaf.path for word in words_of(token))
+    words = words_of(leaf.path[-1])
+    return any(word.startswith("embed") for word in words) or not _TABLES.isdisjoint(words)
 
 
 def _families(leaves: Iterable[Leaf]) -> Families:
@@ -149,6 +150,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     last_there = {leaf.path[-1] for leaf in others}
     linear = Counter(leaf.shape for leaf in others if leaf.path[-1] == "weight")
     linear.subtract(leaf.shape for leaf in leaves if leaf.path[-1] == "weight")
+    bare = Counter(leaf.shape for leaf in leaves if _is_bare_square(leaf))
+    bare.subtract(leaf.shape for leaf in others if _is_bare_square(leaf))
     for (_, shape), members in families.items():
         kind = _kind(members[0])
         if kind in heads:  # [heads, in, size] is [in, heads * size], square or not
@@ -158,7 +161,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
-        if linear[shape] > 0 and not prior and not votes[kind] and _is_bare_square(members[0], last_there):
+        alone = members[0].path[-1] not in last_there and _is_bare_square(members[0])
+        if alone and min(linear[shape], bare[shape]) > 0 and not prior and not votes[kind]:
             table = _is_table(members[0])
             prior = 0 if table else 1  # PyTorch Geometric's `x @ self.root`
             for leaf in members if kernels_here or not table else ():

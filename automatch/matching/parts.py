@@ -127,8 +127,10 @@ def only_numbered(s: Leaf, t: Leaf) -> bool:
     """Are three parts joined, or cut out, that no name tells apart?"""
     for parts in (s, t):
         if "concat" in parts.ops and len(parts.keys) == len(PARTS[0]):
-            roles = {found and found[1] for found in (role_in(split_key(key)) for key in parts.keys)}
-            if len(roles) == 1:
+            paths = [split_key(key) for key in parts.keys]
+            if len({found and found[1] for found in map(role_in, paths)}) == 1 and all(
+                path[-2].isdecimal() for path in paths if len(path) > 1
+            ):
                 return True
     return False
 
@@ -169,13 +171,20 @@ _QKV_FIRST = {"linear1"}
 """What is called so holds q, k, v and then the mlp: Flux, HunyuanVideo. timm's `in_proj` has the mlp first."""
 
 
+def is_qkv_first(path: Sequence[str]) -> bool:
+    """Does a path name something fused that begins with q, k and v, whatever follows?"""
+    words = [word for token in path for word in words_of(token) if word not in ("to", "in")]
+    said = next((i for i, word in enumerate(words) if len(word) > 2 and set(word) == {"q", "k", "v"}), None)
+    return said == 0 or not _QKV_FIRST.isdisjoint(path)
+
+
 def mlp_unsaid(s: Leaf, t: Leaf) -> bool:
     """Are q, k, v and an mlp joined under a name that does not tell which lies first, as `in_proj`?"""
     for parts, fused in ((s, t), (t, s)):
         if "concat" in parts.ops and len(fused.keys) == 1 and len(parts.keys) == len(PARTS[0]) + 1:
             roles = {found[1] for key in parts.keys if (found := role_in(split_key(key)))}
-            words = [word for token in fused.path for word in words_of(token)]
-            if roles >= set(PARTS[0]) and not (_QKV_FIRST & set(fused.path) or {"qkv", "gqkv"} & set(words)):
+            spelt = any(set(PARTS[0]) < set(word) for token in fused.path[-5:] for word in words_of(token))
+            if roles >= set(PARTS[0]) and not spelt and not any(is_qkv_first((token,)) for token in fused.path[-5:]):
                 return True
     return False
 

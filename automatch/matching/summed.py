@@ -2,7 +2,7 @@
 
 What is known to be fused (q, k, v; gate and up) is folded before the matching. This is for all else: a modulation that
 one code base computes for two norms at once, the filter and the gate of a WaveNet, an embedding in two parts. Decided
-for all blocks at once, and flagged, as sizes say nothing of the order, unless the name of the fused tensor spells it.
+for all blocks at once, and flagged, as sizes say nothing of the order, unless the name of the fused tensor tells it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from automatch.describing.tokens import words_of
 from automatch.matching.adapters import FIRST, half_of
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf, template
-from automatch.matching.parts import PARTS, joined_shape, role_in, said_order
+from automatch.matching.parts import PARTS, is_qkv_first, joined_shape, role_in, said_order
 from automatch.matching.units import block_of, module_path, role_of
 
 Path = tuple[str, ...]
@@ -65,31 +65,29 @@ def add_up(
             continue
         partners = {b: a for a, b in blocks.items()} if turn else blocks
         gone: dict[int, Leaf | None] = {}
-        for whole, members, dim, level in _groups(left[0], left[1], partners):
-            pairs = [(m, whole) if turn else (whole, m) for m in members]
-            if any(refuses(s, t) or id(s) in gone or id(t) in gone for s, t in pairs):
-                continue
-            evidence = Evidence(level=level)
-            if _is_first_half(whole):  # of an adapter: one serves those of all parts
-                found += [(*pair, evidence) for pair in pairs if not turn]
-                continue
-            joined = _joined(members, dim, whole)
-            gone.update((id(m), None) for m in members)
-            gone[id(min(members, key=lambda m: m.place))] = joined
-            found.append((joined, whole, evidence) if turn else (whole, joined, evidence))
+        for one in _sums(left[0], left[1], partners):
+            groups = list(_groups(one))
+            pairs = [(m, whole) if turn else (whole, m) for whole, members, _ in groups for m in members]
+            if any(refuses(s, t) for s, t in pairs) or (turn and any(_is_first_half(whole) for whole, _, _ in groups)):
+                continue  # adapters that were learnt apart are not one
+            evidence = Evidence(level=one.level)
+            for whole, members, dim in groups:
+                if _is_first_half(whole):  # one serves those of all parts
+                    found += [(whole, m, evidence) for m in members]
+                    continue
+                joined = _joined(members, dim, whole)
+                gone.update((id(m), None) for m in members)
+                gone[id(min(members, key=lambda m: m.place))] = joined
+                found.append((joined, whole, evidence) if turn else (whole, joined, evidence))
         many = [kept for leaf in many if (kept := gone.get(id(leaf), leaf)) is not None]
         source, target = (many, target) if turn else (source, many)
     return found, source, target
 
 
-def _groups(
-    ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: dict[Path, Path]
-) -> Iterator[tuple[Leaf, tuple[Leaf, ...], int, str]]:
-    """Every tensor of the sums, with its parts, the dimension along which they lie, and how their order is known."""
-    for one in _sums(ones, many, partners):
-        for n, whole in enumerate(one.whole):
-            dim = one.dim if len(whole.shape) > 1 else 0
-            yield whole, tuple(part[n] for part in one.parts), dim, one.level
+def _groups(one: _Sum) -> Iterator[tuple[Leaf, tuple[Leaf, ...], int]]:
+    """Every tensor of a sum, with its parts and the dimension along which they lie."""
+    for n, whole in enumerate(one.whole):
+        yield whole, tuple(part[n] for part in one.parts), one.dim if len(whole.shape) > 1 else 0
 
 
 def _left_over(leaves: Sequence[Leaf], taken: set[int]) -> dict[Path, list[Leaf]]:
@@ -218,7 +216,7 @@ def _fits(whole: Sequence[Leaf], parts: Sequence[Sequence[Leaf]], dim: int) -> b
     return all(
         all(p[n].shape == leaf.shape for p in parts)
         if _is_first_half(leaf)
-        else (len(leaf.shape) > 1 or dim == 0)
+        else (dim < len(leaf.shape) if len(leaf.shape) > 1 else dim == 0)
         and joined_shape([p[n].shape for p in parts], dim if len(leaf.shape) > 1 else 0) == leaf.shape
         for n, leaf in enumerate(whole)
     )
@@ -228,18 +226,22 @@ def _ordered(whole: Path, parts: Sequence[Path]) -> tuple[Sequence[Path], str]:
     """The parts in their order along the fused tensor, and how it is known.
 
     Letters of its name may stand for them, `gqkv` for gate, q, k and v. Of q, k, v and one more, these three lie first
-    (GPT-J, Flux, ViT-22B). All others are taken as they are declared.
+    in what is called `linear1` (Flux), or after them. All others are taken as they are declared.
     """
+    words = words_of(whole[-1])
     firsts = {"".join(words_of(name[-1]))[:1]: name for name in parts}
-    for word in words_of(whole[-1]) if len(firsts) == len(parts) else ():
-        if len(word) == len(parts) and set(word) == firsts.keys():
+    for word in words if len(firsts) == len(parts) else ():
+        if len(word) == len(parts) and set(word) == firsts.keys() > set(PARTS[0]):
             return [firsts[letter] for letter in word], "spelt"
-    roles = {found[1]: name for name in parts if (found := role_in(name)) and found[1] in PARTS[0]}
-    if len(roles) < len(PARTS[0]):
+    hits = [(found[1], name) for name in parts if (found := role_in(name)) and found[1] in PARTS[0]]
+    if sorted(role for role, _ in hits) != sorted(PARTS[0]):
         return parts, "summed"
-    first = [roles[role] for role in PARTS[0]]
+    said = said_order(whole[-1])
+    roles = dict(hits)
+    first = [roles[role] for role in (said if sorted(said) == sorted(PARTS[0]) else PARTS[0])]
     rest = [name for name in parts if name not in first]
-    return [*first, *rest], "usual" if len(rest) == 1 else "summed"
+    known = is_qkv_first(whole[-1:])
+    return [*first, *rest], "usual" if known and len(rest) == 1 else "summed"
 
 
 def _joined(members: Sequence[Leaf], dim: int, whole: Leaf) -> Leaf:

@@ -1,0 +1,38 @@
+"""Modules that are given each other's partners, after all has been matched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from automatch.matching.evidence import Found
+from automatch.matching.leaves import Leaf
+from automatch.matching.units import module_path
+
+Path = tuple[str, ...]
+Refuses = Callable[[Leaf, Leaf], bool]
+"""Whether a person decided that two leaves are not put together."""
+
+
+def exchanged(
+    found: list[Found], target: Sequence[Leaf], groups: Iterable[Mapping[Path, Path]], level: str, refuses: Refuses
+) -> list[Found]:
+    """The pairs with the modules of each group at their new partners, flagged as `level` says.
+
+    A group changes as a whole, and not at all where a person decided otherwise of one of its tensors.
+    """
+    there = {leaf.path: leaf for leaf in target}
+    places: dict[Path, list[int]] = {}
+    for n, (s, _, _) in enumerate(found):
+        places.setdefault(module_path(s.path), []).append(n)
+    out = list(found)
+    for group in groups:
+        new: dict[int, Found] = {}
+        for module, wanted in group.items():
+            for n in places[module]:
+                s, t, e = found[n]
+                new[n] = s, there[wanted + t.path[len(module_path(t.path)) :]], replace(e, level=level)
+        if not any(found[n][2].level == "pin" or refuses(s, t) for n, (s, t, _) in new.items()):
+            for n, pair in new.items():
+                out[n] = pair
+    return out
