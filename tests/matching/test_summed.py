@@ -133,6 +133,16 @@ def test_second_halves_of_adapters_that_were_learnt_apart_are_doubtful_without_t
     assert not [m for m in assignment.matches if m.op == "concat" and not m.ambiguous]
 
 
+@pytest.mark.parametrize(
+    ("name", "parts"), [("fc", ("cond", "feat")), ("gate_qkv", ("gate", "q", "k", "v")), ("in_proj", ("image", "node"))]
+)
+def test_letters_of_ordinary_words_spell_no_order(name: str, parts: tuple[str, ...]) -> None:
+    fused = network("layers", {f"attn.{name}": (WIDTH, len(parts) * WIDTH)})
+    split = network("layers", {f"attn.{part}_proj": (WIDTH, WIDTH) for part in parts})
+    assignment = answer(fused, split)
+    assert {key for key in spec(split).keys if "_proj" in key} <= flagged(assignment) | {*assignment.missing_keys}
+
+
 @pytest.mark.parametrize(("name", "sure"), [("linear1", True), ("in_proj", False), ("to_qkv_mlp_proj", True)])
 def test_whether_an_mlp_lies_before_the_attention_is_said_by_the_name_or_not_at_all(name: str, sure: bool) -> None:
     """Flux has q, k, v and the mlp, timm's parallel blocks the mlp first."""
