@@ -39,6 +39,14 @@ def _first(value: Any, *_: object, **__: object) -> Any:
     return value
 
 
+def _last(*values: Any) -> Any:
+    return values[-1]
+
+
+def _as_they_stand(_left: object, right: Sequence[object]) -> list[int]:
+    return list(range(len(right)))
+
+
 def _first_three(*values: Any) -> tuple[Any, ...]:
     return values[:3]
 
@@ -114,6 +122,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("contradictions", _in("names.Names", ("contradiction", _always(0.0)))),
     Signal("words that seldom meet", _in("names.Names", ("_unlike", _always(0.0)))),
     Signal("contrast", _everywhere("contrast", _always({}), "scores", "trust", "blocks", "completion")),
+    Signal("norms of batches apart", _in("scores", ("_norms_apart", _last))),
     Signal("rank among equal names", _in("scores", ("ORDINAL", 0.0))),
     Signal("equal last token", _in("scores", ("SAME", 0.0))),
     Signal("echoes silenced", _in("units", ("_silence_echoes", _always(None)))),
@@ -126,6 +135,9 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     Signal("lists", _in("blocks", ("align_lists", _always([])))),
     Signal("lists backwards", _in("lists", ("_align", _forwards))),
+    Signal("lists as those beside them", _in("blocks", ("beside_turned", _always(False)))),
+    Signal("lists across each other", _everywhere("across", _as_they_stand, "blocks", "order")),
+    Signal("blocks whole elsewhere", _in("compared", ("_elsewhere", _always(0)))),
     Signal("blocks that are only similar", _in("compared", ("CLOSE", 1.01))),
     Signal("blocks: similarity in their choice", _in("blocks", ("SIMILARITY", 0.0))),
     Signal("blocks: twins compete", _in("rivals", ("_twins", _always([])))),
@@ -148,6 +160,8 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("plausible", _in("blocks", ("plausible", _always(True)))),
     Signal("half-matched heads", _in("engine", ("drop_half_matched", _first))),
     Signal("parts held twice", _in("engine", ("echoes", _always([])))),
+    Signal("an order that all else keeps", _in("engine", ("doubt_crossed", _first))),
+    Signal("half adapters", _in("engine", ("doubt_half_adapters", _first))),
     Signal("what stands behind a norm", _in("engine", ("doubt_misplaced", _first))),
     Signal("left-overs that add up", _in("engine", ("add_up", _first_three))),
     Signal("one for every block", _in("engine", ("in_every_block", _always([])))),
