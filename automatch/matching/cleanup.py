@@ -11,8 +11,9 @@ from automatch.describing.tokens import words_of
 from automatch.describing.tree import Interner, Node, Tree
 from automatch.matching.leaves import Leaf
 
-_SECOND = frozenset("ema teacher momentum target k key shadow averaged swa old prev previous frozen slow mean".split())
-_FIRST = frozenset("student online q query main current fast raw base learner".split())
+_SECOND = frozenset("ema student momentum target k key shadow averaged swa old prev previous frozen slow mean".split())
+_FIRST = frozenset("teacher online q query main current fast raw base learner".split())
+"""Words for the copy to use, and for the others: DINO evaluates the teacher, MoCo and BYOL what was trained."""
 
 COPY, ORIGINAL = "modules_to_save", "original_module"
 """How PEFT calls the two states of a module that it trains whole."""
@@ -115,7 +116,7 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
 
     A copy is a sibling subtree that shares at least four fifths of its shapes with another one,
     while the other side has no such pair. The name decides: as on the other side, else by the
-    field's words for the first (student, online, q) and the second (teacher, ema, k). A copy of which a person pinned
+    field's words for the first (teacher, online, q) and the second (student, ema, k). A copy of which a person pinned
     keys is the one to keep.
     """
     expected = sum(1 for leaf in others if not leaf.integer)
@@ -269,9 +270,11 @@ def _choose(group: list[Node], words: set[str]) -> tuple[Node, bool]:
     """The copy to use, and whether its name decides that."""
     named: dict[int, set[str]] = {i: {w for t in node.tokens() for w in words_of(t)} for i, node in enumerate(group)}
     common = set.intersection(*named.values())
+    averaged = {"ema", "online"} <= set.union(*named.values()) - common  # ema_pytorch keeps both, and uses the average
     score: dict[int, int] = defaultdict(int)
     for i, own in named.items():
         special = own - common
         score[i] += 2 * len(special & words) + len(special & _FIRST) - len(special & _SECOND)
+        score[i] += 3 * (averaged and "ema" in special)
     ranked = sorted(score, key=lambda i: (-score[i], i))
     return group[ranked[0]], score[ranked[0]] > score[ranked[1]]

@@ -100,7 +100,8 @@ def twice(first: str, second: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("used", "left_out"),
     [
-        ("student.", "teacher."),
+        ("teacher.", "student."),
+        ("ema_model.", "online_model."),
         ("model.", "model_ema."),
         ("model.", "ema_model."),
         ("raw.", "ema."),
@@ -112,7 +113,7 @@ def twice(first: str, second: str) -> dict[str, object]:
 @pytest.mark.parametrize("used_first", [True, False])
 @pytest.mark.parametrize("hf", [False, True], ids=["same code", "other code"])
 def test_names_tell_which_copy_is_meant(used: str, left_out: str, used_first: bool, hf: bool) -> None:
-    """Of student and teacher, of raw and averaged weights: the one that was trained; a note names the other."""
+    """Of student and teacher the teacher, of raw and averaged weights what was trained; a note names the other."""
     checkpoint = twice(used, left_out) if used_first else twice(left_out, used)
     model = HfEncoder() if hf else Encoder()
     expected = truth((used + key, to_hf(key) if hf else key) for key in spec(Encoder()).keys)
