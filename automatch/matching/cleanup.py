@@ -270,11 +270,13 @@ def _choose(group: list[Node], words: set[str]) -> tuple[Node, bool]:
     """The copy to use, and whether its name decides that."""
     named: dict[int, set[str]] = {i: {w for t in node.tokens() for w in words_of(t)} for i, node in enumerate(group)}
     common = set.intersection(*named.values())
-    averaged = {"ema", "online"} <= set.union(*named.values()) - common  # ema_pytorch keeps both, and uses the average
+    special = {i: own - common for i, own in named.items()}
+    # ema_pytorch keeps `online_model` and `ema_model`, and uses the average; an `online_ema` is but an average
+    apart = {frozenset(own & {"ema", "online"}) for own in special.values()}
+    averaged = {frozenset(("ema",)), frozenset(("online",))} == apart
     score: dict[int, int] = defaultdict(int)
-    for i, own in named.items():
-        special = own - common
-        score[i] += 2 * len(special & words) + len(special & _FIRST) - len(special & _SECOND)
-        score[i] += 3 * (averaged and "ema" in special)
+    for i, own in special.items():
+        first, second = own & _FIRST, own & _SECOND
+        score[i] = 2 * len(own & words) + (0 if second else len(first)) - len(second) + 3 * (averaged and "ema" in own)
     ranked = sorted(score, key=lambda i: (-score[i], i))
     return group[ranked[0]], score[ranked[0]] > score[ranked[1]]

@@ -122,6 +122,12 @@ def test_names_tell_which_copy_is_meant(used: str, left_out: str, used_first: bo
     assert any(left_out.removesuffix(".") in note for note in assignment.notes)
 
 
+def test_of_a_network_and_two_averages_the_network_is_used() -> None:
+    three = {**twice("model_ema.", "online_ema."), **twice("model.", "model_ema.")}
+    expected = truth((f"model.{key}", key) for key in spec(Encoder()).keys)
+    solved(three, Encoder(), expected)
+
+
 @pytest.mark.parametrize("names", [("alpha.", "beta."), ("net_a.", "net_b."), ("x.", "y.")])
 def test_copies_whose_names_say_nothing_are_flagged(names: tuple[str, str]) -> None:
     """Nothing tells which is meant: every match is flagged, whichever copy it takes."""
