@@ -108,6 +108,19 @@ def test_unrelated() -> None:
     assert best(ConvNet().state_dict(), Encoder()).cause == "wrong-architecture/variant"
 
 
+def test_adapters_of_other_modules_on_both_sides() -> None:
+    """A file with the adapter of a fused layer: it has one, so nothing says that it has not."""
+    fused = {f"layers.{i}.qkv.lora_{half}.weight": torch.zeros(4, 4) for i in range(3) for half in "AB"}
+    parts = nn.Module()
+    for name in ("q", "k"):
+        parts.add_module(name, nn.Module())
+        for half in "AB":
+            parts.get_submodule(name).register_module(f"lora_{half}", nn.Linear(8, 8, bias=False))
+    found = best(fused, nn.ModuleDict({"layers": nn.ModuleList([parts])}))
+    assert found.cause == "lora/peft"
+    assert found.sentence == "both have an adapter, on other modules: 4 adapter keys are missing, 6 unexpected"
+
+
 def test_adapter() -> None:
     assert best(lora(Encoder()), Encoder()).cause == "lora/peft"
 

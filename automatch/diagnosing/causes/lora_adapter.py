@@ -39,6 +39,12 @@ def check(evidence: Evidence) -> Finding | None:
             "load the base model, then the adapter with the library that trained it "
             "(`PeftModel.from_pretrained`), and merge it if a bare model is wanted"
         )
+    elif number and any(map(_MARK.match, evidence.unexpected_keys)):
+        lost, left = (sum(bool(_MARK.match(k)) for k in side) for side in sides[1::-1])
+        sentence = f"both have an adapter, on other modules: {lost} adapter keys are missing, {left} unexpected"
+        advice = (
+            "attach the adapter to the modules that it was trained for (`target_modules` of its adapter_config.json)"
+        )
     elif number:
         sentence = f"the model has an adapter attached that the checkpoint has not: {number} adapter keys are missing"
         advice = "load the base weights before the adapter is attached, then load the adapter's own file"
