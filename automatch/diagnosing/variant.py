@@ -12,6 +12,12 @@ _SEVERAL = 3
 _BLOCK_PART = re.compile(r"(?:^|.*\.)(?P<list>[A-Za-z]\w*\.\d+)\.(?P<kind>conv|bn)3\.\w+$")
 
 
+LAYERS = 4
+"""Fewer modules whose numbers are part of their names are no list: `norm_1`, `norm_2`."""
+
+_GLUED = re.compile(r"(.*[A-Za-z]_)(\d{1,5})")
+
+
 def differences(evidence: Evidence) -> tuple[str, ...]:
     """Sentences such as "12 layers in `encoder.layer` against 24", the telling ones first.
 
@@ -53,8 +59,9 @@ def _called(evidence: Evidence) -> dict[str, str]:
     """What the checkpoint calls a numbered list of the model, by most of the pairs that matching found."""
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     for source, target in evidence.renamed:
-        for (a, _), (b, _) in zip(_numbered(source), _numbered(target), strict=False):
-            votes[template(b)][template(a)] += 1
+        for numbers in (_numbered, _glued):
+            for (a, _), (b, _) in zip(numbers(source), numbers(target), strict=False):
+                votes[template(b)][template(a)] += 1
     return {name: found.most_common(1)[0][0] for name, found in votes.items()}
 
 
@@ -81,18 +88,26 @@ def _lengths(keys: tuple[str, ...]) -> dict[str, int]:
     """Length of each numbered list of modules; lists inside lists are taken together, the longest counts."""
     numbers: dict[str, set[int]] = defaultdict(set)
     for key in keys:
-        for name, number in _numbered(key):
+        for name, number in (*_numbered(key), *_glued(key)):
             numbers[name].add(number)
     lengths: dict[str, int] = {}
     for name, found in numbers.items():
         kind = template(name)
-        lengths[kind] = max(lengths.get(kind, 0), len(found))
+        if not name.endswith("_") or len(found) >= LAYERS:
+            lengths[kind] = max(lengths.get(kind, 0), len(found))
     return lengths
 
 
 def _numbered(key: str) -> list[tuple[str, int]]:
+    """The numbered lists that a key leads through, and the number in each."""
     parts = tokens(key)
     return [(".".join(parts[:i]), int(p)) for i, p in enumerate(parts) if p.isdigit() and len(p) < 6 and i]
+
+
+def _glued(key: str) -> list[tuple[str, int]]:
+    """The same of numbers that are part of a name: `layers.layer_3` is the fourth of a list `layers.layer_`."""
+    parts = tokens(key)
+    return [(".".join((*parts[:i], m[1])), int(m[2])) for i, p in enumerate(parts) if (m := _GLUED.fullmatch(p))]
 
 
 def _widths(evidence: Evidence) -> list[str]:

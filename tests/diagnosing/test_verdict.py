@@ -158,3 +158,15 @@ def test_whole_numbers_are_no_weights() -> None:
     assert "quantised" in verdict(checkpoint, net)
     del checkpoint["layers.0.norm1.weight"]
     assert "quantised" in verdict(checkpoint, net)
+
+
+def test_depth_of_layers_whose_numbers_are_part_of_their_names() -> None:
+    """torchvision's ViT: `encoder.layers.encoder_layer_11`."""
+
+    def vit(depth: int) -> nn.Module:
+        layers = nn.ModuleDict(
+            {f"encoder_layer_{i}": nn.ModuleDict({"ln": nn.LayerNorm(8), "fc": nn.Linear(8, 8)}) for i in range(depth)}
+        )
+        return nn.ModuleDict({"proj": nn.Linear(3, 8), "layers": layers, "heads": nn.Linear(8, 5)})
+
+    assert "12 modules in `layers.encoder_layer_` against 16" in verdict(vit(12).state_dict(), vit(16))
