@@ -103,6 +103,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("biases beside modules", _in("engine", ("adopt", _always(None)))),
     Signal("firsts without a number", _in("leaves", ("_number_firsts", _always(None)))),
     Signal("optimizer slots", _in("cleanup", ("drop_slots", _nothing_dropped))),
+    Signal("registered twice", _in("engine", ("held_twice", _always({})))),
     Signal("second copies", _in("cleanup", ("drop_copies", _nothing_dropped))),
     # operations
     Signal("layouts", _in("engine", ("unify_layouts", _always(None)))),

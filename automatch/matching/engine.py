@@ -42,6 +42,7 @@ from automatch.matching.sequence import in_sequence
 from automatch.matching.sharing import doubt_half_adapters, echoes, in_every_block, share, tie, trained_copies
 from automatch.matching.stacks import fold_stacks
 from automatch.matching.summed import add_up
+from automatch.matching.twins import held_twice, serve_copies, without
 from automatch.spec import StateDictSpec
 
 UNRELATED, DOUBTFUL = 0.4, 0.5
@@ -111,6 +112,9 @@ def _match(
         return assignment(checkpoint, model, found, source, pairs, times=times)
     adopt(source)
     adopt(target)
+    tied = {t.key: t.tied for t in model.tensors if t.tied}
+    everything, copies = target, held_twice(target, source) if not decisions.pinned else {}
+    target = without(target, copies)
     cleaned = beside_the_model(source, target, decisions.pinned)
     source = cleaned.leaves
     source, target = unify_scanned(source, target, _unified)
@@ -139,7 +143,8 @@ def _match(
         found = []
     elif kin < DOUBTFUL or cleaned.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
-    found += share(found, target, {t.key: t.tied for t in model.tensors if t.tied})
+    found += serve_copies(found, everything, copies, tied)
+    found += share(found, target, tied)
     found += [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in echoes(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in in_every_block(found, target) if not decisions.forbids(f[0], f[1])]

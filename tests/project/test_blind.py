@@ -37,6 +37,7 @@ SOLVED = {
     "tencent-hunyuanvideo-lora-2+3layers_to_hunyuanvideo-with-adapter": "an adapter of what was fused",
     "sapient-hrm_text-2+2layers_to_hf5-hrm_text": "a gqkv spells its parts",
     "allenai-molmo2-3+2layer_to_hf5-molmo2": "an embedding in two parts",
+    "nnunetv1-3d-3stage_to_nnunetv2-plainconvunet": "every tensor of the model has up to four keys",
     "fb-dit-2layer_to_diffusers-dit": "one timestep embedding serves all blocks",
     "jaywalnut310-vits-2layer_to_hf5-vits": "norm_layers_1.0 is layers.0.layer_norm; post_convs is no norm",
     "wrong-variant-timm-cait-3block_to_cait-5block": "cls_layers are blocks_token_only, not the last two blocks",

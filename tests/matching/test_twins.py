@@ -1,0 +1,69 @@
+"""What a model registers twice, and a checkpoint holds once."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from automatch.matching import match
+from tests.matching.truth import complete, flagged, renamed, spec
+
+
+class Block(nn.Module):
+    """A convolution and its norm, and a list that holds both once more, as in nnU-Net."""
+
+    def __init__(self, before: int, width: int, listed: bool = True) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(before, width, 3), nn.InstanceNorm2d(width, affine=True)
+        if listed:
+            self.all_modules = nn.Sequential(self.conv, self.norm)
+
+
+class Net(nn.Module):
+    """An encoder, which the decoder refers to."""
+
+    def __init__(self, twice: bool = True) -> None:
+        super().__init__()
+        sizes = ((1, 8), (8, 16), (16, 32))
+        self.encoder = nn.ModuleDict({"stages": nn.ModuleList(Block(a, b, twice) for a, b in sizes)})
+        self.decoder = nn.ModuleDict({"encoder": self.encoder} if twice else {})
+        self.decoder["stages"] = nn.ModuleList(Block(b, a, twice) for a, b in reversed(sizes))
+
+
+def plain() -> dict[str, object]:
+    """The checkpoint of older code: every tensor once, other names."""
+    words = {"encoder.stages": "context", "decoder.stages": "localization", "norm": "instnorm"}
+
+    def rename(key: str) -> str:
+        for old, new in words.items():
+            key = key.replace(old, new)
+        return key
+
+    return renamed(Net(twice=False), rename)
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["a live model", "a list of keys"])
+def test_every_name_of_a_tensor_is_served_by_the_one_of_the_checkpoint(live: bool) -> None:
+    """A live model says which keys are one tensor; of a list of keys that is a guess, and flagged."""
+    model = spec(Net()) if live else spec([(t.key, t.shape) for t in spec(Net()).tensors])
+    checkpoint = spec(plain())
+    assignment = match(checkpoint, model)
+    complete(assignment, checkpoint, model)
+    assert not assignment.missing_keys and not assignment.unexpected_keys
+    served = {key: m.checkpoint_keys[0] for m in assignment.matches for key in m.model_keys}
+    for key, by in served.items():
+        bare = key.removeprefix("decoder.") if key.startswith("decoder.encoder.") else key
+        bare = bare.replace("all_modules.0", "conv").replace("all_modules.1", "norm")
+        words = bare.replace("encoder.stages", "context").replace("decoder.stages", "localization")
+        assert by == words.replace("norm", "instnorm")
+    again = {key for key in model.keys if "all_modules" in key or key.startswith("decoder.encoder")}
+    assert flagged(assignment) == (set() if live else again)
+
+
+def test_a_checkpoint_that_holds_both_serves_both() -> None:
+    """Saved from the same model: every key is its own."""
+    state = {f"module.{key}": tensor for key, tensor in Net().state_dict().items()}
+    assignment = match(spec(state), spec([(t.key, t.shape) for t in spec(Net()).tensors]))
+    assert {m.model_keys[0]: m.checkpoint_keys[0] for m in assignment.matches} == {
+        k: f"module.{k}" for k in Net().state_dict()
+    }
