@@ -113,7 +113,7 @@ def _match(
     adopt(source)
     adopt(target)
     tied = {t.key: t.tied for t in model.tensors if t.tied}
-    everything, copies = target, held_twice(target, source) if not decisions.pinned else {}
+    everything, copies = target, held_twice(target, source, decisions.told)
     target = without(target, copies)
     cleaned = beside_the_model(source, target, decisions.pinned)
     source = cleaned.leaves
@@ -143,7 +143,7 @@ def _match(
         found = []
     elif kin < DOUBTFUL or cleaned.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
-    found += serve_copies(found, everything, copies, tied)
+    found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)
     found += [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in echoes(found, target) if not decisions.forbids(f[0], f[1])]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from math import prod
 from typing import TypeGuard
 
@@ -14,6 +15,7 @@ from automatch.describing.tokens import split_key
 from automatch.errors import InputError
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf, template
+from automatch.matching.parts import role_in
 from automatch.matching.units import module_path
 from automatch.spec import StateDictSpec
 
@@ -49,6 +51,11 @@ class Decisions:
     def forbids(self, mine: Leaf, theirs: Leaf) -> bool:
         """Did a person forbid this pair?"""
         return bool(self.forbidden) and any((k, o) in self.forbidden for k in mine.keys for o in theirs.keys)
+
+    @property
+    def told(self) -> Collection[str]:
+        """The model keys that are pinned."""
+        return self._served
 
     @cached_property
     def _served(self) -> dict[str, set[str]]:
@@ -171,27 +178,33 @@ def followed(decisions: Decisions, checkpoint: StateDictSpec, model: StateDictSp
 def in_pinned_order(found: Sequence[Found], decisions: Decisions) -> list[Found]:
     """The pairs with the parts of what is joined, or cut, in the order in which a person pinned them.
 
-    `fused=gate` puts the gate first; parts that no pin names follow as they lay. What is decided for one layer holds
-    for the tensors of its name in all layers, biases included.
+    `fused=gate` puts the gate first; parts that no pin names follow as they lay, and if these are several that no name
+    tells apart, the pair stays in doubt. What is decided for one layer holds for the tensors of its name in all layers,
+    biases included.
     """
     orders: dict[tuple[Path, frozenset[Path]], list[Path]] = {}
     joined = {id(s): sides for s, t, _ in found if (sides := _sides(s, t)) is not None} if decisions.pinned else {}
     for parts, fused in joined.values():
-        whole = fused.keys[0]
+        whole, names = fused.keys[0], _names(parts.keys)
         told = decisions.pinned.get(whole) or [key for key, wanted in decisions.pinned.items() if whole in wanted]
-        if names := [_name(key) for key in told if key in parts.keys]:
-            orders[_name(whole), frozenset(map(_name, parts.keys))] = names
+        if first := [names[key] for key in told if key in names]:
+            orders[_module(whole), frozenset(names.values())] = first
     out: list[Found] = []
     for s, t, evidence in found:
         if id(s) in joined:
             parts, fused = joined[id(s)]
-            order = orders.get((_name(fused.keys[0]), frozenset(map(_name, parts.keys))))
+            names = _names(parts.keys)
+            order = orders.get((_module(fused.keys[0]), frozenset(names.values())))
             if order is not None:
-                own = [_name(key) for key in parts.keys]
+                own = list(names.values())
                 places = sorted(range(len(own)), key=lambda i: order.index(own[i]) if own[i] in order else len(own) + i)
                 sizes = tuple(parts.sizes[i] for i in places) if parts.sizes else None
                 new = replace(parts, keys=tuple(parts.keys[i] for i in places), sizes=sizes)
-                s, t, evidence = (new if s is parts else s), (new if t is parts else t), Evidence(level="pin")
+                s, t = (new if s is parts else s), (new if t is parts else t)
+                if len(order) >= len(own) - 1 or _told_by_names(parts.keys):
+                    evidence = Evidence(level="pin")
+                elif evidence.level == "pin":
+                    evidence = Evidence(level="summed")
         out.append((s, t, evidence))
     return out
 
@@ -204,7 +217,19 @@ def _sides(s: Leaf, t: Leaf) -> tuple[Leaf, Leaf] | None:
     return None
 
 
-def _name(key: str) -> Path:
+def _told_by_names(keys: Sequence[str]) -> bool:
+    roles = {found[1] for key in keys if (found := role_in(split_key(key)))}
+    return len(roles) == len(keys)
+
+
+def _names(keys: Sequence[str]) -> dict[str, Path]:
+    """What each of some parts is called in every layer: the numbers that all of them share are taken out, no others."""
+    paths = {key: module_path(split_key(key)) for key in keys}
+    common = len(list(takewhile(lambda tokens: len(set(tokens)) == 1, zip(*paths.values(), strict=False))))
+    return {key: template(path[:common]) + path[common:] for key, path in paths.items()}
+
+
+def _module(key: str) -> Path:
     return template(module_path(split_key(key)))
 
 

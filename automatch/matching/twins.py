@@ -20,16 +20,21 @@ LEAST = 4
 """Fewer tensors of equal names and shapes are no part that is held twice."""
 
 
-def held_twice(target: Sequence[Leaf], source: Sequence[Leaf]) -> Copies:
-    """Leaves of the model that are there a second time, where the checkpoint has not so many of their shapes."""
+def held_twice(target: Sequence[Leaf], source: Sequence[Leaf], pinned: Container[str] = ()) -> Copies:
+    """Leaves of the model that are there a second time, where the checkpoint has not so many of their shapes.
+
+    Not those whose keys a person pinned.
+    """
     copies = _lacking(_inside(target, {leaf.path for leaf in source}), target, source)
-    rest = [leaf for leaf in target if id(leaf) not in copies]
-    return {**copies, **_lacking(_listed(rest), rest, source)}
+    rest = without(target, copies)
+    copies |= _lacking(_listed(rest), rest, source)
+    told = {id(leaf) for leaf in target if id(leaf) in copies and leaf.keys[0] in pinned}
+    return {leaf: original for leaf, original in copies.items() if leaf not in told}
 
 
-def without(target: list[Leaf], copies: Copies) -> list[Leaf]:
+def without(target: Sequence[Leaf], copies: Copies) -> list[Leaf]:
     """The leaves that are no copies."""
-    return [leaf for leaf in target if id(leaf) not in copies] if copies else target
+    return [leaf for leaf in target if id(leaf) not in copies]
 
 
 def serve_copies(

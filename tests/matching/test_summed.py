@@ -152,3 +152,17 @@ def test_whether_an_mlp_lies_before_the_attention_is_said_by_the_name_or_not_at_
     assignment = answer(fused, split)
     cut = [m for m in assignment.matches if m.op == "chunk"]
     assert len(cut) == 6 and all(m.ambiguous != sure for m in cut)
+
+
+def test_pins_of_numbered_parts() -> None:
+    """An attention's list: one pin leaves the order of the other two open, two pins decide it."""
+    linears = {f"self_attn.linears.{k}": (WIDTH, WIDTH) for k in range(4)}
+    split = network("layers", linears)
+    fused = network("layers", {"self_attn.in_proj": (WIDTH, 3 * WIDTH), "self_attn.out": (WIDTH, WIDTH)})
+    whole, part = "layers.1.self_attn.in_proj.weight", "layers.1.self_attn.linears.{}.weight"
+    pins = [(whole, part.format(k)) for k in (1, 2)]
+    for given, sure in ((pins[:1], False), (pins, True)):
+        cut = [m for m in match(spec(fused), spec(split), pin=given).matches if m.op == "chunk"]
+        assert len(cut) == 6 and all(m.ambiguous != sure for m in cut)
+        assert all("linears.1" in m.model_keys[0] for m in cut)
+        assert all("linears.2" in m.model_keys[1] for m in cut) or not sure

@@ -67,3 +67,17 @@ def test_a_checkpoint_that_holds_both_serves_both() -> None:
     assert {m.model_keys[0]: m.checkpoint_keys[0] for m in assignment.matches} == {
         k: f"module.{k}" for k in Net().state_dict()
     }
+
+
+def test_decisions_hold_for_what_is_registered_twice() -> None:
+    checkpoint, model = spec(plain()), spec([(t.key, t.shape) for t in spec(Net()).tensors])
+    first, copy = "encoder.stages.0.conv.weight", "encoder.stages.0.all_modules.0.weight"
+    by = "context.0.conv.weight"
+    forbidden = match(checkpoint, model, forbid=[(by, copy)])
+    assert copy in forbidden.missing_keys and len(forbidden.missing_keys) == 1
+    for pinned, left in ((first, 0), (copy, 4)):  # with the copy itself pinned, its module's other names wait
+        assignment = match(checkpoint, model, pin=[(by, pinned)])
+        complete(assignment, checkpoint, model)
+        served = {key: m.checkpoint_keys for m in assignment.matches for key in m.model_keys}
+        assert served[pinned] == (by,)
+        assert len(assignment.missing_keys) == left
