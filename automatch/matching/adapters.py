@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from automatch.describing.tokens import words_of
+from automatch.matching.evidence import Found
 from automatch.matching.leaves import Leaf
 
 FIRST, SECOND = "lora_A", "lora_B"
@@ -37,6 +39,21 @@ def first_half(path: tuple[str, ...]) -> tuple[str, ...] | None:
         if _is_half(path, at) and path[at] in _FIRST_OF:
             return (*path[:at], _FIRST_OF[path[at]], *path[at + 1 :])
     return None
+
+
+def doubt_half_adapters(found: list[Found], target: Sequence[Leaf]) -> list[Found]:
+    """The same pairs, those flagged that join the second halves of several adapters into one that gets no first half.
+
+    Adapters that were learnt apart have a first half each, and no one tensor stands for all of them.
+    """
+    served = {t.path for _, t, _ in found}
+    paths = {leaf.path for leaf in target}
+    out: list[Found] = []
+    for s, t, e in found:
+        first = first_half(t.path) if "concat" in s.ops and e.level != "pin" else None
+        alone = first is not None and first in paths and first not in served
+        out.append((s, t, replace(e, level="half") if alone else e))
+    return out
 
 
 def _is_half(path: Sequence[str], at: int) -> bool:

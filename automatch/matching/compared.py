@@ -111,7 +111,7 @@ def kinds_to_try(
 def _whole_elsewhere(
     classes: tuple[Mapping[tuple[int, int], list[int]], ...], kinds: tuple[Kinds, Kinds]
 ) -> list[tuple[int, list[Node], list[Node]]]:
-    """Blocks of some size that stand on both sides: how large they are, and where they and their like are.
+    """Blocks of some size that stand as often on both sides: how large they are, and where they and their like are.
 
     Blocks of the same modules of which some lost tensors are alike.
     """
@@ -121,9 +121,9 @@ def _whole_elsewhere(
             own[node.skeleton].append(node)
     out: list[tuple[int, list[Node], list[Node]]] = []
     for key in classes[0].keys() & classes[1].keys():
-        firsts = [kind[own[key][0]] for own, kind in zip(classes, kinds, strict=True)]
-        if key[1] >= EXACT and len(firsts[0]) == len(firsts[1]):
-            mine, theirs = (own[nodes[0].skeleton] for own, nodes in zip(skeletons, firsts, strict=True))
+        sides = [[n for struct in own[key] for n in kind[struct]] for own, kind in zip(classes, kinds, strict=True)]
+        if key[1] >= EXACT and len(sides[0]) == len(sides[1]):
+            mine, theirs = (own[nodes[0].skeleton] for own, nodes in zip(skeletons, sides, strict=True))
             out.append((key[1], mine, theirs))
     return out
 

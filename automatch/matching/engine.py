@@ -12,6 +12,7 @@ from automatch.collecting import paused
 from automatch.describing.lexicon import EMPTY, lexicon
 from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
+from automatch.matching.adapters import doubt_half_adapters
 from automatch.matching.against import doubt_crossed
 from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.beside import doubt_misplaced
@@ -39,7 +40,7 @@ from automatch.matching.pins import Decisions, followed, in_pinned_order, resolv
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_sequence
-from automatch.matching.sharing import doubt_half_adapters, echoes, in_every_block, share, tie, trained_copies
+from automatch.matching.sharing import echoes, in_every_block, share, tie, trained_copies
 from automatch.matching.stacks import fold_stacks
 from automatch.matching.summed import add_up
 from automatch.matching.twins import held_twice, serve_copies, without

@@ -21,6 +21,9 @@ def exchanged(
 
     A group changes as a whole, and not at all where a person decided otherwise of one of its tensors.
     """
+    groups = list(groups)
+    if not groups:
+        return found
     there = {leaf.path: leaf for leaf in target}
     places: dict[Path, list[int]] = {}
     for n, (s, _, _) in enumerate(found):

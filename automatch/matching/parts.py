@@ -21,6 +21,9 @@ PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", 
 HALVES_OF = {"ff_proj": ("up", "gate")}
 """What fused halves are called that say no order, and how those lie that use the word (OLMo, Molmo): a guess."""
 
+QKV_FIRST = frozenset({"linear1"})
+"""What is called so holds q, k, v and then the mlp: Flux, HunyuanVideo. timm's `in_proj` has the mlp first."""
+
 NEAR = 4
 """So many tokens of a path, from its end, are looked at for a role: `q_proj.lora_A.default.weight`."""
 
@@ -167,26 +170,21 @@ def _arrange(parts: Leaf, path: tuple[str, ...]) -> None:
     parts.sizes = parts.sizes and tuple(parts.sizes[i] for i in places)
 
 
-_QKV_FIRST = {"linear1"}
-"""What is called so holds q, k, v and then the mlp: Flux, HunyuanVideo. timm's `in_proj` has the mlp first."""
-
-
-def is_qkv_first(path: Sequence[str]) -> bool:
-    """Does a path name something fused that begins with q, k and v, whatever follows?"""
-    words = [word for token in path for word in words_of(token) if word not in ("to", "in")]
-    said = next((i for i, word in enumerate(words) if len(word) > 2 and set(word) == {"q", "k", "v"}), None)
-    return said == 0 or not _QKV_FIRST.isdisjoint(path)
-
-
 def mlp_unsaid(s: Leaf, t: Leaf) -> bool:
     """Are q, k, v and an mlp joined under a name that does not tell which lies first, as `in_proj`?"""
     for parts, fused in ((s, t), (t, s)):
         if "concat" in parts.ops and len(fused.keys) == 1 and len(parts.keys) == len(PARTS[0]) + 1:
             roles = {found[1] for key in parts.keys if (found := role_in(split_key(key)))}
-            spelt = any(set(PARTS[0]) < set(word) for token in fused.path[-5:] for word in words_of(token))
-            if roles >= set(PARTS[0]) and not spelt and not any(is_qkv_first((token,)) for token in fused.path[-5:]):
+            if roles >= set(PARTS[0]) and not any(map(_says_where, fused.path[-NEAR - 1 :])):
                 return True
     return False
+
+
+def _says_where(token: str) -> bool:
+    """Does a name begin with `qkv`, or spell more letters beside these (`gqkv`), or is it known?"""
+    words = [word for word in words_of(token) if word not in ("to", "in")]
+    begins = bool(words) and len(words[0]) == len(PARTS[0]) and set(words[0]) == set(PARTS[0])
+    return begins or token in QKV_FIRST or any(set(word) > set(PARTS[0]) for word in words)
 
 
 def gate_unsaid(s: Leaf, t: Leaf) -> bool:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from automatch.matching.adapters import first_half
 from automatch.matching.cleanup import COPY, ORIGINAL
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
@@ -140,42 +138,22 @@ def in_every_block(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found
     homes: dict[tuple[str, ...], Counter[tuple[str, ...]]] = defaultdict(Counter)
     rows: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Leaf]] = defaultdict(list)
     for leaf in target:
-        at = next((i for i, token in enumerate(leaf.path[:-1]) if token.isdecimal()), None)
-        if at is not None and not leaf.integer and not leaf.ops:
-            rows[leaf.path[:at], leaf.path[at + 1 :]].append(leaf)
+        block = _first_block(leaf.path)
+        if block and not leaf.integer and not leaf.ops:
+            rows[block[:-1], leaf.path[len(block) :]].append(leaf)
             if leaf.path in serving:
-                homes[leaf.path[: at + 1]][_first_block(serving[leaf.path].path)] += 1
+                homes[block][_first_block(serving[leaf.path].path)] += 1
     out: list[Found] = []
-    for (before, _), row in rows.items():
+    for row in rows.values():
         held = [leaf for leaf in row if leaf.path in serving]
         if len(held) != 1 or len(row) == 1 or any(leaf.raw != row[0].raw for leaf in row):
             continue
-        home = homes[held[0].path[: len(before) + 1]]
+        home = homes[_first_block(held[0].path)]
         usual = max(home, key=home.__getitem__)
         one = serving[held[0].path]
         if usual and one.path[: len(usual)] != usual:
             out += [(one, leaf, Evidence(level="once")) for leaf in row if leaf is not held[0]]
     return out
-
-
-def doubt_half_adapters(found: list[Found], target: Sequence[Leaf]) -> list[Found]:
-    """The same pairs, those flagged that join the second halves of several adapters into one that gets no first half.
-
-    Adapters that were learnt apart have a first half each, and no one tensor stands for all of them.
-    """
-    served = {t.path for _, t, _ in found}
-    paths = {leaf.path for leaf in target}
-    out: list[Found] = []
-    for s, t, e in found:
-        first = first_half(t.path) if "concat" in s.ops and e.level != "pin" else None
-        alone = first is not None and first in paths and first not in served
-        out.append((s, t, replace(e, level="half") if alone else e))
-    return out
-
-
-def _first_block(path: tuple[str, ...]) -> tuple[str, ...]:
-    at = next((i for i, token in enumerate(path[:-1]) if token.isdecimal()), None)
-    return () if at is None else path[: at + 1]
 
 
 def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
@@ -201,3 +179,9 @@ def _may_be_tied(concepts: frozenset[str], known: frozenset[str]) -> bool:
 
 def _concepts(leaf: Leaf, names: Names) -> frozenset[str]:
     return frozenset(c for w in names.path_words(module_path(leaf.path)[-2:]) for c in w.concepts)
+
+
+def _first_block(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The outermost numbered item that a path leads through; () for none."""
+    at = next((i for i, token in enumerate(path[:-1]) if token.isdecimal()), None)
+    return () if at is None else path[: at + 1]

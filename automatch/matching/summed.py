@@ -16,7 +16,7 @@ from automatch.describing.tokens import words_of
 from automatch.matching.adapters import FIRST, half_of
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf, template
-from automatch.matching.parts import PARTS, is_qkv_first, joined_shape, role_in, said_order
+from automatch.matching.parts import PARTS, joined_shape, role_in, said_order
 from automatch.matching.units import block_of, module_path, role_of
 
 Path = tuple[str, ...]
@@ -184,13 +184,13 @@ def _rows(
 def _adding_up(
     wholes: Sequence[list[Leaf]], parts: dict[Path, list[list[Leaf]]]
 ) -> Iterator[tuple[tuple[Path, ...], int]]:
-    """The sets of parts that are together as large as the whole, in every block; all of them before some of them."""
+    """The sets of parts that are together as large as the whole, in every block."""
     roles = [_roles(whole) for whole in wholes]
     parts = {name: own for name, own in parts.items() if all(_roles(p) == r for p, r in zip(own, roles, strict=True))}
     rank = max(len(leaf.shape) for leaf in wholes[0])
     if not 1 < len(parts) <= MOST or (len(wholes) == 1 and rank < 2):
         return
-    for size in range(len(parts), 1, -1):
+    for size in range(2, len(parts) + 1):
         for chosen in combinations(parts, size):
             if len(wholes) == 1 and len({name[:-1] for name in chosen}) > 1:
                 continue
@@ -226,7 +226,7 @@ def _ordered(whole: Path, parts: Sequence[Path]) -> tuple[Sequence[Path], str]:
     """The parts in their order along the fused tensor, and how it is known.
 
     Letters of its name may stand for them, `gqkv` for gate, q, k and v. Of q, k, v and one more, these three lie first
-    in what is called `linear1` (Flux), or after them. All others are taken as they are declared.
+    as a rule (`parts.mlp_unsaid` flags names under which they may not). All others are taken as they are declared.
     """
     words = words_of(whole[-1])
     firsts = {"".join(words_of(name[-1]))[:1]: name for name in parts}
@@ -240,8 +240,7 @@ def _ordered(whole: Path, parts: Sequence[Path]) -> tuple[Sequence[Path], str]:
     roles = dict(hits)
     first = [roles[role] for role in (said if sorted(said) == sorted(PARTS[0]) else PARTS[0])]
     rest = [name for name in parts if name not in first]
-    known = is_qkv_first(whole[-1:])
-    return [*first, *rest], "usual" if known and len(rest) == 1 else "summed"
+    return [*first, *rest], "usual" if len(rest) == 1 else "summed"
 
 
 def _joined(members: Sequence[Leaf], dim: int, whole: Leaf) -> Leaf:
