@@ -103,7 +103,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("biases beside modules", _in("engine", ("adopt", _always(None)))),
     Signal("firsts without a number", _in("leaves", ("_number_firsts", _always(None)))),
     Signal("optimizer slots", _in("cleanup", ("drop_slots", _nothing_dropped))),
-    Signal("registered twice", _in("engine", ("held_twice", _always({})))),
+    Signal("parts held twice", _in("engine", ("held_twice", _always({})))),
     Signal("second copies", _in("cleanup", ("drop_copies", _nothing_dropped))),
     # operations
     Signal("layouts", _in("engine", ("unify_layouts", _always(None)))),
@@ -160,7 +160,6 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("containers of left-overs", _in("blocks", ("Coherence", _always(_always(0))))),
     Signal("plausible", _in("blocks", ("plausible", _always(True)))),
     Signal("half-matched heads", _in("engine", ("drop_half_matched", _first))),
-    Signal("parts held twice", _in("engine", ("echoes", _always([])))),
     Signal("an order that all else keeps", _in("engine", ("doubt_crossed", _first))),
     Signal("half adapters", _in("engine", ("doubt_half_adapters", _first))),
     Signal("what stands behind a norm", _in("engine", ("doubt_misplaced", _first))),

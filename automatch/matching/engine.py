@@ -28,9 +28,10 @@ from automatch.matching.completion import (
 )
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts
+from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
 from automatch.matching.laid import fold_laid
-from automatch.matching.layout import merge_heads, unify_layouts
+from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, adopt, counted, leaves_of, to_squeeze
 from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names, norms_close
@@ -40,7 +41,7 @@ from automatch.matching.pins import Decisions, followed, in_pinned_order, resolv
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_sequence
-from automatch.matching.sharing import echoes, in_every_block, share, tie, trained_copies
+from automatch.matching.sharing import in_every_block, share, tie, trained_copies
 from automatch.matching.stacks import fold_stacks
 from automatch.matching.summed import add_up
 from automatch.matching.twins import held_twice, serve_copies, without
@@ -147,7 +148,6 @@ def _match(
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)
     found += [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
-    found += [f for f in echoes(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in in_every_block(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = mismatches(found, source, target, names, identity)

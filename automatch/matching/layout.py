@@ -1,4 +1,4 @@
-"""Layouts: kernels that one side stores transposed, and heads that one side keeps apart.
+"""Layouts: kernels that one side stores transposed.
 
 A square kernel cannot show that it is transposed. So the decision is taken for a kind of tensor
 (what its leaf is called, inside the repeated blocks or outside) by the members that can show it,
@@ -8,13 +8,13 @@ and holds for all of them. TensorFlow, Keras and flax call such tensors `kernel`
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from automatch.describing.tokens import ROLES, words_of
+from automatch.matching.heads import APART, permuted
 from automatch.matching.leaves import Leaf, numbered, template
 from automatch.spec import Shape
 
@@ -24,9 +24,6 @@ _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
     4: ((3, 2, 0, 1), (2, 3, 0, 1)),
     5: ((4, 3, 0, 1, 2),),
 }
-
-_APART: dict[tuple[int, ...] | None, tuple[int, ...]] = {(1, 0, 2): (0, 2, 1), (0, 2, 1, 3): (0, 1, 3, 2)}
-"""How heads are brought together that [heads, in, size] keeps apart: to [in, heads * size], and to its transpose."""
 
 CONVENTION = 100
 """Votes for a transposition that the name `kernel` is worth: nothing but [in, out] is called so."""
@@ -39,6 +36,7 @@ _DIGITS = re.compile(r"\d+")
 _TABLES = {"pos", "position", "positional", "token", "tokens", "queries", "prompt", "mask", "bias", "table"}
 """Bare parameters called so are no linear layers."""
 
+Path = tuple[str, ...]
 Kind = tuple[str, bool]
 Families = dict[tuple[tuple[str, ...], Shape], list[Leaf]]
 
@@ -52,13 +50,9 @@ def _kind(leaf: Leaf) -> Kind:
     return last, numbered(leaf.path)
 
 
-def _permuted(shape: Shape, perm: tuple[int, ...]) -> Shape:
-    return tuple(shape[i] for i in perm)
-
-
 def _perms(shape: Shape, stacks: set[Shape]) -> tuple[tuple[int, ...], ...]:
     """The orders of dimensions that another layout may have; kernels laid on each other are turned one by one."""
-    if len(shape) == 3 and _permuted(shape, (0, 2, 1)) in stacks:
+    if len(shape) == 3 and permuted(shape, (0, 2, 1)) in stacks:
         return ((0, 2, 1),)
     return _PERMS.get(len(shape), ())
 
@@ -73,7 +67,7 @@ def _stacks(leaves: Iterable[Leaf], others: Iterable[Leaf]) -> set[Shape]:
         and (
             "stack" in leaf.ops
             or (
-                _permuted(leaf.shape, (0, 2, 1)) in theirs
+                permuted(leaf.shape, (0, 2, 1)) in theirs
                 and leaf.shape[1] != leaf.shape[2]
                 and not {leaf.shape, leaf.shape[::-1]} & theirs
             )
@@ -89,7 +83,7 @@ def _is_kernel(leaf: Leaf) -> bool:
 
 def _has_heads(leaf: Leaf) -> bool:
     """Were heads brought together that stood on both sides of the input's dimension?"""
-    return leaf.perm in _APART and leaf.flat is not None
+    return leaf.perm in APART and leaf.flat is not None
 
 
 def _is_embedding(leaf: Leaf) -> bool:
@@ -136,17 +130,16 @@ def unify_layouts(source: list[Leaf], target: list[Leaf]) -> None:
 def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     """Put the kernels of `leaves` that are stored transposed into the layout of `others`."""
     families = _families(leaves)
-    votes = _votes(leaves, others, families)
+    here, named = _orientations(leaves), _named(others)
+    votes = _votes(leaves, others, families, here, named)
     theirs = Counter(leaf.shape for leaf in others)
     stacks = _stacks(others, leaves)
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
     bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
     heads = {_kind(own[0]) for own in families.values() if _has_heads(own[0])}
-    here = _orientations(leaves)
     mixed = not kernels_here and any(n > 0 for n in here.values())
     upright = _upright(leaves, here) if mixed else set()
-    named = _named(others)
     last_there = {leaf.path[-1] for leaf in others}
     linear = Counter(leaf.shape for leaf in others if leaf.path[-1] == "weight")
     linear.subtract(leaf.shape for leaf in leaves if leaf.path[-1] == "weight")
@@ -173,37 +166,38 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
             mixed
             and len(set(shape)) > 1
             and shape in same_name
-            and not any(_permuted(shape, p) in same_name for p in perms)
+            and not any(permuted(shape, p) in same_name for p in perms)
         ):
             continue
         if votes[kind] + prior <= 0 or not perms:
             continue
-        known = next((p for p in perms if theirs[_permuted(shape, p)]), None)
+        known = next((p for p in perms if theirs[permuted(shape, p)]), None)
         if known is None and theirs[shape]:
             continue  # turned it would fit nothing, and as it is it fits
         perm = known or perms[0]
         for leaf in members:
             if id(leaf) in upright:
                 continue  # a Linear beside GPT-2's Conv1D
-            leaf.shape = _permuted(shape, perm)
-            if leaf.perm in _APART and leaf.ops[-1:] == ("reshape",):
-                leaf.perm, leaf.flat = _APART[leaf.perm], leaf.shape
+            leaf.shape = permuted(shape, perm)
+            if leaf.perm in APART and leaf.ops[-1:] == ("reshape",):
+                leaf.perm, leaf.flat = APART[leaf.perm], leaf.shape
             else:
                 leaf.perm = perm
                 leaf.ops += ("transpose",)
 
 
-def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counter[Kind]:
+def _votes(
+    leaves: list[Leaf], others: list[Leaf], families: Families, here: Counter[Kind], named: Mapping[Path, set[Shape]]
+) -> Counter[Kind]:
     """For each kind of tensor, what speaks for (positive) and against its being transposed."""
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
-    named = _named(others)
     votes: Counter[Kind] = Counter()
     stacks = _stacks(others, leaves)
     alike = {(_unnumbered(name), shape): members for (name, shape), members in families.items()}
     for (_, shape), members in alike.items():
         perms = _perms(shape, stacks)
-        turned = _permuted(shape, perms[0]) if perms else shape
+        turned = permuted(shape, perms[0]) if perms else shape
         if turned == shape:
             continue
         kind = _kind(members[0])
@@ -220,7 +214,7 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
             votes[kind] += 2
         elif theirs[shape] and as_it_is < crosswise:
             votes[kind] -= 2
-    here, there = _orientations(leaves), _orientations(others)
+    there = _orientations(others)
     for kind, lying in here.items():
         standing = there.get(kind, sum(there.values()))
         if lying > 0 >= standing:
@@ -230,9 +224,9 @@ def _votes(leaves: list[Leaf], others: list[Leaf], families: Families) -> Counte
     return votes
 
 
-def _named(leaves: Iterable[Leaf]) -> dict[tuple[str, ...], set[Shape]]:
+def _named(leaves: Iterable[Leaf]) -> dict[Path, set[Shape]]:
     """The shapes of the tensors that are called the same, the last words of their paths."""
-    named: dict[tuple[str, ...], set[Shape]] = defaultdict(set)
+    named: dict[Path, set[Shape]] = defaultdict(set)
     for leaf in leaves:
         if len(leaf.shape) >= 2:
             named[_tail(leaf.path)].add(leaf.shape)
@@ -300,60 +294,11 @@ def turned_once(s: Leaf, t: Leaf) -> tuple[Leaf, Leaf]:
     if s.ops == t.ops == ("transpose",) and s.perm == t.perm:
         return (replace(s, ops=(), perm=None, shape=s.raw), replace(t, ops=(), perm=None, shape=t.raw))
     for apart, turned in ((s, t), (t, s)):
-        if apart.perm in _APART and apart.flat is not None and turned.perm in ((1, 0), (0, 2, 1)):
+        if apart.perm in APART and apart.flat is not None and turned.perm in ((1, 0), (0, 2, 1)):
             if apart.ops[:2] != ("transpose", "reshape") or "transpose" not in turned.ops:
                 continue
             flat = (*apart.flat[:-2], apart.flat[-1], apart.flat[-2])
             ops = tuple(op for op in turned.ops if op != "transpose")
-            new = replace(apart, perm=_APART[apart.perm], flat=flat), replace(turned, perm=None, ops=ops)
+            new = replace(apart, perm=APART[apart.perm], flat=flat), replace(turned, perm=None, ops=ops)
             return new if apart is s else new[::-1]
     return s, t
-
-
-def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
-    """Merge [d, heads, size] into [d, heads * size] where only the merged shape is known (in place).
-
-    Known means that the other side has more tensors of it than this side. A bias [heads, size]
-    follows the weight of its module.
-    """
-    mine = Counter(leaf.shape for leaf in leaves)
-    theirs = Counter(leaf.shape for leaf in others)
-    known: dict[Shape, tuple[Shape, tuple[int, ...] | None] | None] = {}
-    modules: set[tuple[str, ...]] = set()
-    for leaf in leaves:
-        if not 3 <= len(leaf.shape) <= 4 or leaf.shape in theirs:
-            continue
-        if leaf.shape not in known:
-            one_by_one = any(theirs[s] >= leaf.shape[0] + mine[s] for s in (leaf.shape[1:], leaf.shape[:0:-1]))
-            of_experts = one_by_one and any("expert" in token for token in leaf.path)
-            known[leaf.shape] = None if of_experts else _merged(leaf.shape, mine, theirs)
-        way = known[leaf.shape]
-        if way is not None:
-            modules.add(leaf.path[:-1])
-            leaf.shape = leaf.flat = way[0]
-            leaf.perm = way[1]
-            leaf.ops += ("transpose", "reshape") if leaf.perm else ("reshape",)
-    for leaf in leaves:
-        if len(leaf.shape) == 2 and leaf.path[-1] == "bias" and leaf.path[:-1] in modules:
-            leaf.shape = leaf.flat = (math.prod(leaf.shape),)
-            leaf.ops += ("reshape",)
-
-
-def _merged(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> tuple[Shape, tuple[int, ...] | None] | None:
-    """The shape with its heads merged, and in which order its dimensions must be for that; None where it is unknown."""
-    rank = len(shape)
-    if any(len(other) == rank and sorted(other) == sorted(shape) for other in theirs):
-        return None  # a transposed kernel, not merged heads
-    for i in range(rank - 1):
-        for j in range(i + 2, rank + 1):
-            option = (*shape[:i], math.prod(shape[i:j]), *shape[j:])
-            forms = [option, option[::-1], *([(option[0], option[2], option[1])] if len(option) == 3 else [])]
-            if len(option) >= 2 and any(theirs[form] > mine[form] for form in forms):
-                return option, None
-    for perm in _APART:
-        if perm is not None and len(perm) == rank:
-            *first, width, a, b = _permuted(shape, perm)
-            apart, turned = (*first, width, a * b), (*first, a * b, width)
-            if theirs[apart] > mine[apart] or theirs[turned] > mine[turned]:
-                return apart, perm
-    return None

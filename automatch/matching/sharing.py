@@ -1,4 +1,4 @@
-"""One tensor for several keys of the model: tied weights, parts that a model holds twice, copies that PEFT makes."""
+"""One tensor for several keys of the model: tied weights, what serves every block, copies that PEFT makes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from automatch.matching.units import module_path
 _TIED_SERVED = frozenset({"embedding", "token", "shared"})
 _TIED_MODEL = frozenset({"head", "embedding", "token", "shared", "decoder", "output", "linear"})
 _NEVER_TIED = frozenset({"position", "segment"})
-
-ECHO = 0.25
-"""A part that is more of a model than this is a second network, and no head."""
 
 
 def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
@@ -98,34 +95,6 @@ def share(found: Sequence[Found], target: Sequence[Leaf], tied: Mapping[str, str
         root = tied.get(leaf.keys[0], leaf.keys[0])
         if id(leaf) not in served and root in roots and root in serving:
             out.append((serving[root], leaf, Evidence(level="shared")))
-    return out
-
-
-def echoes(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
-    """Further pairs for parts that a model holds a second time, further out: `class_embed` and `decoder.class_embed`.
-
-    Transformers' detection models share their heads so, and files hold them once. As the same head may be missing, such
-    a pair is always flagged.
-    """
-    serving = {t.path: s for s, t, _ in found if not t.ops}
-    free = [leaf for leaf in target if leaf.path not in serving and not leaf.ops and not leaf.integer]
-    if not free or not serving:
-        return []
-    ends: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
-    wanted = {leaf.path[:1] for leaf in free if len(leaf.path) > 2}  # a norm inside and a norm outside are two
-    for leaf in target:
-        for start in range(1, len(leaf.path) - 1):
-            if leaf.path[start : start + 1] in wanted and leaf.path in serving:
-                ends[leaf.path[start:]].append(leaf)
-    parts: dict[str, list[tuple[Leaf, list[Leaf]]]] = defaultdict(list)
-    for leaf in free:
-        parts[leaf.path[0]].append((leaf, ends[leaf.path]))
-    sizes = Counter(leaf.path[0] for leaf in target)
-    out: list[Found] = []
-    for top, items in parts.items():
-        whole = len(items) == sizes[top] < ECHO * len(target)
-        if whole and all(len(inner) == 1 and inner[0].raw == leaf.raw for leaf, inner in items):
-            out += [(serving[inner[0].path], leaf, Evidence(level="echo")) for leaf, inner in items]
     return out
 
 
