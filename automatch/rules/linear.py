@@ -1,12 +1,13 @@
 r"""The patterns that rules are written in, and why none of them can run away.
 
     pattern  := branch ("|" branch)*
-    branch   := (text | \d+ | [^.]+ | .+ | "(?:" pattern ")" ["?"] | "(?P<name>" pattern ")")*
+    branch   := (text | \d+ | \d*[13579] | \d*[02468] | [^.]+ | .+ | "(?:" pattern ")" ["?"] | "(?P<name>" pattern ")")*
 
 `linear` accepts a pattern of this grammar when matching takes time linear in the key:
 
 1. `.+` stands at most once, and once more at the very end, where it cannot fail;
-2. what follows a `\d+` or `[^.]+` cannot be taken by it, so giving back characters fails at once;
+2. what follows a `\d+` or `[^.]+` cannot be taken by it, so giving back characters fails at once (of `\d*[13579]`, an
+   odd number, and `\d*[02468]`, an even one, that holds as well);
 3. after a `.+`, a `\d+` or `[^.]+` follows a text that it could not have taken, so it starts
    only where a run of such characters starts: of all the places where `.+` may end, each run
    is read once;
@@ -21,7 +22,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _DIGIT, _SEGMENT, _ANY = r"\d+", "[^.]+", ".+"
-_ATOM = re.compile(r"\\d\+|\[\^\.\]\+|\.\+|\\[^A-Za-z0-9]|\\[n0]|[^\\()\[\]{}|.*+?^$]")
+_HALVES = (r"\d*[13579]", r"\d*[02468]")
+_ATOM = re.compile(r"\\d\+|\\d\*\[(?:13579|02468)\]|\[\^\.\]\+|\.\+|\\[^A-Za-z0-9]|\\[n0]|[^\\()\[\]{}|.*+?^$]")
 _OPEN = re.compile(r"\(\?(?::|P<[A-Za-z_]\w*>)")
 _DEEPEST = 40
 _MOST_PATHS = 2048
@@ -174,7 +176,7 @@ class _Reader:
             if atom is None:
                 return None
             self._at = atom.end()
-            text = atom.group()
+            text = _DIGIT if atom.group() in _HALVES else atom.group()
             items.append(
                 _Run(text) if text in (_DIGIT, _SEGMENT, _ANY) else {r"\n": "\n", r"\0": "\0"}.get(text, text[-1])
             )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from automatch.rules.linear import linear
+from automatch.rules.rule import Rule
 from automatch.rules.scoring import Sample, Scored
 
 _MOST_RULES = 40
@@ -17,6 +18,8 @@ _FEW = 2
 """A list with no more members than these may be no list of layers."""
 _NUMBER = re.compile(r"(?<![0-9A-Za-z])[0-9]+(?![0-9A-Za-z])")
 """A number that is no part of a word."""
+_INNER = re.compile(r"(?<=\\d\+\\\.)[0-9]+(?=\\\.)")
+"""A number behind a number, `0` in `layer\\d+\\.0\\.`: the item of a list that stands in an item of another list."""
 _NAMED = re.compile(r"\?P<\w+>")
 _LISTED = re.compile(r"\((\?P<\w+>|\?:)\d+(?:\|\d+)+\)")
 """Numbers that a pattern lists, `(?P<i>1|2)`."""
@@ -53,15 +56,21 @@ def refined(chosen: list[Scored], pool: Sequence[Scored], sample: Sample) -> lis
 
 
 def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
-    """With any number where a rule lists some, or says the last of a list, wherever the list of rules stays right.
+    """With any number where a rule lists some, says the last of a list, or carries the only item of one over.
+
+    Only where the list of rules stays right.
 
     The sample cannot tell the two apart; a deeper model can.
     """
     out = list(chosen)
     for i, scored in enumerate(chosen):
         rule = scored.candidate.rule
-        listed = _LISTED.sub(lambda found: r"\d+" if found[1] == "?:" else rf"({found[1]}\d+)", rule.pattern)
-        for pattern in (listed, *_without_last(out, i, sample)):
+        for pattern in (
+            _listed(rule, _any_number),
+            _listed(rule, _every_other),
+            *_without_last(out, i, sample),
+            *_any_item(rule),
+        ):
             if pattern == rule.pattern or rule.part is not None or not linear(pattern):
                 continue
             other = sample.score(replace(scored.candidate, rule=replace(rule, pattern=pattern)))
@@ -70,6 +79,24 @@ def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
                 out = trial
                 break
     return out
+
+
+def _listed(rule: Rule, instead: Callable[[re.Match[str]], str]) -> str:
+    """The pattern with something else in place of numbers that it lists."""
+    return _LISTED.sub(instead, rule.pattern)
+
+
+def _any_number(found: re.Match[str]) -> str:
+    return r"\d+" if found[1] == "?:" else rf"({found[1]}\d+)"
+
+
+def _every_other(found: re.Match[str]) -> str:
+    """The odd ones or the even ones, where those listed are: the halves of layers that stand in one list by turns."""
+    last = {int(number[-1]) % 2 for number in re.findall(r"[0-9]+", found[0].removeprefix(f"({found[1]}"))}
+    if len(last) > 1:
+        return found[0]
+    digits = r"\d*[13579]" if 1 in last else r"\d*[02468]"
+    return digits if found[1] == "?:" else f"({found[1]}{digits})"
 
 
 def _without_last(chosen: Sequence[Scored], i: int, sample: Sample) -> list[str]:
@@ -88,6 +115,19 @@ def _without_last(chosen: Sequence[Scored], i: int, sample: Sample) -> list[str]
         numbers = sample.numbers_behind(before) if listed and linear(before) else ()
         if len(numbers) > _FEW and max(numbers) == int(found[0]):
             out.append(before + r"\d+" + behind)
+    return out
+
+
+def _any_item(rule: Rule) -> list[str]:
+    """The pattern with any number in place of the only item of inner lists that it carries over as they stand.
+
+    A small network has one block a stage, `(?P<a>layer\\d+\\.0\\..+)`; a large one has more.
+    """
+    out = []
+    for group in re.finditer(r"\(\?P<\w+>[^()]*\)", rule.pattern):
+        inner = _INNER.sub(r"\\d+", group[0])
+        if inner != group[0]:
+            out.append(rule.pattern[: group.start()] + inner + rule.pattern[group.end() :])
     return out
 
 

@@ -179,6 +179,30 @@ def test_what_ends_a_list_of_layers_stands_further_behind_in_a_deeper_model(star
     assert {key: rules.rename(key) for key in large} == large
 
 
+def test_halves_of_layers_that_stand_in_one_list_by_turns_are_told_apart_in_a_deeper_model():
+    def pairs(layers):
+        out = {}
+        for i in range(layers):
+            out[f"attn_layers.layers.{2 * i}.0.g"] = f"blocks.{i}.norm_in.scale"
+            out[f"attn_layers.layers.{2 * i}.1.to_q.weight"] = f"blocks.{i}.attn.q.weight"
+            out[f"attn_layers.layers.{2 * i + 1}.0.g"] = f"blocks.{i}.norm_out.scale"
+            out[f"attn_layers.layers.{2 * i + 1}.1.ff.weight"] = f"blocks.{i}.mlp.fc.weight"
+        return out
+
+    rules, large = learnt(pairs(3)), pairs(30)
+    assert {key: rules.rename(key) for key in large} == large
+
+
+def test_the_only_block_of_every_stage_is_one_of_many_in_a_deeper_model():
+    def pairs(blocks):
+        parts = ("conv1.weight", "bn1.weight", "bn1.bias")
+        out = {f"module.layer{n}.{i}.{x}": f"backbone.layer{n}.{i}.{x}" for n in (1, 2) for i in blocks for x in parts}
+        return out | {"module.cls.4.weight": "head.weight", "module.cls.0.weight": "neck.weight"}
+
+    rules, large = learnt(pairs((0,))), pairs((0, 1, 2))
+    assert {key: rules.rename(key) for key in large} == large
+
+
 def test_numbers_are_listed_only_where_that_keeps_rules_apart():
     parts = ("0.weight", "1.weight", "1.bias", "1.running_mean", "3.weight", "4.weight", "4.bias", "4.running_mean")
     pairs = {f"contracting.0.block.{part}": f"inc.{part}" for part in parts}

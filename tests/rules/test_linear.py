@@ -24,6 +24,7 @@ from automatch.rules.rule_set import RuleSet
         r"a(?:b)?\.\d+",
         r"(?P<a>(?:x|y\.\d+)\.w)",
         r"layers\.(?P<i>1|2|3)\.(?P<a>.+)",
+        r"layers\.(?P<i>\d*[13579])\.0\.g",
     ],
 )
 def test_the_patterns_of_rules_are_linear(pattern):
@@ -41,6 +42,9 @@ def test_the_patterns_of_rules_are_linear(pattern):
         r"(?P<a>[^.]+)_x",
         r"(?P<a>.+)_norm(?P<b>[^.]+)\.w",
         r"(?P<a>\d+)0",
+        r"(?P<a>\d*[02468])7",
+        r"(?P<a>.+)\d*[13579]x",
+        r"\d*[123]x",
         r"(?:a+)+b",
         r"(?=a)b",
         r"a*",
