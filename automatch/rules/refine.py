@@ -119,9 +119,9 @@ def _without_last(chosen: Sequence[Scored], i: int, sample: Sample) -> list[str]
 
 
 def _any_item(rule: Rule) -> list[str]:
-    """The pattern with any number in place of the only item of inner lists that it carries over as they stand.
+    r"""The pattern with any number in place of the only item of inner lists that it carries over as they stand.
 
-    A small network has one block a stage, `(?P<a>layer\\d+\\.0\\..+)`; a large one has more.
+    A small network has one block a stage, `(?P<a>layer\d+\.0\..+)`; a large one has more.
     """
     out = []
     for group in re.finditer(r"\(\?P<\w+>[^()]*\)", rule.pattern):
