@@ -18,6 +18,7 @@ from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.beside import doubt_misplaced
 from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import beside_the_model
+from automatch.matching.columns import as_elsewhere
 from automatch.matching.completion import (
     by_own_name,
     drop_half_matched,
@@ -136,6 +137,7 @@ def _match(
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
     found = found if silent else doubt_misplaced(found, source, target, decisions.refuses)
     found = found if silent or order_trust < 1 else doubt_crossed(found, source, target, names, decisions.refuses)
+    found = as_elsewhere(found, target, decisions.refuses)
     found, source, target = add_up(found, source, target, decisions.forbids)
     found = in_pinned_order(found, decisions)
     _refuse_unfit(apart, found)

@@ -41,7 +41,7 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
     looked_at = [leaf for leaf in leaves if leaf.shape in shapes and "stack" not in leaf.ops]
-    families = list(_families(looked_at, mine, theirs))
+    families = [f for f in _families(looked_at, mine, theirs) if not _listed(f, others)]
     matrices = [family for family in families if len(family.stacks[0][0].shape) == 2]
     turns = sum(f.turned - f.straight for f in matrices)  # a square one does not show it, and goes with the others
     gone: dict[int, Leaf | None] = {}
@@ -74,6 +74,14 @@ def _families(leaves: list[Leaf], mine: Counter[Shape], theirs: Counter[Shape]) 
             if straight or turned:
                 yield _Family(hole, stacks, straight, turned)
                 break
+
+
+def _listed(family: _Family, others: list[Leaf]) -> bool:
+    """Has the other side these very lists, item by item?"""
+    first = family.stacks[0][0]
+    tail = template(first.path)[max(family.hole - 1, 0) :]
+    same = (o for o in others if o.shape == first.shape and template(o.path)[-len(tail) :] == tail)
+    return sum(1 for _ in same) >= sum(map(len, family.stacks))
 
 
 def _joined(first: Leaf, members: list[Leaf], hole: int, turn: bool) -> Leaf:

@@ -1,0 +1,101 @@
+"""Modules that went elsewhere in one block than their like in all the others.
+
+A pair of templates is one decision, backed by all layers: where damaged blocks put `proj` where their sound sisters put
+`f.a`, the sisters are believed. Only between modules of one shape that are called otherwise, and flagged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from automatch.matching.evidence import Found
+from automatch.matching.exchange import Refuses, exchanged
+from automatch.matching.lap import assign
+from automatch.matching.leaves import Leaf
+from automatch.matching.units import module_path
+
+Path = tuple[str, ...]
+
+OFTEN = 2.0
+"""So many times as often must the other blocks say it."""
+
+FEW, MANY = 3, 12
+"""Of fewer blocks there is no majority; of more modules alike, each would have to be weighed against each."""
+
+STAYS = 0.5
+"""What it counts that a module is there already, where no block says otherwise."""
+
+_DIGITS = re.compile(r"\d+")
+
+
+def as_elsewhere(found: list[Found], target: Sequence[Leaf], refuses: Refuses) -> list[Found]:
+    """The same pairs, those exchanged of which the other blocks say the opposite, flagged."""
+    columns = _Columns({module_path(s.path): module_path(t.path) for s, t, _ in found})
+    done: set[Path] = set()
+    groups = []
+    for alike in _alike(target):
+        group = columns.exchanges([module for module in alike if module in columns.back and module not in done])
+        if group:
+            groups.append(group)
+            done.update(group.values())
+    return exchanged(found, target, groups, "elsewhere", refuses)
+
+
+class _Columns:
+    """Which modules went where, by their templates."""
+
+    def __init__(self, pairs: dict[Path, Path]) -> None:
+        self.back = {t: s for s, t in pairs.items()}
+        self._pairs: dict[tuple[Path, Path], list[tuple[Path, Path]]] = defaultdict(list)
+        for t, s in self.back.items():
+            self._pairs[_fold(s), _fold(t)].append((s, t))
+
+    def exchanges(self, theirs: list[Path]) -> dict[Path, Path]:
+        """Of modules of one block that hold the same, the partners that others are given, as most other blocks have it."""
+        if len(theirs) < 2:
+            return {}
+        mine = [self.back[t] for t in theirs]
+        k, n = _common(mine), _common(theirs)
+        if not (_numbered(mine[0][:k]) and _numbered(theirs[0][:n])):
+            return {}
+        votes = [[float(self._count(s, t, k, n)) for t in theirs] for s in mine]
+        chosen = assign([[v + (i == j) * STAYS for j, v in enumerate(row)] for i, row in enumerate(votes)])
+        moved = {i: j for i, j in enumerate(chosen) if i != j and _fold(theirs[i][n:]) != _fold(theirs[j][n:])}
+        said = [votes[i][j] for i, j in moved.items()]
+        if set(moved) != set(moved.values()) or max(said, default=0) < FEW:
+            return {}
+        denied = [votes[i][i] for i in moved]
+        return {mine[i]: theirs[j] for i, j in moved.items()} if sum(said) >= OFTEN * sum(denied) else {}
+
+    def _count(self, s: Path, t: Path, k: int, n: int) -> int:
+        """In how many blocks the part `s[k:]` of a block is at the part `t[n:]`."""
+        return sum(a[k:] == s[k:] and b[n:] == t[n:] for a, b in self._pairs.get((_fold(s), _fold(t)), ()))
+
+
+def _alike(leaves: Sequence[Leaf]) -> Iterator[list[Path]]:
+    """Modules of one block that hold the same."""
+    holds: dict[Path, list[tuple[Path, tuple[int, ...]]]] = defaultdict(list)
+    for leaf in leaves:
+        module = module_path(leaf.path)
+        holds[module].append((leaf.path[len(module) :], leaf.shape))
+    groups: dict[object, list[Path]] = defaultdict(list)
+    for module, own in holds.items():
+        for depth in range(1, len(module)):
+            if _numbered(module[depth - 1 : depth]):
+                groups[module[:depth], tuple(sorted(own))].append(module)
+    return (group for group in groups.values() if 1 < len(group) <= MANY)
+
+
+def _fold(path: Path) -> Path:
+    return tuple(_DIGITS.sub("#", token) for token in path)
+
+
+def _numbered(path: Path) -> bool:
+    return any(_DIGITS.search(token) for token in path)
+
+
+def _common(paths: Sequence[Path]) -> int:
+    """How many tokens all paths begin with."""
+    return next((n for n, tokens in enumerate(zip(*paths, strict=False)) if len(set(tokens)) > 1), min(map(len, paths)))
