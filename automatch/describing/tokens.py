@@ -7,11 +7,14 @@ from functools import lru_cache
 
 _INNER_INDEX = re.compile(r"[_-](\d+)[_-]")
 _LETTERED = re.compile(r"((?:block|stage|layer|group|unit|res)\d+)([a-z])_(.+)")
-_OUTPUT = re.compile(r":0$")
+_BRANCH = re.compile(r"(branch\d)([a-d])(?![a-z])")
+_OUTPUT = re.compile(r":0$|/\.ATTRIBUTES/VARIABLE_VALUE$")
+_BLOB = re.compile(r"(\w+?)(?:_(bn))?_([wbs])")
 _WORDS = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 _STEM_INDEX = re.compile(r"(.*?[^\d])(\d+)$")
 _ROLE_TAIL = re.compile(r"(.+)_(weights?|bias)$")
 
+_LETTERS = {"w": "weight", "b": "bias", "s": "weight"}
 _PARAMETRIZED = {"original": "_orig", "original0": "_g", "original1": "_v", "0._u": "_u", "0._v": "_v"}
 
 ROLES = frozenset(
@@ -37,6 +40,8 @@ def split_component(component: str) -> tuple[str, ...]:
     if lettered is not None:
         stage, letter, rest = lettered.groups()
         return (stage, str(ord(letter) - ord("a")), *split_component(rest))
+    if _BRANCH.search(component):
+        component = _BRANCH.sub(lambda m: f"{m[1]}_{ord(m[2]) - ord('a') + 1}", component)
     pieces = _INNER_INDEX.split(component) if "_" in component or "-" in component else [component]
     tail = _ROLE_TAIL.match(pieces[-1])
     if tail and tail.group(1) not in ("running", "position", "relative_position"):
@@ -45,8 +50,15 @@ def split_component(component: str) -> tuple[str, ...]:
 
 
 def split_key(key: str) -> tuple[str, ...]:
-    """A key's path tokens, cut at `.`, `/` and at the paths hidden inside components; without TensorFlow's `:0`."""
-    key = _OUTPUT.sub("", key) if ":" in key else key
+    """A key's path tokens, cut at `.`, `/` and at the paths hidden inside components.
+
+    Without what TensorFlow sets behind its variables, `:0` or `/.ATTRIBUTES/VARIABLE_VALUE`. Caffe2's blobs name the
+    parameter by a letter: `res2_0_branch2a_bn_s` is the scale of a batch norm.
+    """
+    key = _OUTPUT.sub("", key) if ":" in key or "/." in key else key
+    blob = _BLOB.fullmatch(key)
+    if blob is not None and (blob[2] or blob[3] != "s"):
+        return (*split_component(blob[1]), *filter(None, (blob[2], _LETTERS[blob[3]])))
     parts = key.replace("/", ".").split(".") if "/" in key else key.split(".")
     out: list[str] = []
     for part in parts:
