@@ -15,7 +15,7 @@ _SECOND = frozenset("ema student momentum target k key shadow averaged swa old p
 _FIRST = frozenset("teacher online q query main current fast raw base learner".split())
 """Words for the copy to use, and for the others: DINO evaluates the teacher, MoCo and BYOL what was trained."""
 
-COPY, ORIGINAL = "modules_to_save", "original_module"
+COPY, ORIGINAL, BASE = "modules_to_save", "original_module", "base_layer"
 """How PEFT calls the two states of a module that it trains whole."""
 
 _STATES = frozenset("optimizer optimizers optim optims optstate optimizerstate optimizerstates".split())

@@ -20,17 +20,23 @@ MOST_PAIRS = 4_000
 def namesakes(
     found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity
 ) -> list[Found]:
-    """Further pairs: left-overs of one name, wrappers apart, and one shape, where the two sides are the same model."""
-    if not identity.holds:
-        return []
+    """Further pairs: left-overs of one name and one shape.
+
+    Where the two sides are the same model its wrappers do not count, else only whole keys that no number leads to.
+    """
     used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
     left = [s for s in source if id(s) not in used]
     right = [t for t in target if id(t) not in served]
     return [
         (s, t, Evidence(name=1.0, level="name"))
         for s, t in _same_names(left, right, identity)
-        if s.raw == t.raw and s.integer == t.integer
+        if s.raw == t.raw and s.integer == t.integer and (identity.holds or _is_own(s, t))
     ]
+
+
+def _is_own(s: Leaf, t: Leaf) -> bool:
+    """Is it one key of a module inside another, so that no other network is likely to have it?"""
+    return s.keys == t.keys and len(s.path) > 2 and not numbered(s.path) and not s.ops and not t.ops
 
 
 def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:

@@ -149,7 +149,7 @@ def _match(
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)
-    found += [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
+    found = [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in in_every_block(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = mismatches(found, source, target, names, identity)

@@ -89,13 +89,42 @@ _NUMBER = re.compile(r"(\d+)")
 
 
 def counted(spec: StateDictSpec) -> StateDictSpec:
-    """The tensors of a file that is sorted by name in the order of their numbers: `layers.10` behind `layers.9`.
+    """The tensors in the order of their numbers, where numbers say more than the order of the keys.
 
-    In any other file the order of the keys says more than their numbers.
+    In a file that is sorted by name: `layers.10` behind `layers.9`. And in one whose modules have but the names that
+    Keras gave them when they were made, `conv2d`, `conv2d_1` and so on: its files hold them in the order of the graph.
     """
-    if any(a > b for a, b in pairwise(spec.keys)):
-        return spec
-    return replace(spec, tensors=tuple(sorted(spec.tensors, key=lambda t: _by_number(t.key))))
+    if all(a <= b for a, b in pairwise(spec.keys)):
+        return replace(spec, tensors=tuple(sorted(spec.tensors, key=lambda t: _by_number(t.key))))
+    return _as_made(spec)
+
+
+_MADE = re.compile(r"([a-z][a-z0-9]*(?:_[a-z][a-z0-9]*)*?)(?:_([0-9]+))?[./]")
+SEVERAL = 8
+"""So many modules of one kind count as numbered by Keras."""
+
+
+def _as_made(spec: StateDictSpec) -> StateDictSpec:
+    """The modules in the order of their numbers; kinds of which there are as many by turns, in the places they take."""
+    modules: dict[str, list[TensorSpec]] = defaultdict(list)
+    kinds: dict[str, dict[int, str]] = defaultdict(dict)
+    for tensor in spec.tensors:
+        name = _MADE.match(tensor.key)
+        if name is None:
+            return spec
+        modules[name[0]].append(tensor)
+        kinds[name[1]][int(name[2] or 0)] = name[0]
+    lengths: dict[int, list[dict[int, str]]] = defaultdict(list)
+    for kind, made in kinds.items():
+        if len(made) >= SEVERAL and sorted(made) == list(range(len(made))) and made[0][:-1] == kind:
+            lengths[len(made)].append(made)
+    places = list(modules)
+    for count, alike in lengths.items():
+        if any(list(made) != sorted(made) for made in alike):
+            own = {name for made in alike for name in made.values()}
+            turned = iter([made[n] for n in range(count) for made in alike])
+            places = [next(turned) if place in own else place for place in places]
+    return replace(spec, tensors=tuple(tensor for place in places for tensor in modules[place]))
 
 
 def _by_number(key: str) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from automatch.matching.cleanup import COPY, ORIGINAL
+from automatch.matching.cleanup import BASE, COPY, ORIGINAL
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
 from automatch.matching.names import Names
@@ -19,9 +19,9 @@ _NEVER_TIED = frozenset({"position", "segment"})
 def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
     """Model keys that share their tensor with another key: a head tied to the embedding, a shared embedding.
 
-    Only where the checkpoint holds one embedding of that shape, no tensor of it is left over that could be the key's
-    own by its name, and both ends are called like embeddings or heads. A file cannot show whether a head is tied or
-    missing, so such a pair is always flagged.
+    Only where the checkpoint holds one embedding of that shape (or several, for what is called shared), no tensor of it
+    is left over that could be the key's own by its name, and both ends are called like embeddings or heads. A file
+    cannot show whether a head is tied or missing, so such a pair is always flagged.
     """
     served = {id(t) for _, t, _ in found}
     counts: dict[tuple[int, ...], list[Leaf]] = defaultdict(list)
@@ -44,9 +44,10 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             continue
         served_by = [s for s in alike if id(s) in partner and not s.ops]
         others = [s for s in served_by if _may_be_tied(_concepts(s, names), _TIED_SERVED)]
-        if len(others) == 1:
-            out.append((others[0], leaf, Evidence(level="tied")))
-            tied_modules[leaf.path[:-1]] = others[0]
+        tables = [s for s in others if "embedding" in _concepts(s, names)]
+        if len(others) == 1 or (others and others == tables and "shared" in _concepts(leaf, names)):
+            out.append((others[-1], leaf, Evidence(level="tied")))
+            tied_modules[leaf.path[:-1]] = others[-1]
     vocabulary = {leaf.raw[0] for _, leaf, _ in out}
     for leaf in target:
         only = counts[leaf.raw][0] if len(leaf.raw) == 1 and len(counts[leaf.raw]) == 1 else None
@@ -126,19 +127,29 @@ def in_every_block(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found
 
 
 def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
-    """Further pairs for the copies that PEFT makes of modules to be trained whole.
+    """The pairs, with the copies served that PEFT makes of modules to be trained whole.
 
-    It wraps such a module, once it is loaded, as `original_module` and `modules_to_save.<adapter>`, equal at first.
+    It wraps such a module, once it is loaded, as `original_module` and `modules_to_save.<adapter>`, equal at first. A
+    checkpoint that holds nothing of the base model, as an adapter's file, serves the copy alone.
     """
-    serving = {t.path: s for s, t, _ in found if not t.ops}
+    copies: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Leaf]] = defaultdict(list)
     served = {id(t) for _, t, _ in found}
-    out: list[Found] = []
     for leaf in target:
         if COPY in leaf.path[:-2] and id(leaf) not in served:
             at = leaf.path.index(COPY)
-            original = serving.get((*leaf.path[:at], ORIGINAL, *leaf.path[at + 2 :]))
-            if original is not None and original.raw == leaf.raw:
-                out.append((original, leaf, Evidence(level="copy")))
+            copies[leaf.path[:at], leaf.path[at + 2 :]].append(leaf)
+    if not copies:
+        return list(found)
+    wrapped = [leaf for leaf in target if BASE in leaf.path]
+    alone = bool(wrapped) and not any(id(leaf) in served for leaf in wrapped)
+    out: list[Found] = []
+    for s, t, evidence in found:
+        at = t.path.index(ORIGINAL) if ORIGINAL in t.path else None
+        own = [] if at is None or t.ops else copies[t.path[:at], t.path[at + 1 :]]
+        own = [leaf for leaf in own if leaf.raw == t.raw]
+        if not (alone and own):
+            out.append((s, t, evidence))
+        out += [(s, leaf, Evidence(level="copy")) for leaf in own]
     return out
 
 
