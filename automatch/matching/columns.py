@@ -53,7 +53,7 @@ class _Columns:
             self._pairs[_fold(s), _fold(t)].append((s, t))
 
     def exchanges(self, theirs: list[Path]) -> dict[Path, Path]:
-        """Of modules of one block that hold the same, the partners that others are given, as most other blocks have it."""
+        """New partners for modules of one block that hold the same, where most other blocks have it so."""
         if len(theirs) < 2:
             return {}
         mine = [self.back[t] for t in theirs]

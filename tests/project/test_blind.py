@@ -49,6 +49,14 @@ SOLVED = {
     "meta-w2v_bert-2layer_to_hf5-wav2vec2_bert": "an order that all but two norms keep",
     "hszhao-pspnet-4block_to_mmseg-pspnet": "a cls may be a conv_seg",
     "gguf-gemma4-3layer_to_hf5-gemma4": "ffw is the feed-forward",
+    "caffe2-msra-R-50_to_detectron2-fpn-backbone": "Caffe2's blobs, branches counted by letters",
+    "google-tf2-official-bert-3layer_to_hf5-bert": "TensorFlow's objects end in VARIABLE_VALUE",
+    "keras-inceptionv3_to_tv-inception_v3": "Keras' modules in the order of their making",
+    "peft-lora-roberta-2layer-seqcls-adapter_to_peftmodel": "an adapter's file serves the trained copy of a head alone",
+    "hf-bert-base-pretraining_to_hf5-bertforquestionanswering": "the head of one task is not that of another",
+    "near-hf4-vit-base-p16_to_hf5-vit-base-p32-21k": "one key of one shape, beside a weight of another",
+    "fairseq-bart-2+2layer-mnli_to_hf5-bartforsequenceclassification": "a shared table that the file holds twice",
+    "tv-keypointrcnn-ddp_to_tv-maskrcnn-4classes": "four norms of a stage are no half of a head of four classes",
 }
 DAMAGED = {
     (

@@ -1,0 +1,52 @@
+"""What most blocks say of their parts, one damaged block does not say otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from automatch.matching.columns import as_elsewhere
+from automatch.matching.evidence import Evidence, Found
+from automatch.matching.leaves import Leaf
+
+SHAPE = (8, 4, 1, 1)
+
+
+def leaf(key: str) -> Leaf:
+    return Leaf(tuple(key.split(".")), SHAPE, (key,), 0, False, raw=SHAPE)
+
+
+def pairs(blocks: int, turned: int, words: tuple[str, str] = ("conv", "shortcut")) -> list[Found]:
+    """Blocks of which each puts `a` and `b` at these words, but for the first ones, which put them the other way."""
+    out = []
+    for i in range(blocks):
+        for part, word in zip(("a", "b"), words[::-1] if i < turned else words, strict=True):
+            key, wanted = f"stages.{i}.{part}.weight", f"blocks.{i}.{word}.weight"
+            out.append((leaf(key), leaf(wanted), Evidence()))
+    return out
+
+
+def served(found: list[Found]) -> dict[str, str]:
+    return {t.keys[0]: s.keys[0] for s, t, _ in found}
+
+
+def test_a_block_that_says_otherwise_follows_the_others_and_is_flagged() -> None:
+    found = pairs(6, turned=1)
+    out = as_elsewhere(found, [t for _, t, _ in found], lambda s, t: False)
+    assert served(out) == served(pairs(6, turned=0))
+    assert {t.path[1] for _, t, e in out if e.level == "elsewhere"} == {"0"}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [pairs(6, turned=3), pairs(2, turned=1), pairs(6, turned=1, words=("norm1", "norm2"))],
+    ids=["no majority", "two blocks", "called alike"],
+)
+def test_nothing_is_exchanged_without_a_majority_or_other_words(found: list[Found]) -> None:
+    assert as_elsewhere(found, [t for _, t, _ in found], lambda s, t: False) == found
+
+
+def test_a_person_decides_against_the_others() -> None:
+    found = pairs(6, turned=1)
+    pinned = [(s, t, Evidence(level="pin") if t.path[1] == "0" else e) for s, t, e in found]
+    assert as_elsewhere(pinned, [t for _, t, _ in pinned], lambda s, t: False) == pinned
+    assert as_elsewhere(found, [t for _, t, _ in found], lambda s, t: t.path[1] == "0") == found
