@@ -19,7 +19,8 @@ def exchanged(
 ) -> list[Found]:
     """The pairs with the modules of each group at their new partners, flagged as `level` says.
 
-    A group changes as a whole, and not at all where a person decided otherwise of one of its tensors.
+    A group changes as a whole, and not at all where a new partner lacks one of its tensors or another module serves it,
+    or where a person decided otherwise of one.
     """
     groups = list(groups)
     if not groups:
@@ -28,14 +29,19 @@ def exchanged(
     places: dict[Path, list[int]] = {}
     for n, (s, _, _) in enumerate(found):
         places.setdefault(module_path(s.path), []).append(n)
+    serving = {id(t): n for n, (_, t, _) in enumerate(found)}
     out = list(found)
     for group in groups:
         new: dict[int, Found] = {}
-        for module, wanted in group.items():
-            for n in places[module]:
-                s, t, e = found[n]
-                new[n] = s, there[wanted + t.path[len(module_path(t.path)) :]], replace(e, level=level)
-        if not any(found[n][2].level == "pin" or refuses(s, t) for n, (s, t, _) in new.items()):
-            for n, pair in new.items():
-                out[n] = pair
+        for n, wanted in ((n, wanted) for module, wanted in group.items() for n in places[module]):
+            s, t, e = out[n]
+            other = there.get(wanted + t.path[len(module_path(t.path)) :])
+            if other is None or e.level == "pin" or refuses(s, other):
+                break
+            new[n] = s, other, replace(e, level=level)
+        else:
+            if all(serving.get(id(t), n) in new for n, (_, t, _) in new.items()):
+                serving |= {id(t): n for n, (_, t, _) in new.items()}
+                for n, pair in new.items():
+                    out[n] = pair
     return out

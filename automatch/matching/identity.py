@@ -9,7 +9,7 @@ from automatch.matching.leaves import Leaf
 
 Path = tuple[str, ...]
 
-_DEPTH = 3
+_DEPTH, _SEVERAL = 3, 3
 SHARE = 0.3
 """From this share of equal keys and shapes on, equal names are believed more than order."""
 
@@ -43,10 +43,9 @@ class Identity:
 
 
 def _leading(leaves: Sequence[Leaf]) -> list[Path]:
-    """No prefix, and the most common leading tokens."""
+    """No prefix, and the most common leading tokens: those of a teacher and of its student."""
     out: list[Path] = [()]
     for depth in range(1, _DEPTH + 1):
-        common = Counter(leaf.path[:depth] for leaf in leaves if len(leaf.path) > depth).most_common(1)
-        if common:
-            out.append(common[0][0])
+        common = Counter(leaf.path[:depth] for leaf in leaves if len(leaf.path) > depth).most_common(_SEVERAL)
+        out += [prefix for prefix, _ in common]
     return out

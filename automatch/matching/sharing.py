@@ -144,9 +144,10 @@ def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found
     alone = bool(wrapped) and not any(id(leaf) in served for leaf in wrapped)
     out: list[Found] = []
     for s, t, evidence in found:
-        at = t.path.index(ORIGINAL) if ORIGINAL in t.path else None
-        own = [] if at is None or t.ops else copies[t.path[:at], t.path[at + 1 :]]
-        own = [leaf for leaf in own if leaf.raw == t.raw]
+        own: list[Leaf] = []
+        if ORIGINAL in t.path and not t.ops:
+            place = t.path.index(ORIGINAL)
+            own = [leaf for leaf in copies[t.path[:place], t.path[place + 1 :]] if leaf.raw == t.raw]
         if not (alone and own):
             out.append((s, t, evidence))
         out += [(s, leaf, Evidence(level="copy")) for leaf in own]

@@ -50,3 +50,14 @@ def test_a_person_decides_against_the_others() -> None:
     pinned = [(s, t, Evidence(level="pin") if t.path[1] == "0" else e) for s, t, e in found]
     assert as_elsewhere(pinned, [t for _, t, _ in pinned], lambda s, t: False) == pinned
     assert as_elsewhere(found, [t for _, t, _ in found], lambda s, t: t.path[1] == "0") == found
+
+
+def test_no_tensor_is_served_twice() -> None:
+    """One of the modules lacks a tensor that a module elsewhere serves."""
+    found = pairs(6, turned=1)
+    stray = leaf("extra.bias"), leaf("blocks.0.shortcut.bias"), Evidence()
+    theirs = [leaf(f"blocks.{i}.{word}.bias") for i in range(6) for word in ("conv", "shortcut")]
+    theirs = [stray[1] if t.keys == stray[1].keys else t for t in theirs]
+    bias = leaf("stages.0.b.bias"), next(t for t in theirs if t.keys == ("blocks.0.conv.bias",)), Evidence()
+    out = as_elsewhere([stray, *found, bias], [t for _, t, _ in found] + theirs, lambda s, t: False)
+    assert len(served(out)) == len(out)
