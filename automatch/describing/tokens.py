@@ -9,12 +9,12 @@ _INNER_INDEX = re.compile(r"[_-](\d+)[_-]")
 _LETTERED = re.compile(r"((?:block|stage|layer|group|unit|res)\d+)([a-z])_(.+)")
 _BRANCH = re.compile(r"(branch\d)([a-d])(?![a-z])")
 _OUTPUT = re.compile(r":0$|/\.ATTRIBUTES/VARIABLE_VALUE$")
-_BLOB = re.compile(r"(\w+?)(?:_(bn))?_([wbs])")
+_BLOB = re.compile(r"(\w+?)(?:_(bn))?_(w|b|s|rm|riv)(?:_(momentum))?")
 _WORDS = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 _STEM_INDEX = re.compile(r"(.*?[^\d])(\d+)$")
 _ROLE_TAIL = re.compile(r"(.+)_(weights?|bias)$")
 
-_LETTERS = {"w": "weight", "b": "bias", "s": "weight"}
+_LETTERS = {"w": "weight", "b": "bias", "s": "weight", "rm": "running_mean", "riv": "running_var"}
 _PARAMETRIZED = {"original": "_orig", "original0": "_g", "original1": "_v", "0._u": "_u", "0._v": "_v"}
 
 ROLES = frozenset(
@@ -52,18 +52,22 @@ def split_component(component: str) -> tuple[str, ...]:
 def split_key(key: str) -> tuple[str, ...]:
     """A key's path tokens, cut at `.`, `/` and at the paths hidden inside components.
 
-    Without what TensorFlow sets behind its variables, `:0` or `/.ATTRIBUTES/VARIABLE_VALUE`. Caffe2's blobs name the
-    parameter by a letter: `res2_0_branch2a_bn_s` is the scale of a batch norm.
+    Without what TensorFlow sets behind its variables, `:0` or `/.ATTRIBUTES/VARIABLE_VALUE`.
     """
     key = _OUTPUT.sub("", key) if ":" in key or "/." in key else key
-    blob = _BLOB.fullmatch(key)
-    if blob is not None and (blob[2] or blob[3] != "s"):
-        return (*split_component(blob[1]), *filter(None, (blob[2], _LETTERS[blob[3]])))
     parts = key.replace("/", ".").split(".") if "/" in key else key.split(".")
     out: list[str] = []
     for part in parts:
         out += split_component(part)
     return _plain(out) if "parametrizations" in out else tuple(out)
+
+
+def split_blob(key: str) -> tuple[str, ...]:
+    """The path tokens of a blob of Caffe2, which names the parameter by letters: `res2_0_branch2a_bn_s` is a scale."""
+    blob = _BLOB.fullmatch(key)
+    if blob is None or (blob[3] == "s" and not blob[2]):
+        return split_key(key)
+    return (*split_component(blob[1]), *filter(None, (blob[2], _LETTERS[blob[3]], blob[4])))
 
 
 def _plain(path: list[str]) -> tuple[str, ...]:

@@ -24,6 +24,9 @@ _STATES = frozenset("optimizer optimizers optim optims optstate optimizerstate o
 _SLOTS = frozenset("exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg acc_delta grad_avg".split())
 """What torch's optimizers call what they keep of a parameter."""
 
+TF_SLOT = "OPTIMIZER_SLOT"
+"""What TensorFlow sets between a variable and its slots, `kernel/.OPTIMIZER_SLOT/optimizer/m`."""
+
 COPY_LEAVES = 8
 """Fewer tensors are no network that could stand twice in a file."""
 
@@ -66,8 +69,8 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
 
     `layer/kernel/adam_m` beside `layer/kernel`. Suffixes that the other side knows are no slots. What stands under
     `optimizer` or `opt_state` (torch.distributed.checkpoint writes `optimizer.state.fc.weight.exp_avg`) is no weight
-    either, unless the other side knows that name, nor what is called as torch's optimizers call their slots. DeepSpeed
-    has such slots beside the parameter itself, `fc.weight/exp_avg` beside `fc.weight/fp32`.
+    either, unless the other side knows that name, nor what is called as torch's or TensorFlow's optimizers call their
+    slots. DeepSpeed has such slots beside the parameter itself, `fc.weight/exp_avg` beside `fc.weight/fp32`.
     """
     paths = {leaf.path for leaf in leaves}
     known = {leaf.path[-1] for leaf in others}
@@ -81,6 +84,7 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
         x
         for x in leaves
         if x.path[0] in tops
+        or TF_SLOT in x.path
         or (x.path[-1] in slots and x.path[:-1] in paths)
         or (stepped and (x.path[-1] in called or x.path[-1] == "step") and x.path[:-1] in stepped)
     ]

@@ -7,9 +7,10 @@ A pair of templates is one decision, backed by all layers: where damaged blocks 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from automatch.matching.confidence import judge
 from automatch.matching.evidence import Found
 from automatch.matching.exchange import Refuses, exchanged
 from automatch.matching.lap import assign
@@ -21,6 +22,9 @@ Path = tuple[str, ...]
 OFTEN = 2.0
 """So many times as often must the other blocks say it."""
 
+NAMED = 0.3
+"""Names that are as alike as this decide."""
+
 FEW, MANY = 3, 12
 """Of fewer blocks there is no majority; of more modules alike, each would have to be weighed against each."""
 
@@ -31,12 +35,27 @@ _DIGITS = re.compile(r"\d+")
 
 
 def as_elsewhere(found: list[Found], target: Sequence[Leaf], refuses: Refuses) -> list[Found]:
-    """The same pairs, those exchanged of which the other blocks say the opposite, flagged."""
-    columns = _Columns({module_path(s.path): module_path(t.path) for s, t, _ in found})
+    """The same pairs, those exchanged of which the other blocks say the opposite, flagged.
+
+    What is flagged has no vote, and what clear names say stays.
+    """
+    homes: dict[Path, set[Path]] = defaultdict(set)
+    doubted: set[Path] = set()
+    named: set[Path] = set()
+    for s, t, evidence in found:
+        module = module_path(s.path)
+        homes[module].add(module_path(t.path))
+        if judge(evidence).ambiguous:
+            doubted.add(module)
+        elif evidence.name >= NAMED:
+            named.add(module)
+    pairs = {module: next(iter(partners)) for module, partners in homes.items() if len(partners) == 1}
+    columns = _Columns(pairs, doubted)
     done: set[Path] = set()
     groups = []
     for alike in _alike(target):
-        group = columns.exchanges([module for module in alike if module in columns.back and module not in done])
+        free = [t for t in alike if t not in done and t in columns.back and columns.back[t] not in named]
+        group = columns.exchanges(free)
         if group:
             groups.append(group)
             done.update(group.values())
@@ -46,11 +65,13 @@ def as_elsewhere(found: list[Found], target: Sequence[Leaf], refuses: Refuses) -
 class _Columns:
     """Which modules went where, by their templates."""
 
-    def __init__(self, pairs: dict[Path, Path]) -> None:
+    def __init__(self, pairs: Mapping[Path, Path], doubted: Collection[Path]) -> None:
         self.back = {t: s for s, t in pairs.items()}
-        self._pairs: dict[tuple[Path, Path], list[tuple[Path, Path]]] = defaultdict(list)
+        self._sure: dict[tuple[Path, Path], list[tuple[Path, Path]]] = defaultdict(list)
         for t, s in self.back.items():
-            self._pairs[_fold(s), _fold(t)].append((s, t))
+            if s not in doubted:
+                self._sure[_fold(s), _fold(t)].append((s, t))
+        self._votes: dict[tuple[Path, Path, int, int], Counter[tuple[Path, Path]]] = {}
 
     def exchanges(self, theirs: list[Path]) -> dict[Path, Path]:
         """New partners for modules of one block that hold the same, where most other blocks have it so."""
@@ -60,7 +81,7 @@ class _Columns:
         k, n = _common(mine), _common(theirs)
         if not (_numbered(mine[0][:k]) and _numbered(theirs[0][:n])):
             return {}
-        votes = [[float(self._count(s, t, k, n)) for t in theirs] for s in mine]
+        votes = [[self._count(s, t, k, n) for t in theirs] for s in mine]
         chosen = assign([[v + (i == j) * STAYS for j, v in enumerate(row)] for i, row in enumerate(votes)])
         moved = {i: j for i, j in enumerate(chosen) if i != j and _fold(theirs[i][n:]) != _fold(theirs[j][n:])}
         said = [votes[i][j] for i, j in moved.items()]
@@ -70,8 +91,11 @@ class _Columns:
         return {mine[i]: theirs[j] for i, j in moved.items()} if sum(said) >= OFTEN * sum(denied) else {}
 
     def _count(self, s: Path, t: Path, k: int, n: int) -> int:
-        """In how many blocks the part `s[k:]` of a block is at the part `t[n:]`."""
-        return sum(a[k:] == s[k:] and b[n:] == t[n:] for a, b in self._pairs.get((_fold(s), _fold(t)), ()))
+        """In how many blocks the part `s[k:]` of a block is at the part `t[n:]`, without doubt."""
+        key = _fold(s), _fold(t), k, n
+        if key not in self._votes:
+            self._votes[key] = Counter((a[k:], b[n:]) for a, b in self._sure.get(key[:2], ()))
+        return self._votes[key][s[k:], t[n:]]
 
 
 def _alike(leaves: Sequence[Leaf]) -> Iterator[list[Path]]:

@@ -30,13 +30,34 @@ def namesakes(
     return [
         (s, t, Evidence(name=1.0, level="name"))
         for s, t in _same_names(left, right, identity)
-        if s.raw == t.raw and s.integer == t.integer and (identity.holds or _is_own(s, t))
+        if s.raw == t.raw and s.shape == t.shape and s.integer == t.integer and (identity.holds or _is_own(s, t))
     ]
 
 
 def _is_own(s: Leaf, t: Leaf) -> bool:
     """Is it one key of a module inside another, so that no other network is likely to have it?"""
     return s.keys == t.keys and len(s.path) > 2 and not numbered(s.path) and not s.ops and not t.ops
+
+
+def not_crossed(
+    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity
+) -> list[Found]:
+    """The pairs without those of which each has its own name on the other side, in another shape.
+
+    Two heads of one model, for other numbers of classes: `bbox_pred` of two has the shape of `cls_score` of eight.
+    """
+    if not identity.holds:
+        return list(found)
+    mine = {identity.bare(leaf.path, 0): leaf for leaf in source}
+    theirs = {identity.bare(leaf.path, 1): leaf for leaf in target}
+
+    def is_crossed(s: Leaf, t: Leaf) -> bool:
+        own, named = mine.get(identity.bare(t.path, 1)), theirs.get(identity.bare(s.path, 0))
+        if own is None or named is None or own is s or s.ops or t.ops or numbered(t.path):
+            return False
+        return own.raw != t.raw and named.raw != s.raw
+
+    return [(s, t, e) for s, t, e in found if e.level == "pin" or not is_crossed(s, t)]
 
 
 def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:

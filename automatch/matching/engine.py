@@ -26,6 +26,7 @@ from automatch.matching.completion import (
     kinship,
     mismatches,
     namesakes,
+    not_crossed,
 )
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts
@@ -133,11 +134,12 @@ def _match(
     as_named((s, t) for s, t, _ in found)
     found, apart = _pinned(found, source, target, decisions)
     found = found if decided or silent else by_own_name(found, source, target)
+    found = found if silent else not_crossed(found, source, target, identity)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
     found = found if silent else doubt_misplaced(found, source, target, decisions.refuses)
     found = found if silent or order_trust < 1 else doubt_crossed(found, source, target, names, decisions.refuses)
-    found = as_elsewhere(found, target, decisions.refuses)
+    found = found if silent else as_elsewhere(found, target, decisions.refuses)
     found, source, target = add_up(found, source, target, decisions.forbids)
     found = in_pinned_order(found, decisions)
     _refuse_unfit(apart, found)
@@ -149,7 +151,7 @@ def _match(
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)
-    found = [f for f in trained_copies(found, target) if not decisions.forbids(f[0], f[1])]
+    found = trained_copies(found, target, decisions.forbids)
     found += [f for f in in_every_block(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = mismatches(found, source, target, names, identity)

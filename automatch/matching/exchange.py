@@ -40,7 +40,8 @@ def exchanged(
                 break
             new[n] = s, other, replace(e, level=level)
         else:
-            if all(serving.get(id(t), n) in new for n, (_, t, _) in new.items()):
+            alone = len({id(t) for _, t, _ in new.values()}) == len(new)
+            if alone and all(serving.get(id(t), n) in new for n, (_, t, _) in new.items()):
                 serving |= {id(t): n for n, (_, t, _) in new.items()}
                 for n, pair in new.items():
                     out[n] = pair

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from automatch.describing.tokens import split_key, words_of
+from automatch.describing.tokens import split_blob, split_key, words_of
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 SHARED = "share"
@@ -72,9 +72,10 @@ def is_counter(tensor: TensorSpec) -> bool:
 
 def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> list[Leaf]:
     """One leaf per key, in state_dict order; the shapes in `squeezed` lose their dimensions of size 1."""
+    split = split_blob if _are_blobs(spec) else split_key
     return [
         Leaf(
-            split_key(t.key),
+            split(t.key),
             squeeze(t.shape) if t.shape in squeezed else t.shape,
             (t.key,),
             i,
@@ -83,6 +84,16 @@ def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> 
         )
         for i, t in enumerate(spec.tensors)
     ]
+
+
+SEVERAL = 8
+"""So many modules are called in one way by a framework, and not by a person."""
+
+
+def _are_blobs(spec: StateDictSpec) -> bool:
+    """Are the keys those of Caffe2's blobs, `conv1_w`?"""
+    plain = all("." not in key and "/" not in key for key in spec.keys)
+    return plain and sum(key.endswith("_w") for key in spec.keys) >= SEVERAL
 
 
 _NUMBER = re.compile(r"(\d+)")
@@ -100,12 +111,17 @@ def counted(spec: StateDictSpec) -> StateDictSpec:
 
 
 _MADE = re.compile(r"([a-z][a-z0-9]*(?:_[a-z][a-z0-9]*)*?)(?:_([0-9]+))?[./]")
-SEVERAL = 8
-"""So many modules of one kind count as numbered by Keras."""
+_CONVOLUTIONS = frozenset("conv1d conv2d conv3d depthwise_conv2d separable_conv2d".split())
+_NORM = "batch_normalization"
+_KERAS = _CONVOLUTIONS | {_NORM, "dense", "layer_normalization", "conv2d_transpose"}
+"""What Keras calls modules that were given no name."""
 
 
 def _as_made(spec: StateDictSpec) -> StateDictSpec:
-    """The modules in the order of their numbers; kinds of which there are as many by turns, in the places they take."""
+    """The modules of a kind in the order of their numbers, in the places they take.
+
+    Convolutions and as many norms are made by turns.
+    """
     modules: dict[str, list[TensorSpec]] = defaultdict(list)
     kinds: dict[str, dict[int, str]] = defaultdict(dict)
     for tensor in spec.tensors:
@@ -114,16 +130,22 @@ def _as_made(spec: StateDictSpec) -> StateDictSpec:
             return spec
         modules[name[0]].append(tensor)
         kinds[name[1]][int(name[2] or 0)] = name[0]
-    lengths: dict[int, list[dict[int, str]]] = defaultdict(list)
-    for kind, made in kinds.items():
-        if len(made) >= SEVERAL and sorted(made) == list(range(len(made))) and made[0][:-1] == kind:
-            lengths[len(made)].append(made)
+    made = [
+        (kind, own)
+        for kind, own in kinds.items()
+        if kind in _KERAS and len(own) >= SEVERAL and sorted(own) == list(range(len(own))) and own[0][:-1] == kind
+    ]
+    rows = [[own] for _, own in made]
+    norms = kinds.get(_NORM, {})
+    beside = [own for kind, own in made if kind in _CONVOLUTIONS and len(own) == len(norms)]
+    if len(beside) == 1 and [norms] in rows:
+        rows = [[*row, norms] if row == beside else row for row in rows if row != [norms]]
     places = list(modules)
-    for count, alike in lengths.items():
-        if any(list(made) != sorted(made) for made in alike):
-            own = {name for made in alike for name in made.values()}
-            turned = iter([made[n] for n in range(count) for made in alike])
-            places = [next(turned) if place in own else place for place in places]
+    for row in rows:
+        if any(list(own) != sorted(own) for own in row):
+            taken = {name for own in row for name in own.values()}
+            turned = iter([own[n] for n in range(len(row[0])) for own in row])
+            places = [next(turned) if place in taken else place for place in places]
     return replace(spec, tensors=tuple(tensor for place in places for tensor in modules[place]))
 
 

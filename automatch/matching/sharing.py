@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from automatch.matching.cleanup import BASE, COPY, ORIGINAL
+from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
 from automatch.matching.names import Names
@@ -126,7 +127,9 @@ def in_every_block(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found
     return out
 
 
-def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
+def trained_copies(
+    found: Sequence[Found], target: Sequence[Leaf], forbids: Callable[[Leaf, Leaf], bool]
+) -> list[Found]:
     """The pairs, with the copies served that PEFT makes of modules to be trained whole.
 
     It wraps such a module, once it is loaded, as `original_module` and `modules_to_save.<adapter>`, equal at first. A
@@ -148,9 +151,11 @@ def trained_copies(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found
         if ORIGINAL in t.path and not t.ops:
             place = t.path.index(ORIGINAL)
             own = [leaf for leaf in copies[t.path[:place], t.path[place + 1 :]] if leaf.raw == t.raw]
-        if not (alone and own):
+            own = [leaf for leaf in own if not forbids(s, leaf)]
+        if not (alone and own) or evidence.level == "pin":
             out.append((s, t, evidence))
-        out += [(s, leaf, Evidence(level="copy")) for leaf in own]
+        said = evidence if judge(evidence).ambiguous else Evidence(level="copy")
+        out += [(s, leaf, said) for leaf in own]
     return out
 
 

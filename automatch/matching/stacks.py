@@ -77,11 +77,15 @@ def _families(leaves: list[Leaf], mine: Counter[Shape], theirs: Counter[Shape]) 
 
 
 def _listed(family: _Family, others: list[Leaf]) -> bool:
-    """Has the other side these very lists, item by item?"""
+    """Has the other side a list of this name, item by item, wrappers of an item apart?"""
     first = family.stacks[0][0]
-    tail = template(first.path)[max(family.hole - 1, 0) :]
-    same = (o for o in others if o.shape == first.shape and template(o.path)[-len(tail) :] == tail)
-    return sum(1 for _ in same) >= sum(map(len, family.stacks))
+    name = template(first.path)[max(family.hole - 1, 0) : family.hole + 1]
+    same = 0
+    for leaf in others:
+        if leaf.shape == first.shape and leaf.path[-1] == first.path[-1]:
+            path = template(leaf.path)
+            same += any(path[at : at + len(name)] == name for at in range(len(path)))
+    return same >= sum(map(len, family.stacks))
 
 
 def _joined(first: Leaf, members: list[Leaf], hole: int, turn: bool) -> Leaf:

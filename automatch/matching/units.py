@@ -254,11 +254,16 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
         return [], 0.0
     solid = sum(not m.integer for m, _ in pairs)
     size = max(sum(not x.integer for x in a.leaves.values()), sum(not x.integer for x in b.leaves.values()))
-    if solid < size and any({m.raw, t.raw} == {m.shape, (1, *m.shape)} and len(m.shape) == 1 for m, t in pairs):
+    if solid < size and any(_is_table(m, t) for m, t in pairs):
         return [], 0.0  # an embedding [1, d] is no weight of a norm
     if not solid:
         return (pairs, 1.0) if pairs and not size else ([], 0.0)
     return pairs, solid / size
+
+
+def _is_table(m: Leaf, t: Leaf) -> bool:
+    """Is one of two that are taken as vectors stored as [1, d], and no bias?"""
+    return len(m.shape) == 1 and {m.raw, t.raw} == {m.shape, (1, *m.shape)} and "bias" not in words_of(m.path[-1])
 
 
 def _bare(left: dict[str, Leaf], right: dict[str, Leaf], ctx: Context) -> list[tuple[Leaf, Leaf]]:

@@ -45,6 +45,15 @@ def test_nothing_is_exchanged_without_a_majority_or_other_words(found: list[Foun
     assert as_elsewhere(found, [t for _, t, _ in found], lambda s, t: False) == found
 
 
+def test_what_clear_names_say_stays_and_what_is_flagged_has_no_vote() -> None:
+    found = pairs(6, turned=1)
+    target = [t for _, t, _ in found]
+    named = [(s, t, Evidence(name=0.6) if t.path[1] == "0" else e) for s, t, e in found]
+    assert as_elsewhere(named, target, lambda s, t: False) == named
+    doubtful = [(s, t, e if t.path[1] == "0" else Evidence(level="doubtful")) for s, t, e in found]
+    assert as_elsewhere(doubtful, target, lambda s, t: False) == doubtful
+
+
 def test_a_person_decides_against_the_others() -> None:
     found = pairs(6, turned=1)
     pinned = [(s, t, Evidence(level="pin") if t.path[1] == "0" else e) for s, t, e in found]

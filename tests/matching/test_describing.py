@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automatch.describing.lexicon import EMPTY, lexicon, parse_lexicon
-from automatch.describing.tokens import split_component, split_key, stem_index, words_of
+from automatch.describing.tokens import split_blob, split_component, split_key, stem_index, words_of
 from automatch.matching.names import Names, contrast
 
 KEYS = {
@@ -31,10 +31,8 @@ KEYS = {
     "stem_bn/stem_bn/gamma:0": "stem_bn stem_bn gamma",
     "block2b_se_expand/kernel:0": "block2 1 se_expand kernel",
     "res4f_branch2a.weight": "res4 5 branch2_1 weight",
-    "res2_0_branch2c_bn_s": "res2 0 branch2_3 bn weight",
-    "conv1_w": "conv1 weight",
-    "block_s": "block_s",
-    "fc.x_w": "fc x_w",
+    "conv1_w": "conv1_w",
+    "lora_b": "lora_b",
     "model/layer-0/_dense/kernel/.ATTRIBUTES/VARIABLE_VALUE": "model layer-0 _dense kernel",
     "conv2d_block.weight": "conv2d_block weight",
     "separable_conv2d_1.weight": "separable_conv2d_1 weight",
@@ -49,6 +47,20 @@ KEYS = {
 @pytest.mark.parametrize(("key", "tokens"), KEYS.items())
 def test_split_key(key: str, tokens: str) -> None:
     assert " ".join(split_key(key)) == tokens
+
+
+BLOBS = {
+    "res2_0_branch2c_bn_s": "res2 0 branch2_3 bn weight",
+    "res2_0_branch2c_bn_riv": "res2 0 branch2_3 bn running_var",
+    "res2_0_branch2c_w_momentum": "res2 0 branch2_3 weight momentum",
+    "conv1_w": "conv1 weight",
+    "block_s": "block_s",
+}
+
+
+@pytest.mark.parametrize(("key", "tokens"), BLOBS.items())
+def test_split_blob(key: str, tokens: str) -> None:
+    assert " ".join(split_blob(key)) == tokens
 
 
 @given(st.text(max_size=20))

@@ -1,0 +1,134 @@
+"""Files of other frameworks: the order in which Keras made its modules, Caffe2's blobs, TensorFlow's slots."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from automatch.matching import match
+from tests.matching.built import built
+from tests.matching.truth import Truth, complete, flagged, found, honest, solved, spec, truth
+
+Keys = list[tuple[str, tuple[int, ...]]]
+WIDTHS = (8, 8, 16, 16, 16, 24, 24, 24, 32)
+
+
+def network() -> nn.Module:
+    modules: dict[str, nn.Module] = {}
+    for i, (before, width) in enumerate(zip((3, *WIDTHS), WIDTHS, strict=False)):
+        modules[f"layers.{i}.conv"] = nn.Conv2d(before, width, 3)
+        modules[f"layers.{i}.bn"] = nn.BatchNorm2d(width)
+    return built(modules)
+
+
+def keras(order: list[int]) -> tuple[Keys, Truth]:
+    """A file that holds the layers in this order, and what serves what."""
+    keys: Keys = []
+    served: list[tuple[str, str]] = []
+    for i in order:
+        number, before, width = f"_{i}" if i else "", (3, *WIDTHS)[i], WIDTHS[i]
+        keys += [(f"conv2d{number}/kernel:0", (3, 3, before, width)), (f"conv2d{number}/bias:0", (width,))]
+        norm = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+        keys += [(f"batch_normalization{number}/{name}:0", (width,)) for name in norm]
+        served += [(f"batch_normalization{number}/{a}:0", f"layers.{i}.bn.{b}") for a, b in norm.items()]
+        served.append((f"conv2d{number}/bias:0", f"layers.{i}.conv.bias"))
+    return keys, truth(served)
+
+
+def test_modules_that_keras_named_stand_in_the_order_of_their_making() -> None:
+    keys, expected = keras([1, 0, 3, 4, 2, 6, 5, 7, 8])
+    answer = found(match(spec(keys), spec(network())))
+    assert {key: answer.get(key) for key in expected} == dict(expected)
+
+
+def test_the_numbers_of_other_names_are_no_order_of_making() -> None:
+    widths = [8, 8, 16, 16, 32, 32, 64, 64]
+    names = [f"conv_{i}" if i else "conv" for i in range(7, -1, -1)]
+    mine = built({name: nn.Linear(4, width) for name, width in zip(names, widths, strict=True)})
+    theirs = built({f"layers.{i}": nn.Linear(4, width) for i, width in enumerate(widths)})
+    parts = ("weight", "bias")
+    pairs = [(f"{name}.{part}", f"layers.{i}.{part}") for i, name in enumerate(names) for part in parts]
+    honest(mine, theirs, truth(pairs))
+
+
+def test_letters_are_parameters_in_a_file_of_blobs_alone() -> None:
+    mine: Keys = [("weight", (64, 64)), ("bias", (64,)), ("lora_a", (8, 64)), ("lora_b", (64, 8))]
+    names = ("weight", "bias", "lora_A.weight", "lora_B.weight")
+    theirs = [(f"linear.{name}", shape) for name, (_, shape) in zip(names, mine, strict=True)]
+    solved(mine, theirs, truth((key, new) for (key, _), (new, _) in zip(mine, theirs, strict=True)))
+
+
+@pytest.mark.parametrize("slot", ["{}_momentum", "{}/.OPTIMIZER_SLOT/optimizer/m/.ATTRIBUTES/VARIABLE_VALUE"])
+def test_slots_of_other_frameworks_are_no_weights(slot: str) -> None:
+    caffe = slot.endswith("_momentum")
+    end = "" if caffe else "/.ATTRIBUTES/VARIABLE_VALUE"
+    names = ("w", "b") if caffe else ("kernel", "bias")
+    mine: Keys = []
+    theirs: Keys = []
+    pairs = []
+    for i in range(9):
+        key = f"conv{i}_" if caffe else f"model/layer_with_weights-{i}/"
+        for name, role, shape in zip(names, ("weight", "bias"), ((8, 8, 3, 3), (8,)), strict=True):
+            mine += [(f"{key}{name}{end}", shape), (slot.format(f"{key}{name}"), shape)]
+            theirs.append((f"net.conv{i}.{role}", shape))
+            pairs.append((f"{key}{name}{end}", f"net.conv{i}.{role}"))
+    assignment = match(spec(mine), spec(theirs))
+    complete(assignment, spec(mine), spec(theirs))
+    assert found(assignment) == truth(pairs)
+
+
+def test_two_heads_of_other_sizes_are_not_crossed() -> None:
+    """For two classes `bbox_pred` has the shape that `cls_score` has for eight."""
+
+    def detector(classes: int) -> nn.Module:
+        body: dict[str, nn.Module] = {f"body.{i}": nn.Linear(16 + i, 17 + i) for i in range(6)}
+        return built({**body, "box.cls_score": nn.Linear(64, classes), "box.bbox_pred": nn.Linear(64, 4 * classes)})
+
+    assignment = match(spec(detector(2)), spec(detector(8)))
+    assert all(m.checkpoint_keys == m.model_keys for m in assignment.matches)
+    assert {p.key for p in assignment.mismatched} == {
+        f"box.{h}.{r}" for h in ("cls_score", "bbox_pred") for r in ("weight", "bias")
+    }
+
+
+PEFT = [
+    ("score.original_module.weight", (5, 64)),
+    ("score.modules_to_save.default.weight", (5, 64)),
+    *(
+        (f"layers.{i}.q.{part}.weight", shape)
+        for i in range(3)
+        for part, shape in (("base_layer", (64, 64)), ("lora_A.default", (8, 64)), ("lora_B.default", (64, 8)))
+    ),
+]
+ADAPTER = [
+    ("score.weight", (5, 64)),
+    *(
+        (f"layers.{i}.q.{part}.weight", shape)
+        for i in range(3)
+        for part, shape in (("lora_A", (8, 64)), ("lora_B", (64, 8)))
+    ),
+]
+
+
+def test_an_adapter_serves_the_trained_copy_alone() -> None:
+    answer = found(match(spec(ADAPTER), spec(PEFT)))
+    assert ("score.modules_to_save.default.weight",) in answer and ("score.original_module.weight",) not in answer
+
+
+@pytest.mark.parametrize("forbid", [False, True])
+def test_what_a_person_says_of_trained_modules_holds(forbid: bool) -> None:
+    original, copy = "score.original_module.weight", "score.modules_to_save.default.weight"
+    decision = {"forbid": [("score.weight", copy)]} if forbid else {"pin": [("score.weight", original)]}
+    assignment = match(spec(ADAPTER), spec(PEFT), **decision)
+    complete(assignment, spec(ADAPTER), spec(PEFT))
+    assert found(assignment)[original,].checkpoint == ("score.weight",)
+
+
+def test_a_copy_of_a_doubtful_module_is_doubtful() -> None:
+    heads = [
+        (f"{name}.{part}.weight", (5, 64))
+        for name in ("alpha", "omega")
+        for part in ("original_module", "modules_to_save.default")
+    ]
+    assignment = match(spec([("xx.weight", (5, 64)), *ADAPTER[1:]]), spec([*heads, *PEFT[2:]]))
+    assert {key for m in assignment.matches for key in m.model_keys if "modules_to_save" in key} <= flagged(assignment)
