@@ -16,6 +16,7 @@ from itertools import islice, product
 
 from automatch.errors import RuleError
 from automatch.rules.holes import literal
+from automatch.rules.linear import HALVES
 from automatch.rules.members import alternatives, literal_text
 from automatch.rules.replacement import cut_at_braces, expression_tokens, quote
 from automatch.rules.rule import Rule
@@ -215,6 +216,8 @@ def _back(name: str, inside: str, sign: int, shift: int) -> tuple[str, str]:
     again = f"{{{name}{-shift:+d}}}" if sign > 0 else f"{{{shift}-{name}}}"
     if inside == r"\d+":
         return inside, again
+    if inside in HALVES:  # an odd shift makes even numbers of odd ones
+        return HALVES[(HALVES.index(inside) + shift) % 2], again
     values = alternatives(f"(?P<{name}>{inside})", name)
     if not all(value.isascii() and value.isdigit() for value in values):
         raise RuleError(f"calculates with {name!r}, which may be no number")

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _DIGIT, _SEGMENT, _ANY = r"\d+", "[^.]+", ".+"
-_HALVES = (r"\d*[13579]", r"\d*[02468]")
+HALVES = (r"\d*[13579]", r"\d*[02468]")
+"""Odd numbers and even ones."""
 _ATOM = re.compile(r"\\d\+|\\d\*\[(?:13579|02468)\]|\[\^\.\]\+|\.\+|\\[^A-Za-z0-9]|\\[n0]|[^\\()\[\]{}|.*+?^$]")
 _OPEN = re.compile(r"\(\?(?::|P<[A-Za-z_]\w*>)")
 _DEEPEST = 40
@@ -176,7 +177,7 @@ class _Reader:
             if atom is None:
                 return None
             self._at = atom.end()
-            text = _DIGIT if atom.group() in _HALVES else atom.group()
+            text = _DIGIT if atom.group() in HALVES else atom.group()
             items.append(
                 _Run(text) if text in (_DIGIT, _SEGMENT, _ANY) else {r"\n": "\n", r"\0": "\0"}.get(text, text[-1])
             )

@@ -201,3 +201,19 @@ def test_a_decoder_numbered_from_the_last_on_is_flagged() -> None:
     pairs = [(f"{a}.{role}", f"{b}.{role}") for a, b in names.items() for role in ROLES]
     assignment = honest(checkpoint, model, truth(pairs))
     assert {m.model_keys[0].partition(".")[0] for m in assignment.matches if not m.ambiguous} == {"encoder"}
+
+
+def test_an_xattn_attends_across() -> None:
+    """Whatever the order in which the two attentions stand."""
+
+    def layers(names: dict[str, str], order: tuple[str, ...]) -> list[tuple[str, tuple[int, ...]]]:
+        keys: list[tuple[str, tuple[int, ...]]] = []
+        for i in range(3):
+            keys += [(f"layers.{i}.{names[part]}.{p}.weight", (16, 16)) for part in order for p in "qkvo"]
+            keys += [(f"layers.{i}.ff.{n}.weight", shape) for n, shape in enumerate(((64, 16), (16, 64)))]
+        return keys
+
+    mine = layers({"self": "self_attn", "cross": "cross_attn"}, ("self", "cross"))
+    theirs = layers({"self": "attn", "cross": "xattn"}, ("cross", "self"))
+    new = {"self_attn": "attn", "cross_attn": "xattn"}
+    solved(mine, theirs, by_rename(mine, lambda key: ".".join(new.get(token, token) for token in key.split("."))))

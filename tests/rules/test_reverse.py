@@ -50,6 +50,8 @@ def tensors(**shapes) -> dict:
         (rf"h\.{H}\.(?P<rest>.+)", "layers.{i}.{rest}", "h.{i}.{rest}", "h.3.w"),
         (rf"h\.{H}\.w", "layers.{i+1}.v", "h.{i-1}.w", "h.3.w"),
         (rf"h\.{H}\.w", "layers.{3-i}.v", "h.{3-i}.w", "h.1.w"),
+        (r"h\.(?P<i>\d*[13579])\.w", "layers.{i+1}.v", "h.{i-1}.w", "h.13.w"),
+        (r"h\.(?P<i>\d*[02468])\.w", "layers.{8-i}.v", "h.{8-i}.w", "h.6.w"),
         (r"h\.(?P<i>1|2)\.(?P<a>q|k)", "{a}.{i-1}.x", "h.{i+1}.{a}", "h.2.q"),
         (rf"{{}}\.{H}\.w", "x{{{{.{i}", "{{{{}}}}.{i}.w", "{}.4.w"),
     ],
