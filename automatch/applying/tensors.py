@@ -69,7 +69,10 @@ def _from_files(spec: StateDictSpec) -> dict[str, Any]:
             versions |= versions_of(inside)
             found.update(tensors_of(inside, str(path)))
         else:
-            raise InputError(f"{path}: read as {spec.origin}, which gives no values; give the checkpoint itself")
+            raise InputError(
+                f"{path}: read as {spec.origin}, which gives no values; give the file of tensors, or a dict of tensors "
+                f"that you loaded yourself"
+            )
     return with_versions(found, versions)
 
 
