@@ -16,7 +16,7 @@ _FIRST = frozenset("teacher online q query main current fast raw base learner".s
 """Words for the copy to use, and for the others: DINO evaluates the teacher, MoCo and BYOL what was trained."""
 
 COPY, ORIGINAL, BASE = "modules_to_save", "original_module", "base_layer"
-"""How PEFT calls the two states of a module that it trains whole."""
+"""How PEFT calls the two states of a module that it trains whole, and the layer beside an adapter."""
 
 _STATES = frozenset("optimizer optimizers optim optims optstate optimizerstate optimizerstates".split())
 """Top-level names under which nothing but an optimizer's state stands."""
