@@ -34,14 +34,13 @@ def split_component(component: str) -> tuple[str, ...]:
 
     `down_blocks_0_attentions_1_proj` (files that join paths by `_`) is cut at its inner
     numbers; `in_proj_weight` becomes `in_proj`, `weight`, as a Linear would name it. Keras and Caffe count the blocks
-    of a stage by letters: `block2b_expand_conv` is `block2`, `1`, `expand_conv`.
+    of a stage by letters: `block2b_expand_conv` is `block2`, `1`, `expand_conv`; `branch2a` is `branch2_1`.
     """
     lettered = _LETTERED.fullmatch(component)
     if lettered is not None:
         stage, letter, rest = lettered.groups()
         return (stage, str(ord(letter) - ord("a")), *split_component(rest))
-    if _BRANCH.search(component):
-        component = _BRANCH.sub(lambda m: f"{m[1]}_{ord(m[2]) - ord('a') + 1}", component)
+    component = _BRANCH.sub(lambda m: f"{m[1]}_{ord(m[2]) - ord('a') + 1}", component)
     pieces = _INNER_INDEX.split(component) if "_" in component or "-" in component else [component]
     tail = _ROLE_TAIL.match(pieces[-1])
     if tail and tail.group(1) not in ("running", "position", "relative_position"):

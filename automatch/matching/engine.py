@@ -136,7 +136,7 @@ def _match(
     found = found if decided or silent else by_own_name(found, source, target)
     found = found if silent else not_crossed(found, source, target, identity)
     found = drop_half_matched(found, source, target, identity)
-    found += [f for f in namesakes(found, source, target, identity) if not decisions.refuses(f[0], f[1])]
+    found += [f for f in namesakes(found, source, target, identity, silent) if not decisions.refuses(f[0], f[1])]
     found = found if silent else doubt_misplaced(found, source, target, decisions.refuses)
     found = found if silent or order_trust < 1 else doubt_crossed(found, source, target, names, decisions.refuses)
     found = found if silent else as_elsewhere(found, target, decisions.refuses)

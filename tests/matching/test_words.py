@@ -213,7 +213,7 @@ def test_an_xattn_attends_across() -> None:
             keys += [(f"layers.{i}.ff.{n}.weight", shape) for n, shape in enumerate(((64, 16), (16, 64)))]
         return keys
 
-    mine = layers({"self": "self_attn", "cross": "cross_attn"}, ("self", "cross"))
+    mine = layers({"self": "attn1", "cross": "attn2"}, ("self", "cross"))
     theirs = layers({"self": "attn", "cross": "xattn"}, ("cross", "self"))
-    new = {"self_attn": "attn", "cross_attn": "xattn"}
+    new = {"attn1": "attn", "attn2": "xattn"}
     solved(mine, theirs, by_rename(mine, lambda key: ".".join(new.get(token, token) for token in key.split("."))))
