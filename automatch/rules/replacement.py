@@ -40,14 +40,19 @@ class Replacement:
         names: the captured groups that it uses, sorted.
     """
 
-    __slots__ = ("_pieces", "names")
+    __slots__ = ("_copied", "_frame", "_pieces", "names")
 
     def __init__(self, text: str) -> None:
         if _HALF.search(text):
             raise RuleError(f"the replacement {text!r} has half a character in it (a lone surrogate), as no key has")
         used: set[str] = set()
-        self._pieces = tuple(_inside(piece, text, used) if braced else piece for piece, braced in cut_at_braces(text))
+        cut = cut_at_braces(text)
+        self._pieces = tuple(_inside(piece, text, used) if braced else piece for piece, braced in cut)
         self.names = tuple(sorted(used))
+        # Where nothing is calculated, the captured texts go into a frame: a hundred thousand keys ask for it.
+        self._copied = tuple(piece for piece, braced in cut if braced)
+        plain = all(_NAME.fullmatch(name) for name in self._copied)
+        self._frame = "".join("%s" if braced else piece.replace("%", "%%") for piece, braced in cut) if plain else None
 
     def expand(self, groups: Groups) -> str:
         """The text for one key.
@@ -59,6 +64,10 @@ class Replacement:
             RuleError: a group that the replacement uses captured nothing, or text where
                 arithmetic wants a number, or the arithmetic divides by zero or gives a number below zero.
         """
+        if self._frame is not None:
+            texts = tuple(map(groups.get, self._copied))
+            if None not in texts:
+                return self._frame % texts
         return "".join([piece if isinstance(piece, str) else piece(groups) for piece in self._pieces])
 
 

@@ -86,7 +86,9 @@ def replay(
         if key not in moves:
             wrong.append(f"{key!r} is not a key of the checkpoint")
             continue
-        wrong += _judge(key, moves[key], own, ties, unsaid)
+        move = moves[key]
+        if len(own) > 1 or not _serves(own[0], key, move):
+            wrong += _judge(key, move, own, ties, unsaid)
     wrong += _groups(matches, moves)
     return Proof(
         hits=tuple(hits),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from automatch.errors import RuleError
 from automatch.ops import Chunk, Concat, Flip, Interleave, Op, Permute, Reshape, Stack, Transpose, Unstack
@@ -63,9 +63,10 @@ def on_shapes(op: Op, shapes: Sequence[Any]) -> Sequence[Any]:
     return op.out_shapes(shapes)
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """What a rule says of one checkpoint key.
+
+    A named tuple, not a dataclass: every replay makes one for each key.
 
     Attributes:
         rule: number of the rule in its list, from 1.

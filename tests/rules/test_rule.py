@@ -27,6 +27,7 @@ from automatch.rules.rule_set import RuleSet
         ("{{{i}}}", "{07}"),
         ("{{i}}", "{i}"),
         ("a}b", "a}b"),
+        ("100%s.{i}%", "100%s.07%"),
         ("{(0-i)//2+9}.{(0-i)%4}", "5.1"),
     ],
 )
@@ -74,7 +75,7 @@ def test_what_cannot_be_filled_in_is_refused(text, groups):
         parse(text).expand(groups)
 
 
-@pytest.mark.parametrize("text", ["plain", "{x}", "}}{", "{{}}", "a{0}"])
+@pytest.mark.parametrize("text", ["plain", "{x}", "}}{", "{{}}", "a{0}", "50%", "%s%(x)d"])
 def test_quoted_text_comes_out_as_it_was(text):
     assert parse(quote(text)).expand({}) == text
 
