@@ -28,6 +28,7 @@ from automatch.matching.completion import (
     namesakes,
     not_crossed,
 )
+from automatch.matching.crosswise import as_numbered
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts
 from automatch.matching.heads import merge_heads
@@ -37,6 +38,7 @@ from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, adopt, counted, leaves_of, to_squeeze
 from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names, norms_close
+from automatch.matching.numbered import by_number
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, followed, in_pinned_order, resolve
@@ -49,7 +51,7 @@ from automatch.matching.summed import add_up
 from automatch.matching.twins import held_twice, serve_copies, without
 from automatch.spec import StateDictSpec
 
-UNRELATED, DOUBTFUL = 0.4, 0.5
+UNRELATED, DOUBTFUL = 0.4, 0.55
 """Below these kinships nothing is matched, or all of it is flagged."""
 
 SORTED_TRUST = 0.15
@@ -114,6 +116,9 @@ def _match(
     if by == "name" or (by == "all" and _same_keys(checkpoint, model)):
         found, pairs = _equal_names(source, target, decisions)
         return assignment(checkpoint, model, found, source, pairs, times=times)
+    listed = [] if decisions.pinned or decisions.forbidden else by_number(source, target)
+    if listed:
+        return assignment(checkpoint, model, listed, source, times=times)
     adopt(source)
     adopt(target)
     tied = {t.key: t.tied for t in model.tensors if t.tied}
@@ -139,6 +144,7 @@ def _match(
     found += [f for f in namesakes(found, source, target, identity, silent) if not decisions.refuses(f[0], f[1])]
     found = found if silent else doubt_misplaced(found, source, target, decisions.refuses)
     found = found if silent or order_trust < 1 else doubt_crossed(found, source, target, names, decisions.refuses)
+    found = as_numbered(found, target, decisions.refuses)
     found = found if silent else as_elsewhere(found, target, decisions.refuses)
     found, source, target = add_up(found, source, target, decisions.forbids)
     found = in_pinned_order(found, decisions)
