@@ -19,8 +19,8 @@ def exchanged(
 ) -> list[Found]:
     """The pairs with the modules of each group at their new partners, flagged as `level` says.
 
-    A group changes as a whole, and not at all where a new partner lacks one of its tensors or another module serves it,
-    or where a person decided otherwise of one.
+    A group changes as a whole, and not at all where a new partner lacks one of its tensors or has it in another shape,
+    where another module serves it, or where a person decided otherwise of one.
     """
     groups = list(groups)
     if not groups:
@@ -36,7 +36,7 @@ def exchanged(
         for n, wanted in ((n, wanted) for module, wanted in group.items() for n in places[module]):
             s, t, e = out[n]
             other = there.get(wanted + t.path[len(module_path(t.path)) :])
-            if other is None or e.level == "pin" or refuses(s, other):
+            if other is None or other.shape != s.shape or e.level == "pin" or refuses(s, other):
                 break
             new[n] = s, other, replace(e, level=level)
         else:
