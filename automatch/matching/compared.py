@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from automatch.describing.tree import Node, Tree, below, is_module
-from automatch.matching.lists import is_list_against_item
+from automatch.matching.lists import is_list_against_item, is_list_against_several
 
 CLOSE = 0.75
 """Blocks that are not items of corresponding lists must share at least this."""
@@ -17,6 +17,9 @@ EXACT = 12
 
 SAME_LABEL = 1.2
 """What an equal name is worth when similar blocks are put in order."""
+
+OTHER_THAN = (is_list_against_item, is_list_against_several)
+"""What shows that two blocks are not one, whatever they have in common."""
 
 Kinds = Mapping[int, Sequence[Node]]
 """Blocks of one side by their struct."""
@@ -91,7 +94,7 @@ def kinds_to_try(
             small, large = sorted((key_a[1], key_b[1]))
             if key_a == key_b or small * 3 < large or (exact and small < 12):
                 continue
-            if (x is top_a and y is top_b) or is_list_against_item(x, y) or is_list_against_item(y, x):
+            if (x is top_a and y is top_b) or any(other(x, y) or other(y, x) for other in OTHER_THAN):
                 continue
             dice = compared.similar(x, y)
             if (x is top_a or y is top_b) and dice <= max(whole, compared.rest(x, y, top_a, top_b)):

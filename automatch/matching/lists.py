@@ -142,3 +142,16 @@ def is_list_against_item(a: Node, b: Node) -> bool:
     if not a.is_list or b.is_list or b.parent is None or not b.parent.is_list or len(b.parent.children) < 2:
         return False
     return sum(map(is_block, a.children)) > 1 and not any(node.is_list for node in below(b))
+
+
+def is_list_against_several(a: Node, b: Node) -> bool:
+    """Is one a list of equal blocks, and does the other hold such a list, and a list of other blocks beside it?
+
+    More layers of the one kind are not the layers of the other kind.
+    """
+    if not a.is_list or b.is_list or len({(n.signature, n.count) for n in a.children}) > 1:
+        return False
+    like = a.children[0].signature, a.children[0].count
+    lists = [child.children for child in b.children if child.is_list and any(map(is_block, child.children))]
+    same = [any((n.signature, n.count) == like for n in items) for items in lists]
+    return any(same) and not all(same)

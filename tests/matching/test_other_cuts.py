@@ -170,3 +170,32 @@ def test_a_list_under_one_name_is_not_turned() -> None:
     theirs = dict(item for item in keys if "rel" not in item[0] or item[0][11] in "24")
     for one in match(spec(mine), spec(theirs)).matches:
         assert one.model_keys == one.checkpoint_keys or "rel" in one.model_keys[0]
+
+
+@BOTH
+def test_more_layers_of_one_kind_are_not_those_of_another(swap: bool) -> None:
+    """Three layers and two of another kind under one roof, against five layers, and the two beside them."""
+
+    def network(layers: str, others: str, depth: int, lost: bool) -> nn.Module:
+        modules: dict[str, nn.Module] = {"embed": nn.Linear(6, 16)}
+        for i in range(depth):
+            modules[f"{layers}.{i}.attn.qkv"] = nn.Linear(16, 48)
+            modules[f"{layers}.{i}.attn.proj"] = nn.Linear(16, 16)
+            modules |= {f"{layers}.{i}.{name}": nn.LayerNorm(16) for name in ("norm1", "norm2")}
+            modules |= {f"{layers}.{i}.mlp.fc1": nn.Linear(16, 64), f"{layers}.{i}.mlp.fc2": nn.Linear(64, 16)}
+        for i in range(2):
+            modules |= {f"{others}.{i}.attn.{name}": nn.Linear(16, 16) for name in ("q", "k", "v", "proj")}
+            modules |= {f"{others}.{i}.{name}": nn.LayerNorm(16) for name in ("norm1", "norm2")}
+            modules |= {f"{others}.{i}.mlp.fc2": nn.Linear(64, 16)}
+            modules |= {} if lost else {f"{others}.{i}.mlp.fc1": nn.Linear(16, 64)}
+        return built(modules)
+
+    small, large = (
+        network("trunk.layers", "trunk.cls_layers", 3, True),
+        network("blocks", "blocks_token_only", 5, False),
+    )
+    said = {"trunk.layers": "blocks", "trunk.cls_layers": "blocks_token_only"}
+    pairs = by_rename(small, lambda key: re.sub("|".join(said), lambda m: said[m[0]], key))
+    if swap:
+        pairs = {served.checkpoint: type(served)(keys) for keys, served in pairs.items()}
+    honest(*((large, small) if swap else (small, large)), pairs)
