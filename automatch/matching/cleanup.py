@@ -229,20 +229,26 @@ def _size(node: Node, tree: Tree, leaves: Sequence[Leaf]) -> int:
     return sum(math.prod(leaves[i].shape) for i in tree.order[node.start : node.end])
 
 
-def _core(node: Node) -> Node:
-    """The part of a trainer's wrapper that is nearly all of it: beside `ema.model`, `ema.step` is nothing."""
-    for child in node.children if set(words_of(node.label)) & (_FIRST | _SECOND) else ():
-        if child.children and child.count >= CORE * node.count:
-            return child
-    return node
+def _cores(node: Node) -> list[Node]:
+    """A node, and what a trainer's wrapper wraps, as far as it is nearly all of it.
+
+    Beside `ema.model`, `ema.step` is nothing; `student.module.backbone` is a copy of `teacher.backbone`.
+    """
+    out = [node]
+    whole = node.count if set(words_of(node.label)) & (_FIRST | _SECOND) else math.inf
+    while larger := [child for child in out[-1].children if child.children and child.count >= CORE * whole]:
+        out.append(larger[0])
+    return out
 
 
 def _share(tree: Tree, a: Node, b: Node) -> float:
     """The share of names and shapes that two nodes have in common, with what wraps them or without."""
-    return max(
-        sum((_relative(tree, x) & _relative(tree, y)).values()) / max(1, x.count, y.count)
-        for x, y in {(a, b), (_core(a), _core(b))}
-    )
+    pairs = [(x, y) for x in _cores(a) for y in _cores(b) if x.count <= 2 * y.count <= 4 * x.count]
+    return max((_common(tree, x, y) for x, y in pairs), default=0.0)
+
+
+def _common(tree: Tree, a: Node, b: Node) -> float:
+    return sum((_relative(tree, a) & _relative(tree, b)).values()) / max(1, a.count, b.count)
 
 
 def _relative(tree: Tree, node: Node) -> Counter[tuple[tuple[str, ...], int]]:

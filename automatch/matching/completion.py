@@ -13,6 +13,9 @@ from automatch.matching.leaves import Leaf, numbered
 from automatch.matching.names import Names, contrast
 from automatch.matching.units import module_path, role_of
 
+NAMES_ALONE = 10.0
+"""So many times the share of what is matched may names add at most."""
+
 MOST_PAIRS = 4_000
 """More pairs of left-overs than these are not compared by their names."""
 
@@ -217,13 +220,14 @@ def _same_names(left: Sequence[Leaf], right: Sequence[Leaf], identity: Identity)
 def kinship(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> float:
     """How far two networks are of one build, in [0, 1]: by numbers of elements and of keys matched.
 
-    The better side counts (one may be a part of the other); names agreeing adds up to half.
+    The better side counts (one may be a part of the other); names agreeing adds up to half, but does not stand for
+    tensors: every network has a `norm1`.
     """
     if not found:
         return 0.0
     best = max(_share([s for s, _, _ in found], source), _share([t for _, t, _ in found], target))
     alike = sum(max(0.0, e.name) for _, _, e in found) / len(found)
-    return min(1.0, best + 0.5 * alike)
+    return min(1.0, best + min(0.5 * alike, NAMES_ALONE * best))
 
 
 def _share(matched: Sequence[Leaf], side: Sequence[Leaf]) -> float:

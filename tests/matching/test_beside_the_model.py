@@ -128,3 +128,14 @@ def test_slots_beside_the_tensor_itself() -> None:
         for slot in ("exp_avg", "exp_avg_sq", "fp32"):
             given[f"zero/module.{key}/{slot}"] = tensor
     solved(given, model, truth((f"zero/module.{key}/fp32", key) for key in model.state_dict()))
+
+
+def test_a_copy_that_is_wrapped_otherwise_is_a_copy() -> None:
+    """DINO saves the student as it was trained, behind DataParallel, and the teacher beside it."""
+    model = net()
+    state = model.state_dict()
+    given: State = {f"student.module.backbone.{key}": tensor for key, tensor in state.items()}
+    given |= {f"student.module.head.{key}": torch.zeros(3, 16) for key in ("mlp.weight",)}
+    given |= {f"teacher.backbone.{key}": tensor for key, tensor in state.items()}
+    given |= {f"teacher.head.{key}": torch.zeros(3, 16) for key in ("mlp.weight",)}
+    solved(given, model, truth((f"teacher.backbone.{key}", key) for key in state))

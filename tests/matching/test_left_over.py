@@ -16,6 +16,8 @@ from automatch.matching.leaves import leaves_of
 from tests.matching.networks import Decoder, Encoder, ResNet, Vgg, to_hf
 from tests.matching.truth import by_rename, found, honest, renamed, solved, spec, truth
 
+ROLES = ("weight", "bias")
+
 
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.net."])
 def test_another_number_of_classes(prefix: str) -> None:
@@ -335,3 +337,21 @@ def test_a_clear_name_counts_in_another_container() -> None:
     served = {m.model_keys[0]: m.checkpoint_keys[0] for m in match(spec(given), spec(wanted)).matches}
     assert served["lm_head.weight"] == "decoder.logits_dense.weight"
     assert "token_embedder.embedding" in served.values()
+
+
+@pytest.mark.parametrize("token", [(1, 16), (1, 1, 16)])
+def test_a_token_is_no_weight_of_a_norm(token: tuple[int, ...]) -> None:
+    """The last norm's weight is missing, the mask token is left over, and both are of one size."""
+    layers = [(f"layers.{i}.{n}.{r}", (16, 16)[: 2 - (r == "bias")]) for i in range(3) for n in "qkvo" for r in ROLES]
+    checkpoint = [("mask_token", token), *layers, ("norm.bias", (16,)), ("head.weight", (5, 16))]
+    model = [*layers, ("norm.weight", (16,)), ("norm.bias", (16,)), ("head.weight", (5, 16))]
+    assert honest(checkpoint, model, truth((key, key) for key, _ in checkpoint[1:])).missing_keys == ("norm.weight",)
+
+
+def test_common_names_do_not_make_two_networks_kin() -> None:
+    """A few norms of a size that both have, `norm1` here and there, beside all that they do not share."""
+    checkpoint = [(f"features.block{i}.norm1.{r}", (32 * i,)) for i in range(1, 9) for r in ROLES]
+    checkpoint += [(f"features.block{i}.conv.weight", (32, 32 * i, 3, 3)) for i in range(1, 9)]
+    model = [(f"features.{i}.norm1.{r}", (96,)) for i in range(2) for r in ROLES]
+    model += [(f"features.{i}.mlp.{n}.weight", (384 - n, 96)) for i in range(2) for n in range(4)]
+    assert not match(spec(checkpoint), spec(model)).matches
