@@ -161,9 +161,10 @@ def adopt(leaves: list[Leaf]) -> None:
     """Give leaves the paths that their neighbours show to be theirs (in place).
 
     A bias that stands beside its module goes into the module: `q_bias` beside `q_proj.weight`, where one module beside
-    it bears the word and has no tensor of that role. `w1`, `w2` and `w3` are called by what they are, and where the
-    first of several has no number it gets one, see below.
+    it bears the word and has no tensor of that role. `fc_w` and `fc_b` are of one module, `w1`, `w2` and `w3` are
+    called by what they are, and where the first of several has no number it gets one, see below.
     """
+    _part_roles(leaves)
     _call_halves(leaves)
     _number_firsts(leaves)
     beside_modules = [
@@ -184,6 +185,19 @@ def adopt(leaves: list[Leaf]) -> None:
         ]
         if len(beside) == 1:
             leaf.path = (*prefix, beside[0], role)
+
+
+_PAIRED = {"w": "b", "b": "w", "shift": "scale", "scale": "shift", "gamma": "beta", "beta": "gamma"}
+"""Ends of names that stand for a module's weight and its bias where both do."""
+
+
+def _part_roles(leaves: list[Leaf]) -> None:
+    """Make a module of `fc_w` and `fc_b` beside each other (in place)."""
+    names = {leaf.path for leaf in leaves}
+    for leaf in leaves:
+        stem, _, role = leaf.path[-1].rpartition("_")
+        if stem and role in _PAIRED and (*leaf.path[:-1], f"{stem}_{_PAIRED[role]}") in names:
+            leaf.path = (*leaf.path[:-1], stem, role)
 
 
 def _call_halves(leaves: list[Leaf]) -> None:

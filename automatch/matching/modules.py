@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 
 from automatch.matching.evidence import Evidence
 from automatch.matching.lap import NEVER, assign
 from automatch.matching.leaves import Leaf
 from automatch.matching.scores import Table, tabulate
-from automatch.matching.units import Context, Sort, Unit
+from automatch.matching.units import Context, Sort, Unit, role_of
 
 Path = tuple[str, ...]
 
@@ -166,8 +167,15 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             and table.source[i].falling != table.target[j].falling,
             loose=(i in turned[0] or j in turned[1]) and (table.source[i].peers > 1) != (table.target[j].peers > 1),
         )
-        out += [Pair(m, t, evidence) for m, t in pairs]
+        out += [Pair(m, t, replace(evidence, contradiction=True) if _is_token(m, t) else evidence) for m, t in pairs]
     return out
+
+
+def _is_token(one: Leaf, other: Leaf) -> bool:
+    """Is one of the two a row that is a parameter by itself (a class token), the other a module's weight or bias?"""
+    (row, _), (vector, _) = sorted(((one, other), (other, one)), key=lambda pair: -len(pair[0].raw))
+    alone = len(row.raw) > 1 and prod(row.raw[:-1]) == 1 and role_of(row.path)[1] == "*"
+    return alone and len(vector.raw) == 1 and role_of(vector.path)[1] in ("weight", "bias")
 
 
 def _out_of_turn(units: Sequence[Unit]) -> set[int]:
@@ -208,8 +216,8 @@ def _strayed(table: Table, chosen: Mapping[int, int]) -> set[tuple[int, int]]:
     return {
         (i, j)
         for (i, j), (a, b) in homes.items()
-        if a and b and links[a, b] == 1 and table.source[i].path[-1] == table.target[j].path[-1]
-        if max(mine[a].values()) > 1 and max(theirs[b].values()) > 1
+        if a and b and table.source[i].path[-1] == table.target[j].path[-1]
+        if min(max(mine[a].values()), max(theirs[b].values())) >= 2 * links[a, b]
     }
 
 

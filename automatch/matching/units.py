@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
@@ -28,6 +28,7 @@ _CANON = {
     "beta": "bias",
     "b": "bias",
     "offset": "bias",
+    "shift": "bias",
     "moving_mean": "running_mean",
     "mean": "running_mean",
     "moving_variance": "running_var",
@@ -156,16 +157,40 @@ def units_of(
     _silence_echoes(found)
     _silence_numbers(found, names)
     peers: dict[tuple[object, ...], list[Unit]] = defaultdict(list)
+    lettered = _lettered(found)
     for unit in found:
-        alike = (unit.main(), *(w for t in unit.path for w in words_of(t) if not w.isdecimal()))
+        alike = (unit.main(), *(w for w in _counted(unit, lettered) if isinstance(w, str)))
         peers[alike].append(unit)
     for group in peers.values():
-        numbered = sorted(group, key=lambda u: [int(w) for t in u.path for w in words_of(t) if w.isdecimal()])
+        numbered = sorted(group, key=lambda u: [n for n in _counted(u, lettered) if isinstance(n, int)])
         falling = all(a.place > b.place for a, b in pairwise(numbered))
         for rank, unit in enumerate(numbered):
             unit.rank, unit.peers, unit.falling = rank, len(group), falling and len(group) > 1
     _give_turns(found, peers.values())
     return found
+
+
+_LETTERS = "abcd"
+
+
+def _lettered(units: Sequence[Unit]) -> Collection[tuple[str, ...]]:
+    """The paths of modules that letters count: `norm_a` and `norm_b`, from `a` on, without a gap."""
+    runs: dict[tuple[object, ...], dict[str, tuple[str, ...]]] = defaultdict(dict)
+    for unit in units:
+        *stem, letter = words_of(unit.path[-1]) or ("",)
+        if stem and letter and letter in _LETTERS:
+            home = (unit.path[:-1], *stem)
+            runs[home][letter] = unit.path
+    whole = (run for run in runs.values() if len(run) > 1 and "".join(sorted(run)) == _LETTERS[: len(run)])
+    return {path for run in whole for path in run.values()}
+
+
+def _counted(unit: Unit, lettered: Collection[tuple[str, ...]]) -> list[str | int]:
+    """The words and the numbers of a module's path; letters that count are numbers."""
+    out: list[str | int] = [int(w) if w.isdecimal() else w for token in unit.path for w in words_of(token)]
+    if unit.path in lettered:
+        out[-1] = _LETTERS.index(str(out[-1]))
+    return out
 
 
 _TURNS = {"attention": 1, "selfattn": 1, "mlp": 2}

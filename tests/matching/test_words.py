@@ -25,6 +25,8 @@ def heads(names: list[str]) -> nn.Module:
         (["classification_head", "regression_head"], ["bbox_subnet", "cls_subnet"]),
         (["node_encoder", "edge_encoder"], ["bond_embed", "atom_embed"]),
         (["fwd_rnn", "bwd_rnn"], ["backward_net", "forward_net"]),
+        (["rnn_fw", "rnn_bw"], ["reverse_net", "forward_net"]),
+        (["time_decay", "time_first"], ["time_faaaa", "time_decay"]),
         (["src_proj", "tgt_proj"], ["target_map", "source_map"]),
         (["spatial", "temporal"], ["time_mixer", "space_mixer"]),
         (["rw", "ct", "dm"], ["dynamics", "continue", "reward"]),
@@ -217,3 +219,49 @@ def test_an_xattn_attends_across() -> None:
     theirs = layers({"self": "attn", "cross": "xattn"}, ("cross", "self"))
     new = {"attn1": "attn", "attn2": "xattn"}
     solved(mine, theirs, by_rename(mine, lambda key: ".".join(new.get(token, token) for token in key.split("."))))
+
+
+@pytest.mark.parametrize("words", [("norm_a", "conv_a", "norm_b", "conv_b"), ("norma", "c1a", "normb", "c1b")])
+def test_letters_count_modules_as_numbers_do(words: tuple[str, ...]) -> None:
+    names = dict(zip(("bn1", "conv1", "bn2", "conv2"), words, strict=True))
+
+    def blocks(called: dict[str, str]) -> nn.Module:
+        parts = {key: nn.BatchNorm2d(16) if key.startswith("bn") else nn.Conv2d(16, 16, 3) for key in called}
+        return built({f"blocks.{i}.{called[key]}": part for i in range(3) for key, part in parts.items()})
+
+    checkpoint, model = blocks({key: key for key in names}), blocks(names)
+    if words[0] == "norm_a":
+        solved(checkpoint, model, by_rename(checkpoint, lambda key: called(key, names)))
+    else:  # `norma` is a word
+        honest(checkpoint, model, by_rename(checkpoint, lambda key: called(key, names)))
+
+
+def called(key: str, names: dict[str, str]) -> str:
+    return ".".join(names.get(token, token) for token in key.split("."))
+
+
+def test_what_comes_in_is_not_what_comes_back() -> None:
+    """A recurrent module without one bias and one without the other have none in common."""
+    mine, theirs = nn.LSTM(8, 8), nn.LSTM(8, 8)
+    checkpoint = renamed(built({"rnn": mine, "out": nn.Linear(8, 3)}), lambda k: None if "bias_ih" in k else k)
+    model = renamed(built({"lstm": theirs, "out": nn.Linear(8, 3)}), lambda k: None if "bias_hh" in k else k)
+    pairs = [(f"rnn.weight_{part}_l0", f"lstm.weight_{part}_l0") for part in ("ih", "hh")]
+    honest(checkpoint, model, truth([*pairs, ("out.weight", "out.weight"), ("out.bias", "out.bias")]))
+
+
+@pytest.mark.parametrize("ends", [("w", "b"), ("gamma", "beta"), ("scale", "shift")])
+def test_a_module_may_be_two_parameters_of_one_stem(ends: tuple[str, str]) -> None:
+    """Of three vectors of one size, the one beside the matrix is its bias."""
+    weight, bias = ends
+    checkpoint = [
+        ("enc.up_w", (32, 8)),
+        ("enc.up_b", (32,)),
+        ("enc.down_w", (8, 32)),
+        ("enc.down_b", (8,)),
+        (f"enc.ln_{weight}", (8,)),
+        (f"enc.ln_{bias}", (8,)),
+    ]
+    model = nn.ModuleDict({"norm": nn.LayerNorm(8), "fc1": nn.Linear(8, 32), "fc2": nn.Linear(32, 8)})
+    pairs = {"up_w": "fc1.weight", "up_b": "fc1.bias", "down_w": "fc2.weight", "down_b": "fc2.bias"}
+    pairs |= {f"ln_{weight}": "norm.weight", f"ln_{bias}": "norm.bias"}
+    solved(checkpoint, model, truth((f"enc.{one}", other) for one, other in pairs.items()))
