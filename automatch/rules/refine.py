@@ -23,6 +23,8 @@ _INNER = re.compile(r"(?<=\\d\+\\\.)[0-9]+(?=\\\.)")
 _NAMED = re.compile(r"\?P<\w+>")
 _LISTED = re.compile(r"\((\?P<\w+>|\?:)\d+(?:\|\d+)+\)")
 """Numbers that a pattern lists, `(?P<i>1|2)`."""
+_WORDS = re.compile(r"(?<=\\\.)\((\?P<\w+>)[A-Za-z]\w*(?:\|[A-Za-z]\w*)+\)(?=\\\.)")
+"""Names that a pattern lists and that stand alone inside a key, `heads\\.(?P<a>age|gender)\\.`."""
 
 
 def pruned(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
@@ -58,6 +60,8 @@ def refined(chosen: list[Scored], pool: Sequence[Scored], sample: Sample) -> lis
 def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
     """With any number where a rule lists some, says the last of a list, or carries the only item of one over.
 
+    And with any name where it lists those of modules side by side: another model has other heads.
+
     Only where the list of rules stays right.
 
     The sample cannot tell the two apart; a deeper model can.
@@ -68,6 +72,7 @@ def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
         for pattern in (
             _listed(rule, _any_number),
             _listed(rule, _every_other),
+            _WORDS.sub(r"(\1[^.]+)", rule.pattern),
             *_without_last(out, i, sample),
             *_any_item(rule),
         ):

@@ -203,6 +203,20 @@ def test_the_only_block_of_every_stage_is_one_of_many_in_a_deeper_model():
     assert {key: rules.rename(key) for key in large} == large
 
 
+def test_heads_of_any_name_go_where_those_that_were_seen_went():
+    def pairs(heads: tuple[str, ...]) -> dict[str, str]:
+        layers = {f"backbone.{i}.weight": f"trunk.{i}.weight" for i in range(4)}
+        return layers | {f"heads.{head}.{n}.bias": f"{head}_{word}.bias" for head in heads for n, word in HEAD.items()}
+
+    rules = learnt(pairs(("age", "gender")))
+    assert {key: rules.rename(key) for key in pairs(("age", "emotion"))} == pairs(("age", "emotion"))
+    others = learnt(pairs(("age", "gender")), strays=("heads.loss.0.bias",), more=("loss_fc.bias",))
+    assert others.rename("heads.loss.0.bias") == "heads.loss.0.bias"
+
+
+HEAD = {0: "fc", 3: "out"}
+
+
 def test_numbers_are_listed_only_where_that_keeps_rules_apart():
     parts = ("0.weight", "1.weight", "1.bias", "1.running_mean", "3.weight", "4.weight", "4.bias", "4.running_mean")
     pairs = {f"contracting.0.block.{part}": f"inc.{part}" for part in parts}
