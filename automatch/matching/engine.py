@@ -31,6 +31,7 @@ from automatch.matching.completion import (
 from automatch.matching.crosswise import as_numbered
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts
+from automatch.matching.gaps import between_the_same
 from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
 from automatch.matching.laid import fold_laid
@@ -142,6 +143,8 @@ def _match(
     found = found if silent else not_crossed(found, source, target, identity)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity, silent) if not decisions.refuses(f[0], f[1])]
+    if not silent and order_trust == 1:
+        found += between_the_same(found, source, target, names, decisions.refuses)
     found = found if silent else doubt_misplaced(found, source, target, decisions.refuses)
     found = found if silent or order_trust < 1 else doubt_crossed(found, source, target, names, decisions.refuses)
     found = as_numbered(found, target, decisions.refuses)
