@@ -139,16 +139,7 @@ def _match(
     found = found if decided else in_sequence(found)
     as_named((s, t) for s, t, _ in found)
     found, apart = _pinned(found, source, target, decisions)
-    found = found if decided or silent else by_own_name(found, source, target)
-    found = found if silent else not_crossed(found, source, target, identity)
-    found = drop_half_matched(found, source, target, identity)
-    found += [f for f in namesakes(found, source, target, identity, silent) if not decisions.refuses(f[0], f[1])]
-    if not silent and order_trust == 1:
-        found += between_the_same(found, source, target, names, decisions.refuses)
-    found = found if silent else doubt_misplaced(found, source, target, decisions.refuses)
-    found = found if silent or order_trust < 1 else doubt_crossed(found, source, target, names, decisions.refuses)
-    found = as_numbered(found, target, decisions.refuses)
-    found = found if silent else as_elsewhere(found, target, decisions.refuses)
+    found = _reviewed(found, source, target, names, order_trust, identity, decisions)
     found, source, target = add_up(found, source, target, decisions.forbids)
     found = in_pinned_order(found, decisions)
     _refuse_unfit(apart, found)
@@ -197,6 +188,32 @@ def _solve(
         for wanted in decisions.pinned.get(leaf.keys[0], ()):
             solver.teach(leaf.path, by_key[wanted].path)
     return solver.solve_roots()
+
+
+def _reviewed(
+    found: list[Found],
+    source: Sequence[Leaf],
+    target: Sequence[Leaf],
+    names: Names,
+    order_trust: float,
+    identity: Identity,
+    decisions: Decisions,
+) -> list[Found]:
+    """The pairs after a look at the whole: what whole keys, neighbours and all other blocks say of each."""
+    refuses = decisions.refuses
+    if not names.silent:
+        found = found if decisions.pinned or decisions.forbidden else by_own_name(found, source, target)
+        found = not_crossed(found, source, target, identity)
+    found = drop_half_matched(found, source, target, identity)
+    found += [f for f in namesakes(found, source, target, identity, names.silent) if not refuses(f[0], f[1])]
+    if names.silent:
+        return found
+    if order_trust == 1:
+        found += between_the_same(found, source, target, names, refuses)
+    found = doubt_misplaced(found, source, target, refuses)
+    if order_trust == 1:
+        found = doubt_crossed(found, source, target, names, refuses)
+    return as_elsewhere(as_numbered(found, target, refuses), target, refuses)
 
 
 def _pinned(

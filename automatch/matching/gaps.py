@@ -32,9 +32,9 @@ def between_the_same(
         other = theirs.get((partners.get(before, before), partners.get(behind, behind)))
         if one is None or other is None or not _alike(one[1], other[1]):
             continue
-        words = [names.path_words(path[-1:]) for path, _ in (one, other)]
+        against = names.contradiction(names.path_words(one[0][-1:]), names.path_words(other[0][-1:]))
         pairs = [(s, other[1][role]) for role, s in one[1].items()]
-        if not names.contradiction(*words) and not any(refuses(s, t) for s, t in pairs):
+        if not against and not any(refuses(s, t) for s, t in pairs):
             out += [(s, t, Evidence(level="gap")) for s, t in pairs]
     return out
 
