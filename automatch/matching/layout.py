@@ -25,6 +25,9 @@ _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
     5: ((4, 3, 0, 1, 2),),
 }
 
+ITEMS = ((0, 2, 1),)
+"""The order of dimensions where each item of a stack is turned."""
+
 CONVENTION = 100
 """Votes for a transposition that the name `kernel` is worth: nothing but [in, out] is called so."""
 
@@ -41,9 +44,14 @@ Kind = tuple[str, bool]
 Families = dict[tuple[tuple[str, ...], Shape], list[Leaf]]
 
 
-def _kind(leaf: Leaf) -> Kind:
-    """What a tensor is called, in a block or outside; a bare parameter goes by the last of its words."""
+def _kind(leaf: Leaf, perms: tuple[tuple[int, ...], ...] = ()) -> Kind:
+    """What a tensor is called, in a block or outside; a bare parameter goes by the last of its words.
+
+    Kernels laid on each other are a kind of their own: experts may lie where all linear layers stand.
+    """
     last = leaf.path[-1]
+    if perms == ITEMS:
+        return "stack", numbered(leaf.path)
     if last not in ROLES:
         words = words_of(last)
         last = "projection" if words and words[-1] in ("proj", "projection") else last
@@ -53,14 +61,14 @@ def _kind(leaf: Leaf) -> Kind:
 def _perms(shape: Shape, stacks: set[Shape]) -> tuple[tuple[int, ...], ...]:
     """The orders of dimensions that another layout may have; kernels laid on each other are turned one by one."""
     if len(shape) == 3 and permuted(shape, (0, 2, 1)) in stacks:
-        return ((0, 2, 1),)
+        return ITEMS
     return _PERMS.get(len(shape), ())
 
 
 def _stacks(leaves: Iterable[Leaf], others: Iterable[Leaf]) -> set[Shape]:
     """The shapes of stacks: folded ones, and the other side's of which only one with each item turned is known."""
     theirs = {leaf.shape for leaf in others}
-    return {
+    return _halved(leaves, theirs) | {
         leaf.shape
         for leaf in leaves
         if len(leaf.shape) == 3
@@ -73,6 +81,21 @@ def _stacks(leaves: Iterable[Leaf], others: Iterable[Leaf]) -> set[Shape]:
             )
         )
     }
+
+
+def _halved(leaves: Iterable[Leaf], theirs: set[Shape]) -> set[Shape]:
+    """The shapes of stacks that hold two of the other side's stacks beside each other, once their items are turned.
+
+    Experts' gate and up: [experts, in, 2 * out] here, and twice [experts, out, in] there. What leads down has the shape
+    of those before they are turned.
+    """
+    mine = {leaf.shape for leaf in leaves if len(leaf.shape) == 3}
+    out: set[Shape] = set()
+    for many, width, both in mine - theirs:
+        half = both // 2
+        if both % 2 == 0 and (many, half, width) in theirs and (many, both, width) not in mine:
+            out |= {(many, width, half), (many, half, width)}
+    return out
 
 
 def _is_kernel(leaf: Leaf) -> bool:
@@ -134,6 +157,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     votes = _votes(leaves, others, families, here, named)
     theirs = Counter(leaf.shape for leaf in others)
     stacks = _stacks(others, leaves)
+    halved = _halved(others, {leaf.shape for leaf in leaves})
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
     bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
@@ -146,7 +170,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     bare = Counter(leaf.shape for leaf in leaves if _is_bare_square(leaf))
     bare.subtract(leaf.shape for leaf in others if _is_bare_square(leaf))
     for (_, shape), members in families.items():
-        kind = _kind(members[0])
+        perms = _perms(shape, stacks)
+        kind = _kind(members[0], perms)
         if kind in heads:  # [heads, in, size] is [in, heads * size], square or not
             votes[kind] = max(votes[kind], CONVENTION)
         elif heads and not votes[kind] and len(set(shape[-2:])) == 1 and not _is_embedding(members[0]):
@@ -160,7 +185,6 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
             prior = 0 if table else 1  # PyTorch Geometric's `x @ self.root`
             for leaf in members if kernels_here or not table else ():
                 leaf.guessed = True
-        perms = _perms(shape, stacks)
         same_name = named.get(_tail(members[0].path), set())
         if (
             mixed
@@ -172,7 +196,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         if votes[kind] + prior <= 0 or not perms:
             continue
         known = next((p for p in perms if theirs[permuted(shape, p)]), None)
-        if known is None and theirs[shape]:
+        if known is None and theirs[shape] and shape not in halved:
             continue  # turned it would fit nothing, and as it is it fits
         perm = known or perms[0]
         for leaf in members:
@@ -194,13 +218,16 @@ def _votes(
     theirs = Counter(leaf.shape for leaf in others)
     votes: Counter[Kind] = Counter()
     stacks = _stacks(others, leaves)
+    halved = _halved(others, set(mine))
     alike = {(_unnumbered(name), shape): members for (name, shape), members in families.items()}
     for (_, shape), members in alike.items():
         perms = _perms(shape, stacks)
         turned = permuted(shape, perms[0]) if perms else shape
         if turned == shape:
             continue
-        kind = _kind(members[0])
+        kind = _kind(members[0], perms)
+        if shape in halved:
+            votes[kind] += 4
         same_name = named.get(_tail(members[0].path), set())
         if turned in same_name and shape not in same_name:
             votes[kind] += 4

@@ -233,3 +233,27 @@ def test_a_fused_tensor_is_cut_before_its_pieces_are_transposed() -> None:
     for part, piece in zip("qkv", checkpoint["qkv"].weight.chunk(3), strict=True):
         assert torch.equal(loaded[f"{part}.kernel"], piece.t())
     assert torch.equal(loaded["up.kernel"], checkpoint["up"].weight.t())
+
+
+@pytest.mark.parametrize("lying", [False, True], ids=["[experts, 2 * out, in]", "[experts, in, 2 * out]"])
+def test_experts_that_lie_where_all_else_stands(lying: bool) -> None:
+    """Llama 4 keeps its experts [experts, in, out], gate and up beside each other, and its linear layers [out, in]."""
+    experts, width, inner = 4, 16, 24
+    checkpoint: list[tuple[str, tuple[int, ...]]] = []
+    model: list[tuple[str, tuple[int, ...]]] = []
+    expected: dict[tuple[str, ...], Served] = {}
+    for i in range(3):
+        checkpoint += [(f"blk.{i}.ffn_{n}_exps.weight", (experts, inner, width)) for n in ("gate", "up")]
+        checkpoint += [
+            (f"blk.{i}.ffn_down_exps.weight", (experts, width, inner)),
+            (f"blk.{i}.attn_q.weight", (40, width)),
+        ]
+        both, down = f"layers.{i}.experts.gate_up_proj", f"layers.{i}.experts.down_proj"
+        model += [(both, (experts, width, 2 * inner) if lying else (experts, 2 * inner, width))]
+        model += [(down, (experts, inner, width) if lying else (experts, width, inner))]
+        model += [(f"layers.{i}.attn.q_proj.weight", (40, width))]
+        joined = "transpose+concat" if lying else "concat"
+        expected[(both,)] = Served((checkpoint[-4][0], checkpoint[-3][0]), joined)
+        expected[(down,)] = Served((checkpoint[-2][0],), "transpose" if lying else "rename")
+        expected[(model[-1][0],)] = Served((checkpoint[-1][0],))
+    solved(checkpoint, model, expected)
