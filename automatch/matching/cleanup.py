@@ -27,6 +27,9 @@ _SLOTS = frozenset("exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg
 TF_SLOT = "OPTIMIZER_SLOT"
 """What TensorFlow sets between a variable and its slots, `kernel/.OPTIMIZER_SLOT/optimizer/m`."""
 
+TF_AVERAGE = "ExponentialMovingAverage"
+"""What TensorFlow calls the average that it keeps of a variable and that is used once it is trained."""
+
 COPY_LEAVES = 8
 """Fewer tensors are no network that could stand twice in a file."""
 
@@ -56,12 +59,27 @@ class Cleaned:
 
 def beside_the_model(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
     """Leave out all that a checkpoint holds beside the model: slots, originals, copies; of these not the pinned one."""
+    leaves, averaged = use_averages(leaves)
     slots = drop_slots(leaves, others)
     originals = drop_originals(slots.leaves, others)
     copies = drop_copies(originals.leaves, others, pinned)
-    parts = slots, originals, copies
+    parts = averaged, slots, originals, copies
     dropped = {key: why for part in parts for key, why in part.dropped.items()}
     return Cleaned(copies.leaves, dropped, tuple(note for part in parts for note in part.notes), copies.undecided)
+
+
+def use_averages(leaves: list[Leaf]) -> tuple[list[Leaf], Cleaned]:
+    """The leaves with TensorFlow's averages in place of the variables they are of (in place), and what is left out."""
+    averages = {leaf.path[:-1] for leaf in leaves if leaf.path[-1] == TF_AVERAGE}
+    if not averages:
+        return leaves, Cleaned(leaves, {})
+    dropped = {key: "its moving average is used" for x in leaves if x.path in averages for key in x.keys}
+    kept = [leaf for leaf in leaves if leaf.path not in averages]
+    for leaf in kept:
+        if leaf.path[-1] == TF_AVERAGE:
+            leaf.path = leaf.path[:-1]
+    notes = (f"{len(averages)} moving averages are used, and not the variables that they are of",)
+    return kept, Cleaned(kept, dropped, notes)
 
 
 def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:

@@ -164,6 +164,7 @@ def adopt(leaves: list[Leaf]) -> None:
     it bears the word and has no tensor of that role. `fc_w` and `fc_b` are of one module, `w1`, `w2` and `w3` are
     called by what they are, and where the first of several has no number it gets one, see below.
     """
+    _join_collections(leaves)
     _part_roles(leaves)
     _call_halves(leaves)
     _number_firsts(leaves)
@@ -185,6 +186,18 @@ def adopt(leaves: list[Leaf]) -> None:
         ]
         if len(beside) == 1:
             leaf.path = (*prefix, beside[0], role)
+
+
+_COLLECTIONS = {"params", "batch_stats"}
+"""Under these names flax keeps the parameters of all modules, and their statistics."""
+
+
+def _join_collections(leaves: list[Leaf]) -> None:
+    """Bring the statistics of flax's norms to their parameters (in place)."""
+    if {leaf.path[0] for leaf in leaves} >= _COLLECTIONS:
+        for leaf in leaves:
+            if leaf.path[0] in _COLLECTIONS and len(leaf.path) > 1:
+                leaf.path = leaf.path[1:]
 
 
 _PAIRED = {"w": "b", "b": "w", "shift": "scale", "scale": "shift", "gamma": "beta", "beta": "gamma"}

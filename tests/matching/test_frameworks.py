@@ -132,3 +132,48 @@ def test_a_copy_of_a_doubtful_module_is_doubtful() -> None:
     ]
     assignment = match(spec([("xx.weight", (5, 64)), *ADAPTER[1:]]), spec([*heads, *PEFT[2:]]))
     assert {key for m in assignment.matches for key in m.model_keys if "modules_to_save" in key} <= flagged(assignment)
+
+
+def test_flax_keeps_statistics_beside_the_parameters() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
+    words = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+    checkpoint: list[tuple[str, tuple[int, ...]]] = []
+    pairs = []
+    for collection, roles in (("batch_stats", ("running_mean", "running_var")), ("params", ("weight", "bias"))):
+        for i in (1, 3):
+            for role in roles:
+                checkpoint.append((f"{collection}/stage_{i}/norm/{words[role]}", (8,)))
+                pairs.append((checkpoint[-1][0], f"{i}.{role}"))
+    checkpoint += [(f"params/stage_{i}/conv/kernel", (3, 3, 3 if i == 1 else 8, 8)) for i in (1, 3)]
+    checkpoint += [(f"params/stage_{i}/conv/bias", (8,)) for i in (1, 3)]
+    served = {m.model_keys[0]: m.checkpoint_keys[0] for m in match(spec(checkpoint), spec(model)).matches}
+    assert {key: served[key] for _, key in pairs} == {key: one for one, key in pairs}
+
+
+def test_the_moving_average_of_a_variable_is_used() -> None:
+    layers = [
+        (f"net/layer_{i}/{name}", shape) for i in range(3) for name, shape in (("kernel", (8, 6)), ("bias", (6,)))
+    ]
+    checkpoint = [(f"{key}{end}", shape) for key, shape in layers for end in ("", "/ExponentialMovingAverage")]
+    model = built({f"layers.{i}": nn.Linear(8, 6) for i in range(3)})
+    assignment = match(spec(checkpoint), spec(model))
+    used = {key for one in assignment.matches for key in one.checkpoint_keys}
+    assert len(assignment.matches) == 6
+    assert all(key.endswith("/ExponentialMovingAverage") for key in used)
+    assert all("average" in assignment.harmless[key] for key in assignment.unexpected_keys)
+
+
+@pytest.mark.parametrize("bias", ["lora_B.bias", "diff_b"])
+def test_what_an_adapter_adds_to_a_bias(bias: str) -> None:
+    """It goes with the two halves, and is no bias of the module beside it."""
+    names = {"q": "to_q", "k": "to_k", "v": "to_v"}
+
+    def adapters(called: dict[str, str], down: str, up: str, last: str) -> list[tuple[str, tuple[int, ...]]]:
+        parts = ((f"{down}.weight", (4, 16)), (f"{up}.weight", (16, 4)), (last, (16,)))
+        return [(f"blocks.{i}.attn.{called[n]}.{end}", s) for i in range(2) for n in called for end, s in parts]
+
+    mine = adapters({n: n for n in names}, "lora_down", "lora_up", bias)
+    theirs = adapters(names, "lora_A", "lora_B", "lora_B.bias")
+    pairs = truth((one, other) for (one, _), (other, _) in zip(mine, theirs, strict=True))
+    left = [(f"blocks.{i}.norm.{end}", (16,)) for i in range(2) for end in ("diff", "diff_b")]
+    solved([*mine, *left], theirs, pairs)
