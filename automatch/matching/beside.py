@@ -15,24 +15,31 @@ from dataclasses import replace
 
 from automatch.matching.evidence import Found
 from automatch.matching.exchange import Refuses, exchanged
+from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf
 from automatch.matching.units import module_path
 
 Path = tuple[str, ...]
+
+_NUMBER = re.compile(r"\d+")
 
 SEVERAL = 3
 """Of two norms, the order of the parts around them says too little: they may stand before or behind their part."""
 
 
 def doubt_misplaced(
-    found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], refuses: Refuses
+    found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity, refuses: Refuses
 ) -> list[Found]:
-    """The same pairs, those of norms flagged that other parts follow on the two sides."""
+    """The same pairs, those of norms flagged that other parts follow on the two sides.
+
+    One name without a number is one norm where both sides are the same model, wherever it stands.
+    """
     norms = _norms(source), _norms(target)
     if not any(len(alike) >= SEVERAL for side in norms for alike in side.values()):
         return found
     pairs = {module_path(s.path): module_path(t.path) for s, t, _ in found if not (s.ops or t.ops)}
     back = {t: s for s, t in pairs.items()}
+    named = {norm for norm in norms[0] if not _NUMBER.search(norm[-1]) and identity(norm, pairs.get(norm, ()))}
     before_mine, before_theirs = _before(source, norms[0]), _before(target, norms[1])
     behind = {norm: part for part, norm in before_mine.items() if norm in norms[0] and part not in norms[0]}
     parts: dict[Path, Path] = {}
@@ -54,6 +61,8 @@ def doubt_misplaced(
             and max(len(mine), len(theirs)) >= SEVERAL
         ):
             other = back[before]
+            if norm in named and other in named:
+                continue
             doubted |= {norm, other}
             said[norm] = before
     flagged = [
@@ -80,7 +89,7 @@ def _exchanges(
 
 
 def _only_numbered(norms: Sequence[Path]) -> bool:
-    return len({re.sub(r"\d+", "", norm[-1]) for norm in norms}) == 1
+    return len({_NUMBER.sub("", norm[-1]) for norm in norms}) == 1
 
 
 def _norms(leaves: Sequence[Leaf]) -> dict[Path, tuple[Path, ...]]:

@@ -7,11 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
 from automatch.matching.names import Names, contrast
 from automatch.matching.units import module_path, role_of
+
+SAME_MODEL = 0.9
+"""From this share of equal names on, two networks are one model, and only what was changed is called otherwise."""
 
 NAMES_ALONE = 10.0
 """So many times the share of what is matched may names add at most."""
@@ -65,6 +69,21 @@ def not_crossed(
         return own.raw != t.raw and named.raw != s.raw
 
     return [(s, t, e) for s, t, e in found if e.level == "pin" or not is_crossed(s, t)]
+
+
+def drop_strangers(found: list[Found], identity: Identity) -> list[Found]:
+    """The pairs without those in doubt whose names have nothing in common, where all else is one and the same model.
+
+    `vocab_transform` has the shape of `pre_classifier`, and belongs to another head.
+    """
+    same = sum(identity(s.path, t.path) for s, t, _ in found)
+    if same < SAME_MODEL * len(found):
+        return found
+    return [(s, t, e) for s, t, e in found if numbered(t.path) or e.name > 0 or e.rivals or not _is_doubted(e)]
+
+
+def _is_doubted(evidence: Evidence) -> bool:
+    return evidence.level == "unit" and judge(evidence).ambiguous
 
 
 def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:

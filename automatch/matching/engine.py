@@ -22,6 +22,7 @@ from automatch.matching.columns import as_elsewhere
 from automatch.matching.completion import (
     by_own_name,
     drop_half_matched,
+    drop_strangers,
     flagged,
     kinship,
     mismatches,
@@ -203,14 +204,14 @@ def _reviewed(
     refuses = decisions.refuses
     if not names.silent:
         found = found if decisions.pinned or decisions.forbidden else by_own_name(found, source, target)
-        found = not_crossed(found, source, target, identity)
+        found = drop_strangers(not_crossed(found, source, target, identity), identity)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity, names.silent) if not refuses(f[0], f[1])]
     if names.silent:
         return found
     if order_trust == 1:
         found += between_the_same(found, source, target, names, refuses)
-    found = doubt_misplaced(found, source, target, refuses)
+    found = doubt_misplaced(found, source, target, identity, refuses)
     if order_trust == 1:
         found = doubt_crossed(found, source, target, names, refuses)
     return as_elsewhere(as_numbered(found, target, refuses), target, refuses)

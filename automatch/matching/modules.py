@@ -15,7 +15,7 @@ from automatch.matching.evidence import Evidence
 from automatch.matching.lap import NEVER, assign
 from automatch.matching.leaves import Leaf
 from automatch.matching.scores import Table, tabulate
-from automatch.matching.units import Context, Sort, Unit, role_of
+from automatch.matching.units import Context, Sort, Unit, is_lettered, role_of
 
 Path = tuple[str, ...]
 
@@ -164,7 +164,8 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             free=margins.free,
             crossed=table.source[i].main() in crossed,
             backwards=table.source[i].peers == table.target[j].peers
-            and table.source[i].falling != table.target[j].falling,
+            and table.source[i].falling != table.target[j].falling
+            and not (table.source[i].path[-1:] == table.target[j].path[-1:] and is_lettered(table.source[i])),
             loose=(i in turned[0] or j in turned[1]) and (table.source[i].peers > 1) != (table.target[j].peers > 1),
         )
         out += [Pair(m, t, replace(evidence, contradiction=True) if _is_token(m, t) else evidence) for m, t in pairs]

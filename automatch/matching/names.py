@@ -103,9 +103,11 @@ class Names:
                 i += 1 + n
                 continue
             if i + 1 < len(texts):
-                pair = lex.phrases.get((text, texts[i + 1]), _NOTHING) | lex.words.get(text + texts[i + 1], _NOTHING)
+                joined = text + texts[i + 1]
+                known = lex.words.get(joined, _NOTHING) if text != "to" else _NOTHING  # `to_k` is not `tok`
+                pair = lex.phrases.get((text, texts[i + 1]), _NOTHING) | known
                 if pair:
-                    yield Word(text + texts[i + 1], pair)
+                    yield Word(joined, pair)
                     i += 2
                     continue
             yield Word(text, lex.words.get(text, _NOTHING))

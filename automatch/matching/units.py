@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from automatch.describing.tokens import ROLES, stem_index, words_of
 from automatch.describing.tree import Node
-from automatch.matching.adapters import FIRST, SECOND, half_of
+from automatch.matching.adapters import BIAS, FIRST, SECOND, half_of
 from automatch.matching.leaves import Leaf
 from automatch.matching.names import Names, Word
 from automatch.spec import Shape
@@ -143,7 +143,7 @@ def units_of(
         length, role = (len(leaf.path), "*") if apart else role_of(leaf.path)
         length = max(length, min(top, len(leaf.path)))
         module = leaf.path[:length]
-        half = role in (FIRST, SECOND)
+        half = role in (FIRST, SECOND, BIAS)
         unit = units.get((module, half))
         if unit is None or role in unit.leaves:
             if unit is not None:
@@ -185,6 +185,12 @@ def _lettered(units: Sequence[Unit]) -> Collection[tuple[str, ...]]:
     return {path for run in whole for path in run.values()}
 
 
+def is_lettered(unit: Unit) -> bool:
+    """Does a name end with a letter that may count it? `in_proj_a` may be the first, or what becomes of alpha."""
+    words = words_of(unit.path[-1])
+    return len(words) > 1 and words[-1] in _LETTERS
+
+
 def _counted(unit: Unit, lettered: Collection[tuple[str, ...]]) -> list[str | int]:
     """The words and the numbers of a module's path; letters that count are numbers."""
     out: list[str | int] = [int(w) if w.isdecimal() else w for token in unit.path for w in words_of(token)]
@@ -221,6 +227,18 @@ def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
         if found == [1, 2]:
             for turn, unit in pair:
                 unit.turn = turn or 2
+    _give_turns_by_last(pair for alike in named.values() for pair in alike)
+
+
+def _give_turns_by_last(units: Iterable[tuple[int, Unit]]) -> None:
+    """The same for two modules whose last names are equal: `window_attn.norm` and `ffn.norm`, whatever a window is."""
+    called: dict[tuple[Sort | None, str], list[tuple[int, Unit]]] = defaultdict(list)
+    for turn, unit in units:
+        called[unit.main(), unit.path[-1]].append((turn, unit))
+    for pair in called.values():
+        if sorted(turn for turn, _ in pair) == [1, 2]:
+            for turn, unit in pair:
+                unit.turn = turn
 
 
 def _silence_echoes(units: Sequence[Unit]) -> None:

@@ -239,3 +239,21 @@ def test_numbered_norms_that_are_named_in_another_order_than_they_stand(order: t
     assert {key for key in flagged(assignment) if "norm" in key} == {
         f"layers.{i}.{norm}.{role}" for i in range(3) for norm in order for role in ("weight", "bias")
     }
+
+
+def test_one_name_is_one_norm_wherever_it_stands() -> None:
+    """The same model in another order of its norms: equal names without numbers are not doubted."""
+    norms = ["input_norm", "post_attention_norm", "pre_mlp_norm", "post_mlp_norm"]
+
+    def layers(order: list[str]) -> nn.Module:
+        modules: dict[str, nn.Module] = {"embed": nn.Embedding(20, 16)}
+        for i in range(3):
+            parts: dict[str, nn.Module] = {"attn": nn.Linear(16, 16), "mlp": nn.Linear(16, 24)}
+            parts |= {name: nn.LayerNorm(16) for name in norms}
+            modules |= {f"layers.{i}.{name}": parts[name] for name in order}
+        return built(modules)
+
+    first = ["input_norm", "attn", "post_attention_norm", "pre_mlp_norm", "mlp", "post_mlp_norm"]
+    mine, theirs = layers(first), layers([norms[3], "attn", norms[0], "mlp", *norms[1:3]])
+    keys = dict(theirs.state_dict()) | {"extra.weight": nn.Linear(2, 3).weight}
+    solved(mine, keys, truth((key, key) for key in mine.state_dict()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 from torch import nn
 
@@ -265,3 +267,34 @@ def test_a_module_may_be_two_parameters_of_one_stem(ends: tuple[str, str]) -> No
     pairs = {"up_w": "fc1.weight", "up_b": "fc1.bias", "down_w": "fc2.weight", "down_b": "fc2.bias"}
     pairs |= {f"ln_{weight}": "norm.weight", f"ln_{bias}": "norm.bias"}
     solved(checkpoint, model, truth((f"enc.{one}", other) for one, other in pairs.items()))
+
+
+def test_to_k_leads_to_keys_and_is_no_token() -> None:
+    def blocks(names: Collection[str]) -> nn.Module:
+        return built({f"blocks.{i}.cross.{name}": nn.Linear(16, 16) for i in range(3) for name in names})
+
+    parts = {"k": "to_k", "tok": "token_proj"}
+    mine, theirs = blocks(parts), blocks(list(parts.values())[::-1])
+    solved(mine, theirs, by_rename(mine, lambda key: called(key, parts)))
+
+
+def test_a_norm_behind_what_an_attention_is_called_is_the_first() -> None:
+    """`window_attn` and `ffn` are no more than the places of their norms, whatever a window is."""
+    names = {"window_attn.norm": "norm1", "window_attn.qkv": "attn.qkv", "ffn.norm": "norm2", "ffn.fc": "mlp.fc1"}
+
+    def blocks(called: Collection[str]) -> nn.Module:
+        modules: dict[str, nn.Module] = {}
+        for i in range(3):
+            parts = {"norm": nn.LayerNorm(16), "qkv": nn.Linear(16, 48), "fc": nn.Linear(16, 64)}
+            for name in called:
+                kind = next(kind for kind in parts if kind in name)
+                modules[f"blocks.{i}.{name}"] = nn.LayerNorm(16) if kind == "norm" else parts[kind]
+        return built(modules)
+
+    mine, theirs = blocks(names), blocks(list(names.values())[::-1])
+
+    def new(key: str) -> str:
+        old = next(old for old in names if old in key)
+        return key.replace(old, names[old])
+
+    solved(mine, theirs, by_rename(mine, new))
