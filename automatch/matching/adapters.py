@@ -11,9 +11,6 @@ from automatch.matching.leaves import Leaf
 
 FIRST, SECOND, BIAS = "lora_A", "lora_B", "lora_B.bias"
 
-_DIFFERENCE = "diff_b"
-"""How files for ComfyUI call what an adapter adds to a bias."""
-
 _FIRST_OF = {"lora_B": "lora_A", "lora_b": "lora_a", "lora_up": "lora_down", "up": "down"}
 """How peft, loralib, torchtune and kohya's scripts call the halves; `down`, `up` where an adapter is named before."""
 
@@ -28,10 +25,8 @@ def is_adapter(leaf: Leaf) -> bool:
 def half_of(path: Sequence[str]) -> tuple[int, str] | None:
     """(length of the path of the module that an adapter stands beside, which part of it); None for other tensors.
 
-    `X.lora_A`, `X.lora_A.weight`, `X.lora_A.default.weight`, `X_lora.down.weight`; `X.lora_B.bias` and `X.diff_b`.
+    `X.lora_A`, `X.lora_A.weight`, `X.lora_A.default.weight`, `X_lora.down.weight`; `X.lora_B.bias`.
     """
-    if path[-1] == _DIFFERENCE and len(path) > 1:
-        return len(path) - 1, BIAS
     for at in range(len(path) - 1, max(len(path) - 4, 0), -1):
         if _is_half(path, at):
             if path[-1] == "bias" and _HALVES[path[at]] == SECOND:

@@ -59,27 +59,31 @@ class Cleaned:
 
 def beside_the_model(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
     """Leave out all that a checkpoint holds beside the model: slots, originals, copies; of these not the pinned one."""
-    leaves, averaged = use_averages(leaves)
-    slots = drop_slots(leaves, others)
+    averages = use_averages(leaves, pinned)
+    slots = drop_slots(averages.leaves, others)
     originals = drop_originals(slots.leaves, others)
     copies = drop_copies(originals.leaves, others, pinned)
-    parts = averaged, slots, originals, copies
+    parts = averages, slots, originals, copies
     dropped = {key: why for part in parts for key, why in part.dropped.items()}
     return Cleaned(copies.leaves, dropped, tuple(note for part in parts for note in part.notes), copies.undecided)
 
 
-def use_averages(leaves: list[Leaf]) -> tuple[list[Leaf], Cleaned]:
-    """The leaves with TensorFlow's averages in place of the variables they are of (in place), and what is left out."""
-    averages = {leaf.path[:-1] for leaf in leaves if leaf.path[-1] == TF_AVERAGE}
-    if not averages:
-        return leaves, Cleaned(leaves, {})
-    dropped = {key: "its moving average is used" for x in leaves if x.path in averages for key in x.keys}
-    kept = [leaf for leaf in leaves if leaf.path not in averages]
-    for leaf in kept:
-        if leaf.path[-1] == TF_AVERAGE:
-            leaf.path = leaf.path[:-1]
-    notes = (f"{len(averages)} moving averages are used, and not the variables that they are of",)
-    return kept, Cleaned(kept, dropped, notes)
+def use_averages(leaves: list[Leaf], pinned: Collection[str] = ()) -> Cleaned:
+    """Leave out the variables of which TensorFlow keeps an average, which gets their paths (in place).
+
+    Not where a person pinned one of them.
+    """
+    variables = {leaf.path: leaf for leaf in leaves if leaf.path[-1] != TF_AVERAGE}
+    averages = [leaf for leaf in leaves if leaf.path[-1] == TF_AVERAGE and len(leaf.path) > 1]
+    of = {leaf.path[:-1]: leaf for leaf in averages if variables.get(leaf.path[:-1], leaf).raw == leaf.raw}
+    beside = [variables[path] for path in of if path in variables]
+    if not beside or any(leaf.keys[0] in pinned for leaf in beside):
+        return Cleaned(leaves, {})
+    dropped = {key: "its moving average is used" for leaf in beside for key in leaf.keys}
+    for path, leaf in of.items():
+        leaf.path = path
+    notes = (f"{len(of)} moving averages are used, and not the variables that they are of",)
+    return Cleaned([leaf for leaf in leaves if leaf.keys[0] not in dropped], dropped, notes)
 
 
 def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:

@@ -45,6 +45,30 @@ def namesakes(
     ]
 
 
+def called_alike(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
+    """Further pairs: left-overs beside a list of layers whose modules have a name that no other module of no layer has.
+
+    The `norm` behind the layers is that norm, whatever the two sides are called as a whole.
+    """
+    used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
+    mine, theirs = _alone(source), _alone(target)
+    return [
+        (s, t, Evidence(level="called"))
+        for tail, s in mine.items()
+        if (t := theirs.get(tail)) is not None and id(s) not in used and id(t) not in served
+        if s.raw == t.raw and s.shape == t.shape and not s.integer
+        if not names.contradiction(names.path_words(s.path), names.path_words(t.path))
+    ]
+
+
+def _alone(leaves: Sequence[Leaf]) -> dict[tuple[str, ...], Leaf]:
+    """The tensors beside a list by the names of module and parameter, where just one of no layer is called so."""
+    outside = [leaf for leaf in leaves if len(leaf.path) > 1 and not numbered(leaf.path)]
+    counts = Counter(leaf.path[-2:] for leaf in outside)
+    homes = {leaf.path[: i - 1] for leaf in leaves for i, token in enumerate(leaf.path) if i and token.isdecimal()}
+    return {leaf.path[-2:]: leaf for leaf in outside if counts[leaf.path[-2:]] == 1 and leaf.path[:-2] in homes}
+
+
 def _is_own(s: Leaf, t: Leaf) -> bool:
     """Is it one key of a module inside another, so that no other network is likely to have it?"""
     return s.keys == t.keys and len(s.path) > 2 and not numbered(s.path) and not s.ops and not t.ops
@@ -76,10 +100,14 @@ def drop_strangers(found: list[Found], identity: Identity) -> list[Found]:
 
     `vocab_transform` has the shape of `pre_classifier`, and belongs to another head.
     """
-    same = sum(identity(s.path, t.path) for s, t, _ in found)
-    if same < SAME_MODEL * len(found):
+    if not is_one_model(found, identity):
         return found
     return [(s, t, e) for s, t, e in found if numbered(t.path) or e.name > 0 or e.rivals or not _is_doubted(e)]
+
+
+def is_one_model(found: Sequence[Found], identity: Identity) -> bool:
+    """Is nearly all of the two sides called the same?"""
+    return sum(identity(s.path, t.path) for s, t, _ in found) >= SAME_MODEL * len(found)
 
 
 def _is_doubted(evidence: Evidence) -> bool:

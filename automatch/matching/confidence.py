@@ -61,6 +61,7 @@ _BY_LEVEL = {
     "beside": Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two"),
     "summed": Judgement(0.4, True, "together as large, in every block; nothing says in which order they lie"),
     "spelt": Judgement(0.95, False, "together as large, in every block, and the name spells their order"),
+    "called": Judgement(0.9, False, "the only modules of this name outside the layers"),
     "gap": Judgement(0.9, False, "between the same modules on both sides, and nothing else is left there"),
     "listed": Judgement(0.95, False, "a list without names, and every shape of the other side stands there in order"),
     "numbered": Judgement(0.9, False, "at its own number in lists that lie across each other"),

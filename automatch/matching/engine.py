@@ -21,9 +21,11 @@ from automatch.matching.cleanup import beside_the_model
 from automatch.matching.columns import as_elsewhere
 from automatch.matching.completion import (
     by_own_name,
+    called_alike,
     drop_half_matched,
     drop_strangers,
     flagged,
+    is_one_model,
     kinship,
     mismatches,
     namesakes,
@@ -118,8 +120,8 @@ def _match(
     if by == "name" or (by == "all" and _same_keys(checkpoint, model)):
         found, pairs = _equal_names(source, target, decisions)
         return assignment(checkpoint, model, found, source, pairs, times=times)
-    listed = [] if decisions.pinned or decisions.forbidden else by_number(source, target)
-    if listed:
+    listed = by_number(source, target, silent=by == "topology")
+    if listed and not any(decisions.refuses(s, t) for s, t, _ in listed):
         return assignment(checkpoint, model, listed, source, times=times)
     adopt(source)
     adopt(target)
@@ -209,7 +211,8 @@ def _reviewed(
     found += [f for f in namesakes(found, source, target, identity, names.silent) if not refuses(f[0], f[1])]
     if names.silent:
         return found
-    if order_trust == 1:
+    found += [f for f in called_alike(found, source, target, names) if not refuses(f[0], f[1])]
+    if order_trust == 1 and not is_one_model(found, identity):
         found += between_the_same(found, source, target, names, refuses)
     found = doubt_misplaced(found, source, target, identity, refuses)
     if order_trust == 1:

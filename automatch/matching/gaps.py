@@ -21,15 +21,17 @@ def between_the_same(
 ) -> list[Found]:
     """Further pairs: a whole module left over on each side, whose neighbours before and behind it belong together.
 
-    The last norm is the head's on one side and the encoder's on the other. One tensor alone is too little: what is
-    missing and what is left over may well stand side by side.
+    One tensor alone is too little: what is missing and what is left over may well stand side by side. So is one
+    neighbour: at either end, a head stands where another model has another head.
     """
     partners = {module_path(s.path): module_path(t.path) for s, t, _ in found}
     used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
     mine, theirs = _gaps(source, used), _gaps(target, served)
     out: list[Found] = []
     for (before, behind), one in mine.items():
-        other = theirs.get((partners.get(before, before), partners.get(behind, behind)))
+        if before not in partners or behind not in partners:
+            continue
+        other = theirs.get((partners[before], partners[behind]))
         if one is None or other is None or not _alike(one[1], other[1]):
             continue
         against = names.contradiction(names.path_words(one[0][-1:]), names.path_words(other[0][-1:]))

@@ -16,6 +16,7 @@ from dataclasses import replace
 from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.heads import APART, permuted
 from automatch.matching.leaves import Leaf, numbered, template
+from automatch.matching.parts import role_in
 from automatch.spec import Shape
 
 _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
@@ -81,6 +82,12 @@ def _stacks(leaves: Iterable[Leaf], others: Iterable[Leaf]) -> set[Shape]:
             )
         )
     }
+
+
+def _is_gated(leaf: Leaf) -> bool:
+    """Is a tensor called a gate's or an up-projection's?"""
+    found = role_in(leaf.path)
+    return found is not None and found[1] in ("gate", "up")
 
 
 def _halved(leaves: Iterable[Leaf], theirs: set[Shape]) -> set[Shape]:
@@ -158,6 +165,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     theirs = Counter(leaf.shape for leaf in others)
     stacks = _stacks(others, leaves)
     halved = _halved(others, {leaf.shape for leaf in leaves})
+    whole = _halved(leaves, set(theirs))
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
     bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
@@ -193,10 +201,10 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
             and not any(permuted(shape, p) in same_name for p in perms)
         ):
             continue
-        if votes[kind] + prior <= 0 or not perms:
-            continue
+        if votes[kind] + prior <= 0 or not perms or shape in whole:
+            continue  # or the other side is the one to be turned
         known = next((p for p in perms if theirs[permuted(shape, p)]), None)
-        if known is None and theirs[shape] and shape not in halved:
+        if known is None and theirs[shape] and not (shape in halved and _is_gated(members[0])):
             continue  # turned it would fit nothing, and as it is it fits
         perm = known or perms[0]
         for leaf in members:

@@ -166,6 +166,7 @@ def adopt(leaves: list[Leaf]) -> None:
     """
     _join_collections(leaves)
     _part_roles(leaves)
+    _add_to_adapters(leaves)
     _call_halves(leaves)
     _number_firsts(leaves)
     beside_modules = [
@@ -198,6 +199,18 @@ def _join_collections(leaves: list[Leaf]) -> None:
         for leaf in leaves:
             if leaf.path[0] in _COLLECTIONS and len(leaf.path) > 1:
                 leaf.path = leaf.path[1:]
+
+
+_SECOND_HALVES = ("lora_up", "lora_B", "lora_b")
+
+
+def _add_to_adapters(leaves: list[Leaf]) -> None:
+    """Call `q.diff_b` beside `q.lora_up.weight` the adapter's bias, as files for ComfyUI do not (in place)."""
+    paths = {leaf.path for leaf in leaves if leaf.path[-2:-1] and leaf.path[-2] in _SECOND_HALVES}
+    for leaf in leaves if paths else ():
+        if leaf.path[-1] == "diff_b":
+            half = next((half for half in _SECOND_HALVES if (*leaf.path[:-1], half, "weight") in paths), None)
+            leaf.path = (*leaf.path[:-1], half, "bias") if half else leaf.path
 
 
 _PAIRED = {"w": "b", "b": "w", "shift": "scale", "scale": "shift", "gamma": "beta", "beta": "gamma"}

@@ -120,6 +120,9 @@ def _margins(
     return out
 
 
+NAMED = 0.3
+"""Names that are as alike as this are believed even of a row and a vector."""
+
 _PLACES = {
     **dict.fromkeys(("first", "pre", "before", "in", "input"), 0),
     **dict.fromkeys(("attention", "selfattn"), 1),
@@ -168,7 +171,10 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             and not (table.source[i].path[-1:] == table.target[j].path[-1:] and is_lettered(table.source[i])),
             loose=(i in turned[0] or j in turned[1]) and (table.source[i].peers > 1) != (table.target[j].peers > 1),
         )
-        out += [Pair(m, t, replace(evidence, contradiction=True) if _is_token(m, t) else evidence) for m, t in pairs]
+        out += [
+            Pair(m, t, replace(evidence, contradiction=True) if evidence.name < NAMED and _is_token(m, t) else evidence)
+            for m, t in pairs
+        ]
     return out
 
 

@@ -20,13 +20,16 @@ _NUMBER = re.compile(r"\d+")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def by_number(source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
-    """The pairs, where one side is such a list and just one order of the other has its shapes; else none."""
+def by_number(source: Sequence[Leaf], target: Sequence[Leaf], silent: bool = False) -> list[Found]:
+    """The pairs, where one side is such a list and just one order of the other has its shapes; else none.
+
+    Where names are `silent`, nothing is sorted by them.
+    """
     for lists, others in ((source, target), (target, source)):
         if not _is_list(lists) or _is_list(others):
             continue
         shapes = [leaf.raw for leaf in lists]
-        orders = (order for order in _orders(others) if [leaf.raw for leaf in order] == shapes)
+        orders = (order for order in _orders(others, silent) if [leaf.raw for leaf in order] == shapes)
         fitting = {tuple(leaf.place for leaf in order): order for order in orders}
         if len(fitting) == 1 and len(set(shapes)) >= VARIETY:
             (order,) = fitting.values()
@@ -36,7 +39,9 @@ def by_number(source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
 
 
 def _is_list(leaves: Sequence[Leaf]) -> bool:
-    """Do the keys differ in one number alone, which rises?"""
+    """Do the keys differ in one number alone, which ends them and rises? `net.0.weight` is a module's."""
+    if not leaves or not leaves[0].keys[0][-1:].isdecimal():
+        return False
     if len(leaves) < FEWEST or len({_NUMBER.sub("#", leaf.keys[0]) for leaf in leaves[:: len(leaves) - 1]}) > 1:
         return False
     numbers = [_NUMBER.findall(leaf.keys[0]) for leaf in leaves]
@@ -44,10 +49,11 @@ def _is_list(leaves: Sequence[Leaf]) -> bool:
     return alike and all(int(a[0]) < int(b[0]) for a, b in pairwise(numbers))
 
 
-def _orders(leaves: Sequence[Leaf]) -> Iterator[list[Leaf]]:
+def _orders(leaves: Sequence[Leaf], silent: bool) -> Iterator[list[Leaf]]:
     """All tensors, those that are no counters, and parameters alone: as declared, and sorted by name."""
     whole = [leaf for leaf in leaves if not leaf.integer]
     learnt = [leaf for leaf in whole if leaf.path[-1] not in _STATISTICS]
     for kept in (list(leaves), whole, learnt):
         yield kept
-        yield sorted(kept, key=lambda leaf: leaf.keys)
+        if not silent:
+            yield sorted(kept, key=lambda leaf: leaf.keys)

@@ -10,19 +10,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from automatch.describing.tokens import words_of
+from automatch.describing.tokens import split_key, words_of
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
 from automatch.matching.layout import turned_once
 from automatch.matching.leaves import SHARED, Leaf, template
-from automatch.matching.parts import gate_unsaid, mlp_unsaid, only_numbered
+from automatch.matching.parts import gate_unsaid, mlp_unsaid, only_numbered, role_in
 from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 BY_HEAD = "query_key_value often lies head by head, not in three blocks, and no shape shows it"
 HALVES = "nothing says which half of the fused tensor is the gate"
+TURNS = "gate and up of the experts may lie in halves or by turns (gpt-oss), and no shape shows it"
 MLP = "nothing says whether the mlp lies before q, k and v or behind them"
 NUMBERED = "the first three layers of an attention's list, taken as query, key and value; no name says so"
 LAYOUT = "nothing says whether the square matrix of a bare parameter is stored as a Linear's or transposed"
@@ -201,6 +202,8 @@ def _unsaid(s: Leaf, t: Leaf) -> Judgement | None:
         return Judgement(0.4, True, BY_HEAD)
     if gate_unsaid(s, t):
         return Judgement(0.45, True, HALVES)
+    if _by_turns(s, t):
+        return Judgement(0.45, True, TURNS)
     if mlp_unsaid(s, t):
         return Judgement(0.45, True, MLP)
     if only_numbered(s, t):
@@ -217,6 +220,17 @@ def _merged_then_turned(s: Leaf, ops: Sequence[str]) -> bool:
     """
     merged = len(s.raw) == 3 and s.flat == (s.raw[0] * s.raw[1], s.raw[2])
     return merged and list(ops) == ["reshape", "transpose"] and s.perm == (1, 0)
+
+
+def _by_turns(s: Leaf, t: Leaf) -> bool:
+    """Are gate and up of experts joined along the last dimension, [experts, in, 2 * out], or their biases?"""
+    for parts, fused in ((s, t), (t, s)):
+        if "concat" not in parts.ops or len(fused.keys) != 1 or parts.dim != len(parts.shape) - 1:
+            continue
+        roles = {found[1] for key in parts.keys if (found := role_in(split_key(key)))}
+        if roles == {"gate", "up"} and (len(fused.raw) == 3 or (len(fused.raw) == 2 and "bias" in fused.path[-1])):
+            return True
+    return False
 
 
 def _by_head(s: Leaf, t: Leaf) -> bool:

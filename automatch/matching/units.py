@@ -170,7 +170,7 @@ def units_of(
     return found
 
 
-_LETTERS = "abcd"
+_LETTERS = ("a", "b", "c", "d")
 
 
 def _lettered(units: Sequence[Unit]) -> Collection[tuple[str, ...]]:
@@ -181,7 +181,7 @@ def _lettered(units: Sequence[Unit]) -> Collection[tuple[str, ...]]:
         if stem and letter and letter in _LETTERS:
             home = (unit.path[:-1], *stem)
             runs[home][letter] = unit.path
-    whole = (run for run in runs.values() if len(run) > 1 and "".join(sorted(run)) == _LETTERS[: len(run)])
+    whole = (run for run in runs.values() if len(run) > 1 and tuple(sorted(run)) == _LETTERS[: len(run)])
     return {path for run in whole for path in run.values()}
 
 

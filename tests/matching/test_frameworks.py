@@ -177,3 +177,24 @@ def test_what_an_adapter_adds_to_a_bias(bias: str) -> None:
     pairs = truth((one, other) for (one, _), (other, _) in zip(mine, theirs, strict=True))
     left = [(f"blocks.{i}.norm.{end}", (16,)) for i in range(2) for end in ("diff", "diff_b")]
     solved([*mine, *left], theirs, pairs)
+
+
+def test_a_pinned_variable_is_used_and_not_its_average() -> None:
+    checkpoint = [
+        (f"l{i}/{name}{end}", s) for i in range(2) for name, s in (("kernel", (8, 6)), ("bias", (6,))) for end in ENDS
+    ]
+    model = built({f"l{i}": nn.Linear(8, 6) for i in range(2)})
+    given = match(spec(checkpoint), spec(model), pin=[("l0/bias", "l0.bias")])
+    assert found(given)[("l0.bias",)].checkpoint == ("l0/bias",)
+
+
+ENDS = ("", "/ExponentialMovingAverage")
+
+
+def test_full_differences_are_no_adapter() -> None:
+    """`q.diff` and `q.diff_b` stand for a weight and a bias, and go together."""
+    checkpoint = [
+        (f"b.{i}.{m}.{e}", (8, 8)[: 2 - (e == "diff_b")]) for i in range(3) for m in "qk" for e in ("diff", "diff_b")
+    ]
+    model = built({f"b.{i}.{m}": nn.Linear(8, 8) for i in range(3) for m in "qk"})
+    assert not match(spec(checkpoint), spec(model)).missing_keys

@@ -57,8 +57,9 @@ def test_a_norm_that_the_head_holds_here_and_the_encoder_there() -> None:
         (leaves(MINE, ("weight",)), leaves(THEIRS, ("weight",))),
         ([leaf for leaf in leaves(MINE) if leaf.keys[0] != "top.0.norm.bias"], leaves(THEIRS)),
         (leaves(MINE), leaves([*THEIRS[:2], "encoder.q_head", THEIRS[3]])),
+        (leaves([MINE[0], MINE[1], MINE[3], MINE[2]]), leaves([THEIRS[0], THEIRS[1], THEIRS[3], THEIRS[2]])),
     ],
-    ids=["elsewhere", "two of them", "one tensor", "half of it", "of another shape"],
+    ids=["elsewhere", "two of them", "one tensor", "half of it", "of another shape", "at the end"],
 )
 def test_less_is_no_evidence(mine: list[Leaf], theirs: list[Leaf]) -> None:
     assert left_over(mine, theirs, SERVED) == {}

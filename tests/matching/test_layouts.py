@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 import automatch
+from automatch.matching import match
 from tests.matching.networks import Encoder, HfEncoder, Vgg, to_hf
 from tests.matching.transformers import WIDTH, Conv1D, empty, gpt, stacked
-from tests.matching.truth import Served, Truth, solved, spec
+from tests.matching.truth import Served, Truth, flagged, found, solved, spec
 
 
 def both_ways(mine: object, other: object, expected: Truth) -> None:
@@ -252,8 +253,18 @@ def test_experts_that_lie_where_all_else_stands(lying: bool) -> None:
         model += [(both, (experts, width, 2 * inner) if lying else (experts, 2 * inner, width))]
         model += [(down, (experts, inner, width) if lying else (experts, width, inner))]
         model += [(f"layers.{i}.attn.q_proj.weight", (40, width))]
-        joined = "transpose+concat" if lying else "concat"
+        joined = "transpose+concat" if lying else "concat"  # lying, they may lie by turns, which is flagged
         expected[(both,)] = Served((checkpoint[-4][0], checkpoint[-3][0]), joined)
         expected[(down,)] = Served((checkpoint[-2][0],), "transpose" if lying else "rename")
         expected[(model[-1][0],)] = Served((checkpoint[-1][0],))
-    solved(checkpoint, model, expected)
+    if not lying:
+        solved(checkpoint, model, expected)
+        return
+    assignment = match(spec(checkpoint), spec(model))
+    assert found(assignment) == expected
+    assert flagged(assignment) == {f"layers.{i}.experts.gate_up_proj" for i in range(3)}
+    back = {
+        served.checkpoint: Served(keys, "chunk+transpose" if "concat" in served.op else served.op)
+        for keys, served in expected.items()
+    }
+    assert found(match(spec(model), spec(checkpoint))) == back

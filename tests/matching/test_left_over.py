@@ -13,6 +13,7 @@ from automatch.matching import match
 from automatch.matching.completion import namesakes
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import leaves_of
+from tests.matching.built import built
 from tests.matching.networks import Decoder, Encoder, ResNet, Vgg, to_hf
 from tests.matching.truth import by_rename, found, honest, renamed, solved, spec, truth
 
@@ -355,3 +356,19 @@ def test_common_names_do_not_make_two_networks_kin() -> None:
     model = [(f"features.{i}.norm1.{r}", (96,)) for i in range(2) for r in ROLES]
     model += [(f"features.{i}.mlp.{n}.weight", (384 - n, 96)) for i in range(2) for n in range(4)]
     assert not match(spec(checkpoint), spec(model)).matches
+
+
+def test_the_norm_behind_the_layers_is_that_norm() -> None:
+    """Whatever the whole is called, and whatever its layers lost."""
+
+    def decoder(top: str, lost: str) -> dict[str, object]:
+        modules: dict[str, nn.Module] = {f"{top}.embed": nn.Embedding(30, 16)}
+        for i in range(3):
+            modules |= {f"{top}.layers.{i}.{n}": nn.LayerNorm(16) for n in ("q_norm", "k_norm") if n != lost}
+            modules |= {f"{top}.layers.{i}.{n}": nn.Linear(16, 16) for n in "qkv"}
+        return dict(built({**modules, f"{top}.norm": nn.LayerNorm(16)}).state_dict())
+
+    checkpoint, model = decoder("wrapped.llama", "q_norm"), decoder("model", "k_norm")
+    pairs = by_rename(checkpoint, lambda k: None if "k_norm" in k else k.replace("wrapped.llama", "model"))
+    served = found(honest(checkpoint, model, pairs))
+    assert served[("model.norm.weight",)].checkpoint == ("wrapped.llama.norm.weight",)

@@ -71,3 +71,20 @@ def test_a_list_with_a_tensor_less_is_not_taken_for_whole() -> None:
     checkpoint = listed(keys, model.state_dict())
     del checkpoint["arr_3"]
     assert honest(checkpoint, model, truth((f"arr_{i}", key) for i, key in enumerate(keys) if i != 3)).missing_keys
+
+
+def test_modules_that_are_only_numbered_are_no_list_of_tensors() -> None:
+    """`net.2.weight` is a module's, and the numbers of the other side count as well."""
+    checkpoint = [("net.0.weight", (16, 4)), *((f"net.{i}.weight", (16, 16)) for i in range(1, 7))]
+    checkpoint += [("net.7.weight", (3, 16)), ("net.8.weight", (5, 3))]
+    model = [("stem.weight", (16, 4)), *((f"fc{i}.weight", (16, 16)) for i in (1, 3, 2, 4, 5, 6))]
+    model += [("fc7.weight", (3, 16)), ("fc8.weight", (5, 3))]
+    pairs = {"net.0.weight": "stem.weight"} | {f"net.{i}.weight": f"fc{i}.weight" for i in range(1, 9)}
+    honest(checkpoint, model, truth(pairs.items()))
+
+
+def test_a_pin_that_a_list_agrees_with_leaves_it_a_list() -> None:
+    model = network()
+    keys = list(model.state_dict())
+    checkpoint = listed(keys, model.state_dict())
+    solved(checkpoint, model, truth(zip(checkpoint, keys, strict=True)), pin=[("arr_0", keys[0])])
