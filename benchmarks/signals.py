@@ -174,6 +174,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("between the same neighbours", _in("engine", ("between_the_same", _always([])))),
     Signal("one name outside the layers", _in("engine", ("called_alike", _always([])))),
     Signal("numbers of lists across each other", _in("engine", ("as_numbered", _first))),
+    Signal("heads of other names", _in("engine", ("doubt_other_heads", _first))),
     Signal("strangers in one model", _in("engine", ("drop_strangers", _first))),
     Signal("half adapters", _in("engine", ("doubt_half_adapters", _first))),
     Signal("what stands behind a norm", _in("engine", ("doubt_misplaced", _first))),

@@ -7,12 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from automatch.describing.tokens import words_of
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
 from automatch.matching.names import Names, contrast
 from automatch.matching.units import module_path, role_of
+
+UNLIKE = 0.5
+"""Words that are less alike say other things."""
 
 SAME_MODEL = 0.9
 """From this share of equal names on, two networks are one model, and only what was changed is called otherwise."""
@@ -103,6 +107,27 @@ def drop_strangers(found: list[Found], identity: Identity) -> list[Found]:
     if not is_one_model(found, identity):
         return found
     return [(s, t, e) for s, t, e in found if numbered(t.path) or e.name > 0 or e.rivals or not _is_doubted(e)]
+
+
+def doubt_other_heads(found: list[Found], names: Names, identity: Identity) -> list[Found]:
+    """The same pairs, those of no layer flagged whose names say other things, in what is one model otherwise.
+
+    A `seg_head` may be the `cls_head` under another name, or the head of another task that is as large.
+    """
+    if not identity.holds:
+        return found
+    heads = {id(t) for s, t, e in found if _is_other_head(s, t, e, names, identity)}
+    if not heads or not is_one_model([pair for pair in found if id(pair[1]) not in heads], identity):
+        return found
+    return [(s, t, replace(e, level="head") if id(t) in heads else e) for s, t, e in found]
+
+
+def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity) -> bool:
+    if evidence.level != "unit" or numbered(s.path) or numbered(t.path) or identity(s.path, t.path):
+        return False
+    mine, theirs = (names.path_words([w for token in x.path for w in words_of(token)]) for x in (s, t))
+    sides = ((mine, theirs), (theirs, mine))
+    return all(any(all(names.alike(a, b) < UNLIKE for b in others) for a in own) for own, others in sides)
 
 
 def is_one_model(found: Sequence[Found], identity: Identity) -> bool:

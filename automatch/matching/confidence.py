@@ -50,6 +50,9 @@ _BY_LEVEL = {
     ),
     "tied": Judgement(0.45, True, "tied to the embedding, or missing: keys and shapes cannot tell"),
     "echo": Judgement(0.45, True, "the model holds this part twice and the checkpoint once: shared, or missing"),
+    "head": Judgement(
+        0.45, True, "of one shape, in a model that is the same otherwise: the same under another name, or another head"
+    ),
     "half": Judgement(0.4, True, "second halves of adapters that were learnt apart, without their first halves"),
     "once": Judgement(0.45, True, "the checkpoint holds it once and the model in every block: shared, or missing"),
     "exchanged": Judgement(0.4, True, "what fitted better has the name of another model key and serves that"),

@@ -22,6 +22,7 @@ from automatch.matching.columns import as_elsewhere
 from automatch.matching.completion import (
     by_own_name,
     called_alike,
+    doubt_other_heads,
     drop_half_matched,
     drop_strangers,
     flagged,
@@ -214,6 +215,7 @@ def _reviewed(
     found += [f for f in called_alike(found, source, target, names) if not refuses(f[0], f[1])]
     if order_trust == 1 and not is_one_model(found, identity):
         found += between_the_same(found, source, target, names, refuses)
+    found = doubt_other_heads(found, names, identity)
     found = doubt_misplaced(found, source, target, identity, refuses)
     if order_trust == 1:
         found = doubt_crossed(found, source, target, names, refuses)

@@ -298,3 +298,23 @@ def test_a_norm_behind_what_an_attention_is_called_is_the_first() -> None:
         return key.replace(old, names[old])
 
     solved(mine, theirs, by_rename(mine, new))
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "doubted"),
+    [
+        ("cls_head", "seg_head", True),
+        ("reward_head", "value_head", True),
+        ("heads.english", "heads.german", True),
+        ("fc", "classifier", False),
+        ("head", "lm_head", False),
+    ],
+)
+def test_a_head_of_another_name_may_be_another_head(mine: str, theirs: str, doubted: bool) -> None:
+    """All else is one and the same model, and the two heads are as large."""
+    trunk: dict[str, nn.Module] = {f"layers.{i}.fc": nn.Linear(16, 16) for i in range(3)}
+    assignment = match(*(spec(built({**trunk, head: nn.Linear(16, 7)})) for head in (mine, theirs)))
+    assert len(assignment.matches) == 8
+    assert {m.model_keys[0].rpartition(".")[0] for m in assignment.matches if m.ambiguous} == (
+        {theirs} if doubted else set()
+    )
