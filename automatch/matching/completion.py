@@ -106,7 +106,11 @@ def drop_strangers(found: list[Found], identity: Identity) -> list[Found]:
     """
     if not is_one_model(found, identity):
         return found
-    return [(s, t, e) for s, t, e in found if numbered(t.path) or e.name > 0 or e.rivals or not _is_doubted(e)]
+    return [
+        (s, t, e)
+        for s, t, e in found
+        if numbered(t.path) or e.name > 0 or e.rivals or e.level != "unit" or not judge(e).ambiguous
+    ]
 
 
 def doubt_other_heads(found: list[Found], names: Names, identity: Identity) -> list[Found]:
@@ -133,10 +137,6 @@ def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity:
 def is_one_model(found: Sequence[Found], identity: Identity) -> bool:
     """Is nearly all of the two sides called the same?"""
     return sum(identity(s.path, t.path) for s, t, _ in found) >= SAME_MODEL * len(found)
-
-
-def _is_doubted(evidence: Evidence) -> bool:
-    return evidence.level == "unit" and judge(evidence).ambiguous
 
 
 def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.heads import APART, permuted
 from automatch.matching.leaves import Leaf, numbered, template
-from automatch.matching.parts import role_in
+from automatch.matching.parts import GATED, role_in
 from automatch.spec import Shape
 
 _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
@@ -87,7 +87,7 @@ def _stacks(leaves: Iterable[Leaf], others: Iterable[Leaf]) -> set[Shape]:
 def _is_gated(leaf: Leaf) -> bool:
     """Is a tensor called a gate's or an up-projection's?"""
     found = role_in(leaf.path)
-    return found is not None and found[1] in ("gate", "up")
+    return found is not None and found[1] in GATED
 
 
 def _halved(leaves: Iterable[Leaf], theirs: set[Shape]) -> set[Shape]:
@@ -161,10 +161,10 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     """Put the kernels of `leaves` that are stored transposed into the layout of `others`."""
     families = _families(leaves)
     here, named = _orientations(leaves), _named(others)
-    votes = _votes(leaves, others, families, here, named)
     theirs = Counter(leaf.shape for leaf in others)
     stacks = _stacks(others, leaves)
     halved = _halved(others, {leaf.shape for leaf in leaves})
+    votes = _votes(leaves, others, families, here, named, stacks, halved)
     whole = _halved(leaves, set(theirs))
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
     bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
@@ -219,14 +219,18 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
 
 
 def _votes(
-    leaves: list[Leaf], others: list[Leaf], families: Families, here: Counter[Kind], named: Mapping[Path, set[Shape]]
+    leaves: list[Leaf],
+    others: list[Leaf],
+    families: Families,
+    here: Counter[Kind],
+    named: Mapping[Path, set[Shape]],
+    stacks: set[Shape],
+    halved: set[Shape],
 ) -> Counter[Kind]:
     """For each kind of tensor, what speaks for (positive) and against its being transposed."""
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
     votes: Counter[Kind] = Counter()
-    stacks = _stacks(others, leaves)
-    halved = _halved(others, set(mine))
     alike = {(_unnumbered(name), shape): members for (name, shape), members in families.items()}
     for (_, shape), members in alike.items():
         perms = _perms(shape, stacks)

@@ -205,7 +205,7 @@ _SECOND_HALVES = ("lora_up", "lora_B", "lora_b")
 
 
 def _add_to_adapters(leaves: list[Leaf]) -> None:
-    """Call `q.diff_b` beside `q.lora_up.weight` the adapter's bias, as files for ComfyUI do not (in place)."""
+    """Call `q.diff_b` beside `q.lora_up.weight`, as files for ComfyUI say it, the adapter's bias (in place)."""
     paths = {leaf.path for leaf in leaves if leaf.path[-2:-1] and leaf.path[-2] in _SECOND_HALVES}
     for leaf in leaves if paths else ():
         if leaf.path[-1] == "diff_b":

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from automatch.describing.tokens import split_key, words_of
+from automatch.describing.tokens import words_of
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
 from automatch.matching.layout import turned_once
 from automatch.matching.leaves import SHARED, Leaf, template
-from automatch.matching.parts import gate_unsaid, mlp_unsaid, only_numbered, role_in
+from automatch.matching.parts import gate_unsaid, mlp_unsaid, only_numbered, turns_unsaid
 from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
@@ -202,7 +202,7 @@ def _unsaid(s: Leaf, t: Leaf) -> Judgement | None:
         return Judgement(0.4, True, BY_HEAD)
     if gate_unsaid(s, t):
         return Judgement(0.45, True, HALVES)
-    if _by_turns(s, t):
+    if turns_unsaid(s, t):
         return Judgement(0.45, True, TURNS)
     if mlp_unsaid(s, t):
         return Judgement(0.45, True, MLP)
@@ -220,17 +220,6 @@ def _merged_then_turned(s: Leaf, ops: Sequence[str]) -> bool:
     """
     merged = len(s.raw) == 3 and s.flat == (s.raw[0] * s.raw[1], s.raw[2])
     return merged and list(ops) == ["reshape", "transpose"] and s.perm == (1, 0)
-
-
-def _by_turns(s: Leaf, t: Leaf) -> bool:
-    """Are gate and up of experts joined along the last dimension, [experts, in, 2 * out], or their biases?"""
-    for parts, fused in ((s, t), (t, s)):
-        if "concat" not in parts.ops or len(fused.keys) != 1 or parts.dim != len(parts.shape) - 1:
-            continue
-        roles = {found[1] for key in parts.keys if (found := role_in(split_key(key)))}
-        if roles == {"gate", "up"} and (len(fused.raw) == 3 or (len(fused.raw) == 2 and "bias" in fused.path[-1])):
-            return True
-    return False
 
 
 def _by_head(s: Leaf, t: Leaf) -> bool:

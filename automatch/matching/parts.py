@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from automatch.describing.lexicon import lexicon
@@ -172,12 +172,19 @@ def _arrange(parts: Leaf, path: tuple[str, ...]) -> None:
 
 def mlp_unsaid(s: Leaf, t: Leaf) -> bool:
     """Are q, k, v and an mlp joined under a name that does not tell which lies first, as `in_proj`?"""
+    return any(
+        len(parts.keys) == len(PARTS[0]) + 1
+        and roles >= set(PARTS[0])
+        and not any(map(_says_where, fused.path[-NEAR - 1 :]))
+        for parts, fused, roles in _joined(s, t)
+    )
+
+
+def _joined(s: Leaf, t: Leaf) -> Iterator[tuple[Leaf, Leaf, set[str]]]:
+    """The side that was joined, the one tensor that it is held against, and what its members are called."""
     for parts, fused in ((s, t), (t, s)):
-        if "concat" in parts.ops and len(fused.keys) == 1 and len(parts.keys) == len(PARTS[0]) + 1:
-            roles = {found[1] for key in parts.keys if (found := role_in(split_key(key)))}
-            if roles >= set(PARTS[0]) and not any(map(_says_where, fused.path[-NEAR - 1 :])):
-                return True
-    return False
+        if "concat" in parts.ops and len(fused.keys) == 1:
+            yield parts, fused, {found[1] for key in parts.keys if (found := role_in(split_key(key)))}
 
 
 def _says_where(token: str) -> bool:
@@ -192,13 +199,20 @@ def gate_unsaid(s: Leaf, t: Leaf) -> bool:
 
     Most libraries put the gate first (`gate_up_proj`, `w12`), OLMo, ModernBERT and diffusers' GEGLU last.
     """
-    for parts, fused in ((s, t), (t, s)):
-        if "concat" not in parts.ops or len(fused.keys) != 1 or len(parts.keys) != len(GATED):
-            continue
-        roles = {found[1] for key in parts.keys if (found := role_in(split_key(key)))}
-        if roles == set(GATED) and not any(map(_tells, fused.path[-2:])):
-            return True
-    return False
+    return any(
+        len(parts.keys) == len(GATED) and roles == set(GATED) and not any(map(_tells, fused.path[-2:]))
+        for parts, fused, roles in _joined(s, t)
+    )
+
+
+def turns_unsaid(s: Leaf, t: Leaf) -> bool:
+    """Are gate and up of experts joined along the last dimension, [experts, in, 2 * out], or their biases?"""
+    return any(
+        parts.dim == len(parts.shape) - 1
+        and roles == set(GATED)
+        and (len(fused.raw) == 3 or (len(fused.raw) == 2 and "bias" in fused.path[-1]))
+        for parts, fused, roles in _joined(s, t)
+    )
 
 
 def _tells(token: str) -> bool:
