@@ -138,7 +138,8 @@ def _decide(
     paths: Mapping[Hole, Leaf],
 ) -> Iterator[tuple[tuple[Leaf, ...], int, Hole]]:
     """The groups of one family that are to be joined, with how: weights first, biases the same way."""
-    weights = [n for n in names if len(groups[n][parts[0]].shape) > 1] or names
+    rank = max(len(groups[n][parts[0]].shape) for n in names)
+    weights = [n for n in names if len(groups[n][parts[0]].shape) == rank]
     gains: Counter[tuple[int, Hole]] = Counter()
     for name in _sample(weights):
         for way, relative in _ways(groups[name], parts, mine, theirs, blocks):
@@ -156,7 +157,7 @@ def _decide(
                 continue
             members = (*members, extra)
         word = "".join(parts) + ("_mlp" if relative else "")
-        yield members, dim if len(members[0].shape) > 1 else 0, filled(name, word)
+        yield members, min(dim, len(members[0].shape) - 1), filled(name, word)  # biases lack the dimension `in`
 
 
 def _biases(

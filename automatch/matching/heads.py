@@ -41,7 +41,7 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
             leaf.perm = way[1]
             leaf.ops += ("transpose", "reshape") if leaf.perm else ("reshape",)
     for leaf in leaves:
-        if len(leaf.shape) == 2 and leaf.path[-1] == "bias" and leaf.path[:-1] in modules:
+        if len(leaf.shape) == 2 and leaf.path[-1] in ("bias", "b") and leaf.path[:-1] in modules:
             leaf.shape = leaf.flat = (math.prod(leaf.shape),)
             leaf.ops += ("reshape",)
 

@@ -26,6 +26,9 @@ _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
     5: ((4, 3, 0, 1, 2),),
 }
 
+STACK = "stack"
+"""What kernels laid on each other are called among the kinds of tensors."""
+
 ITEMS = ((0, 2, 1),)
 """The order of dimensions where each item of a stack is turned."""
 
@@ -36,6 +39,7 @@ BY_BIAS = 20
 """Votes that the lengths of the biases are worth: a Linear's bias is as long as its first dimension."""
 
 _DIGITS = re.compile(r"\d+")
+_WEIGHT = re.compile(r"^weight|(weight|kernel)$|^\d+$|^lora_")
 
 _TABLES = {"pos", "position", "positional", "token", "tokens", "queries", "prompt", "mask", "bias", "table"}
 """Bare parameters called so are no linear layers."""
@@ -52,7 +56,7 @@ def _kind(leaf: Leaf, perms: tuple[tuple[int, ...], ...] = ()) -> Kind:
     """
     last = leaf.path[-1]
     if perms == ITEMS:
-        return "stack", numbered(leaf.path)
+        return STACK, numbered(leaf.path)
     if last not in ROLES:
         words = words_of(last)
         last = "projection" if words and words[-1] in ("proj", "projection") else last
@@ -120,12 +124,37 @@ def _is_embedding(leaf: Leaf) -> bool:
     return any(word.startswith("embed") for token in leaf.path for word in words_of(token))
 
 
-def _is_bare_square(leaf: Leaf) -> bool:
-    """Is a tensor a square matrix that is a parameter of its own, and not numbered?"""
+def _is_bare(leaf: Leaf) -> bool:
+    """Is a matrix a parameter of its own, and not called a weight?"""
     last = leaf.path[-1]
-    square = len(leaf.shape) == 2 and leaf.shape[0] == leaf.shape[1]
-    bare = len(leaf.path) > 1 and last not in ROLES and not last.endswith(("weight", "kernel"))
-    return square and bare and not _DIGITS.search(last)
+    return len(leaf.shape) == 2 and len(leaf.path) > 1 and last not in ROLES and not _WEIGHT.search(last)
+
+
+def _left_bare(leaves: list[Leaf], others: list[Leaf]) -> set[tuple[str, Shape]]:
+    """What bare matrices are called, and their shapes, of which the other side has more Linears, in either layout."""
+    linear = Counter(leaf.shape for leaf in others if leaf.path[-1] == "weight")
+    linear.subtract(leaf.shape for leaf in leaves if leaf.path[-1] == "weight")
+    bare = Counter(leaf.shape for leaf in leaves if _is_bare(leaf))
+    bare.subtract(leaf.shape for leaf in others if _is_bare(leaf))
+    there = {leaf.path[-1] for leaf in others}
+    return {
+        (leaf.path[-1], leaf.shape)
+        for leaf in leaves
+        if _is_bare(leaf)
+        and leaf.path[-1] not in there
+        and all(min(linear[form], bare[form]) > 0 for form in (leaf.shape, leaf.shape[::-1]))
+    }
+
+
+def _guessed(members: list[Leaf], kernels_here: bool) -> int:
+    """Mark bare matrices as stored in a layout that nothing shows; 1 where [in, out] is the better guess, else 0.
+
+    PyTorch Geometric has `x @ self.root`.
+    """
+    table = _is_table(members[0])
+    for leaf in members if kernels_here or not table else ():
+        leaf.guessed = True
+    return 0 if table else 1
 
 
 def _is_table(leaf: Leaf) -> bool:
@@ -160,11 +189,11 @@ def unify_layouts(source: list[Leaf], target: list[Leaf]) -> None:
 def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     """Put the kernels of `leaves` that are stored transposed into the layout of `others`."""
     families = _families(leaves)
-    here, named = _orientations(leaves), _named(others)
+    here, called = orientations(leaves), named(others)
     theirs = Counter(leaf.shape for leaf in others)
     stacks = _stacks(others, leaves)
     halved = _halved(others, {leaf.shape for leaf in leaves})
-    votes = _votes(leaves, others, families, here, named, stacks, halved)
+    votes = _votes(leaves, others, families, here, called, stacks, halved)
     whole = _halved(leaves, set(theirs))
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
     bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
@@ -172,11 +201,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     heads = {_kind(own[0]) for own in families.values() if _has_heads(own[0])}
     mixed = not kernels_here and any(n > 0 for n in here.values())
     upright = _upright(leaves, here) if mixed else set()
-    last_there = {leaf.path[-1] for leaf in others}
-    linear = Counter(leaf.shape for leaf in others if leaf.path[-1] == "weight")
-    linear.subtract(leaf.shape for leaf in leaves if leaf.path[-1] == "weight")
-    bare = Counter(leaf.shape for leaf in leaves if _is_bare_square(leaf))
-    bare.subtract(leaf.shape for leaf in others if _is_bare_square(leaf))
+    bare = _left_bare(leaves, others)
     for (_, shape), members in families.items():
         perms = _perms(shape, stacks)
         kind = _kind(members[0], perms)
@@ -187,13 +212,9 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
-        alone = members[0].path[-1] not in last_there and _is_bare_square(members[0])
-        if alone and min(linear[shape], bare[shape]) > 0 and not prior and not votes[kind]:
-            table = _is_table(members[0])
-            prior = 0 if table else 1  # PyTorch Geometric's `x @ self.root`
-            for leaf in members if kernels_here or not table else ():
-                leaf.guessed = True
-        same_name = named.get(_tail(members[0].path), set())
+        if not prior and not votes[kind] and (members[0].path[-1], shape) in bare:
+            prior = _guessed(members, kernels_here)
+        same_name = called.get(tail(members[0].path), set())
         if (
             mixed
             and len(set(shape)) > 1
@@ -223,7 +244,7 @@ def _votes(
     others: list[Leaf],
     families: Families,
     here: Counter[Kind],
-    named: Mapping[Path, set[Shape]],
+    called: Mapping[Path, set[Shape]],
     stacks: set[Shape],
     halved: set[Shape],
 ) -> Counter[Kind]:
@@ -235,12 +256,12 @@ def _votes(
     for (_, shape), members in alike.items():
         perms = _perms(shape, stacks)
         turned = permuted(shape, perms[0]) if perms else shape
-        if turned == shape:
-            continue
         kind = _kind(members[0], perms)
         if shape in halved:
             votes[kind] += 4
-        same_name = named.get(_tail(members[0].path), set())
+        if turned == shape:
+            continue
+        same_name = called.get(tail(members[0].path), set())
         if turned in same_name and shape not in same_name:
             votes[kind] += 4
         elif shape in same_name and turned not in same_name:
@@ -253,23 +274,23 @@ def _votes(
             votes[kind] += 2
         elif theirs[shape] and as_it_is < crosswise:
             votes[kind] -= 2
-    there = _orientations(others)
+    there = orientations(others)
     for kind, lying in here.items():
-        standing = there.get(kind, sum(there.values()))
+        standing = there[kind] if kind in there or kind[0] == STACK else sum(there.values())
         if lying > 0 >= standing:
             votes[kind] += BY_BIAS
-        elif lying < 0 and standing <= 0:
+        elif lying < 0 and standing <= 0 and (standing or kind[0] != STACK):
             votes[kind] -= BY_BIAS
     return votes
 
 
-def _named(leaves: Iterable[Leaf]) -> dict[Path, set[Shape]]:
+def named(leaves: Iterable[Leaf]) -> dict[Path, set[Shape]]:
     """The shapes of the tensors that are called the same, the last words of their paths."""
-    named: dict[Path, set[Shape]] = defaultdict(set)
+    out: dict[Path, set[Shape]] = defaultdict(set)
     for leaf in leaves:
         if len(leaf.shape) >= 2:
-            named[_tail(leaf.path)].add(leaf.shape)
-    return named
+            out[tail(leaf.path)].add(leaf.shape)
+    return out
 
 
 def _upright(leaves: list[Leaf], here: Counter[Kind]) -> set[int]:
@@ -297,31 +318,32 @@ def _cut(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
     return any(mine[joined] > theirs[joined] for joined in whole)
 
 
-def _orientations(leaves: Iterable[Leaf]) -> Counter[Kind]:
+def orientations(leaves: Iterable[Leaf]) -> Counter[Kind]:
     """Per kind, how many matrices are stored [in, out] more than [out, in], as the lengths of their biases show."""
     out: Counter[Kind] = Counter()
     for leaf, lies in _lying(leaves):
-        out[_kind(leaf)] += 1 if lies else -1
+        out[_kind(leaf, ITEMS if len(leaf.shape) == 3 else ())] += 1 if lies else -1
     return out
 
 
 def _lying(leaves: Iterable[Leaf]) -> Iterator[tuple[Leaf, bool]]:
-    """Matrices beside a bias, and whether its length shows them to be stored [in, out]."""
-    matrices: dict[tuple[str, ...], Leaf] = {}
+    """Matrices beside a bias, or stacks of them, and whether its length shows them to be stored [in, out]."""
+    matrices: list[Leaf] = []
     biases: dict[tuple[str, ...], Shape] = {}
     for leaf in leaves:
-        if len(leaf.shape) == 2 and leaf.shape[0] != leaf.shape[1]:
-            matrices[leaf.path[:-1]] = leaf
-        elif len(leaf.shape) == 1 and leaf.path[-1] in ("bias", "b", "beta"):
+        if leaf.path[-1] in ("bias", "b", "beta"):
             biases[leaf.path[:-1]] = leaf.shape
-    for module, leaf in matrices.items():
-        bias = biases.get(module)
-        if bias is not None and bias[0] in leaf.shape:
-            yield leaf, bias[0] == leaf.shape[1]
+        elif len(leaf.shape) in (2, 3) and leaf.shape[-2] != leaf.shape[-1]:
+            matrices.append(leaf)
+    for leaf in matrices:
+        bias, (*stacked, rows, columns) = biases.get(leaf.path[:-1]), leaf.shape
+        if bias in ((*stacked, rows), (*stacked, columns)):
+            yield leaf, bias == (*stacked, columns)
 
 
-def _tail(path: tuple[str, ...]) -> tuple[str, ...]:
-    return template(path[-3:])
+def tail(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The last words of a path; `w1` and `w1.weight` are one, and those of lists as well."""
+    return template(path[:-1] if path[-1] == "weight" and len(path) > 1 else path)[-2:]
 
 
 def turned_once(s: Leaf, t: Leaf) -> tuple[Leaf, Leaf]:

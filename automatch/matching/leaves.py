@@ -217,13 +217,29 @@ _PAIRED = {"w": "b", "b": "w", "shift": "scale", "scale": "shift", "gamma": "bet
 """Ends of names that stand for a module's weight and its bias where both do."""
 
 
+_LETTER_FIRST = re.compile(r"([Ww])_?([A-Za-z]\w*|\d+)")
+
+
 def _part_roles(leaves: list[Leaf]) -> None:
-    """Make a module of `fc_w` and `fc_b` beside each other (in place)."""
-    names = {leaf.path for leaf in leaves}
+    """Make a module of `fc_w` and `fc_b`, `W_in` and `b_in`, `up` and `up_bias` beside each other (in place)."""
+    shapes = {leaf.path: leaf.shape for leaf in leaves}
     for leaf in leaves:
-        stem, _, role = leaf.path[-1].rpartition("_")
-        if stem and role in _PAIRED and (*leaf.path[:-1], f"{stem}_{_PAIRED[role]}") in names:
-            leaf.path = (*leaf.path[:-1], stem, role)
+        *prefix, last = leaf.path
+        stem, _, role = last.rpartition("_")
+        if stem and role in _PAIRED and (*prefix, f"{stem}_{_PAIRED[role]}") in shapes:
+            leaf.path = (*prefix, stem, role)
+    said: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for leaf in leaves:
+        *prefix, last = leaf.path
+        first = _LETTER_FIRST.fullmatch(last)
+        bias = (*prefix, f"b{last[1:]}")
+        if first and 0 < len(shapes.get(bias, ())) < len(leaf.shape):
+            name = last if first[2].isdecimal() else first[2]
+            said[leaf.path], said[bias] = (*prefix, name, "w"), (*prefix, name, "b")
+        elif len(leaf.shape) > 1 and len(shapes.get((*leaf.path, "bias"), ())) == len(leaf.shape) - 1:
+            said[leaf.path] = (*leaf.path, "weight")
+    for leaf in leaves if said else ():
+        leaf.path = said.get(leaf.path, leaf.path)
 
 
 def _call_halves(leaves: list[Leaf]) -> None:

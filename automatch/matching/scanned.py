@@ -120,6 +120,8 @@ def _groups(stacked: Sequence[Leaf], apart: Sequence[Leaf]) -> Iterator[_Group]:
     """
     lists = list(_lists(apart))
     known = {leaf.raw for leaf in apart}
+    both = {(leaf.path, leaf.raw) for leaf in apart} if lists else set()  # a router beside its experts is no stack
+    stacked = [leaf for leaf in stacked if (leaf.path, leaf.raw) not in both]
     scopes = [s for s in _scopes(stacked, {own.layers for own in lists}) if not _known(s, known)] if lists else []
     for layers in dict.fromkeys(scope.layers for scope in scopes):
         shares = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.describing.tokens import words_of
+from automatch.matching.layout import STACK, named, orientations, tail
 from automatch.matching.leaves import Leaf, see_as, template
 from automatch.spec import Shape
 
@@ -44,6 +45,7 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
     families = [f for f in _families(looked_at, mine, theirs) if not _listed(f, others)]
     matrices = [family for family in families if len(family.stacks[0][0].shape) == 2]
     turns = sum(f.turned - f.straight for f in matrices)  # a square one does not show it, and goes with the others
+    turns = turns or _unlike(matrices, leaves, others)
     gone: dict[int, Leaf | None] = {}
     for family in families:
         turn = family.turned and (not family.straight or turns > 0)
@@ -54,6 +56,27 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
     if not gone:
         return leaves
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
+
+
+def _unlike(matrices: Sequence[_Family], leaves: Sequence[Leaf], others: Sequence[Leaf]) -> int:
+    """Whether biases, or else names, show the other side's stacks to be of the other layout: above 0 if so.
+
+    Experts lead up and down, and of either layout the other side has a stack of such a shape.
+    """
+    items = {leaf.path[:-1] for f in matrices for stack in f.stacks for leaf in stack}
+    standing = orientations(leaf for leaf in leaves if leaf.path[:-1] in items)
+    lying = orientations(leaf for leaf in others if "stack" not in leaf.ops)
+    sign = sum(standing.values()) * sum(n for (kind, _), n in lying.items() if kind == STACK)
+    if sign:
+        return -sign
+    called = named(leaf for leaf in others if len(leaf.shape) == 3)
+    votes = 0
+    for family in matrices:
+        first = family.stacks[0][0]
+        count, path = len(family.stacks[0]), (*first.path[: family.hole], *first.path[family.hole + 1 :])
+        shapes = called.get(tail(path), set())
+        votes += ((count, *first.shape[::-1]) in shapes) - ((count, *first.shape) in shapes)
+    return votes
 
 
 def _families(leaves: list[Leaf], mine: Counter[Shape], theirs: Counter[Shape]) -> Iterator[_Family]:
