@@ -152,7 +152,7 @@ def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
     forms = [form.NAME for form in FORMATS]
     parser.add_argument("--format", choices=forms, default=forms[0], help=f"default: {forms[0]}")
     parser.add_argument("--full", action="store_true", help="every key on its own line")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors; the exit code tells")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors; the exit code tells")
     _output_argument(parser)
 
 
@@ -193,7 +193,7 @@ def _learn_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"default: by the ending of FILE (.json: the rules for apply, .md, .py), else {forms[0]}",
     )
     parser.add_argument("--full", action="store_true", help="every key on its own line")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors; the exit code tells")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors; the exit code tells")
     _output_argument(parser)
 
 
@@ -207,7 +207,7 @@ def _apply_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keys", metavar="OLD", help="for --reverse with rules alone: the checkpoint as it was, or a key list of it"
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automatch.applying.stand_in import StandIn, tensors_of
-from automatch.applying.torch_document import at_path, load_document, locate
+from automatch.applying.torch_document import load_document, locate, state_dict_at
 from automatch.errors import InputError
 from automatch.reading import format_of
 from automatch.rules.versions import versions_of, with_versions
@@ -38,8 +38,8 @@ def load_values(source: object, spec: StateDictSpec) -> tuple[dict[str, Tensor],
     """
     if spec.files:
         found: Mapping[str, Any] = _from_files(spec)
-    elif isinstance(source, Mapping):
-        found = at_path(source, locate(source, spec.at, spec.name))
+    elif isinstance(source, (Mapping, list, tuple)):
+        found = state_dict_at(source, locate(source, spec.at, spec.name))
     elif callable(state_dict := getattr(source, "state_dict", None)):
         found = state_dict()
     else:
@@ -65,7 +65,7 @@ def _from_files(spec: StateDictSpec) -> dict[str, Any]:
             found.update(_arrays(path, spec))
         elif found_as in ("torch zip", "torch legacy"):
             document = load_document(path, whole=False)
-            inside = at_path(document, locate(document, spec.at, str(path)))
+            inside = state_dict_at(document, locate(document, spec.at, str(path)))
             versions |= versions_of(inside)
             found.update(tensors_of(inside, str(path)))
         else:

@@ -92,3 +92,9 @@ def at_path(document: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
         document = document[key]
     return document
+
+
+def state_dict_at(document: Any, path: tuple[Any, ...]) -> Any:
+    """The dict at the end of a path from `locate`; a list of tensors as the dict that it was read as."""
+    found = at_path(document, path)
+    return {str(i): value for i, value in enumerate(found)} if isinstance(found, (list, tuple)) else found

@@ -36,6 +36,12 @@ COPY_LEAVES = 8
 CORE = 0.9
 """The share of a container that makes a part of it all that counts."""
 
+WHOLE = 0.9
+"""The share of the other side's shapes that an item of a list has if it is a whole network: a member of an ensemble."""
+
+MEMBER_LEAVES = 2
+"""Fewer tensors are no member."""
+
 COPY_SHARE = 0.8
 """Two copies share at least this of their names and shapes."""
 
@@ -143,7 +149,8 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
     A copy is a sibling subtree that shares at least four fifths of its shapes with another one,
     while the other side has no such pair. The name decides: as on the other side, else by the
     field's words for the first (teacher, online, q) and the second (student, ema, k). A copy of which a person pinned
-    keys is the one to keep.
+    keys is the one to keep. Items of a list are copies where each of them has all that the other side has, the members
+    of an ensemble; which of them is meant no name says.
     """
     expected = sum(1 for leaf in others if not leaf.integer)
     bare = {
@@ -159,12 +166,13 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
     shapes, structs = Interner(), Interner()
     tree = Tree([leaf.path for leaf in leaves], [-1 if x.integer else shapes(x.shape) for x in leaves], structs)
     theirs = Tree([leaf.path for leaf in others], [-1 if x.integer else shapes(x.shape) for x in others], structs)
-    words = {w for leaf in others for token in leaf.path[:3] for w in words_of(token)}
+    words = {w for leaf in others for token in leaf.path[:3] for w in words_of(token) if not w.isdecimal()}
     gone: set[int] = set()
     notes: list[str] = []
     undecided = False
     known = [_size(node, theirs, others) for group in _twins(theirs, COPY_LEAVES // 2, True) for node in group]
-    for group in _twins(tree):
+    members = [group for group in _twins(tree, MEMBER_LEAVES, True) if _is_whole(group[0], tree, theirs)]
+    for group in members or _twins(tree):
         size = _size(group[0], tree, leaves)
         if group[0].count < 0.5 * expected or sum(0.5 * size <= other <= 2 * size for other in known) >= 2:
             continue
@@ -218,7 +226,7 @@ def _may_have_copies(leaves: Sequence[Leaf], expected: int) -> bool:
     """Are there two places near the top that each hold about as many tensors as the other side has?"""
     for depth in (1, 2, 3):
         count = Counter(leaf.path[:depth] for leaf in leaves if not leaf.integer)
-        if sum(n >= COPY_LEAVES and 2 * n >= expected for n in count.values()) >= 2:
+        if sum(n >= min(COPY_LEAVES, expected) and 2 * n >= expected for n in count.values()) >= 2:
             return True
     return False
 
@@ -244,6 +252,13 @@ def _twins(tree: Tree, least: int = COPY_LEAVES, numbered: bool = False) -> list
         if not found:
             stack.extend(c for c in node.children if c.children)
     return out
+
+
+def _is_whole(node: Node, tree: Tree, theirs: Tree) -> bool:
+    """Has an item of a list nearly all shapes of the other side, where that has no such list itself?"""
+    wanted = Counter(number for number in theirs.shapes if number >= 0)
+    own = Counter(tree.shapes[leaf] for leaf in tree.order[node.start : node.end])
+    return node.label[-1:].isdecimal() and (wanted & own).total() >= WHOLE * wanted.total()
 
 
 def _size(node: Node, tree: Tree, leaves: Sequence[Leaf]) -> int:

@@ -121,12 +121,13 @@ def _match(
     if by == "name" or (by == "all" and _same_keys(checkpoint, model)):
         found, pairs = _equal_names(source, target, decisions)
         return assignment(checkpoint, model, found, source, pairs, times=times)
-    listed = by_number(source, target, silent=by == "topology")
+    tied = {t.key: t.tied for t in model.tensors if t.tied}
+    listed = by_number(source, target, tied, silent=by == "topology")
     if listed and not any(decisions.refuses(s, t) for s, t, _ in listed):
+        listed += share(listed, target, tied)
         return assignment(checkpoint, model, listed, source, times=times)
     adopt(source)
     adopt(target)
-    tied = {t.key: t.tied for t in model.tensors if t.tied}
     everything, copies = target, held_twice(target, source, decisions.told)
     target = without(target, copies)
     cleaned = beside_the_model(source, target, decisions.pinned)

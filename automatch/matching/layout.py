@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from automatch.describing.tokens import ROLES, words_of
+from automatch.matching.adapters import is_adapter
 from automatch.matching.heads import APART, permuted
 from automatch.matching.leaves import Leaf, numbered, template
 from automatch.matching.parts import GATED, role_in
@@ -328,15 +329,18 @@ def orientations(leaves: Iterable[Leaf]) -> Counter[Kind]:
 
 def _lying(leaves: Iterable[Leaf]) -> Iterator[tuple[Leaf, bool]]:
     """Matrices beside a bias, or stacks of them, and whether its length shows them to be stored [in, out]."""
-    matrices: list[Leaf] = []
+    matrices: dict[tuple[str, ...], Leaf] = {}
     biases: dict[tuple[str, ...], Shape] = {}
     for leaf in leaves:
+        module = leaf.path[:-1]
         if leaf.path[-1] in ("bias", "b", "beta"):
-            biases[leaf.path[:-1]] = leaf.shape
-        elif len(leaf.shape) in (2, 3) and leaf.shape[-2] != leaf.shape[-1]:
-            matrices.append(leaf)
-    for leaf in matrices:
-        bias, (*stacked, rows, columns) = biases.get(leaf.path[:-1]), leaf.shape
+            biases[module] = leaf.shape
+        elif (len(leaf.shape) in (2, 3) and leaf.shape[-2] != leaf.shape[-1]) and (
+            leaf.path[-1] in ROLES or not (module in matrices or is_adapter(leaf))
+        ):
+            matrices[module] = leaf  # the bias is the weight's, whatever stands beside it
+    for module, leaf in matrices.items():
+        bias, (*stacked, rows, columns) = biases.get(module), leaf.shape
         if bias in ((*stacked, rows), (*stacked, columns)):
             yield leaf, bias == (*stacked, columns)
 

@@ -7,7 +7,7 @@ a model declares its tensors or in that of their names, the pairs stand there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import pairwise
 
 from automatch.matching.evidence import Evidence, Found
@@ -20,12 +20,17 @@ _NUMBER = re.compile(r"\d+")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def by_number(source: Sequence[Leaf], target: Sequence[Leaf], silent: bool = False) -> list[Found]:
+def by_number(
+    source: Sequence[Leaf], target: Sequence[Leaf], tied: Container[str] = (), silent: bool = False
+) -> list[Found]:
     """The pairs, where one side is such a list and just one order of the other has its shapes; else none.
 
-    Where names are `silent`, nothing is sorted by them.
+    Model keys that are `tied` to an earlier one have no tensor of their own, and stand in no list of tensors. Where
+    names are `silent`, nothing is sorted by them.
     """
-    for lists, others in ((source, target), (target, source)):
+    owners = [leaf for leaf in target if leaf.keys[0] not in tied]
+    ways = [(source, target), (source, owners)] if len(owners) < len(target) else [(source, target)]
+    for lists, others in (*ways, (target, source)):
         if not _is_list(lists) or _is_list(others):
             continue
         shapes = [leaf.raw for leaf in lists]

@@ -23,7 +23,7 @@ USUAL = (
     "params",
     "weights",
 )
-AVERAGED = re.compile(r"(?:^|[^a-z])(?:ema|swa|teacher|averaged?)(?![a-z])")
+AVERAGED = re.compile(r"(?:^|[^a-z])(?:ema|swa|teacher|averaged?|shadow)(?![a-z])")
 NAME_WEIGHT = 0.25
 # so much better must an averaged copy fit than the weights themselves
 AVERAGED_LEAD = 0.05
@@ -111,7 +111,9 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
 
 
 def _shapes(candidate: Candidate) -> dict[str, Shape]:
-    return {t.key: t.shape for t in candidate.tensors}
+    """The shapes by key, wrappers apart."""
+    bare = _bare(tuple(t.key for t in candidate.tensors))
+    return {key: t.shape for key, t in zip(bare, candidate.tensors, strict=True)}
 
 
 def _name(candidate: Candidate) -> str:

@@ -1,4 +1,7 @@
-"""Finds every dict inside a source that holds tensors, by an iterative walk that visits each container once."""
+"""Finds every dict inside a source that holds tensors, by an iterative walk that visits each container once.
+
+A list of nothing but tensors is one whose keys are the positions: so averaged parameters are saved.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,10 @@ def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(value, Call):
         return value.items.items()
     if isinstance(value, (list, tuple)):
-        # tensors in a list have no names, so only what may hold named ones is of interest
+        kinds = {_kind(child) for child in value}
+        if kinds == {Kind.TENSOR}:
+            return ((str(i), child) for i, child in enumerate(value))
+        # beside other things tensors in a list are no state_dict: only what may hold named ones is of interest
         return ((str(i), child) for i, child in enumerate(value) if _kind(child) is Kind.CONTAINER)
     return ()
 

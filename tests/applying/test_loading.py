@@ -448,3 +448,16 @@ def test_what_lies_beside_the_weights_need_not_be_known(tmp_path, monkeypatch) -
     with pytest.raises(InputError, match="safe loader"):
         automatch.load(model, "evil.ckpt")
     assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("how", ["list", "dict", "file"])
+def test_averaged_parameters_in_a_list_are_loaded(tmp_path: Path, how: str) -> None:
+    """torch_ema keeps `shadow_params`, the parameters in their order without names."""
+    donor, model = shaken(Net()), Net()
+    shadow = [parameter.detach().clone() for parameter in donor.parameters()]
+    source: object = shadow if how == "list" else {"decay": 0.99, "shadow_params": shadow, "collected_params": []}
+    if how == "file":
+        torch.save(source, tmp_path / "ema.pt")
+        source = tmp_path / "ema.pt"
+    automatch.load(model, source, strict=False)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), shadow, strict=True))

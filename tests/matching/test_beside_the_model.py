@@ -139,3 +139,22 @@ def test_a_copy_that_is_wrapped_otherwise_is_a_copy() -> None:
     given |= {f"teacher.backbone.{key}": tensor for key, tensor in state.items()}
     given |= {f"teacher.head.{key}": torch.zeros(3, 16) for key in ("mlp.weight",)}
     solved(given, model, truth((f"teacher.backbone.{key}", key) for key in state))
+
+
+@pytest.mark.parametrize("name", ["models.{}", "fold{}", "members.{}.net"])
+def test_members_of_an_ensemble_are_copies_of_which_none_is_meant(name: str) -> None:
+    model = built({"fc1": nn.Linear(4, 16), "fc2": nn.Linear(16, 3)})
+    for many in (2, 3, 5):
+        given = {f"{name.format(i)}.{key}": value for i in range(many) for key, value in model.state_dict().items()}
+        assignment = honest(given, model, {})
+        assert len(assignment.matches) == len(model.state_dict())
+        pin = [(f"{name.format(1)}.fc1.weight", "fc1.weight")]
+        told = truth((f"{name.format(1)}.{key}", key) for key in model.state_dict())
+        solved(given, model, told, pin=pin)
+
+
+def test_layers_of_one_kind_are_no_ensemble() -> None:
+    """Where the other side has a list of them too, or more than one of them."""
+    names = {f"layers.{i}.{kind}": nn.Linear(16, 16) for i in range(3) for kind in ("a", "b")}
+    model = built({name.replace("layers", "blocks"): layer for name, layer in names.items()})
+    solved(built(names), model, truth((key.replace("blocks", "layers"), key) for key in model.state_dict()))

@@ -10,6 +10,7 @@ from torch import nn
 
 from automatch.matching import match
 from automatch.matching.assignment import Assignment
+from automatch.reading import read_model
 from tests.matching.built import built
 from tests.matching.truth import found, honest, solved, spec, truth
 
@@ -88,3 +89,16 @@ def test_a_pin_that_a_list_agrees_with_leaves_it_a_list() -> None:
     keys = list(model.state_dict())
     checkpoint = listed(keys, model.state_dict())
     solved(checkpoint, model, truth(zip(checkpoint, keys, strict=True)), pin=[("arr_0", keys[0])])
+
+
+def test_what_is_tied_stands_in_a_list_once() -> None:
+    """`parameters()` gives a shared tensor once, `state_dict()` under both of its keys."""
+    model = nn.Module()
+    model.embed = nn.Embedding(30, 8)
+    model.body = nn.Sequential(*(nn.Linear(8, 16), nn.LayerNorm(16), nn.Linear(16, 8), nn.LayerNorm(8)))
+    model.head = nn.Linear(8, 30, bias=False)
+    model.head.weight = model.embed.weight
+    checkpoint = {f"param_{i}": parameter.detach() for i, parameter in enumerate(model.parameters())}
+    keys = [key for key in model.state_dict() if key != "head.weight"]
+    expected = truth(zip(checkpoint, keys, strict=True)) | truth([("param_0", "head.weight")])
+    assert found(match(spec(checkpoint), read_model(model).spec)) == expected

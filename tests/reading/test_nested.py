@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from automatch.errors import InputError
-from automatch.reading import read_checkpoint, split_at
+from automatch.reading import read_checkpoint, read_model, split_at
 from automatch.spec import StateDictSpec
 
 
@@ -136,8 +136,9 @@ def test_the_choice_is_said_and_names_the_others() -> None:
     assert spec.notes == (
         "`model` and `ema` hold the same keys and shapes, nothing tells them apart; `model` is shown, choose with --at",
     )
-    spec = read_checkpoint({"model": state_dict(), "ema": state_dict(prefix="x.")}, like=read_checkpoint(net()))
-    assert "`model` (9 tensors) fits the model best; also there: `ema` (9 tensors)" in spec.notes[0]
+    larger = {**state_dict(prefix="x."), "x.more": torch.ones(1)}
+    spec = read_checkpoint({"model": state_dict(), "ema": larger}, like=read_checkpoint(net()))
+    assert "`model` (9 tensors) fits the model best; also there: `ema` (10 tensors)" in spec.notes[0]
 
 
 def test_an_unknown_place_lists_those_that_exist() -> None:
@@ -207,3 +208,28 @@ def test_subclasses_of_dict_are_walked(tmp_path: Path, new_zip: bool) -> None:
     torch.save(MyDict(model=MyDict(state_dict())), tmp_path / "a.pt", _use_new_zipfile_serialization=new_zip)
     spec = read_checkpoint(tmp_path / "a.pt")
     assert (spec.at, list(spec.keys)) == ("model", list(state_dict()))
+
+
+@ANYHOW
+def test_a_list_of_tensors_is_a_state_dict_of_positions(tmp_path: Path, how: str) -> None:
+    """As torch_ema saves its averages, beside which other lists may stand."""
+    shadow = [torch.ones(3, 2), torch.ones(3), torch.ones(5)]
+    spec = read({"decay": 0.9, "shadow_params": shadow, "collected": [], "mixed": [1, torch.ones(2)]}, tmp_path, how)
+    assert spec.at == "shadow_params"
+    assert [(t.key, t.shape) for t in spec.tensors] == [("0", (3, 2)), ("1", (3,)), ("2", (5,))]
+    assert [t.shape for t in read_checkpoint(shadow).tensors] == [(3, 2), (3,), (5,)]
+
+
+def test_averages_beside_the_weights_are_not_taken_for_them() -> None:
+    found = read_checkpoint(
+        {"shadow_params": list(state_dict().values()), "net": state_dict()}, like=read_model(net()).spec
+    )
+    assert (found.at, found.keys) == ("net", tuple(state_dict()))
+
+
+@pytest.mark.parametrize("wrapped", ["student", "teacher"])
+def test_a_wrapper_does_not_tell_which_network_is_meant(wrapped: str) -> None:
+    """DINO's student is wrapped by DataParallel, and its teacher is not."""
+    both = {name: state_dict(prefix="module." if name == wrapped else "") for name in ("student", "teacher")}
+    found = read_checkpoint(both, like=read_model(net()).spec)
+    assert {found.at, *found.rivals} == {"student", "teacher"}

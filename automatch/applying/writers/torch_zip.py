@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from automatch.applying.plan import Plan, Writer
-from automatch.applying.torch_document import at_path, load_document, locate
+from automatch.applying.torch_document import at_path, load_document, locate, state_dict_at
 from automatch.errors import InputError
 from automatch.rules.versions import versions_of, with_versions
 
@@ -33,7 +33,7 @@ def write(source: Path, part: Path, plan: Plan) -> None:
 
     document = load_document(source)
     path = locate(document, plan.at, str(source))
-    changed = _changed(at_path(document, path), plan, str(source))
+    changed = _changed(state_dict_at(document, path), plan, str(source))
     if path:
         parent = at_path(document, path[:-1])
         if isinstance(parent, tuple):
