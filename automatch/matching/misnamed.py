@@ -13,6 +13,8 @@ from automatch.matching.compared import Compared
 from automatch.matching.free import beside
 from automatch.matching.names import Names, Word
 
+Called = Sequence[Word]
+
 CALLED = 0.5
 """By so much a neighbour must be better called to keep two blocks from each other."""
 
@@ -47,17 +49,35 @@ def _confused(x: Node, y: Node, compete: Collection[int], names: Names, compared
 
     One of the two will do where that neighbour is of the size of the other block, too.
     """
-    mine, theirs = x.spelt()[-1:], y.spelt()[-1:]
-    if not mine or not theirs or (mine[0].isdecimal() and theirs[0].isdecimal()):
+    mine, theirs = _called(x, names), _called(y, names)
+    if not (mine and theirs) or (_is_numbered(x) and _is_numbered(y)):
         return False
-    said, wanted = names.path_words(mine), names.path_words(theirs)
-    least = names.compare(said, wanted, {}) + CALLED
 
-    def called(node: Node, words: Sequence[Word]) -> list[Node]:
-        around = [other for other in beside(node) if id(other) not in compete]
-        return [other for other in around if names.compare(names.path_words(other.spelt()[-1:]), words, {}) >= least]
+    def alike(some: Sequence[Called], others: Sequence[Called]) -> float:
+        return max((names.compare(one, other, {}) for one in some for other in others), default=0.0)
 
-    near_x, near_y = called(x, wanted), called(y, said)
-    if (near_x or not wanted) and (near_y or not said):
+    least = alike(mine, theirs) + CALLED
+
+    def around(node: Node, wanted: Sequence[Called]) -> list[Node]:
+        return [o for o in beside(node) if id(o) not in compete and alike(_called(o, names), wanted) >= least]
+
+    near_x, near_y = around(x, theirs), around(y, mine)
+    if (near_x or not any(theirs)) and (near_y or not any(mine)):
         return True  # who has only a number cannot be called like a neighbour
     return any(compared.similar(o, y) >= TWIN for o in near_x) or any(compared.similar(x, o) >= TWIN for o in near_y)
+
+
+def _called(node: Node, names: Names) -> list[Called]:
+    """What a block is called; one that has but a number, what it holds and no other item of its list does."""
+    if not node.spelt():
+        return []
+    own: list[Node] = []
+    if _is_numbered(node) and node.parent is not None:
+        other = {child.label for item in node.parent.children if item is not node for child in item.children}
+        own = [child for child in node.children if child.children and child.label not in other]
+    return [names.path_words(one.spelt()[-1:]) for one in own or [node]]
+
+
+def _is_numbered(node: Node) -> bool:
+    """Has a block but a number?"""
+    return node.spelt()[-1].isdecimal()
