@@ -57,15 +57,19 @@ def surplus(tree: Tree, node: Node, other: Tree, theirs: Node, least: int) -> li
     more = tree.bag(node)[0] - other.bag(theirs)[0]
     known = {(n.signature, n.count) for n in below(theirs)}
     out: list[Node] = []
-    end = -1
-    for part in below(node):
-        if part.start < end or part.count < least or is_module(part) or (part.signature, part.count) in known:
-            continue
-        held = tree.bag(part)[0]
-        if all(more[shape] >= n for shape, n in held.items()):
-            more -= held
-            out.append(part)
-            end = part.end
+    inside: set[int] = set()
+    level = [child for child in node.children if child.children]
+    while level:  # outer blocks first: an item too many of a list, and not a part of another item
+        for part in level:
+            if id(part.parent) in inside:
+                inside.add(id(part))
+            elif part.count >= least and not is_module(part) and (part.signature, part.count) not in known:
+                held = tree.bag(part)[0]
+                if all(more[shape] >= n for shape, n in held.items()):
+                    more -= held
+                    inside.add(id(part))
+                    out.append(part)
+        level = [child for part in level for child in part.children if child.children]
     return out
 
 

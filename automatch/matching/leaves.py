@@ -299,14 +299,19 @@ def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
         for shape in mine:
             if 1 not in shape or mine[shape] <= theirs[shape]:
                 continue
-            if any(len(other) == len(shape) and sorted(other) == sorted(shape) for other in theirs if other != shape):
+            if any(
+                theirs[other] > mine[other] and len(other) == len(shape) and sorted(other) == sorted(shape)
+                for other in theirs
+                if other != shape
+            ):
                 continue  # a kernel in another layout
             bare = squeeze(shape)
             forms = [s for s in theirs if squeeze(s) == bare and s != shape]
+            pointwise = len(bare) == 2 and shape[:2] == bare and shape not in theirs and bare in theirs
             # a [1, 1, d] is a vector whatever other vectors there are, and a [1, n, d] that nobody else has a matrix
             token = len(shape) > 2 and bare == shape[-1:]
             token = token or (len(shape) == 3 and bare == shape[1:] and shape not in theirs)
-            if any(theirs[s] > mine[s] for s in forms) or (token and forms):
+            if any(theirs[s] > mine[s] for s in forms) or ((token or pointwise) and forms):
                 out.add(shape)
                 out.update(s for s in forms if 1 in s)
     return frozenset(out)
