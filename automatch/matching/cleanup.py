@@ -171,11 +171,14 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
     notes: list[str] = []
     undecided = False
     known = [_size(node, theirs, others) for group in _twins(theirs, COPY_LEAVES // 2, True) for node in group]
+    room = sum(math.prod(leaf.shape) for leaf in others if not leaf.integer)
     members = [group for group in _twins(tree, MEMBER_LEAVES, True) if _is_whole(group[0], tree, theirs)]
     for group in members or _twins(tree):
         size = _size(group[0], tree, leaves)
         if group[0].count < 0.5 * expected or sum(0.5 * size <= other <= 2 * size for other in known) >= 2:
             continue
+        if room >= WHOLE * size * len(group):
+            continue  # the other side is as large as all of them, stacked or joined
         keep, sure = _choose(group, words)
         meant = [n for n in group if any(leaves[i].keys[0] in pinned for i in tree.order[n.start : n.end])]
         if len(meant) == 1:

@@ -32,6 +32,7 @@ from automatch.matching.completion import (
     namesakes,
     not_crossed,
 )
+from automatch.matching.counters import as_their_modules
 from automatch.matching.crosswise import as_numbered
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.folding import fold_parts
@@ -39,6 +40,7 @@ from automatch.matching.gaps import between_the_same
 from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
 from automatch.matching.laid import fold_laid
+from automatch.matching.items import without_other_items
 from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, adopt, counted, leaves_of, to_squeeze
 from automatch.matching.miniature import enlarged, miniature
@@ -217,10 +219,11 @@ def _reviewed(
     if order_trust == 1 and not is_one_model(found, identity):
         found += between_the_same(found, source, target, names, refuses)
     found = doubt_other_heads(found, names, identity)
+    found = without_other_items(found)
     found = doubt_misplaced(found, source, target, identity, refuses)
     if order_trust == 1:
         found = doubt_crossed(found, source, target, names, refuses)
-    return as_elsewhere(as_numbered(found, target, refuses), target, refuses)
+    return as_their_modules(as_elsewhere(as_numbered(found, target, refuses), target, refuses))
 
 
 def _pinned(

@@ -217,7 +217,7 @@ _PAIRED = {"w": "b", "b": "w", "shift": "scale", "scale": "shift", "gamma": "bet
 """Ends of names that stand for a module's weight and its bias where both do."""
 
 
-_LETTER_FIRST = re.compile(r"([Ww])_?([A-Za-z]\w*|\d+)")
+_LETTER = re.compile(r"(.*_)?[Ww](?=[\d_])(_?)(.*)")
 
 
 def _part_roles(leaves: list[Leaf]) -> None:
@@ -231,12 +231,14 @@ def _part_roles(leaves: list[Leaf]) -> None:
     said: dict[tuple[str, ...], tuple[str, ...]] = {}
     for leaf in leaves:
         *prefix, last = leaf.path
-        first = _LETTER_FIRST.fullmatch(last)
-        bias = (*prefix, f"b{last[1:]}")
-        if first and 0 < len(shapes.get(bias, ())) < len(leaf.shape):
-            name = last if first[2].isdecimal() else first[2]
-            said[leaf.path], said[bias] = (*prefix, name, "w"), (*prefix, name, "b")
-        elif len(leaf.shape) > 1 and len(shapes.get((*leaf.path, "bias"), ())) == len(leaf.shape) - 1:
+        letter = _LETTER.fullmatch(last) if len(leaf.shape) > 1 else None
+        if letter is not None:
+            before, line, behind = letter[1] or "", letter[2], letter[3]
+            bias = (*prefix, f"{before}b{line}{behind}")
+            if 0 < len(shapes.get(bias, ())) < len(leaf.shape):
+                name = before + behind if line else last  # `w1` says more than `1`
+                said[leaf.path], said[bias] = (*prefix, name, "w"), (*prefix, name, "b")
+        if len(leaf.shape) > 1 and len(shapes.get((*leaf.path, "bias"), ())) == len(leaf.shape) - 1:
             said[leaf.path] = (*leaf.path, "weight")
     for leaf in leaves if said else ():
         leaf.path = said.get(leaf.path, leaf.path)
