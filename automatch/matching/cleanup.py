@@ -175,10 +175,12 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
     members = [group for group in _twins(tree, MEMBER_LEAVES, True) if _is_whole(group[0], tree, theirs)]
     for group in members or _twins(tree):
         size = _size(group[0], tree, leaves)
-        if group[0].count < 0.5 * expected or sum(0.5 * size <= other <= 2 * size for other in known) >= 2:
+        if sum(0.5 * size <= other <= 2 * size for other in known) >= 2:
             continue
-        if room >= WHOLE * size * len(group):
-            continue  # the other side is as large as all of them, stacked or joined
+        # less than a network, or the other side is as large as all of them, stacked or joined
+        in_part = group[0].count < 0.5 * expected or room >= WHOLE * size * len(group)
+        if in_part and not _is_marked(group, words):
+            continue
         keep, sure = _choose(group, words)
         meant = [n for n in group if any(leaves[i].keys[0] in pinned for i in tree.order[n.start : n.end])]
         if len(meant) == 1:
@@ -231,7 +233,14 @@ def _may_have_copies(leaves: Sequence[Leaf], expected: int) -> bool:
         count = Counter(leaf.path[:depth] for leaf in leaves if not leaf.integer)
         if sum(n >= min(COPY_LEAVES, expected) and 2 * n >= expected for n in count.values()) >= 2:
             return True
-    return False
+    return any(not _SECOND.isdisjoint(words_of(token)) for leaf in leaves for token in leaf.path[:2])
+
+
+def _is_marked(group: list[Node], words: set[str]) -> bool:
+    """Are all of several copies but one called what that one is called, and a second copy: `critic`, `critic_target`?"""
+    named = [{w for token in node.tokens() for w in words_of(token)} for node in group]
+    special = [own - set.intersection(*named) for own in named]
+    return special.count(set()) == 1 and all(not own or own <= _SECOND - words for own in special)
 
 
 def _twins(tree: Tree, least: int = COPY_LEAVES, numbered: bool = False) -> list[list[Node]]:
@@ -288,7 +297,10 @@ def _share(tree: Tree, a: Node, b: Node) -> float:
 
 
 def _common(tree: Tree, a: Node, b: Node) -> float:
-    return sum((_relative(tree, a) & _relative(tree, b)).values()) / max(1, a.count, b.count)
+    """The share of the larger of two nodes that both have; of the smaller, where the names say which is the copy."""
+    said = set(words_of(a.label)) ^ set(words_of(b.label))
+    whole = min(a.count, b.count) if said and said <= _SECOND else max(a.count, b.count)
+    return sum((_relative(tree, a) & _relative(tree, b)).values()) / max(1, whole)
 
 
 def _relative(tree: Tree, node: Node) -> Counter[tuple[tuple[str, ...], int]]:
