@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ _STATES = frozenset("optimizer optimizers optim optims optstate optimizerstate o
 
 _SLOTS = frozenset("exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg acc_delta grad_avg".split())
 """What torch's optimizers call what they keep of a parameter."""
+
+_MASK = re.compile(r"^(weight|bias)\w*_mask$")
+"""How torch.nn.utils.prune calls the mask of a parameter, `weight_hh_l0_mask`."""
 
 TF_SLOT = "OPTIMIZER_SLOT"
 """What TensorFlow sets between a variable and its slots, `kernel/.OPTIMIZER_SLOT/optimizer/m`."""
@@ -66,10 +70,11 @@ class Cleaned:
 def beside_the_model(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
     """Leave out all that a checkpoint holds beside the model: slots, originals, copies; of these not the pinned one."""
     averages = use_averages(leaves, pinned)
-    slots = drop_slots(averages.leaves, others)
+    masks = drop_masks(averages.leaves, others)
+    slots = drop_slots(masks.leaves, others)
     originals = drop_originals(slots.leaves, others)
     copies = drop_copies(originals.leaves, others, pinned)
-    parts = averages, slots, originals, copies
+    parts = averages, masks, slots, originals, copies
     dropped = {key: why for part in parts for key, why in part.dropped.items()}
     return Cleaned(copies.leaves, dropped, tuple(note for part in parts for note in part.notes), copies.undecided)
 
@@ -89,6 +94,16 @@ def use_averages(leaves: list[Leaf], pinned: Collection[str] = ()) -> Cleaned:
     for path, leaf in of.items():
         leaf.path = path
     notes = (f"{len(of)} moving averages are used, and not the variables that they are of",)
+    return Cleaned([leaf for leaf in leaves if leaf.keys[0] not in dropped], dropped, notes)
+
+
+def drop_masks(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
+    """Leave out the masks of torch's pruning, `weight_mask` beside `weight_orig`, where the other side has none."""
+    masks = [leaf for leaf in leaves if _MASK.search(leaf.path[-1])]
+    if not masks or any(_MASK.search(leaf.path[-1]) for leaf in others):
+        return Cleaned(leaves, {})
+    dropped = {key: "a mask of pruned weights" for leaf in masks for key in leaf.keys}
+    notes = (f"{len(dropped)} masks of pruned weights are left out; multiply the weights by them before",)
     return Cleaned([leaf for leaf in leaves if leaf.keys[0] not in dropped], dropped, notes)
 
 
@@ -237,9 +252,10 @@ def _may_have_copies(leaves: Sequence[Leaf], expected: int) -> bool:
 
 
 def _is_marked(group: list[Node], words: set[str]) -> bool:
-    """Are all of several copies but one called what that one is called, and a second copy: `critic`, `critic_target`?"""
-    named = [{w for token in node.tokens() for w in words_of(token)} for node in group]
-    special = [own - set.intersection(*named) for own in named]
+    """Are all of several copies but one called as that one is, and a second copy: `critic`, `critic_target`?"""
+    named = [{word for token in node.tokens() for word in words_of(token)} for node in group]
+    common = set[str].intersection(*named)
+    special = [own - common for own in named]
     return special.count(set()) == 1 and all(not own or own <= _SECOND - words for own in special)
 
 

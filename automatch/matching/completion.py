@@ -21,6 +21,9 @@ UNLIKE = 0.5
 SAME_MODEL = 0.9
 """From this share of equal names on, two networks are one model, and only what was changed is called otherwise."""
 
+MOSTLY = 0.8
+"""From this share of equal keys of equal shapes on, a key means the same on both sides."""
+
 NAMES_ALONE = 10.0
 """So many times the share of what is matched may names add at most."""
 
@@ -166,6 +169,25 @@ def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence
             given[id(s)] = other
         out[n] = held, t, Evidence(name=1.0, level="name")
         given[id(held)] = n
+    return out
+
+
+def by_same_keys(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
+    """The pairs with those mended whose model key stands in the checkpoint, of that shape and used for nothing.
+
+    Only where nearly all keys of the model do: with half of the experts, `layers.1.experts.0` is not the fifth expert
+    of the first layer.
+    """
+    mine = {leaf.path: leaf for leaf in source}
+    same = {leaf.path for leaf in target if leaf.path in mine and mine[leaf.path].raw == leaf.raw}
+    if len(same) < MOSTLY * len(target):
+        return found
+    used = {id(s) for s, _, _ in found}
+    out: list[Found] = []
+    for s, t, e in found:
+        held = mine[t.path] if t.path in same else s
+        mended = held is not s and id(held) not in used and e.level != "pin" and not (s.ops or t.ops or held.ops)
+        out.append((held, t, Evidence(name=1.0, level="name")) if mended else (s, t, e))
     return out
 
 

@@ -21,6 +21,7 @@ from automatch.matching.cleanup import beside_the_model
 from automatch.matching.columns import as_elsewhere
 from automatch.matching.completion import (
     by_own_name,
+    by_same_keys,
     called_alike,
     doubt_other_heads,
     drop_half_matched,
@@ -39,8 +40,8 @@ from automatch.matching.folding import fold_parts
 from automatch.matching.gaps import between_the_same
 from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
+from automatch.matching.items import doubt_other_containers, without_other_items
 from automatch.matching.laid import fold_laid
-from automatch.matching.items import without_other_items
 from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, adopt, counted, leaves_of, to_squeeze
 from automatch.matching.miniature import enlarged, miniature
@@ -210,6 +211,7 @@ def _reviewed(
     refuses = decisions.refuses
     if not names.silent:
         found = found if decisions.pinned or decisions.forbidden else by_own_name(found, source, target)
+        found = found if decisions.pinned or decisions.forbidden else by_same_keys(found, source, target)
         found = drop_strangers(not_crossed(found, source, target, identity), identity)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity, names.silent) if not refuses(f[0], f[1])]
@@ -223,7 +225,8 @@ def _reviewed(
     found = doubt_misplaced(found, source, target, identity, refuses)
     if order_trust == 1:
         found = doubt_crossed(found, source, target, names, refuses)
-    return as_their_modules(as_elsewhere(as_numbered(found, target, refuses), target, refuses))
+    found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
+    return as_their_modules(doubt_other_containers(found))
 
 
 def _pinned(

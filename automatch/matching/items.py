@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from automatch.matching.evidence import Found
+from automatch.matching.leaves import Leaf
 from automatch.matching.units import module_path
 
 Path = tuple[str, ...]
@@ -19,20 +21,43 @@ FEWEST = 3
 
 def without_other_items(found: list[Found]) -> list[Found]:
     """The pairs without those that lie in two numbered blocks of which each has another partner."""
-    pairs = {(module_path(s.path), module_path(t.path)): (_block(s.path), _block(t.path)) for s, t, _ in found}
+    astray = _astray(found, _block)
+    return [(s, t, e) for s, t, e in found if e.level != "unit" or not astray(s, t)]
+
+
+def doubt_other_containers(found: list[Found]) -> list[Found]:
+    """The same pairs, those flagged that lie in two containers of which each has another partner.
+
+    Not what is alone of its shape. T5 without the output of its self-attention: that of the cross-attention is not it.
+    """
+    astray = _astray(found, _container)
+    return [
+        (s, t, replace(e, level="astray") if e.level == "unit" and e.rivals and astray(s, t) else e)
+        for s, t, e in found
+    ]
+
+
+def _astray(found: Sequence[Found], home: Callable[[Path], Path]) -> Callable[[Leaf, Leaf], bool]:
+    """Says of two leaves whether each lies in a home that has another partner."""
+    pairs = {(module_path(s.path), module_path(t.path)): (home(s.path), home(t.path)) for s, t, _ in found}
     mine, theirs = _partners(pairs.values()), _partners((b, a) for a, b in pairs.values())
 
-    def astray(s: Path, t: Path) -> bool:
-        one, other = _block(s), _block(t)
+    def astray(s: Leaf, t: Leaf) -> bool:
+        one, other = home(s.path), home(t.path)
         return mine.get(one, other) != other and theirs.get(other, one) != one
 
-    return [(s, t, e) for s, t, e in found if e.level != "unit" or not astray(s.path, t.path)]
+    return astray
 
 
 def _block(path: Path) -> Path:
     """The innermost numbered block, or module, around a tensor; () for none."""
     at = next((i for i in range(len(path) - 2, 0, -1) if path[i].isdecimal()), None)
     return path[: at + 1] if at else ()
+
+
+def _container(path: Path) -> Path:
+    """What holds the module of a tensor."""
+    return module_path(path)[:-1]
 
 
 def _partners(pairs: Iterable[tuple[Path, Path]]) -> dict[Path, Path]:

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from automatch.describing.tokens import ROLES, words_of
+from automatch.describing.tokens import ROLES, split_key, words_of
 from automatch.matching.adapters import is_adapter
 from automatch.matching.heads import APART, permuted
 from automatch.matching.leaves import Leaf, numbered, template
@@ -127,8 +127,13 @@ def _is_embedding(leaf: Leaf) -> bool:
 
 def _is_bare(leaf: Leaf) -> bool:
     """Is a matrix a parameter of its own, and not called a weight?"""
-    last = leaf.path[-1]
+    last = _bare_name(leaf)
     return len(leaf.shape) == 2 and len(leaf.path) > 1 and last not in ROLES and not _WEIGHT.search(last)
+
+
+def _bare_name(leaf: Leaf) -> str:
+    """What a parameter is called itself: `w1` as well where its bias `b1` made a module of the two."""
+    return split_key(leaf.keys[0])[-1] if leaf.path[-1] == "w" else leaf.path[-1]
 
 
 def _left_bare(leaves: list[Leaf], others: list[Leaf]) -> set[tuple[str, Shape]]:
@@ -137,12 +142,12 @@ def _left_bare(leaves: list[Leaf], others: list[Leaf]) -> set[tuple[str, Shape]]
     linear.subtract(leaf.shape for leaf in leaves if leaf.path[-1] == "weight")
     bare = Counter(leaf.shape for leaf in leaves if _is_bare(leaf))
     bare.subtract(leaf.shape for leaf in others if _is_bare(leaf))
-    there = {leaf.path[-1] for leaf in others}
+    there = {_bare_name(leaf) for leaf in others}
     return {
         (leaf.path[-1], leaf.shape)
         for leaf in leaves
         if _is_bare(leaf)
-        and leaf.path[-1] not in there
+        and _bare_name(leaf) not in there
         and all(min(linear[form], bare[form]) > 0 for form in (leaf.shape, leaf.shape[::-1]))
     }
 

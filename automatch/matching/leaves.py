@@ -217,7 +217,7 @@ _PAIRED = {"w": "b", "b": "w", "shift": "scale", "scale": "shift", "gamma": "bet
 """Ends of names that stand for a module's weight and its bias where both do."""
 
 
-_LETTER = re.compile(r"(.*_)?[Ww](?=[\d_])(_?)(.*)")
+_LETTER = re.compile(r"(.*_)?(?:W(?=[\d_a-z])|w(?=[\d_]))(_?)(.*)")
 
 
 def _part_roles(leaves: list[Leaf]) -> None:
@@ -236,7 +236,7 @@ def _part_roles(leaves: list[Leaf]) -> None:
             before, line, behind = letter[1] or "", letter[2], letter[3]
             bias = (*prefix, f"{before}b{line}{behind}")
             if 0 < len(shapes.get(bias, ())) < len(leaf.shape):
-                name = before + behind if line else last  # `w1` says more than `1`
+                name = last if behind.isdecimal() and not line else before + behind  # `w1` says more than `1`
                 said[leaf.path], said[bias] = (*prefix, name, "w"), (*prefix, name, "b")
         if len(leaf.shape) > 1 and len(shapes.get((*leaf.path, "bias"), ())) == len(leaf.shape) - 1:
             said[leaf.path] = (*leaf.path, "weight")

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from automatch.describing.tokens import words_of
+from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.layout import STACK, named, orientations, tail
 from automatch.matching.leaves import Leaf, see_as, template
 from automatch.spec import Shape
@@ -46,13 +46,17 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
     matrices = [family for family in families if len(family.stacks[0][0].shape) == 2]
     turns = sum(f.turned - f.straight for f in matrices)  # a square one does not show it, and goes with the others
     turns = turns or _unlike(matrices, leaves, others)
+    bare = {leaf.shape for leaf in others if len(leaf.shape) == 3 and leaf.path[-1] not in ROLES}
     gone: dict[int, Leaf | None] = {}
     for family in families:
         turn = family.turned and (not family.straight or turns > 0)
         for stack in family.stacks:
             gone.update((id(m), None) for m in stack)
             first = min(stack, key=lambda m: m.place)
-            gone[id(first)] = _joined(first, stack, family.hole, turn)
+            joined = _joined(first, stack, family.hole, turn)
+            square = family.turned and family.straight and first.shape == first.shape[::-1]
+            joined.guessed = square and not turns and joined.shape in bare
+            gone[id(first)] = joined
     if not gone:
         return leaves
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]

@@ -12,6 +12,7 @@ Keys = list[tuple[str, tuple[int, ...]]]
 WIDTH, EXPERTS = 16, 4
 INNER = [24, 16]
 NAMES = [("W_in", "W_out", "b_in", "b_out"), ("w1", "w2", "b1", "b2"), ("up_w", "down_w", "up_b", "down_b")]
+NAMES += [("ffn_W1", "ffn_W2", "ffn_b1", "ffn_b2"), ("Wu", "Wd", "bu", "bd")]
 
 
 def linear(prefix: str, inner: int, *, bias: bool, names: tuple[str, str] = ("fc1", "fc2")) -> Keys:
@@ -123,3 +124,40 @@ def test_square_stacks_go_with_those_that_show_their_layout() -> None:
         assert answer[(f"layers.{i}.experts.down_proj",)] == Served((f"blk.{i}.ffn_down_exps.weight",), "transpose")
     # in halves or by turns: no shape shows it
     assert flagged(assignment) == {key for key, _ in model if "gate_up" in key}
+
+
+@pytest.mark.parametrize("inner", [WIDTH, 24])
+def test_square_weights_beside_biases_are_a_guess_unless_others_show_it(inner: int) -> None:
+    """`w1 (16, 16), b1` alone show nothing; with one that is not square they go with it."""
+    checkpoint: Keys = [("w1", (WIDTH, WIDTH)), ("b1", (WIDTH,)), ("w2", (WIDTH, inner)), ("b2", (inner,))]
+    model: Keys = [("fc1.weight", (WIDTH, WIDTH)), ("fc1.bias", (WIDTH,))]
+    model += [("fc2.weight", (inner, WIDTH)), ("fc2.bias", (inner,))]
+    assignment = match(spec([(f"net.{k}", s) for k, s in checkpoint]), spec([(f"net.{k}", s) for k, s in model]))
+    doubted = {"net.fc1.weight", "net.fc2.weight"} if inner == WIDTH else set()
+    assert flagged(assignment) == doubted
+
+
+def test_square_experts_of_bare_stacks_are_a_guess() -> None:
+    checkpoint: Keys = [("router.weight", (EXPERTS, WIDTH))]
+    model: Keys = [
+        ("router.weight", (EXPERTS, WIDTH)),
+        *((f"experts.{w}", (EXPERTS, WIDTH, WIDTH)) for w in ("w1", "w2")),
+    ]
+    checkpoint += [(f"experts.{e}.{w}.weight", (WIDTH, WIDTH)) for e in range(EXPERTS) for w in ("w1", "w2")]
+    assert flagged(match(spec(checkpoint), spec(model))) == {"experts.w1", "experts.w2"}
+
+
+def test_fewer_experts_are_those_of_their_own_layer() -> None:
+    """Every key of the model stands in the checkpoint: the fifth expert of one layer is not the first of the next."""
+
+    def keys(experts: int) -> Keys:
+        out: Keys = []
+        for i in range(2):
+            out += [(f"layers.{i}.gate.weight", (experts, WIDTH))]
+            out += [(f"layers.{i}.experts.{e}.w1.weight", (24, WIDTH)) for e in range(experts)]
+            out += [(f"layers.{i}.experts.{e}.w2.weight", (WIDTH, 24)) for e in range(experts)]
+        return out
+
+    assignment = match(spec(keys(8)), spec(keys(4)))
+    assert all(one.checkpoint_keys == one.model_keys for one in assignment.matches if not one.ambiguous)
+    assert len(assignment.matches) == 16

@@ -8,7 +8,7 @@ from torch import nn
 
 from automatch.matching import match
 from tests.matching.built import built
-from tests.matching.truth import honest, solved, spec, truth
+from tests.matching.truth import Served, honest, solved, spec, truth
 
 
 def net(channels: int = 3) -> nn.Module:
@@ -158,3 +158,51 @@ def test_layers_of_one_kind_are_no_ensemble() -> None:
     names = {f"layers.{i}.{kind}": nn.Linear(16, 16) for i in range(3) for kind in ("a", "b")}
     model = built({name.replace("layers", "blocks"): layer for name, layer in names.items()})
     solved(built(names), model, truth((key.replace("blocks", "layers"), key) for key in model.state_dict()))
+
+
+def test_masks_of_pruned_weights_are_no_weights() -> None:
+    """They have the shape of the weights beside them, and may be all that is left to fill a place with."""
+    model = built({"hidden": nn.Linear(16, 16), "out": nn.Linear(16, 3)})
+    given: State = {}
+    for name, new in (("hidden", "fc"), ("out", "last")):
+        weight, bias = model.get_submodule(name).weight, model.get_submodule(name).bias
+        given |= {f"{new}.bias": bias, f"{new}.weight_orig": weight, f"{new}.weight_mask": torch.ones_like(weight)}
+    del given["fc.weight_orig"]
+    assignment = match(spec(given), spec(model))
+    assert "hidden.weight" in assignment.missing_keys
+    assert "mask" in assignment.harmless["fc.weight_mask"]
+
+
+def test_a_target_network_does_not_fill_the_gaps_of_the_one_that_learns() -> None:
+    """`critic_target` is a copy of `critic` also where both are a small part of all."""
+
+    def critic(name: str) -> dict[str, nn.Module]:
+        sizes = {"trunk": (24, 16), "q1.0": (16, 20), "q1.1": (20, 1), "q2.0": (16, 20), "q2.1": (20, 1)}
+        return {f"{name}.{part}": nn.Linear(*size) for part, size in sizes.items()}
+
+    encoder: dict[str, nn.Module] = {f"encoder.convs.{i}": nn.Conv2d(3 + 13 * (i > 0), 16, 3) for i in range(12)}
+    model = built({**encoder, **critic("value")})
+    both = built({**encoder, **critic("critic"), **critic("critic_target")}).state_dict()
+    given = {key: tensor for key, tensor in both.items() if not key.startswith("critic.q1.0.")}
+    assignment = match(spec(given), spec(model))
+    assert all("critic_target" not in key for one in assignment.matches for key in one.checkpoint_keys)
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_lists_that_the_other_side_holds_stacked_are_no_copies(stacked: bool) -> None:
+    """DLinear: two lists of equal layers, one for the trend and one for the seasons."""
+    names = {"Linear_Trend": "trend", "Linear_Seasonal": "seasonal"}
+    given = [(f"{name}.{i}.weight", (24, 96)) for name in names for i in range(7)]
+    given += [(f"{name}.{i}.bias", (24,)) for name in names for i in range(7)]
+    wanted: list[tuple[str, tuple[int, ...]]] = []
+    expected = {}
+    for name, new in names.items():
+        for role, shape in (("weight", (24, 96)), ("bias", (24,))):
+            keys = tuple(f"{name}.{i}.{role}" for i in range(7))
+            if stacked:
+                wanted.append((f"{new}.{role}", (7, *shape)))
+                expected[(f"{new}.{role}",)] = Served(keys, "stack")
+            else:
+                wanted += [(f"{new}.{i}.{role}", shape) for i in range(7)]
+                expected |= {(f"{new}.{i}.{role}",): Served((key,)) for i, key in enumerate(keys)}
+    solved(given, wanted, expected)

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
+from automatch.matching import match
 from tests.matching.networks import Vgg
-from tests.matching.truth import Served, by_rename, renamed, solved, spec, truth
+from tests.matching.truth import Served, by_rename, flagged, found, renamed, solved, spec, truth
 
 
 def vocoder(wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
@@ -72,12 +73,15 @@ def test_a_direction_is_no_weight() -> None:
 
 
 def test_pruned_weights() -> None:
-    """prune keeps `weight_orig` and a mask; the mask is left over and is reported."""
+    """prune keeps `weight_orig` and a mask, and computes with their product: what is loaded without the mask is flagged."""
     pruned, bare = Vgg([3, 8, 16, 16]), Vgg([3, 8, 16, 16])
     for module in list(pruned.modules()):
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             prune.identity(module, "weight")
     masks = tuple(key for key in spec(pruned).keys if key.endswith("mask"))
     pairs = [(key, key.replace("weight_orig", "weight")) for key in spec(pruned).keys if key not in masks]
-    assert solved(pruned, bare, truth(pairs)).unexpected_keys == masks
+    assignment = match(spec(pruned), spec(bare))
+    assert found(assignment) == truth(pairs)
+    assert flagged(assignment) == {key for key in spec(bare).keys if f"{key}_orig" in spec(pruned).keys}
+    assert assignment.unexpected_keys == masks
     assert solved(bare, pruned, {(mine,): Served((other,)) for mine, other in pairs}).missing_keys == masks

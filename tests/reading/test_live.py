@@ -147,7 +147,7 @@ def test_keys_that_are_not_strings(key: Any) -> None:
         read_checkpoint({"model": {"w": torch.zeros(2), key: torch.zeros(2)}})
 
 
-@pytest.mark.parametrize("source", [{}, {"epoch": 3}, {"a": {}}, {"a": [torch.zeros(1)]}])
+@pytest.mark.parametrize("source", [{}, {"epoch": 3}, {"a": {}}, {"a": [torch.zeros(1), 3]}])
 def test_mappings_without_tensors(source: Any) -> None:
     with pytest.raises(InputError, match=r"state_dict: (is empty|holds no tensors); give"):
         read_checkpoint(source)
