@@ -186,6 +186,7 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
     notes: list[str] = []
     undecided = False
     known = [_size(node, theirs, others) for group in _twins(theirs, COPY_LEAVES // 2, True) for node in group]
+    tokens = {token for leaf in others for token in leaf.path if not token.isdecimal()}
     room = sum(math.prod(leaf.shape) for leaf in others if not leaf.integer)
     members = [group for group in _twins(tree, MEMBER_LEAVES, True) if _is_whole(group[0], tree, theirs)]
     for group in members or _twins(tree):
@@ -198,8 +199,9 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
             continue
         keep, sure = _choose(group, words)
         meant = [n for n in group if any(leaves[i].keys[0] in pinned for i in tree.order[n.start : n.end])]
-        if len(meant) == 1:
-            keep, sure = meant[0], True
+        called = [n for n in group if n.spelt()[-1] in tokens] if members else []
+        if len(meant or called) == 1:  # `conv2` is what the other side calls `conv2`
+            keep, sure = (meant or called)[0], True
         elif not sure:
             keep, sure = _fitting(group, keep, tree, theirs)
         undecided |= not sure
@@ -207,7 +209,7 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
             if node is not keep:
                 gone.update(tree.order[node.start : node.end])
                 notes.append(
-                    f"a second copy under {'.'.join(node.tokens())} is left out, {'.'.join(keep.tokens())} is used"
+                    f"a second copy under {'.'.join(node.spelt())} is left out, {'.'.join(keep.spelt())} is used"
                 )
     cleaned = _without(leaves, gone, notes, undecided)
     if not gone:

@@ -172,16 +172,22 @@ def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence
     return out
 
 
+def have_same_keys(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
+    """Do nearly all keys of the model stand in the checkpoint, with their shapes?"""
+    mine = {leaf.path: leaf.raw for leaf in source}
+    return sum(mine.get(leaf.path) == leaf.raw for leaf in target) >= MOSTLY * len(target)
+
+
 def by_same_keys(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
     """The pairs with those mended whose model key stands in the checkpoint, of that shape and used for nothing.
 
     Only where nearly all keys of the model do: with half of the experts, `layers.1.experts.0` is not the fifth expert
     of the first layer.
     """
+    if not have_same_keys(source, target):
+        return found
     mine = {leaf.path: leaf for leaf in source}
     same = {leaf.path for leaf in target if leaf.path in mine and mine[leaf.path].raw == leaf.raw}
-    if len(same) < MOSTLY * len(target):
-        return found
     used = {id(s) for s, _, _ in found}
     out: list[Found] = []
     for s, t, e in found:

@@ -27,6 +27,7 @@ from automatch.matching.completion import (
     drop_half_matched,
     drop_strangers,
     flagged,
+    have_same_keys,
     is_one_model,
     kinship,
     mismatches,
@@ -155,7 +156,7 @@ def _match(
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
         found = []
-    elif kin < DOUBTFUL or cleaned.undecided:
+    elif (kin < DOUBTFUL and not have_same_keys(source, target)) or cleaned.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)

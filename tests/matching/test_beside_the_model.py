@@ -206,3 +206,11 @@ def test_lists_that_the_other_side_holds_stacked_are_no_copies(stacked: bool) ->
                 wanted += [(f"{new}.{i}.{role}", shape) for i in range(7)]
                 expected |= {(f"{new}.{i}.{role}",): Served((key,)) for i, key in enumerate(keys)}
     solved(given, wanted, expected)
+
+
+@pytest.mark.parametrize("wrapped", ["", "model."])
+def test_the_item_that_is_called_like_the_model_is_meant(wrapped: str) -> None:
+    """Of `conv1` and `conv2`, equal as they are, the model's `conv2` is the second."""
+    parts = {f"conv{i}.{name}": nn.Linear(8, 8) for i in (1, 2) for name in ("a", "b")}
+    model = built({f"{wrapped}{name}": part for name, part in parts.items() if "conv2" in name})
+    solved(built(parts), model, truth((key.removeprefix(wrapped), key) for key in model.state_dict()))

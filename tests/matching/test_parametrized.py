@@ -73,7 +73,7 @@ def test_a_direction_is_no_weight() -> None:
 
 
 def test_pruned_weights() -> None:
-    """prune keeps `weight_orig` and a mask, and computes with their product: what is loaded without the mask is flagged."""
+    """prune keeps `weight_orig` and a mask and computes with their product: without the mask the weight is flagged."""
     pruned, bare = Vgg([3, 8, 16, 16]), Vgg([3, 8, 16, 16])
     for module in list(pruned.modules()):
         if isinstance(module, (nn.Linear, nn.Conv2d)):
