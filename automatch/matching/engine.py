@@ -41,7 +41,7 @@ from automatch.matching.folding import fold_parts
 from automatch.matching.gaps import between_the_same
 from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
-from automatch.matching.items import doubt_other_containers, without_other_items
+from automatch.matching.items import doubt_other_homes
 from automatch.matching.laid import fold_laid
 from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, adopt, counted, leaves_of, to_squeeze
@@ -222,12 +222,11 @@ def _reviewed(
     if order_trust == 1 and not is_one_model(found, identity):
         found += between_the_same(found, source, target, names, refuses)
     found = doubt_other_heads(found, names, identity)
-    found = without_other_items(found)
     found = doubt_misplaced(found, source, target, identity, refuses)
     if order_trust == 1:
         found = doubt_crossed(found, source, target, names, refuses)
     found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
-    return as_their_modules(doubt_other_containers(found))
+    return as_their_modules(doubt_other_homes(found))
 
 
 def _pinned(

@@ -1,4 +1,4 @@
-"""Tensors of two blocks that each have another partner: what is left over of both does not belong together."""
+"""Tensors of two blocks that each have another partner: what is left over of both need not belong together."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ FEWEST = 3
 """Fewer modules are no block."""
 
 
-def without_other_items(found: list[Found]) -> list[Found]:
-    """The pairs without those that lie in two numbered blocks of which each has another partner."""
-    astray = _astray(found, _block)
-    return [(s, t, e) for s, t, e in found if e.level != "unit" or not astray(s, t)]
+def doubt_other_homes(found: list[Found]) -> list[Found]:
+    """The same pairs, those flagged that lie in two numbered blocks, or containers, of which each has another partner.
 
-
-def doubt_other_containers(found: list[Found]) -> list[Found]:
-    """The same pairs, those flagged that lie in two containers of which each has another partner.
-
-    Not what is alone of its shape. T5 without the output of its self-attention: that of the cross-attention is not it.
+    What is alone of its shape may have moved to another container. T5 without the output of its self-attention: that of
+    the cross-attention is not it.
     """
-    astray = _astray(found, _container)
+    other_block, other_container = _astray(found, _block), _astray(found, _container)
+
+    def doubted(s: Leaf, t: Leaf, rivals: int) -> bool:
+        return other_block(s, t) or (rivals > 0 and other_container(s, t))
+
     return [
-        (s, t, replace(e, level="astray") if e.level == "unit" and e.rivals and astray(s, t) else e)
-        for s, t, e in found
+        (s, t, replace(e, level="astray") if e.level == "unit" and doubted(s, t, e.rivals) else e) for s, t, e in found
     ]
 
 
