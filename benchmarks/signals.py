@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from automatch.describing.lexicon import EMPTY
 from automatch.describing.tree import Node
-from automatch.matching.cleanup import Cleaned
+from automatch.matching.cleaned import Cleaned
 from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Evidence
 from automatch.matching.leaves import Leaf

@@ -172,28 +172,21 @@ def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence
     return out
 
 
-def have_same_keys(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
-    """Do nearly all keys of the model stand in the checkpoint, with their shapes?"""
-    mine = {leaf.path: leaf.raw for leaf in source}
-    return sum(mine.get(leaf.path) == leaf.raw for leaf in target) >= MOSTLY * len(target)
-
-
-def by_same_keys(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
+def by_same_keys(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity) -> list[Found]:
     """The pairs with those mended whose model key stands in the checkpoint, of that shape and used for nothing.
 
     Only where nearly all keys of the model do: with half of the experts, `layers.1.experts.0` is not the fifth expert
     of the first layer.
     """
-    if not have_same_keys(source, target):
+    if identity.of_the_model < MOSTLY:
         return found
-    mine = {leaf.path: leaf for leaf in source}
-    same = {leaf.path for leaf in target if leaf.path in mine and mine[leaf.path].raw == leaf.raw}
     used = {id(s) for s, _, _ in found}
+    free = {identity.bare(leaf.path, 0): leaf for leaf in source if id(leaf) not in used and not leaf.ops}
     out: list[Found] = []
     for s, t, e in found:
-        held = mine[t.path] if t.path in same else s
-        mended = held is not s and id(held) not in used and e.level != "pin" and not (s.ops or t.ops or held.ops)
-        out.append((held, t, Evidence(name=1.0, level="name")) if mended else (s, t, e))
+        held = free.get(identity.bare(t.path, 1))
+        mended = held is not None and held.raw == t.raw and e.level != "pin" and not (s.ops or t.ops)
+        out.append((held, t, Evidence(name=1.0, level="name")) if held is not None and mended else (s, t, e))
     return out
 
 

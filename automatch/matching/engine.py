@@ -20,6 +20,7 @@ from automatch.matching.blocks import Side, Solver
 from automatch.matching.cleanup import beside_the_model
 from automatch.matching.columns import as_elsewhere
 from automatch.matching.completion import (
+    MOSTLY,
     by_own_name,
     by_same_keys,
     called_alike,
@@ -27,7 +28,6 @@ from automatch.matching.completion import (
     drop_half_matched,
     drop_strangers,
     flagged,
-    have_same_keys,
     is_one_model,
     kinship,
     mismatches,
@@ -156,7 +156,7 @@ def _match(
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
         found = []
-    elif (kin < DOUBTFUL and not have_same_keys(source, target)) or cleaned.undecided:
+    elif (kin < DOUBTFUL and identity.of_the_model < MOSTLY) or cleaned.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)
@@ -211,8 +211,8 @@ def _reviewed(
     """The pairs after a look at the whole: what whole keys, neighbours and all other blocks say of each."""
     refuses = decisions.refuses
     if not names.silent:
-        found = found if decisions.pinned or decisions.forbidden else by_own_name(found, source, target)
-        found = found if decisions.pinned or decisions.forbidden else by_same_keys(found, source, target)
+        if not (decisions.pinned or decisions.forbidden):
+            found = by_same_keys(by_own_name(found, source, target), source, target, identity)
         found = drop_strangers(not_crossed(found, source, target, identity), identity)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity, names.silent) if not refuses(f[0], f[1])]

@@ -15,7 +15,12 @@ SHARE = 0.3
 
 
 class Identity:
-    """Says whether two paths are one name, once the prefixes that wrappers add are taken off."""
+    """Says whether two paths are one name, once the prefixes that wrappers add are taken off.
+
+    Attributes:
+        holds: whether equal names are believed more than order.
+        of_the_model: the share of the model's keys that stand in the checkpoint, with their shapes.
+    """
 
     def __init__(self, source: Sequence[Leaf], target: Sequence[Leaf]) -> None:
         self._prefixes: tuple[Path, Path] = ((), ())
@@ -31,6 +36,7 @@ class Identity:
             if count > best:
                 best, self._prefixes = count, ((), prefix)
         self.holds = best >= SHARE * min(len(mine), len(theirs))
+        self.of_the_model = best / max(1, len(theirs))
 
     def bare(self, path: Path, which: int) -> Path:
         """A path of the checkpoint (0) or of the model (1) without the wrappers that only its side has."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from automatch.describing.tokens import ROLES, split_key, words_of
-from automatch.matching.adapters import is_adapter
 from automatch.matching.heads import APART, permuted
-from automatch.matching.leaves import Leaf, numbered, template
+from automatch.matching.leaves import Leaf, template
 from automatch.matching.parts import GATED, role_in
+from automatch.matching.stored import ITEMS, STACK, Kind, Path, kind_of, lying, named, orientations, tail
 from automatch.spec import Shape
 
 _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
@@ -26,12 +26,6 @@ _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
     4: ((3, 2, 0, 1), (2, 3, 0, 1)),
     5: ((4, 3, 0, 1, 2),),
 }
-
-STACK = "stack"
-"""What kernels laid on each other are called among the kinds of tensors."""
-
-ITEMS = ((0, 2, 1),)
-"""The order of dimensions where each item of a stack is turned."""
 
 CONVENTION = 100
 """Votes for a transposition that the name `kernel` is worth: nothing but [in, out] is called so."""
@@ -45,23 +39,7 @@ _WEIGHT = re.compile(r"^weight|(weight|kernel)$|^\d+$|^lora_")
 _TABLES = {"pos", "position", "positional", "token", "tokens", "queries", "prompt", "mask", "bias", "table"}
 """Bare parameters called so are no linear layers."""
 
-Path = tuple[str, ...]
-Kind = tuple[str, bool]
 Families = dict[tuple[tuple[str, ...], Shape], list[Leaf]]
-
-
-def _kind(leaf: Leaf, perms: tuple[tuple[int, ...], ...] = ()) -> Kind:
-    """What a tensor is called, in a block or outside; a bare parameter goes by the last of its words.
-
-    Kernels laid on each other are a kind of their own: experts may lie where all linear layers stand.
-    """
-    last = leaf.path[-1]
-    if perms == ITEMS:
-        return STACK, numbered(leaf.path)
-    if last not in ROLES:
-        words = words_of(last)
-        last = "projection" if words and words[-1] in ("proj", "projection") else last
-    return last, numbered(leaf.path)
 
 
 def _perms(shape: Shape, stacks: set[Shape]) -> tuple[tuple[int, ...], ...]:
@@ -202,15 +180,15 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     votes = _votes(leaves, others, families, here, called, stacks, halved)
     whole = _halved(leaves, set(theirs))
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
-    bare_there = any(_kind(leaf)[0] == "projection" for leaf in others)
+    bare_there = any(kind_of(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
-    heads = {_kind(own[0]) for own in families.values() if _has_heads(own[0])}
+    heads = {kind_of(own[0]) for own in families.values() if _has_heads(own[0])}
     mixed = not kernels_here and any(n > 0 for n in here.values())
     upright = _upright(leaves, here) if mixed else set()
     bare = _left_bare(leaves, others)
     for (_, shape), members in families.items():
         perms = _perms(shape, stacks)
-        kind = _kind(members[0], perms)
+        kind = kind_of(members[0], perms)
         if kind in heads:  # [heads, in, size] is [in, heads * size], square or not
             votes[kind] = max(votes[kind], CONVENTION)
         elif heads and not votes[kind] and len(set(shape[-2:])) == 1 and not _is_embedding(members[0]):
@@ -262,7 +240,7 @@ def _votes(
     for (_, shape), members in alike.items():
         perms = _perms(shape, stacks)
         turned = permuted(shape, perms[0]) if perms else shape
-        kind = _kind(members[0], perms)
+        kind = kind_of(members[0], perms)
         if shape in halved:
             votes[kind] += 4
         if turned == shape:
@@ -281,30 +259,21 @@ def _votes(
         elif theirs[shape] and as_it_is < crosswise:
             votes[kind] -= 2
     there = orientations(others)
-    for kind, lying in here.items():
+    for kind, lies in here.items():
         standing = there[kind] if kind in there or kind[0] == STACK else sum(there.values())
-        if lying > 0 >= standing:
+        if lies > 0 >= standing:
             votes[kind] += BY_BIAS
-        elif lying < 0 and standing <= 0 and (standing or kind[0] != STACK):
+        elif lies < 0 and standing <= 0 and (standing or kind[0] != STACK):
             votes[kind] -= BY_BIAS
     return votes
-
-
-def named(leaves: Iterable[Leaf]) -> dict[Path, set[Shape]]:
-    """The shapes of the tensors that are called the same, the last words of their paths."""
-    out: dict[Path, set[Shape]] = defaultdict(set)
-    for leaf in leaves:
-        if len(leaf.shape) >= 2:
-            out[tail(leaf.path)].add(leaf.shape)
-    return out
 
 
 def _upright(leaves: list[Leaf], here: Counter[Kind]) -> set[int]:
     """Linear layers in a file that holds GPT-2's Conv1D as well: their biases show it, or those around a square one."""
     upright: set[int] = set()
     around: dict[tuple[str, ...], set[bool]] = defaultdict(set)
-    for leaf, lies in _lying(leaves):
-        if not lies and here[_kind(leaf)] > 0:
+    for leaf, lies in lying(leaves):
+        if not lies and here[kind_of(leaf)] > 0:
             upright.add(id(leaf))
         for depth in range(len(leaf.path) - 1):
             around[leaf.path[:depth]].add(lies)
@@ -322,37 +291,6 @@ def _cut(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
     """May tensors of this shape be pieces of what the first side holds as one, and the second does not?"""
     whole = [(n * shape[0], *shape[1:]) for n in (2, 3)] if len(shape) == 2 else []
     return any(mine[joined] > theirs[joined] for joined in whole)
-
-
-def orientations(leaves: Iterable[Leaf]) -> Counter[Kind]:
-    """Per kind, how many matrices are stored [in, out] more than [out, in], as the lengths of their biases show."""
-    out: Counter[Kind] = Counter()
-    for leaf, lies in _lying(leaves):
-        out[_kind(leaf, ITEMS if len(leaf.shape) == 3 else ())] += 1 if lies else -1
-    return out
-
-
-def _lying(leaves: Iterable[Leaf]) -> Iterator[tuple[Leaf, bool]]:
-    """Matrices beside a bias, or stacks of them, and whether its length shows them to be stored [in, out]."""
-    matrices: dict[tuple[str, ...], Leaf] = {}
-    biases: dict[tuple[str, ...], Shape] = {}
-    for leaf in leaves:
-        module = leaf.path[:-1]
-        if leaf.path[-1] in ("bias", "b", "beta"):
-            biases[module] = leaf.shape
-        elif (len(leaf.shape) in (2, 3) and leaf.shape[-2] != leaf.shape[-1]) and (
-            leaf.path[-1] in ROLES or not (module in matrices or is_adapter(leaf))
-        ):
-            matrices[module] = leaf  # the bias is the weight's, whatever stands beside it
-    for module, leaf in matrices.items():
-        bias, (*stacked, rows, columns) = biases.get(module), leaf.shape
-        if bias in ((*stacked, rows), (*stacked, columns)):
-            yield leaf, bias == (*stacked, columns)
-
-
-def tail(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The last words of a path; `w1` and `w1.weight` are one, and those of lists as well."""
-    return template(path[:-1] if path[-1] == "weight" and len(path) > 1 else path)[-2:]
 
 
 def turned_once(s: Leaf, t: Leaf) -> tuple[Leaf, Leaf]:

@@ -217,7 +217,8 @@ _PAIRED = {"w": "b", "b": "w", "shift": "scale", "scale": "shift", "gamma": "bet
 """Ends of names that stand for a module's weight and its bias where both do."""
 
 
-_LETTER = re.compile(r"(.*_)?(?:W(?=[\d_a-z])|w(?=[\d_]))(_?)(.*)")
+_LETTER = re.compile(r"(.*_)?(?:W(?=[\d_a-z])|w(?=[\d_]))(.*)")
+"""What stands around the letter for a weight: `W_in`, `w1`, `self_Wk`. Its bias has a `b` there."""
 
 
 def _part_roles(leaves: list[Leaf]) -> None:
@@ -232,12 +233,9 @@ def _part_roles(leaves: list[Leaf]) -> None:
     for leaf in leaves:
         *prefix, last = leaf.path
         letter = _LETTER.fullmatch(last) if len(leaf.shape) > 1 else None
-        if letter is not None:
-            before, line, behind = letter[1] or "", letter[2], letter[3]
-            bias = (*prefix, f"{before}b{line}{behind}")
-            if 0 < len(shapes.get(bias, ())) < len(leaf.shape):
-                name = last if behind.isdecimal() and not line else before + behind  # `w1` says more than `1`
-                said[leaf.path], said[bias] = (*prefix, name, "w"), (*prefix, name, "b")
+        bias = (*prefix, f"{letter[1] or ''}b{letter[2]}") if letter else ()
+        if 0 < len(shapes.get(bias, ())) < len(leaf.shape):
+            said[leaf.path], said[bias] = (*leaf.path, "w"), (*leaf.path, "b")
         if len(leaf.shape) > 1 and len(shapes.get((*leaf.path, "bias"), ())) == len(leaf.shape) - 1:
             said[leaf.path] = (*leaf.path, "weight")
     for leaf in leaves if said else ():

@@ -28,8 +28,8 @@ MLP = "nothing says whether the mlp lies before q, k and v or behind them"
 NUMBERED = "the first three layers of an attention's list, taken as query, key and value; no name says so"
 LAYOUT = "nothing says whether the square matrix of a bare parameter is stored as a Linear's or transposed"
 PATCHES = "nothing says whether the linear layer takes a patch channel by channel or pixel by pixel"
-ORIGINAL = "the weight as it was before pruning or normalising; what was computed with is another one"
-_BEFORE = "_orig"
+BEFORE = "the weight as it was before pruning or normalising; what was computed with is another one"
+_ORIGINAL = "_orig"
 """How torch.nn.utils ends the name of a parameter of which another is made."""
 _COLOURS = 4
 """More channels are no image's."""
@@ -213,8 +213,8 @@ def _unsaid(s: Leaf, t: Leaf) -> Judgement | None:
         return Judgement(0.45, True, NUMBERED)
     if _of_patches(s, t):
         return Judgement(0.45, True, PATCHES)
-    if s.path[-1].endswith(_BEFORE) and not t.path[-1].endswith(_BEFORE):
-        return Judgement(0.45, True, ORIGINAL)
+    if s.path[-1].endswith(_ORIGINAL) and not t.path[-1].endswith(_ORIGINAL):
+        return Judgement(0.45, True, BEFORE)
     return Judgement(0.45, True, LAYOUT) if s.guessed or t.guessed else None
 
 

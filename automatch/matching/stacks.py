@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.describing.tokens import ROLES, words_of
-from automatch.matching.layout import STACK, named, orientations, tail
 from automatch.matching.leaves import Leaf, see_as, template
+from automatch.matching.stored import STACK, named, orientations, tail
 from automatch.spec import Shape
 
 
@@ -43,9 +43,11 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
     theirs = Counter(leaf.shape for leaf in others)
     looked_at = [leaf for leaf in leaves if leaf.shape in shapes and "stack" not in leaf.ops]
     families = [f for f in _families(looked_at, mine, theirs) if not _listed(f, others)]
+    if not families:
+        return leaves
     matrices = [family for family in families if len(family.stacks[0][0].shape) == 2]
     turns = sum(f.turned - f.straight for f in matrices)  # a square one does not show it, and goes with the others
-    turns = turns or _unlike(matrices, leaves, others)
+    turns = turns or (_unlike(matrices, leaves, others) if matrices else 0)
     bare = {leaf.shape for leaf in others if len(leaf.shape) == 3 and leaf.path[-1] not in ROLES}
     gone: dict[int, Leaf | None] = {}
     for family in families:
@@ -57,8 +59,6 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
             square = family.turned and family.straight and first.shape == first.shape[::-1]
             joined.guessed = square and not turns and joined.shape in bare
             gone[id(first)] = joined
-    if not gone:
-        return leaves
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
 
 

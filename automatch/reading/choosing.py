@@ -96,7 +96,8 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
     if not others:
         return Choice(chosen)
     place = f"`{escaped(chosen.path)}`" if chosen.path else "the top level"
-    rivals = [c for c in others if _shapes(c) == _shapes(chosen)]
+    shapes = _shapes(chosen)
+    rivals = [c for c in others if _shapes(c) == shapes]
     if rivals:
         same = " and ".join([place, *(_name(c) for c in rivals)])
         rest = [c for c in others if c not in rivals]

@@ -70,6 +70,9 @@ def find_state_dicts(
         for _, child in entries:
             if type(child) not in kinds:
                 kinds[type(child)] = _kind(child)
+        if isinstance(value, (list, tuple)) and any(kinds[type(child)] is not Kind.TENSOR for _, child in entries):
+            # beside other things tensors in a list are no state_dict: only what may hold named ones is of interest
+            entries = [(key, child) for key, child in entries if kinds[type(child)] is Kind.CONTAINER]
         said = versions.get(id(value)) or getattr(holder, ATTRIBUTE, None)
         found += _candidate(path, entries, kinds, plain_versions(said))
         inside = [((*path, str(key)), child) for key, child in entries if kinds[type(child)] is Kind.CONTAINER]
@@ -97,11 +100,7 @@ def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(value, Call):
         return value.items.items()
     if isinstance(value, (list, tuple)):
-        kinds = {_kind(child) for child in value}
-        if kinds == {Kind.TENSOR}:
-            return ((str(i), child) for i, child in enumerate(value))
-        # beside other things tensors in a list are no state_dict: only what may hold named ones is of interest
-        return ((str(i), child) for i, child in enumerate(value) if _kind(child) is Kind.CONTAINER)
+        return ((str(i), child) for i, child in enumerate(value))
     return ()
 
 
