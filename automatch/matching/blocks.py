@@ -19,6 +19,7 @@ from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
 from automatch.matching.free import Taken, are_networks, by_kind, outermost, ranked, within
+from automatch.matching.gathering import units_of
 from automatch.matching.grids import across
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
@@ -28,7 +29,7 @@ from automatch.matching.misnamed import misnamed
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
 from automatch.matching.rivals import with_rivals
-from automatch.matching.units import Context, depth_of, in_common, module_path, role_of, units_of
+from automatch.matching.units import Context, depth_of, in_common, module_path, role_of
 
 LARGER = 1.25
 """Items of one list that are so much larger than those of the other may be several of them."""
@@ -192,9 +193,11 @@ class Solver:
         used_b: set[int],
     ) -> Placed:
         """A pair that waited and was found again keeps its doubt as long as its rival is free, or waits like it."""
-        i, j, _ = pair
+        i, j, found = pair
         if (i, j) not in waiting:
-            return pair
+            alone = {k for at, (e, _, _) in waiting.items() if not e.rivals for k in enumerate(at)}
+            apart = not {(0, i), (1, j)}.isdisjoint(alone)
+            return (i, j, replace(found, level="otherwise")) if apart and found.level == "unit" else pair
         evidence, x, y = waiting[i, j]
         shape = self.source.leaves[self.source.tree.order[a.start + i]].shape
         sides = (
@@ -246,13 +249,17 @@ class Solver:
             if not plausible(pair.evidence, _of_no_layer(pair.source, pair.target)):
                 continue
             evidence = pair.evidence
-            if (evidence.free or evidence.astray) and judge(evidence).ambiguous:
+            weak = evidence.free or evidence.astray or not evidence.rivals
+            if weak and judge(evidence).ambiguous:
                 evidence = replace(evidence, waiting=True)
             out.append((at_a[id(pair.source)], at_b[id(pair.target)], evidence))
-            mine, theirs = pair.source.path, pair.target.path
             if judge(replace(pair.evidence, learnt=0.0)).confidence < LEARN_FROM:
                 continue
-            self._learn(module_path(mine)[top_a:], module_path(theirs)[top_b:])
+            mine, theirs = module_path(pair.source.path), module_path(pair.target.path)
+            beside = [
+                (own[path],) if path in own else () for own, path in zip(self._company, (mine, theirs), strict=True)
+            ]
+            self._learn((*mine[top_a:], *beside[0]), (*theirs[top_b:], *beside[1]))
         return out
 
     def _pair_blocks(self, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:

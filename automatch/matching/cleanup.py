@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from automatch.describing.tokens import words_of
+from automatch.describing.tokens import ROLES, words_of
+from automatch.matching.adapters import is_adapter
 from automatch.matching.cleaned import Cleaned
 from automatch.matching.copies import drop_copies
 from automatch.matching.leaves import Leaf
@@ -35,9 +37,10 @@ def beside_the_model(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collect
     averages = use_averages(leaves, pinned)
     masks = drop_masks(averages.leaves, others)
     slots = drop_slots(masks.leaves, others)
-    originals = drop_originals(slots.leaves, others)
+    settings = drop_settings(slots.leaves, others, pinned)
+    originals = drop_originals(settings.leaves, others)
     copies = drop_copies(originals.leaves, others, pinned)
-    parts = averages, masks, slots, originals, copies
+    parts = averages, masks, slots, settings, originals, copies
     dropped = {key: why for part in parts for key, why in part.dropped.items()}
     return Cleaned(copies.leaves, dropped, tuple(note for part in parts for note in part.notes), copies.undecided)
 
@@ -106,6 +109,20 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     return Cleaned(kept, dropped, (f"{len(dropped)} optimizer slots ({', '.join(names[:4])}) are left out",))
 
 
+def drop_settings(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
+    """Leave out bare numbers, as CTranslate2 writes `rotary_base` beside weights, where the other side has none."""
+    if any(math.prod(leaf.raw) == 1 and not leaf.integer for leaf in others):
+        return Cleaned(leaves, {})
+    gone = [
+        x
+        for x in leaves
+        if x.raw == () and x.path[-1] not in ROLES
+        if not (x.integer or is_adapter(x) or any(key in pinned for key in x.keys))
+    ]
+    dropped = {key: "a single number, of which the model has none" for leaf in gone for key in leaf.keys}
+    return Cleaned([leaf for leaf in leaves if leaf.keys[0] not in dropped], dropped)
+
+
 def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     """Leave out what PEFT keeps of modules that it trained whole, where the other side knows no such copies.
 
@@ -119,3 +136,21 @@ def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     dropped = {key: "what a module was before it was trained" for i in sorted(gone) for key in leaves[i].keys}
     notes = (f"what {len(dropped)} tensors were before PEFT trained them whole is left out",) if dropped else ()
     return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, notes)
+
+
+def without_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> list[Leaf]:
+    """A model's leaves without what its modules were before PEFT trained them whole, where the file is an adapter's.
+
+    Such a file holds what was trained: its `score.weight` is `score.modules_to_save.default.weight`, which gets that
+    path (in place).
+    """
+    trained = sum(is_adapter(leaf) for leaf in others)
+    wrapped = sum(BASE in leaf.path for leaf in leaves)
+    if not trained or len(others) - trained >= wrapped or any(BASE in leaf.path for leaf in others):
+        return leaves
+    if len({leaf.path[leaf.path.index(COPY) + 1] for leaf in leaves if COPY in leaf.path[:-2]}) == 1:
+        for leaf in leaves:
+            if COPY in leaf.path[:-2]:
+                at = leaf.path.index(COPY)
+                leaf.path = leaf.path[:at] + leaf.path[at + 2 :]
+    return [leaf for leaf in leaves if ORIGINAL not in leaf.path]

@@ -37,6 +37,8 @@ def plausible(evidence: Evidence, single: bool = False) -> bool:
         return True
     if evidence.name >= 0.3 or evidence.learnt >= 0.5:
         return True
+    if not evidence.rivals and evidence.fit == 1 and evidence.order >= 0.3:
+        return True
     return evidence.order >= 0.6 and evidence.fit >= 0.5
 
 
@@ -61,6 +63,7 @@ _BY_LEVEL = {
     ),
     "elsewhere": Judgement(0.4, True, "as in the other blocks, of which this one would be an exception"),
     "astray": Judgement(0.4, True, "of one shape, but each of the blocks around the two has another partner"),
+    "otherwise": Judgement(0.4, True, "the blocks around one of the two have another partner for it"),
     "moved": Judgement(0.4, True, "before the same part of the block, though numbered otherwise"),
     "beside": Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two"),
     "summed": Judgement(0.4, True, "together as large, in every block; nothing says in which order they lie"),

@@ -17,7 +17,7 @@ from automatch.matching.against import doubt_crossed
 from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.beside import doubt_misplaced
 from automatch.matching.blocks import Side, Solver
-from automatch.matching.cleanup import beside_the_model
+from automatch.matching.cleanup import beside_the_model, without_originals
 from automatch.matching.columns import as_elsewhere
 from automatch.matching.completion import (
     MOSTLY,
@@ -133,7 +133,7 @@ def _match(
     adopt(source)
     adopt(target)
     everything, copies = target, held_twice(target, source, decisions.told)
-    target = without(target, copies)
+    target = without_originals(without(target, copies), source)
     cleaned = beside_the_model(source, target, decisions.pinned)
     source = cleaned.leaves
     source, target = unify_scanned(source, target, _unified)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from automatch.describing.tree import Node, below, is_block
 from automatch.matching.names import Names
@@ -39,11 +40,31 @@ def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: 
         turn
         and len(left) > 1
         and (forwards < perfect <= backwards[0] or backwards[0] > forwards + 0.05 * max(1, len(pairs)))
+        and not _run_forwards(left, right)
     ):
         total, pairs = backwards
     if not pairs or total < 0.8 * len(pairs) or len(pairs) < 0.5 * min(len(left), len(right)):
         return []
     return pairs
+
+
+def _run_forwards(left: Sequence[Node], right: Sequence[Node]) -> bool:
+    """Do parts that stand once in either list stand in one order, though maybe in the items beside?
+
+    Swin's `downsample` ends a stage in one library and begins the next in another: what the last stage has there, the
+    first has here.
+    """
+    places: list[dict[int, list[int]]] = []
+    for items in (left, right):
+        own: dict[int, list[int]] = {}
+        for i, item in enumerate(items):
+            for part in item.children:
+                own.setdefault(part.struct, []).append(i)
+        places.append(own)
+    once = sorted(
+        (i[0], places[1][part][0]) for part, i in places[0].items() if len(i) == 1 and len(places[1].get(part, ())) == 1
+    )
+    return len(once) > 1 and all(a < c and b < d for (a, b), (c, d) in pairwise(once))
 
 
 def _align(

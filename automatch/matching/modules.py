@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from automatch.matching.evidence import Evidence
+from automatch.matching.gathering import is_lettered
 from automatch.matching.lap import NEVER, assign
 from automatch.matching.leaves import Leaf
 from automatch.matching.scores import Table, tabulate
-from automatch.matching.units import Context, Sort, Unit, is_lettered, role_of
+from automatch.matching.units import Context, Sort, Unit, role_of
 
 Path = tuple[str, ...]
 
@@ -42,7 +43,10 @@ def assign_units(source: list[Unit], target: list[Unit], ctx: Context) -> list[P
         for r, c in enumerate(assign(matrix)):
             if c >= 0:
                 chosen[rows[r]] = columns[c]
-    return _explain(table, chosen, len(source) == len(target) == len(chosen))
+    left = [unit for i, unit in enumerate(source) if i not in chosen]
+    left += [unit for j, unit in enumerate(target) if j not in set(chosen.values())]
+    # counters are no weights: what is left of them says nothing of the rest
+    return _explain(table, chosen, all(leaf.integer for unit in left for leaf in unit.leaves.values()))
 
 
 def _components(fits: Mapping[tuple[int, int], object]) -> list[tuple[list[int], list[int]]]:

@@ -154,8 +154,11 @@ class Names:
         if self.silent or not a or not b:
             return 0.0
         total = gained = 0.0
+        beyond = [any(word.text[0] == "~" for word in side) for side in (a, b)]
         for mine, theirs in ((a, b), (b, a)):
             for word in mine:
+                if word.text[0] == "~" and not all(beyond):
+                    continue  # what a token says beyond its words is held against what another one says
                 weight = weights.get(word.text, 1.0)
                 total += weight
                 gained += weight * max(self.alike(word, other) for other in theirs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from automatch.describing.lexicon import lexicon
@@ -17,6 +17,13 @@ def _block(path: tuple[str, ...]) -> tuple[str, ...]:
     """The path of the innermost numbered block around a leaf; () outside of blocks."""
     last = max((i for i, token in enumerate(path[:-2]) if token.isdecimal()), default=-1)
     return path[: last + 1]
+
+
+def _blocks(path: tuple[str, ...]) -> Iterator[int]:
+    """Where in a path numbered blocks end: `layers.0`, and `layer_0` if there are modules in it."""
+    for i, token in enumerate(path):
+        if token.isdecimal() or (token[-1:].isdecimal() and i < len(path) - 2):
+            yield i + 1
 
 
 @lru_cache(maxsize=1 << 16)
@@ -36,11 +43,10 @@ class Blocks:
         named: dict[tuple[str, ...], set[Shape]] = defaultdict(set)
         bags: dict[tuple[str, ...], Counter[Shape]] = defaultdict(Counter)
         for leaf in others:
-            for i, token in enumerate(leaf.path):
-                if token.isdecimal():
-                    bags[leaf.path[: i + 1]][leaf.shape] += 1
-                    if any(_is_qkv(t) for t in leaf.path[i:]):
-                        named[leaf.path[: i + 1]].add(leaf.shape)
+            for end in _blocks(leaf.path):
+                bags[leaf.path[:end]][leaf.shape] += 1
+                if any(_is_qkv(t) for t in leaf.path[end - 1 :]):
+                    named[leaf.path[:end]].add(leaf.shape)
         self._apart = Counter(leaf.shape for leaf in leaves if role_in(leaf.path) is not None)
         self._apart.subtract(leaf.shape for leaf in others if role_in(leaf.path) is not None)
         self._fused = Counter(leaf.shape for leaf in others if any(map(_is_qkv, leaf.path[-2:])))

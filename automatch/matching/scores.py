@@ -82,7 +82,7 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
     aligned = common_subsequence([u.main() for u in source], [u.main() for u in target])
     sequence = len(aligned) / max(1, min(len(source), len(target)))
     order = places(source, target, fits, aligned)
-    learnt = {(i, j): ctx.learnt(source[i].path, target[j].path) for i, j in fits}
+    learnt = {(i, j): ctx.learnt(source[i].told, target[j].told) for i, j in fits}
     astray = frozenset(
         key for key, (pairs, _) in fits.items() if ctx.astray is not None and any(ctx.astray(m, t) for m, t in pairs)
     )
@@ -163,6 +163,6 @@ def _named_alike(a: Unit, b: Unit, ctx: Context, value: float) -> float:
         return value
     if a.peers >= 2 and a.peers == b.peers:
         return value + (ORDINAL if a.rank == b.rank else -ORDINAL)
-    if a.turn and b.turn and a.peers != b.peers:
+    if a.turn and b.turn and a.of == b.of and a.peers != b.peers:
         return value + (ORDINAL if a.turn == b.turn else -ORDINAL)
     return value

@@ -46,6 +46,8 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         served_by = [s for s in alike if id(s) in partner and not s.ops]
         others = [s for s in served_by if _may_be_tied(_concepts(s, names), _TIED_SERVED)]
         tables = [s for s in others if "embedding" in _concepts(s, names)]
+        if len(others) > 1 and others == tables and "shared" not in _concepts(leaf, names):
+            others = _of_all(tables, partner, names)  # the head is tied to what the embeddings share
         if len(others) == 1 or (others and others == tables and "shared" in _concepts(leaf, names)):
             out.append((others[-1], leaf, Evidence(level="tied")))
             tied_modules[leaf.path[:-1]] = others[-1]
@@ -59,6 +61,11 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         elif _inner(leaf.path, partner[id(only)].path) or _inner(partner[id(only)].path, leaf.path):
             out.append((only, leaf, Evidence(level="tied")))  # BERT's `predictions.bias` is `predictions.decoder.bias`
     return out
+
+
+def _of_all(tables: list[Leaf], partner: Mapping[int, Leaf], names: Names) -> list[Leaf]:
+    """Of several embeddings, those that serve what the model calls shared."""
+    return [leaf for leaf in tables if "shared" in _concepts(partner[id(leaf)], names)]
 
 
 def _inner(path: Sequence[str], other: Sequence[str]) -> bool:

@@ -16,6 +16,9 @@ Kind = tuple[str, bool]
 STACK = "stack"
 """What kernels laid on each other are called among the kinds of tensors."""
 
+ADAPTER = "adapter"
+"""What the halves of adapters are called among the kinds of tensors."""
+
 ITEMS = ((0, 2, 1),)
 """The order of dimensions where each item of a stack is turned."""
 
@@ -23,11 +26,14 @@ ITEMS = ((0, 2, 1),)
 def kind_of(leaf: Leaf, perms: tuple[tuple[int, ...], ...] = ()) -> Kind:
     """What a tensor is called, in a block or outside; a bare parameter goes by the last of its words.
 
-    Kernels laid on each other are a kind of their own: experts may lie where all linear layers stand.
+    Kernels laid on each other are a kind of their own: experts may lie where all linear layers stand. So are adapters:
+    GPT-2's Conv1D is stored [in, out], and what PEFT puts beside it is not.
     """
     last = leaf.path[-1]
     if perms == ITEMS:
         return STACK, numbered(leaf.path)
+    if is_adapter(leaf):
+        return ADAPTER, numbered(leaf.path)
     if last not in ROLES:
         words = words_of(last)
         last = "projection" if words and words[-1] in ("proj", "projection") else last
