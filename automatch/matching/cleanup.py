@@ -11,6 +11,7 @@ from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.adapters import is_adapter
 from automatch.matching.cleaned import Cleaned
 from automatch.matching.copies import drop_copies
+from automatch.matching.held import drop_held
 from automatch.matching.leaves import Leaf
 
 COPY, ORIGINAL, BASE = "modules_to_save", "original_module", "base_layer"
@@ -39,8 +40,9 @@ def beside_the_model(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collect
     slots = drop_slots(masks.leaves, others)
     settings = drop_settings(slots.leaves, others, pinned)
     originals = drop_originals(settings.leaves, others)
-    copies = drop_copies(originals.leaves, others, pinned)
-    parts = averages, masks, slots, settings, originals, copies
+    held = drop_held(originals.leaves, others, pinned)
+    copies = drop_copies(held.leaves, others, pinned)
+    parts = averages, masks, slots, settings, originals, held, copies
     dropped = {key: why for part in parts for key, why in part.dropped.items()}
     return Cleaned(copies.leaves, dropped, tuple(note for part in parts for note in part.notes), copies.undecided)
 
@@ -138,15 +140,17 @@ def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, notes)
 
 
-def without_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> list[Leaf]:
+def without_originals(leaves: list[Leaf], others: Sequence[Leaf], told: Collection[str] = ()) -> list[Leaf]:
     """A model's leaves without what its modules were before PEFT trained them whole, where the file is an adapter's.
 
     Such a file holds what was trained: its `score.weight` is `score.modules_to_save.default.weight`, which gets that
-    path (in place).
+    path (in place). Not where a person `told` what becomes of one of these keys.
     """
     trained = sum(is_adapter(leaf) for leaf in others)
     wrapped = sum(BASE in leaf.path for leaf in leaves)
     if not trained or len(others) - trained >= wrapped or any(BASE in leaf.path for leaf in others):
+        return leaves
+    if any(key in told for leaf in leaves if {ORIGINAL, COPY} & set(leaf.path) for key in leaf.keys):
         return leaves
     if len({leaf.path[leaf.path.index(COPY) + 1] for leaf in leaves if COPY in leaf.path[:-2]}) == 1:
         for leaf in leaves:

@@ -24,6 +24,12 @@ SAME_MODEL = 0.9
 MOSTLY = 0.8
 """From this share of equal keys of equal shapes on, a key means the same on both sides."""
 
+DOUBTFUL = 0.55
+"""Below this kinship all that is matched is flagged."""
+
+PART = 0.33
+"""Less than this share of the smaller network is a part that many networks have."""
+
 NAMES_ALONE = 10.0
 """So many times the share of what is matched may names add at most."""
 
@@ -321,6 +327,14 @@ def kinship(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Lea
     best = max(_share([s for s, _, _ in found], source), _share([t for _, t, _ in found], target))
     alike = sum(max(0.0, e.name) for _, _, e in found) / len(found)
     return min(1.0, best + min(0.5 * alike, NAMES_ALONE * best))
+
+
+def is_little(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], kin: float) -> bool:
+    """Is so little of both networks matched that all of it is to be flagged?
+
+    The last stage of a Swin has blocks that a ViT of its width might have; they are a seventh of either.
+    """
+    return kin < DOUBTFUL or 1 <= len(found) < PART * min(len(source), len(target))
 
 
 def _share(matched: Sequence[Leaf], side: Sequence[Leaf]) -> float:

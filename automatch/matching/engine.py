@@ -28,6 +28,7 @@ from automatch.matching.completion import (
     drop_half_matched,
     drop_strangers,
     flagged,
+    is_little,
     is_one_model,
     kinship,
     mismatches,
@@ -37,6 +38,7 @@ from automatch.matching.completion import (
 from automatch.matching.counters import as_their_modules
 from automatch.matching.crosswise import as_numbered
 from automatch.matching.evidence import Evidence, Found
+from automatch.matching.flat import at_one_place
 from automatch.matching.folding import fold_parts
 from automatch.matching.gaps import between_the_same
 from automatch.matching.heads import merge_heads
@@ -53,15 +55,15 @@ from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, followed, in_pinned_order, resolve
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
-from automatch.matching.sequence import in_sequence
+from automatch.matching.sequence import in_one_list, in_sequence
 from automatch.matching.sharing import in_every_block, share, tie, trained_copies
 from automatch.matching.stacks import fold_stacks
 from automatch.matching.summed import add_up
 from automatch.matching.twins import held_twice, serve_copies, without
 from automatch.spec import StateDictSpec
 
-UNRELATED, DOUBTFUL = 0.4, 0.55
-"""Below these kinships nothing is matched, or all of it is flagged."""
+UNRELATED = 0.4
+"""Below this kinship nothing is matched."""
 
 SORTED_TRUST = 0.15
 """What order is worth when one side is sorted by name."""
@@ -133,7 +135,7 @@ def _match(
     adopt(source)
     adopt(target)
     everything, copies = target, held_twice(target, source, decisions.told)
-    target = without_originals(without(target, copies), source)
+    target = without_originals(without(target, copies), source, decisions.spoken_of)
     cleaned = beside_the_model(source, target, decisions.pinned)
     source = cleaned.leaves
     source, target = unify_scanned(source, target, _unified)
@@ -144,8 +146,11 @@ def _match(
     order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
     identity = Identity(source, target)
     decided = bool(decisions.pinned or decisions.forbidden)
-    found = _solve(source, target, names, order_trust, identity, decisions)
-    found = found if decided else in_sequence(found)
+    found = at_one_place(source, target) if order_trust == 1 and not decided else []
+    found = found or _solve(source, target, names, order_trust, identity, decisions)
+    if not decided:
+        found = in_sequence(found)
+        found = in_one_list(found) if order_trust == 1 else found
     as_named((s, t) for s, t, _ in found)
     found, apart = _pinned(found, source, target, decisions)
     found = _reviewed(found, source, target, names, order_trust, identity, decisions)
@@ -156,7 +161,7 @@ def _match(
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
         found = []
-    elif (kin < DOUBTFUL and identity.of_the_model < MOSTLY) or cleaned.undecided:
+    elif (is_little(found, source, target, kin) and identity.of_the_model < MOSTLY) or cleaned.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)

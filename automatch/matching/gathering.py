@@ -127,7 +127,8 @@ def _give_turns_to_norms(units: Sequence[Unit]) -> None:
     """
     norms: dict[tuple[tuple[str, ...], Sort | None], list[Unit]] = defaultdict(list)
     for unit in units:
-        if any("norm" in word.concepts for word in unit.words):
+        scale = unit.leaves.get("weight")  # `n1` is a norm by what it holds
+        if any("norm" in word.concepts for word in unit.words) or (scale is not None and len(scale.shape) == 1):
             norms[unit.full[:-1], unit.main()].append(unit)
     for group in norms.values():
         size = len(group)

@@ -24,15 +24,26 @@ _ATTENTION = frozenset({"attention", "cross"})
 _DECODING = frozenset({"decoder", "upsample", "fusion"})
 
 
-def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: bool = True) -> list[tuple[Node, Node]]:
+def align_lists(
+    a: Node,
+    b: Node,
+    similar: Callable[[Node, Node], float],
+    turn: bool = True,
+    outside: Callable[[Node], bool] = lambda _: False,
+) -> list[tuple[Node, Node]]:
     """Items of two lists in corresponding order; [] where they do not look like the same list.
 
-    `turn`: one of them may run backwards.
+    `turn`: one of them may run backwards. `outside`: has the other side a block that is built like an item? Where the
+    longer list has one that the shorter has not, that is the odd one, and not the first of the others.
     """
     left, right = a.children, b.children  # a list's items stand in the order of their numbers
     if not all(n.children for n in left + right):
         return []
-    total, pairs = _align(similar, left, right, SAME_NUMBER if len(left) == len(right) else SAME_NUMBER_OF_FEWER)
+    shorter, longer = sorted((left, right), key=len)
+    built = {(item.signature, item.count) for item in shorter}
+    odd = any((item.signature, item.count) not in built and outside(item) for item in longer)
+    number = SAME_NUMBER if odd or len(left) == len(right) else SAME_NUMBER_OF_FEWER
+    total, pairs = _align(similar, left, right, number)
     forwards, _ = _align(similar, left, right, SAME_NUMBER)  # an odd first item is no reason to turn the list round
     backwards = _align(similar, left, right[::-1], SAME_NUMBER)
     perfect = min(len(left), len(right)) - 1e-6
@@ -54,12 +65,12 @@ def _run_forwards(left: Sequence[Node], right: Sequence[Node]) -> bool:
     Swin's `downsample` ends a stage in one library and begins the next in another: what the last stage has there, the
     first has here.
     """
-    places: list[dict[int, list[int]]] = []
+    places: list[dict[tuple[int, int], list[int]]] = []
     for items in (left, right):
-        own: dict[int, list[int]] = {}
+        own: dict[tuple[int, int], list[int]] = {}
         for i, item in enumerate(items):
             for part in item.children:
-                own.setdefault(part.struct, []).append(i)
+                own.setdefault((part.signature, part.count), []).append(i)
         places.append(own)
     once = sorted(
         (i[0], places[1][part][0]) for part, i in places[0].items() if len(i) == 1 and len(places[1].get(part, ())) == 1
@@ -85,17 +96,22 @@ def _align(
 
     if n == m and all(gain(i, i) > 0.9 for i in range(n)):
         return sum(min(1.0, gain(i, i)) for i in range(n)), list(zip(left, right, strict=True))
+
+    def worth(i: int, j: int) -> float:
+        """Of lists that differ in length: equal pairs, and one item alone, are better than all beside their like."""
+        found = gain(i, j)
+        return found if n == m or found >= 1.0 or found <= 0.0 else found * found
+
     for i in range(n - 1, -1, -1):
         for j in range(m - 1, -1, -1):
-            values[i][j] = max(values[i + 1][j], values[i][j + 1], values[i + 1][j + 1] + gain(i, j))
+            values[i][j] = max(values[i + 1][j], values[i][j + 1], values[i + 1][j + 1] + worth(i, j))
     pairs: list[tuple[Node, Node]] = []
     total = 0.0
     i = j = 0
     while i < n and j < m:
-        step = gain(i, j)
-        if step > 0 and abs(values[i][j] - values[i + 1][j + 1] - step) < 1e-9:
+        if worth(i, j) > 0 and abs(values[i][j] - values[i + 1][j + 1] - worth(i, j)) < 1e-9:
             pairs.append((left[i], right[j]))
-            total += min(1.0, step)
+            total += min(1.0, gain(i, j))
             i, j = i + 1, j + 1
         elif values[i + 1][j] >= values[i][j + 1]:
             i += 1

@@ -7,16 +7,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from automatch.describing.lexicon import lexicon
-from automatch.describing.tokens import split_key, words_of
+from automatch.describing.tokens import ROLES, split_key, words_of
 from automatch.matching.leaves import Leaf
 from automatch.spec import Shape
 
-_ROLES = {"query": "q", "key": "k", "value": "v", "gate": "gate", "up": "up", "kv": "kv"}
+_ROLES = {
+    **{"query": "q", "key": "k", "value": "v", "kv": "kv"},
+    **{"gate": "gate", "up": "up", "filter": "filter", "mean": "mean", "var": "var"},
+}
 """The lexicon's concepts that name a part of something fused, and what they are called in `PARTS`."""
 
 GATED = ("gate", "up")
-PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"))
-"""Which roles are fused, in the order in which they are joined."""
+PARTS: tuple[tuple[str, ...], ...] = (
+    *(("q", "k", "v"), ("k", "v"), GATED, ("q", "kv")),
+    *(("filter", "gate"), ("mean", "var")),
+)
+"""Which roles are fused, in the order in which they are joined: WaveNet's gate stands behind what it lets through, and
+the variance of a VAE's code behind its mean."""
 
 HALVES_OF = {"ff_proj": ("up", "gate")}
 """What fused halves are called that say no order, and how those lie that use the word (OLMo, Molmo): a guess."""
@@ -48,7 +55,7 @@ def role_in(path: tuple[str, ...]) -> tuple[int, str, str] | None:
 
 @lru_cache(maxsize=1 << 16)
 def _token_role(token: str) -> tuple[str, str] | None:
-    if token.isdecimal():
+    if token.isdecimal() or token in ROLES:
         return None
     words = words_of(token)
     if "lora" in words:
@@ -61,7 +68,8 @@ def _token_role(token: str) -> tuple[str, str] | None:
     if len(hits) != 1:
         return None
     j = hits[0]
-    return roles[words[j]], "_".join((*words[:j], "{}", *words[j + 1 :]))
+    before = words[: j - 1] if words[max(j - 1, 0)] == "log" else words[:j]  # `fc_log_var` beside `fc_mu`
+    return roles[words[j]], "_".join((*before, "{}", *words[j + 1 :]))
 
 
 @lru_cache(maxsize=1)
@@ -72,8 +80,9 @@ def _role_words() -> dict[str, str]:
     return {
         word: _ROLES[concept]
         for word, concepts in words.items()
-        if "_" not in word and word not in several
+        if "_" not in word
         for concept in concepts & _ROLES.keys()
+        if word not in several or concept == "var"
     }
 
 

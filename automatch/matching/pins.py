@@ -57,6 +57,11 @@ class Decisions:
         """The model keys that are pinned."""
         return self._served
 
+    @property
+    def spoken_of(self) -> set[str]:
+        """The model keys that a pin or a forbidden pair names."""
+        return {*self._served, *(other for _, other in self.forbidden)}
+
     @cached_property
     def _served(self) -> dict[str, set[str]]:
         """Model key -> the checkpoint keys that are pinned to it."""

@@ -76,3 +76,56 @@ def _stages(numbers: Sequence[Numbers]) -> list[int]:
 
 def _numbers(path: Path) -> Numbers:
     return tuple(int(token) for token in path if token.isdecimal())
+
+
+def in_one_list(found: Sequence[Found]) -> list[Found]:
+    """The pairs, with the items of a list in the order of their partners, of which one stands before a list of others.
+
+    `conv_23, conv_3.0, conv_3.1` are `stages.0.0, 0.1, 0.2`: list went to list, the one before them last.
+    Only items that are alike, and where but for those left over all are in order.
+    """
+    items: dict[Path, dict[str, list[Found]]] = defaultdict(lambda: defaultdict(list))
+    for pair in found:
+        path = pair[1].path
+        for depth in range(1, len(path) - 1):
+            if path[depth].isdecimal():
+                items[path[:depth]][path[depth]].append(pair)
+    moved: dict[int, Found] = {}
+    for home, by_number in items.items():
+        if len(by_number) >= _FEWEST:
+            for pair in _turned_round([by_number[n] for n in sorted(by_number, key=int)], len(home) + 1):
+                moved[id(pair[1])] = pair
+    return [moved.get(id(pair[1]), pair) for pair in found] if moved else list(found)
+
+
+def _turned_round(row: list[list[Found]], depth: int) -> list[Found]:
+    """New partners for the items of a list; none where they are in order or nothing but their order tells."""
+    roots = [_root([s.path for s, _, _ in item]) for item in row]
+    if len(set(roots)) < len(row) or not all(roots):
+        return []
+    places = [min(s.place for s, _, _ in item) for item in row]
+    split = next((i for i in range(1, len(row)) if places[i] < places[i - 1]), 0)
+    rotated = split and places[split:] + places[:split] == sorted(places)
+    homes = {root[:-1] for root in roots[:split]}, {root[:-1] for root in roots[split:]}
+    if not rotated or homes[0] & homes[1] or min(len(own) for own in homes) > 1:
+        return []
+    parts = [
+        {t.path[depth:]: (s.path[len(root) :], s.shape, s.ops) for s, t, _ in item}
+        for item, root in zip(row, roots, strict=True)
+    ]
+    if any(own != parts[0] for own in parts) or any(e.level != "unit" for item in row for _, _, e in item):
+        return []
+    out: list[Found] = []
+    for item, instead in zip(row, row[split:] + row[:split], strict=True):
+        serving = {t.path[depth:]: s for s, t, _ in instead}
+        out += [(serving[t.path[depth:]], t, Evidence(level="sequence")) for _, t, _ in item]
+    return out
+
+
+def _root(paths: Sequence[Path]) -> Path:
+    """The path that several have in common; () for one alone."""
+    if len(paths) < 2:
+        return ()
+    first, last = min(paths), max(paths)
+    depth = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:depth]

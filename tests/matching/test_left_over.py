@@ -86,8 +86,13 @@ def test_unrelated_networks_that_fit_here_and_there() -> None:
 
 
 @pytest.mark.usefixtures("without_memory")
-@pytest.mark.xfail(strict=True, reason="3x3 convolutions of 128, 256 and 512 channels are in both: matched, silently")
-@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize(
+    "swap",
+    [
+        False,
+        pytest.param(True, marks=pytest.mark.xfail(strict=True, reason="3x3 convolutions of one width are in both")),
+    ],
+)
 def test_unrelated_networks_of_convolutions(swap: bool) -> None:
     """An image decoder is no classifier, though half of their tensors are of one shape."""
     pair = ResNet((64, 128, 256, 512)), Decoder((128, 256, 512, 512))
