@@ -14,6 +14,9 @@ from automatch.matching.copies import drop_copies
 from automatch.matching.held import drop_held
 from automatch.matching.leaves import Leaf
 
+TAIL = 4
+"""So many tokens at its end say which module a path leads to, whatever wraps the model."""
+
 COPY, ORIGINAL, BASE = "modules_to_save", "original_module", "base_layer"
 """How PEFT calls the two states of a module that it trains whole, and the layer beside an adapter."""
 
@@ -146,9 +149,9 @@ def without_originals(leaves: list[Leaf], others: Sequence[Leaf], told: Collecti
     Such a file holds what was trained: its `score.weight` is `score.modules_to_save.default.weight`, which gets that
     path (in place). Not where a person `told` what becomes of one of these keys.
     """
-    trained = sum(is_adapter(leaf) for leaf in others)
-    wrapped = sum(BASE in leaf.path for leaf in leaves)
-    if not trained or len(others) - trained >= wrapped or any(BASE in leaf.path for leaf in others):
+    wrapped = {_unwrapped(leaf) for leaf in leaves if BASE in leaf.path and len(leaf.shape) > 1}
+    adapters = any(map(is_adapter, others))
+    if not wrapped or not adapters or any(_unwrapped(leaf) in wrapped for leaf in others):
         return leaves
     if any(key in told for leaf in leaves if {ORIGINAL, COPY} & set(leaf.path) for key in leaf.keys):
         return leaves
@@ -158,3 +161,8 @@ def without_originals(leaves: list[Leaf], others: Sequence[Leaf], told: Collecti
                 at = leaf.path.index(COPY)
                 leaf.path = leaf.path[:at] + leaf.path[at + 2 :]
     return [leaf for leaf in leaves if ORIGINAL not in leaf.path]
+
+
+def _unwrapped(leaf: Leaf) -> tuple[str, ...]:
+    """The end of a path as it is before PEFT wraps the module."""
+    return tuple(token for token in leaf.path if token != BASE)[-TAIL:]

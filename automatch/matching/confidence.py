@@ -72,6 +72,7 @@ _BY_LEVEL = {
     "gap": Judgement(0.9, False, "between the same modules on both sides, and nothing else is left there"),
     "listed": Judgement(0.95, False, "a list without names, and every shape of the other side stands there in order"),
     "placed": Judgement(0.95, False, "at its place in one list of layers, as nearly all others"),
+    "used": Judgement(0.45, True, "a number for a name, in the order of the model's; those beside it have one shape"),
     "numbered": Judgement(0.9, False, "at its own number in lists that lie across each other"),
     "usual": Judgement(0.9, False, "together as large, in every block; q, k and v lie first"),
     "blocks": Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart"),

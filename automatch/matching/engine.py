@@ -60,6 +60,7 @@ from automatch.matching.sharing import in_every_block, share, tie, trained_copie
 from automatch.matching.stacks import fold_stacks
 from automatch.matching.summed import add_up
 from automatch.matching.twins import held_twice, serve_copies, without
+from automatch.matching.unnamed import in_order_of_use
 from automatch.spec import StateDictSpec
 
 UNRELATED = 0.4
@@ -134,8 +135,9 @@ def _match(
         return assignment(checkpoint, model, listed, source, times=times)
     adopt(source)
     adopt(target)
+    target = without_originals(target, source, decisions.spoken_of)
     everything, copies = target, held_twice(target, source, decisions.told)
-    target = without_originals(without(target, copies), source, decisions.spoken_of)
+    target = without(target, copies)
     cleaned = beside_the_model(source, target, decisions.pinned)
     source = cleaned.leaves
     source, target = unify_scanned(source, target, _unified)
@@ -226,6 +228,7 @@ def _reviewed(
     found += [f for f in called_alike(found, source, target, names) if not refuses(f[0], f[1])]
     if order_trust == 1 and not is_one_model(found, identity):
         found += between_the_same(found, source, target, names, refuses)
+    found += in_order_of_use(found, source, target, refuses)
     found = doubt_other_heads(found, names, identity)
     found = doubt_misplaced(found, source, target, identity, refuses)
     if order_trust == 1:

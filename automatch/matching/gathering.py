@@ -135,7 +135,7 @@ def _give_turns_to_norms(units: Sequence[Unit]) -> None:
         if size not in (2, 3) or (size == 2 and any(unit.turn for unit in group)):
             continue
         concepts = [{c for word in unit.words for c in word.concepts} for unit in group]
-        turns = [2 if "cross" in own else 1 if "attention" in own else size for own in concepts]
+        turns = [2 if "cross" in own else 1 if own & {"attention", "selfattn"} else size for own in concepts]
         if len(set(turns)) == 1 and {unit.peers for unit in group} == {size} == {3}:
             turns = [unit.rank + 1 for unit in group]
         elif [turn for turn, unit in zip(turns, group, strict=True) if unit.peers == 1] == [2]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from automatch.describing.lexicon import lexicon
 from automatch.describing.tokens import split_blob, split_key, words_of
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
@@ -183,10 +184,16 @@ def adopt(leaves: list[Leaf]) -> None:
         beside = [
             token
             for token in modules.get(tuple(prefix), ())
-            if token != stem and stem in words_of(token) and (*prefix, token, role) not in paths
+            if token != stem and _means(stem, token) and (*prefix, token, role) not in paths
         ]
         if len(beside) == 1:
             leaf.path = (*prefix, beside[0], role)
+
+
+def _means(stem: str, token: str) -> bool:
+    """Is what stands before `_bias` a word of a module's name, or another word for it: `q_bias` beside `query`?"""
+    known = lexicon().words
+    return stem in words_of(token) or bool(known.get(stem, frozenset()) & known.get(token, frozenset()))
 
 
 _COLLECTIONS = {"params", "batch_stats"}

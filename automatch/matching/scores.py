@@ -163,6 +163,6 @@ def _named_alike(a: Unit, b: Unit, ctx: Context, value: float) -> float:
         return value
     if a.peers >= 2 and a.peers == b.peers:
         return value + (ORDINAL if a.rank == b.rank else -ORDINAL)
-    if a.turn and b.turn and a.of == b.of and a.peers != b.peers:
+    if a.turn and b.turn and a.of == b.of and (a.peers != b.peers or a.peers == 1):
         return value + (ORDINAL if a.turn == b.turn else -ORDINAL)
     return value

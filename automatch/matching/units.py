@@ -24,6 +24,7 @@ _CANON = {
     "g": "weight",
     "scale": "weight",
     "beta": "bias",
+    "biases": "bias",
     "b": "bias",
     "offset": "bias",
     "shift": "bias",
