@@ -45,7 +45,7 @@ def role_in(path: tuple[str, ...]) -> tuple[int, str, str] | None:
     A token that has a list below it is a container: `up_blocks.0` is no up-projection.
     """
     for i in range(len(path) - 1, max(len(path) - 1 - NEAR, -1), -1):
-        found = _token_role(path[i])
+        found = None if i == len(path) - 1 and path[i] in ROLES else _token_role(path[i])  # a norm's `running_mean`
         if found is None or (found[0] == "up" and i + 1 < len(path) and path[i + 1].isdecimal()):
             continue
         if i == 0 or "lora" not in words_of(path[i - 1]):  # `qkv_lora.up` is the half of an adapter, no up-projection
@@ -55,7 +55,7 @@ def role_in(path: tuple[str, ...]) -> tuple[int, str, str] | None:
 
 @lru_cache(maxsize=1 << 16)
 def _token_role(token: str) -> tuple[str, str] | None:
-    if token.isdecimal() or token in ROLES:
+    if token.isdecimal():
         return None
     words = words_of(token)
     if "lora" in words:

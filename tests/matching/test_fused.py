@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import automatch
+from automatch.matching import match
 from tests.matching.transformers import (
     WIDTH,
     Linears,
@@ -237,3 +238,46 @@ def test_biases_whose_weights_are_not_there(whole: bool) -> None:
         solved(renamed(other, lambda key: None if key.endswith(lost) else key), mine, turned(expected))
     else:
         solved(renamed(mine, lambda key: None if key.endswith(lost) else key), other, expected)
+
+
+@pytest.mark.parametrize("names", [("w_qs", "w_ks", "w_vs"), ("to_queries", "to_keys", "to_values")])
+def test_plurals_are_queries_keys_and_values(names: tuple[str, ...]) -> None:
+    given = [(f"stack.{i}.attn.{name}.weight", (16, 16)) for i in range(3) for name in (*names, "fc")]
+    wanted = [
+        (f"blocks.{i}.self.{name}.weight", (width, 16)) for i in range(3) for name, width in (("qkv", 48), ("out", 16))
+    ]
+    expected = {
+        (f"blocks.{i}.self.qkv.weight",): Served(tuple(f"stack.{i}.attn.{name}.weight" for name in names), "concat")
+        for i in range(3)
+    }
+    expected |= truth((f"stack.{i}.attn.fc.weight", f"blocks.{i}.self.out.weight") for i in range(3))
+    both_ways(given, wanted, expected)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "whole"),
+    [
+        ("filter_convs.{}", "gate_convs.{}", "blocks.{}.gated"),
+        ("enc.{}.fc_mu", "enc.{}.fc_logvar", "encoder.{}.to_stats"),
+        ("enc.{}.mean", "enc.{}.log_var", "encoder.{}.moments"),
+    ],
+)
+def test_wavenet_s_gates_and_a_code_s_mean_and_variance(first: str, second: str, whole: str) -> None:
+    """What is let through lies before its gate, and the mean before the variance."""
+    given, wanted = [], []
+    expected: dict[tuple[str, ...], Served] = {}
+    for i in range(3):
+        for role, shape in (("weight", (8, 12)), ("bias", (8,))):
+            given += [(f"{name.format(i)}.{role}", shape) for name in (first, second)]
+            wanted += [(f"{whole.format(i)}.{role}", (16, *shape[1:]))]
+            expected[(wanted[-1][0],)] = Served((given[-2][0], given[-1][0]), "concat")
+        given.append((f"skip.{i}.weight", (20, 8)))
+        wanted.append((f"skips.{i}.weight", (20, 8)))
+        expected |= truth([(given[-1][0], wanted[-1][0])])
+    both_ways(given, wanted, expected)
+
+
+def test_statistics_of_a_norm_are_no_mean_and_variance_of_a_code() -> None:
+    given = [(f"bn.{i}.{role}", (8,)) for i in range(3) for role in ("running_mean", "running_var", "weight", "bias")]
+    wanted = [(f"norms.{i}.{role}", shape) for i in range(3) for role, shape in (("weight", (16,)), ("bias", (16,)))]
+    assert found(match(spec(given), spec(wanted))) == {}

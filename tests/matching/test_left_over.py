@@ -15,7 +15,7 @@ from automatch.matching.identity import Identity
 from automatch.matching.leaves import leaves_of
 from tests.matching.built import built
 from tests.matching.networks import Decoder, Encoder, ResNet, Vgg, to_hf
-from tests.matching.truth import by_rename, found, honest, renamed, solved, spec, truth
+from tests.matching.truth import Served, by_rename, flagged, found, honest, renamed, silent, solved, spec, truth
 
 ROLES = ("weight", "bias")
 
@@ -377,3 +377,28 @@ def test_the_norm_behind_the_layers_is_that_norm() -> None:
     pairs = by_rename(checkpoint, lambda k: None if "k_norm" in k else k.replace("wrapped.llama", "model"))
     served = found(honest(checkpoint, model, pairs))
     assert served[("model.norm.weight",)].checkpoint == ("wrapped.llama.norm.weight",)
+
+
+def test_the_last_stage_of_one_network_is_not_another_network() -> None:
+    """A Swin's last stage has blocks that a ViT of its width might have: a part of both, and no reason to load it."""
+    swin = [(f"stages.{i}.{b}.{name}", shape) for i in range(4) for b in range(2) for name, shape in layer(16 << i)]
+    vit = [(f"encoder.layer_{b}.{name}", shape) for b in range(12) for name, shape in layer(128)]
+    assert silent(match(spec(swin), spec(vit)), {}) == []
+
+
+def layer(width: int) -> list[tuple[str, tuple[int, ...]]]:
+    parts = {"attn.qkv": (3 * width, width), "attn.proj": (width, width), "norm1": (width,), "norm2": (width,)}
+    parts |= {"mlp.fc1": (4 * width, width), "mlp.fc2": (width, 4 * width)}
+    weights = [(f"{name}.weight", shape) for name, shape in parts.items()]
+    return weights + [(f"{name}.bias", shape[:1]) for name, shape in parts.items()]
+
+
+def test_what_fits_in_one_place_only_is_flagged_and_not_missing() -> None:
+    """DeepLab's projection of low features stands before the pyramid in one, behind it in another; the head is new."""
+    given = [("a.0.weight", (24, 8, 1, 1)), ("low.project.weight", (12, 40, 1, 1)), ("a.1.weight", (8, 24, 3, 3))]
+    given += [("a.2.weight", (9, 8, 1, 1)), ("cls.weight", (21, 9, 1, 1))]
+    wanted = [("x.weight", (24, 8, 1, 1)), ("y.weight", (8, 24, 3, 3)), ("z.weight", (9, 8, 1, 1))]
+    wanted += [("fine.weight", (12, 40, 1, 1)), ("pred.weight", (19, 9, 1, 1))]
+    assignment = match(spec(given), spec(wanted))
+    assert found(assignment)[("fine.weight",)] == Served(("low.project.weight",))
+    assert "fine.weight" in flagged(assignment)

@@ -213,3 +213,18 @@ def test_a_copy_that_peft_makes_starts_equal() -> None:
         for part in ("original_module", "modules_to_save.default"):
             expected[name.format(part),] = Served((key,))
     solved(plain, spec([(t.key, t.shape) for t in spec(model).tensors]), expected)
+
+
+def test_a_head_is_tied_to_what_the_embeddings_share() -> None:
+    """Blenderbot's file holds the table three times, for the encoder, the decoder and both; the head not at all."""
+    table = (50, 16)
+    given = [(f"{c}.layers.{i}.fc.weight", (40, 16)) for c in ("encoder", "decoder") for i in range(2)]
+    wanted = [(f"model.{key}", shape) for key, shape in given]
+    pairs = [(s, t) for (s, _), (t, _) in zip(given, wanted, strict=True)]
+    given += [(key, table) for key in ("embeddings.weight", "encoder.embeddings.weight", "decoder.embeddings.weight")]
+    for s, t in (("", "shared"), ("encoder.", "encoder.embed_tokens"), ("decoder.", "decoder.embed_tokens")):
+        pairs.append((f"{s}embeddings.weight", f"model.{t}.weight"))
+    wanted += [(t, table) for _, t in pairs[-3:]] + [("lm_head.weight", table)]
+    assignment = match(spec(given), spec(wanted))
+    assert found(assignment) == truth([*pairs, ("embeddings.weight", "lm_head.weight")])
+    assert "lm_head.weight" in flagged(assignment)

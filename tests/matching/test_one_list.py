@@ -1,0 +1,136 @@
+"""Networks that are one list of layers, lists cut at other places, and modules without a name."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from automatch.matching import match
+from tests.matching.built import built
+from tests.matching.truth import Served, flagged, found, honest, silent, solved, spec, truth
+
+Keys = list[tuple[str, tuple[int, ...]]]
+
+
+def conv(at: str, wide: int, out: int, size: int, names: tuple[str, str] = ("conv", "bn")) -> Keys:
+    keys: Keys = [(f"{at}{names[0]}.weight", (out, wide, size, size))]
+    return keys + [(f"{at}{names[1]}.{role}", (out,)) for role in ("weight", "bias", "running_mean", "running_var")]
+
+
+BACK = ((128, 64, 1), (64, 128, 3))
+"""Layers of the shapes of those in the backbone's last stage."""
+
+
+def darknet(heads: int) -> tuple[Keys, Keys]:
+    """The same network in blocks, and as one list in which each convolution has its number."""
+    layers = [("backbone.", 3, 8, 3, ("conv1", "bn1"))]
+    wide = 8
+    for stage, out in enumerate((16, 32, 64, 128)):
+        layers.append((f"backbone.layer{stage}.", wide, out, 3, ("ds_conv", "ds_bn")))
+        for i in range(2):
+            at = f"backbone.layer{stage}.residual_{i}."
+            layers += [(at, out, out // 2, 1, ("conv1", "bn1")), (at, out // 2, out, 3, ("conv2", "bn2"))]
+        wide = out
+    for i in range(3):
+        layers += [(f"last.{2 * i + n}.", a, b, size, ("conv", "bn")) for n, (a, b, size) in enumerate(BACK)]
+    nested, flat = [], []
+    for n, layer in enumerate(layers):
+        nested += conv(*layer)
+        flat += conv(f"module_list.{n + n // 4}.", *layer[1:4], (f"conv_{n}", f"batch_norm_{n}"))
+    nested.append(("head.weight", (heads, 128, 1, 1)))
+    flat.append(("module_list.99.conv_99.weight", (24, 128, 1, 1)))
+    return nested, flat
+
+
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("heads", [24, 36])
+def test_a_network_against_one_list_of_its_layers(heads: int, back: bool) -> None:
+    """YOLOv3: the last layers have the shapes of the backbone's, and only their place tells them apart."""
+    nested, flat = darknet(heads)
+    pairs = [(s, t) for (s, _), (t, _) in zip(nested, flat, strict=True)][: None if heads == 24 else -1]
+    if back:
+        solved(flat, nested, truth((t, s) for s, t in pairs))
+    else:
+        solved(nested, flat, truth(pairs))
+
+
+def test_another_network_in_one_list_is_not_read_by_its_order() -> None:
+    """Two layers changed places: what is left has another order, and nothing is read place by place."""
+    nested, flat = darknet(24)
+    moved = flat[:5] + flat[10:15] + flat[5:10] + flat[15:]
+    expected = truth((s, t) for (s, _), (t, _) in zip(nested, flat, strict=True))
+    honest(nested, moved, expected)
+
+
+@pytest.mark.parametrize("blocks", [2, 4, 6])
+def test_a_block_before_a_list_of_its_like(blocks: int) -> None:
+    """MobileFaceNet: the block that leads to a stage is the first of the stage elsewhere, and built as all others."""
+    given: Keys = conv("conv1.", 3, 16, 3)
+    wanted: Keys = conv("stem.", 3, 16, 3)
+    for i in range(2):
+        wide = 16 << i
+        names = [f"into_{i}", *(f"stage_{i}.model.{n}" for n in range(blocks))]
+        for n, name in enumerate(names):
+            for part, (a, b, size) in {"expand": (wide, 4 * wide, 1), "project": (4 * wide, 16 << i, 3)}.items():
+                given += conv(f"{name}.{part}.", a, b, size)
+                wanted += conv(f"stages.{i}.{n}.{part}.", a, b, size, names=("c", "norm"))
+        given += conv(f"out_{i}.", 16 << i, 32 << i, 1)
+        wanted += conv(f"outs.{i}.", 16 << i, 32 << i, 1, names=("c", "norm"))
+    solved(given, wanted, truth((s, t) for (s, _), (t, _) in zip(given, wanted, strict=True)))
+
+
+def test_parts_that_stand_in_the_next_item_do_not_turn_a_list_round() -> None:
+    """What merges two stages ends the first here and begins the second there: the last is built as the first."""
+    given: Keys = []
+    wanted: Keys = []
+    pairs: list[tuple[str, str]] = []
+    for i in range(4):
+        for name in "qkv":
+            given.append((f"a.{i}.{name}.weight", (16, 16)))
+            wanted.append((f"b.{i}.{name}.weight", (16, 16)))
+            pairs.append((given[-1][0], wanted[-1][0]))
+        if i < 3:
+            given.append((f"a.{i}.merge.weight", (20 + i, 16)))
+        if i > 0:
+            wanted.append((f"b.{i}.merge.weight", (19 + i, 16)))
+            pairs.append((f"a.{i - 1}.merge.weight", wanted[-1][0]))
+    honest(given, wanted, truth(pairs))
+    answer = found(match(spec(given), spec(wanted)))
+    assert all(answer[(t,)] == Served((s,)) for s, t in pairs)
+
+
+def exported(model: nn.Module) -> tuple[Keys, dict[tuple[str, ...], Served]]:
+    """What torch's ONNX export makes of it: matrices of linear layers lose their names and are transposed."""
+    keys: Keys = []
+    expected: dict[tuple[str, ...], Served] = {}
+    matrices: list[tuple[str, tuple[int, ...]]] = []
+    for key, tensor in model.state_dict().items():
+        if tensor.dim() == 2:
+            matrices.append((key, tuple(tensor.shape)))
+        else:
+            keys.append((key, tuple(tensor.shape)))
+            expected[(key,)] = Served((key,))
+    for n, (key, shape) in enumerate(matrices):
+        keys.append((f"onnx::MatMul_{90 + 7 * n}", shape[::-1]))
+        expected[(key,)] = Served((keys[-1][0],), "transpose")
+    return keys, expected
+
+
+def test_matrices_that_an_exporter_left_without_a_name() -> None:
+    parts = {}
+    for i in range(3):
+        parts |= {f"h.{i}.norm1": nn.LayerNorm(16), f"h.{i}.q": nn.Linear(16, 16), f"h.{i}.k": nn.Linear(16, 16)}
+        parts |= {f"h.{i}.norm2": nn.LayerNorm(16), f"h.{i}.up": nn.Linear(16, 40), f"h.{i}.down": nn.Linear(40, 16)}
+    model = built(parts)
+    keys, expected = exported(model)
+    assignment = match(spec(keys), spec(model))
+    assert found(assignment) == expected
+    # q and k are of one shape and side by side: they may be used in another order than they are declared
+    assert flagged(assignment) == {f"h.{i}.{name}.weight" for i in range(3) for name in "qk"}
+
+
+def test_a_matrix_too_many_has_no_order() -> None:
+    model = built({f"h.{i}": nn.Linear(8 + i, 9 + i) for i in range(6)})
+    keys, expected = exported(model)
+    keys.append(("onnx::MatMul_999", (40, 50)))
+    assert silent(match(spec(keys), spec(model)), expected) == []
