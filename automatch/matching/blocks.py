@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from automatch.describing.tree import Node, Tree, below, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
@@ -85,7 +84,6 @@ class Solver:
         self.identity = identity
         self._compared = Compared(source.tree, target.tree)
         self._company = company(source.leaves, names), company(target.leaves, names)
-        self._kinds = tuple({(n.signature, n.count) for n in below(side.tree.root)} for side in (source, target))
         wrapped = in_common(source.leaves), in_common(target.leaves)
         self._wrapped = wrapped if all(wrapped) else (0, 0)  # a name that is everywhere tells nothing apart
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
@@ -135,8 +133,7 @@ class Solver:
         top_a, top_b = descend(a), descend(b)
         alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
         lists = top_a.is_list and top_b.is_list
-        outside = partial(self._is_built_like, top_a, top_b)
-        blocks = align_lists(top_a, top_b, self._compared.similar, not alike, outside) if lists else []
+        blocks = align_lists(top_a, top_b, self._compared.similar, turn=not alike) if lists else []
         if blocks and self._cut_otherwise(top_a, top_b, blocks):
             blocks = []
         backwards = bool(blocks) and (turned or may_run_backwards(top_a, top_b, self.names))
@@ -172,11 +169,6 @@ class Solver:
                 break
         out += [(i, j, e) for (i, j), (e, _, _) in waiting.items() if i not in used_a and j not in used_b]
         return [self._still_waiting(pair, waiting, a, b, used_a, used_b) for pair in out] if waiting else out
-
-    def _is_built_like(self, a: Node, b: Node, item: Node) -> bool:
-        """Has the side that an item of one of two lists is not of a block that is built like it?"""
-        other = self._kinds[0 if item.parent is b else 1]
-        return (item.signature, item.count) in other
 
     def _cut_otherwise(self, a: Node, b: Node, items: list[tuple[Node, Node]]) -> bool:
         """Are two lists cut at other places? Then items of one are larger, and do not explain what the lists share."""

@@ -11,8 +11,8 @@ from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.adapters import is_adapter
 from automatch.matching.cleaned import Cleaned
 from automatch.matching.copies import drop_copies
-from automatch.matching.held import drop_held
 from automatch.matching.leaves import Leaf
+from automatch.matching.twins import held_twice, without
 
 TAIL = 4
 """So many tokens at its end say which module a path leads to, whatever wraps the model."""
@@ -141,6 +141,17 @@ def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     dropped = {key: "what a module was before it was trained" for i in sorted(gone) for key in leaves[i].keys}
     notes = (f"what {len(dropped)} tensors were before PEFT trained them whole is left out",) if dropped else ()
     return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, notes)
+
+
+def drop_held(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
+    """Leave out what a checkpoint holds a second time, as nnU-Net's blocks do, where the other side has it once."""
+    copies = held_twice(leaves, others, pinned)
+    dropped = {key: "held a second time by another module" for x in leaves if id(x) in copies for key in x.keys}
+    first = next(iter(dropped), None)
+    notes = (
+        (f"{len(dropped)} tensors that another module holds as well are left out, the first {first}",) if first else ()
+    )
+    return Cleaned(without(leaves, copies), dropped, notes)
 
 
 def without_originals(leaves: list[Leaf], others: Sequence[Leaf], told: Collection[str] = ()) -> list[Leaf]:

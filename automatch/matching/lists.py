@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from automatch.describing.tree import Node, below, is_block
@@ -24,26 +25,16 @@ _ATTENTION = frozenset({"attention", "cross"})
 _DECODING = frozenset({"decoder", "upsample", "fusion"})
 
 
-def align_lists(
-    a: Node,
-    b: Node,
-    similar: Callable[[Node, Node], float],
-    turn: bool = True,
-    outside: Callable[[Node], bool] = lambda _: False,
-) -> list[tuple[Node, Node]]:
+def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: bool = True) -> list[tuple[Node, Node]]:
     """Items of two lists in corresponding order; [] where they do not look like the same list.
 
-    `turn`: one of them may run backwards. `outside`: has the other side a block that is built like an item? Where the
-    longer list has one that the shorter has not, that is the odd one, and not the first of the others.
+    `turn`: one of them may run backwards.
     """
     left, right = a.children, b.children  # a list's items stand in the order of their numbers
     if not all(n.children for n in left + right):
         return []
-    shorter, longer = sorted((left, right), key=len)
-    built = {(item.signature, item.count) for item in shorter}
-    odd = any((item.signature, item.count) not in built and outside(item) for item in longer)
-    number = SAME_NUMBER if odd or len(left) == len(right) else SAME_NUMBER_OF_FEWER
-    total, pairs = _align(similar, left, right, number)
+    last_missing = len(left) != len(right) and not _has_odd_one(*sorted((a, b), key=lambda node: len(node.children)))
+    total, pairs = _align(similar, left, right, SAME_NUMBER_OF_FEWER if last_missing else SAME_NUMBER)
     forwards, _ = _align(similar, left, right, SAME_NUMBER)  # an odd first item is no reason to turn the list round
     backwards = _align(similar, left, right[::-1], SAME_NUMBER)
     perfect = min(len(left), len(right)) - 1e-6
@@ -59,6 +50,31 @@ def align_lists(
     return pairs
 
 
+def _has_odd_one(shorter: Node, longer: Node) -> bool:
+    """Has the longer list an item that the shorter has not, and that side has elsewhere?
+
+    Then that is the odd one, and none of the others is missing.
+    """
+    built = {_build(item) for item in shorter.children}
+    return any(_build(item) not in built and _build(item) in _builds(_root(shorter)) for item in longer.children)
+
+
+def _build(node: Node) -> tuple[int, int]:
+    return node.signature, node.count
+
+
+def _root(node: Node) -> Node:
+    while node.parent is not None:
+        node = node.parent
+    return node
+
+
+@lru_cache(maxsize=2)
+def _builds(root: Node) -> frozenset[tuple[int, int]]:
+    """How all blocks of a side are built."""
+    return frozenset(map(_build, below(root)))
+
+
 def _run_forwards(left: Sequence[Node], right: Sequence[Node]) -> bool:
     """Do parts that stand once in either list stand in one order, though maybe in the items beside?
 
@@ -70,7 +86,7 @@ def _run_forwards(left: Sequence[Node], right: Sequence[Node]) -> bool:
         own: dict[tuple[int, int], list[int]] = {}
         for i, item in enumerate(items):
             for part in item.children:
-                own.setdefault((part.signature, part.count), []).append(i)
+                own.setdefault(_build(part), []).append(i)
         places.append(own)
     once = sorted(
         (i[0], places[1][part][0]) for part, i in places[0].items() if len(i) == 1 and len(places[1].get(part, ())) == 1

@@ -1,7 +1,7 @@
-"""Parts that a model registers twice, and the checkpoint holds once.
+"""Parts that one side registers twice, and the other holds once.
 
 nnU-Net's decoder keeps a reference to the encoder, and its blocks a list of their own modules: every weight has up to
-four keys. Such copies are left out before the matching, and served by what serves the first of them.
+four keys. Such copies are left out before the matching; those of the model are served by what serves the first of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEAST = 4
 
 
 def held_twice(target: Sequence[Leaf], source: Sequence[Leaf], pinned: Container[str] = ()) -> Copies:
-    """Leaves of the model that are there a second time, where the checkpoint has not so many of their shapes.
+    """Leaves of one side that are there a second time, where the other has not so many of their shapes.
 
     Not those whose keys a person pinned.
     """

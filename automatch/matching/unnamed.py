@@ -1,4 +1,4 @@
-"""Matrices that an exporter left without a name: `onnx::MatMul_436`, `onnx::MatMul_452`, ..., in the order of their use.
+"""Matrices that an exporter left without a name, in the order of their use: `onnx::MatMul_436`, `onnx::MatMul_452`.
 
 ONNX folds the transposition of a linear layer into its weight, and what comes of it has a number for a name; the biases
 keep theirs. What is left over on both sides, in order, shows which is which where all shapes agree.
@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.exchange import Refuses
@@ -39,10 +40,8 @@ def in_order_of_use(
         mine = [numbered[number] for number in sorted(numbered)]
         pairs = _paired(mine, theirs) if len(mine) >= FEWEST and len(mine) == len(theirs) else []
         if pairs and not any(refuses(s, t) for s, t in pairs):
-            shapes = [None, *(t.raw for t in theirs), None]
-            alike = [shape in (before, behind) for before, shape, behind in zip(shapes, shapes[1:], shapes[2:])]
-            levels = ["used" if same else "listed" for same in alike]
-            return [(s, t, Evidence(level=level)) for (s, t), level in zip(pairs, levels, strict=True)]
+            runs = [list(run) for _, run in groupby(pairs, key=lambda pair: pair[1].raw)]
+            return [(*pair, Evidence(level="used" if len(run) > 1 else "listed")) for run in runs for pair in run]
     return []
 
 
