@@ -140,7 +140,7 @@ def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity:
         return False
     mine, theirs = (names.path_words([w for token in x.path for w in words_of(token)]) for x in (s, t))
     sides = ((mine, theirs), (theirs, mine))
-    return all(any(all(names.alike(a, b) < UNLIKE for b in others) for a in own) for own, others in sides)
+    return any(any(all(names.alike(a, b) < UNLIKE for b in others) for a in own) for own, others in sides)
 
 
 def is_one_model(found: Sequence[Found], identity: Identity) -> bool:

@@ -60,7 +60,7 @@ from automatch.matching.sharing import in_every_block, share, tie, trained_copie
 from automatch.matching.stacks import fold_stacks
 from automatch.matching.summed import add_up
 from automatch.matching.twins import held_twice, serve_copies, without
-from automatch.matching.unnamed import in_order_of_use
+from automatch.matching.unnamed import in_order_of_use, lay_out
 from automatch.spec import StateDictSpec
 
 UNRELATED = 0.4
@@ -140,6 +140,7 @@ def _match(
     target = without(target, copies)
     cleaned = beside_the_model(source, target, decisions.pinned)
     source = cleaned.leaves
+    lay_out(source, target)
     source, target = unify_scanned(source, target, _unified)
     tokens = dict.fromkeys(t for x in source for t in x.path), dict.fromkeys(t for x in target for t in x.path)
     close = norms_close(leaf.path for leaf in (*source, *target))

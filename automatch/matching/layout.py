@@ -109,6 +109,12 @@ def _is_bare(leaf: Leaf) -> bool:
     return len(leaf.shape) == 2 and len(leaf.path) > 1 and last not in ROLES and not _WEIGHT.search(last)
 
 
+def _is_square(leaf: Leaf) -> bool:
+    """Is a matrix a weight that does not show how it is stored?"""
+    square = len(leaf.shape) == 2 and leaf.shape[0] == leaf.shape[1]
+    return square and leaf.path[-1] == "weight" and not _is_embedding(leaf)
+
+
 def _bare_name(leaf: Leaf) -> str:
     """What a parameter is called itself: `w1` as well where its bias `b1` made a module of the two."""
     return split_key(leaf.keys[0])[-1] if leaf.path[-1] == "w" else leaf.path[-1]
@@ -197,6 +203,9 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
         if not prior and not votes[kind] and (members[0].path[-1], shape) in bare:
+            prior = _guessed(members, kernels_here)
+        elsewhere = (kind[0], not kind[1])
+        if not prior and not votes[kind] and votes[elsewhere] > 0 and _is_square(members[0]) and not kernels_there:
             prior = _guessed(members, kernels_here)
         same_name = called.get(tail(members[0].path), set())
         if (

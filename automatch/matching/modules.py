@@ -175,8 +175,10 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             and not (table.source[i].path[-1:] == table.target[j].path[-1:] and is_lettered(table.source[i])),
             loose=(i in turned[0] or j in turned[1]) and (table.source[i].peers > 1) != (table.target[j].peers > 1),
         )
+        modules = table.source[i].words, table.target[j].words
+        unnamed = evidence.name < NAMED or any("norm" in word.concepts for words in modules for word in words)
         out += [
-            Pair(m, t, replace(evidence, contradiction=True) if evidence.name < NAMED and _is_token(m, t) else evidence)
+            Pair(m, t, replace(evidence, contradiction=True) if _is_token(m, t) and unnamed else evidence)
             for m, t in pairs
         ]
     return out

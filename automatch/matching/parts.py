@@ -13,7 +13,7 @@ from automatch.spec import Shape
 
 _ROLES = {
     **{"query": "q", "key": "k", "value": "v", "kv": "kv"},
-    **{"gate": "gate", "up": "up", "filter": "filter", "mean": "mean", "var": "var"},
+    **{"gate": "gate", "up": "up", "filter": "filter", "mean": "mean", "var": "var", "deviation": "var"},
 }
 """The lexicon's concepts that name a part of something fused, and what they are called in `PARTS`."""
 
@@ -82,7 +82,7 @@ def _role_words() -> dict[str, str]:
         for word, concepts in words.items()
         if "_" not in word
         for concept in concepts & _ROLES.keys()
-        if word not in several or concept == "var"
+        if word not in several or _ROLES[concept] == "var"
     }
 
 

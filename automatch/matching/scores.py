@@ -155,7 +155,8 @@ def _names_alike(
 def _named_alike(a: Unit, b: Unit, ctx: Context, value: float) -> float:
     """Similarity of two names by their words; numbers count by their rank among modules called the same."""
     names = ctx.names
-    if a.path[-1] == b.path[-1] and not names.silent and not a.path[-1].isdecimal():
+    echoes = [{word.text for word in unit.words if word.text[0] == "~"} for unit in (a, b)]
+    if a.path[-1] == b.path[-1] and echoes[0] == echoes[1] and not names.silent and not a.path[-1].isdecimal():
         value += SAME
         if ctx.same is not None and ctx.same(a.full, b.full):
             value += IDENTICAL

@@ -37,6 +37,8 @@ def kind_of(leaf: Leaf, perms: tuple[tuple[int, ...], ...] = ()) -> Kind:
     if last not in ROLES:
         words = words_of(last)
         last = "projection" if words and words[-1] in ("proj", "projection") else last
+    if len(leaf.path) == 1 and last[-1:].isdecimal():
+        last = last.rstrip("0123456789")  # ONNX numbers the matrices that have lost their names
     return last, numbered(leaf.path)
 
 

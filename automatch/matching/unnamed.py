@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -22,6 +22,19 @@ FEWEST = 4
 _NUMBERED = re.compile(r"(.*?\D)(\d+)")
 
 
+def lay_out(source: Sequence[Leaf], target: Sequence[Leaf]) -> None:
+    """Turn a file's unnamed matrices (in place) where their order shows that all of them are transposed.
+
+    Square ones do not show it, and two of a feed-forward fit crosswise.
+    """
+    known = {leaf.keys for leaf in source}
+    theirs = [t for t in target if len(t.raw) == 2 and t.keys not in known]
+    for mine in _lists(source):
+        if len(mine) == len(theirs) and _is_turned(mine, theirs):
+            for leaf in mine:
+                leaf.shape, leaf.ops, leaf.perm = leaf.raw[::-1], ("transpose",), (1, 0)
+
+
 def in_order_of_use(
     found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], refuses: Refuses
 ) -> list[Found]:
@@ -31,28 +44,34 @@ def in_order_of_use(
     """
     used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
     theirs = [t for t in target if id(t) not in served and len(t.raw) == 2 and not t.ops]
-    lists: dict[str, dict[int, Leaf]] = defaultdict(dict)
-    for leaf in source:
-        name = _NUMBERED.fullmatch(leaf.keys[0])
-        if id(leaf) not in used and name and len(leaf.path) == 1 and len(leaf.raw) == 2:
-            lists[name[1]][int(name[2])] = leaf
-    for numbered in lists.values():
-        mine = [numbered[number] for number in sorted(numbered)]
-        pairs = _paired(mine, theirs) if len(mine) >= FEWEST and len(mine) == len(theirs) else []
-        if pairs and not any(refuses(s, t) for s, t in pairs):
+    for mine in _lists([s for s in source if id(s) not in used]):
+        turned = _is_turned(mine, theirs) if len(mine) == len(theirs) else None
+        if turned is None:
+            continue
+        laid = [replace(s, shape=s.raw, ops=(), perm=None) for s in mine]
+        if turned:
+            laid = [replace(s, shape=s.raw[::-1], ops=("transpose",), perm=(1, 0)) for s in mine]
+        pairs = list(zip(laid, theirs, strict=True))
+        if not any(refuses(s, t) for s, t in pairs):
             runs = [list(run) for _, run in groupby(pairs, key=lambda pair: pair[1].raw)]
             return [(*pair, Evidence(level="used" if len(run) > 1 else "listed")) for run in runs for pair in run]
     return []
 
 
-def _paired(mine: Sequence[Leaf], theirs: Sequence[Leaf]) -> list[tuple[Leaf, Leaf]]:
-    """The two, as they are or all of the first transposed; none where the shapes differ, or show neither."""
+def _lists(leaves: Sequence[Leaf]) -> Iterator[list[Leaf]]:
+    """Matrices that are called alike but for the number that ends their keys, by these numbers."""
+    lists: dict[str, dict[int, Leaf]] = defaultdict(dict)
+    for leaf in leaves:
+        name = _NUMBERED.fullmatch(leaf.keys[0])
+        if name and len(leaf.path) == 1 and len(leaf.raw) == 2:
+            lists[name[1]][int(name[2])] = leaf
+    for numbered in lists.values():
+        if len(numbered) >= FEWEST:
+            yield [numbered[number] for number in sorted(numbered)]
+
+
+def _is_turned(mine: Sequence[Leaf], theirs: Sequence[Leaf]) -> bool | None:
+    """Are the first transposed, all of them? None where the shapes differ, or show neither."""
     shapes = [t.raw for t in theirs]
     straight, turned = [s.raw for s in mine] == shapes, [s.raw[::-1] for s in mine] == shapes
-    if straight == turned:
-        return []
-    if straight:
-        laid = [replace(s, shape=s.raw, ops=(), perm=None) for s in mine]
-    else:
-        laid = [replace(s, shape=s.raw[::-1], ops=("transpose",), perm=(1, 0)) for s in mine]
-    return list(zip(laid, theirs, strict=True))
+    return None if straight == turned else turned
