@@ -193,11 +193,9 @@ class Solver:
         used_b: set[int],
     ) -> Placed:
         """A pair that waited and was found again keeps its doubt as long as its rival is free, or waits like it."""
-        i, j, found = pair
+        i, j, _ = pair
         if (i, j) not in waiting:
-            alone = {k for at, (e, _, _) in waiting.items() if not e.rivals for k in enumerate(at)}
-            apart = not {(0, i), (1, j)}.isdisjoint(alone)
-            return (i, j, replace(found, level="otherwise")) if apart and found.level == "unit" else pair
+            return pair
         evidence, x, y = waiting[i, j]
         shape = self.source.leaves[self.source.tree.order[a.start + i]].shape
         sides = (
@@ -249,8 +247,7 @@ class Solver:
             if not plausible(pair.evidence, _of_no_layer(pair.source, pair.target)):
                 continue
             evidence = pair.evidence
-            weak = evidence.free or evidence.astray or not evidence.rivals
-            if weak and judge(evidence).ambiguous:
+            if (evidence.free or evidence.astray) and judge(evidence).ambiguous:
                 evidence = replace(evidence, waiting=True)
             out.append((at_a[id(pair.source)], at_b[id(pair.target)], evidence))
             if judge(replace(pair.evidence, learnt=0.0)).confidence < LEARN_FROM:

@@ -11,7 +11,7 @@ from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.adapters import is_adapter
 from automatch.matching.cleaned import Cleaned
 from automatch.matching.copies import drop_copies
-from automatch.matching.leaves import Leaf
+from automatch.matching.leaves import Leaf, template
 from automatch.matching.twins import held_twice, without
 
 TAIL = 4
@@ -124,6 +124,9 @@ def drop_settings(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection
         if x.raw == () and x.path[-1] not in ROLES
         if not (x.integer or is_adapter(x) or any(key in pinned for key in x.keys))
     ]
+    lengths = {leaf.raw[0] for leaf in others if len(leaf.raw) == 1}
+    alike = Counter(template(leaf.path) for leaf in gone)
+    gone = [leaf for leaf in gone if alike[template(leaf.path)] not in lengths]  # one a layer may be a vector there
     dropped = {key: "a single number, of which the model has none" for leaf in gone for key in leaf.keys}
     return Cleaned([leaf for leaf in leaves if leaf.keys[0] not in dropped], dropped)
 

@@ -329,12 +329,17 @@ def kinship(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Lea
     return min(1.0, best + min(0.5 * alike, NAMES_ALONE * best))
 
 
-def is_little(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], kin: float) -> bool:
+def is_little(
+    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], kin: float, identity: Identity
+) -> bool:
     """Is so little of both networks matched that all of it is to be flagged?
 
-    The last stage of a Swin has blocks that a ViT of its width might have; they are a seventh of either.
+    The last stage of a Swin has blocks that a ViT of its width might have; they are a seventh of either. What has equal
+    keys is a part that both networks have, however small.
     """
-    return kin < DOUBTFUL or 1 <= len(found) < PART * min(len(source), len(target))
+    if kin < DOUBTFUL or len(found) >= PART * min(len(source), len(target)):
+        return kin < DOUBTFUL
+    return sum(s.path == t.path or identity(s.path, t.path) for s, t, _ in found) < MOSTLY * len(found)
 
 
 def _share(matched: Sequence[Leaf], side: Sequence[Leaf]) -> float:

@@ -149,11 +149,11 @@ def _match(
     order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
     identity = Identity(source, target)
     decided = bool(decisions.pinned or decisions.forbidden)
-    found = at_one_place(source, target) if order_trust == 1 and not decided else []
+    found = at_one_place(source, target, names) if order_trust == 1 and not decided else []
     found = found or _solve(source, target, names, order_trust, identity, decisions)
     if not decided:
         found = in_sequence(found)
-        found = in_one_list(found) if order_trust == 1 else found
+        found = found if is_sorted(checkpoint.keys) or is_sorted(model.keys) else in_one_list(found)
     as_named((s, t) for s, t, _ in found)
     found, apart = _pinned(found, source, target, decisions)
     found = _reviewed(found, source, target, names, order_trust, identity, decisions)
@@ -164,7 +164,7 @@ def _match(
     kin = kinship(found, source, target)
     if kin < UNRELATED and not decisions.pinned:
         found = []
-    elif (is_little(found, source, target, kin) and identity.of_the_model < MOSTLY) or cleaned.undecided:
+    elif (is_little(found, source, target, kin, identity) and identity.of_the_model < MOSTLY) or cleaned.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
+from automatch.matching.names import Names
 from automatch.matching.units import role_of
 from automatch.spec import Shape
 
@@ -27,14 +28,20 @@ Path = tuple[str, ...]
 Module = dict[str, Leaf]
 
 
-def at_one_place(source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
-    """The pairs, module by module as they stand, where just one side is such a list; else none."""
+def at_one_place(source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
+    """The pairs, module by module as they stand, where just one side is such a list; else none.
+
+    None either where names contradict the places: the list's `up_proj` stands where the `gate_proj` is.
+    """
     mine, theirs = _modules(source), _modules(target)
     if len(mine) != len(theirs) or len(mine) < FEWEST or _is_flat(mine) == _is_flat(theirs):
         return []
     kinds = [_kind(module) for module in mine.values()], [_kind(module) for module in theirs.values()]
     alike = [a == b for a, b in zip(*kinds, strict=True)]
     if sum(alike) < NEARLY * len(alike) or len(set(kinds[0])) < VARIETY:
+        return []
+    words = [[names.path_words(path[-1:]) for path in side] for side in (mine, theirs)]
+    if any(names.contradiction(a, b) for a, b, same in zip(*words, alike, strict=True) if same):
         return []
     return [
         (own[role], other[role], Evidence(level="placed"))

@@ -181,6 +181,8 @@ def adopt(leaves: list[Leaf]) -> None:
         modules[path[:-1]].append(path[-1])
     for leaf in beside_modules:
         *prefix, stem, role = leaf.path
+        if (*prefix, stem, "weight") in paths:
+            continue
         beside = [
             token
             for token in modules.get(tuple(prefix), ())

@@ -22,8 +22,10 @@ PARTS: tuple[tuple[str, ...], ...] = (
     *(("q", "k", "v"), ("k", "v"), GATED, ("q", "kv")),
     *(("filter", "gate"), ("mean", "var")),
 )
-"""Which roles are fused, in the order in which they are joined: WaveNet's gate stands behind what it lets through, and
-the variance of a VAE's code behind its mean."""
+"""Which roles are fused, in the order in which they are joined."""
+
+GATES = GATED, PARTS[4]
+"""A gate, and what it lets through; which of the two comes first, only a name tells."""
 
 HALVES_OF = {"ff_proj": ("up", "gate")}
 """What fused halves are called that say no order, and how those lie that use the word (OLMo, Molmo): a guess."""
@@ -206,10 +208,11 @@ def _says_where(token: str) -> bool:
 def gate_unsaid(s: Leaf, t: Leaf) -> bool:
     """Are gate and up joined under a name that tells no order, as `fc1` does?
 
-    Most libraries put the gate first (`gate_up_proj`, `w12`), OLMo, ModernBERT and diffusers' GEGLU last.
+    Most libraries put the gate first (`gate_up_proj`, `w12`), OLMo, ModernBERT and diffusers' GEGLU last. So do most
+    WaveNets with their filter and gate, and DiffWave's has the gate first.
     """
     return any(
-        len(parts.keys) == len(GATED) and roles == set(GATED) and not any(map(_tells, fused.path[-2:]))
+        len(parts.keys) == len(GATED) and roles in map(set, GATES) and not any(map(_tells, fused.path[-2:]))
         for parts, fused, roles in _joined(s, t)
     )
 
@@ -226,7 +229,7 @@ def turns_unsaid(s: Leaf, t: Leaf) -> bool:
 
 def _tells(token: str) -> bool:
     counted = not token.isdecimal() and any(word in ("12", "13") for word in words_of(token))
-    return counted or set(said_order(token)) == set(GATED)
+    return counted or set(said_order(token)) in map(set, GATES)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -82,7 +82,8 @@ def in_one_list(found: Sequence[Found]) -> list[Found]:
     """The pairs, with the items of a list in the order of their partners, of which one stands before a list of others.
 
     `conv_23, conv_3.0, conv_3.1` are `stages.0.0, 0.1, 0.2`: list went to list, the one before them last.
-    Only items that are alike, and where but for those left over all are in order.
+    Only items that are alike, and where the one is called like the list but for its number: a `tail` that is declared
+    before the `body` is no part of it.
     """
     items: dict[Path, dict[str, list[Found]]] = defaultdict(lambda: defaultdict(list))
     for pair in found:
@@ -106,8 +107,7 @@ def _turned_round(row: list[list[Found]], depth: int) -> list[Found]:
     places = [min(s.place for s, _, _ in item) for item in row]
     split = next((i for i in range(1, len(row)) if places[i] < places[i - 1]), 0)
     rotated = split and places[split:] + places[:split] == sorted(places)
-    homes = {root[:-1] for root in roots[:split]}, {root[:-1] for root in roots[split:]}
-    if not rotated or homes[0] & homes[1] or min(len(own) for own in homes) > 1:
+    if not rotated or len(row) - split != 1 or not _are_siblings(roots[-1], roots[:-1]):
         return []
     parts = [
         {t.path[depth:]: (s.path[len(root) :], s.shape, s.ops) for s, t, _ in item}
@@ -120,6 +120,17 @@ def _turned_round(row: list[list[Found]], depth: int) -> list[Found]:
         serving = {t.path[depth:]: s for s, t, _ in instead}
         out += [(serving[t.path[depth:]], t, Evidence(level="sequence")) for _, t, _ in item]
     return out
+
+
+def _are_siblings(one: Path, items: Sequence[Path]) -> bool:
+    """Is a block called like the list that the others are items of, but for a number?"""
+    depth = len(one) - 1
+    called = {root[depth].rstrip("0123456789") if len(root) > len(one) else "" for root in items}
+    return (
+        called == {one[-1].rstrip("0123456789")}
+        and one[-1][-1].isdecimal()
+        and {r[:depth] for r in items} == {one[:-1]}
+    )
 
 
 def _root(paths: Sequence[Path]) -> Path:

@@ -10,7 +10,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.exchange import Refuses
@@ -32,7 +31,7 @@ def lay_out(source: Sequence[Leaf], target: Sequence[Leaf]) -> None:
     for mine in _lists(source):
         if len(mine) == len(theirs) and _is_turned(mine, theirs):
             for leaf in mine:
-                leaf.shape, leaf.ops, leaf.perm = leaf.raw[::-1], ("transpose",), (1, 0)
+                leaf.shape, leaf.ops, leaf.perm, leaf.guessed = leaf.raw[::-1], ("transpose",), (1, 0), True
 
 
 def in_order_of_use(
@@ -40,7 +39,7 @@ def in_order_of_use(
 ) -> list[Found]:
     """Further pairs: matrices with but a number, and the model's matrices that are left over, one by one.
 
-    Neighbours of one shape, as q, k and v, may be used in another order than they are declared in: these are flagged.
+    All are flagged: a model may use its modules in another order than it declares them in.
     """
     used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
     theirs = [t for t in target if id(t) not in served and len(t.raw) == 2 and not t.ops]
@@ -53,8 +52,7 @@ def in_order_of_use(
             laid = [replace(s, shape=s.raw[::-1], ops=("transpose",), perm=(1, 0)) for s in mine]
         pairs = list(zip(laid, theirs, strict=True))
         if not any(refuses(s, t) for s, t in pairs):
-            runs = [list(run) for _, run in groupby(pairs, key=lambda pair: pair[1].raw)]
-            return [(*pair, Evidence(level="used" if len(run) > 1 else "listed")) for run in runs for pair in run]
+            return [(s, t, Evidence(level="used")) for s, t in pairs]
     return []
 
 

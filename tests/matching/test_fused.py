@@ -22,7 +22,7 @@ from tests.matching.transformers import (
     to_meta,
     turned,
 )
-from tests.matching.truth import Served, Truth, found, renamed, solved, spec, truth
+from tests.matching.truth import Served, Truth, flagged, found, renamed, solved, spec, truth
 
 GATE_UP = ("gate_proj", "up_proj"), "gate_up_proj"
 QKV = ("q_proj", "k_proj", "v_proj"), "qkv_proj"
@@ -257,7 +257,7 @@ def test_plurals_are_queries_keys_and_values(names: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "whole"),
     [
-        ("filter_convs.{}", "gate_convs.{}", "blocks.{}.gated"),
+        ("filter_convs.{}", "gate_convs.{}", "blocks.{}.filter_gate"),
         ("enc.{}.fc_mu", "enc.{}.fc_logvar", "encoder.{}.to_stats"),
         ("enc.{}.mean", "enc.{}.log_var", "encoder.{}.moments"),
     ],
@@ -275,6 +275,20 @@ def test_wavenet_s_gates_and_a_code_s_mean_and_variance(first: str, second: str,
         wanted.append((f"skips.{i}.weight", (20, 8)))
         expected |= truth([(given[-1][0], wanted[-1][0])])
     both_ways(given, wanted, expected)
+
+
+def test_a_gate_and_what_it_lets_through_lie_in_either_order() -> None:
+    """DiffWave cuts the gate off first, WaveNet last; a name that says neither is flagged."""
+    given = [(f"h.{i}.{name}.weight", (8, 12)) for i in range(3) for name in ("filter", "gate")]
+    wanted = [(f"h.{i}.dilated.weight", (16, 12)) for i in range(3)]
+    assert flagged(match(spec(given), spec(wanted))) == {key for key, _ in wanted}
+
+
+def test_a_deviation_is_no_variance() -> None:
+    given = [("enc.fc.weight", (8, 9)), ("enc.mean.weight", (4, 8)), ("enc.log_std.weight", (4, 8))]
+    wanted = [("e.fc.weight", (8, 9)), ("e.fc_mu.weight", (4, 8)), ("e.fc_logvar.weight", (4, 8))]
+    answer = found(match(spec(given), spec(wanted)))
+    assert ("e.fc_logvar.weight",) not in answer and answer[("e.fc_mu.weight",)] == Served(("enc.mean.weight",))
 
 
 def test_statistics_of_a_norm_are_no_mean_and_variance_of_a_code() -> None:

@@ -54,6 +54,23 @@ def test_a_network_against_one_list_of_its_layers(heads: int, back: bool) -> Non
         solved(nested, flat, truth(pairs))
 
 
+def test_names_that_contradict_the_places_of_a_list() -> None:
+    """The list has its layers' up-projection before the gate, the other side after it; both are of one shape."""
+    given: Keys = []
+    wanted: Keys = []
+    for i in range(9):
+        for name in ("up_proj", "gate_proj", "down_proj"):
+            shape = (8, 40 + i) if name == "down_proj" else (40 + i, 8)
+            given.append((f"layers.{i}.{name}.weight", shape))
+            other = {"up_proj": "gate_proj", "gate_proj": "up_proj"}.get(name, name)
+            wanted.append((f"stages.{i // 3}.blocks.{i % 3}.{other}.weight", shape))
+    stage = {f"layers.{i}": f"stages.{i // 3}.blocks.{i % 3}" for i in range(9)}
+    solved(given, wanted, truth((f"{a}.{n}", f"{b}.{n}") for a, b in stage.items() for n in NAMED))
+
+
+NAMED = ("up_proj.weight", "gate_proj.weight", "down_proj.weight")
+
+
 def test_another_network_in_one_list_is_not_read_by_its_order() -> None:
     """Two layers changed places: what is left has another order, and nothing is read place by place."""
     nested, flat = darknet(24)
@@ -69,7 +86,7 @@ def test_a_block_before_a_list_of_its_like(blocks: int) -> None:
     wanted: Keys = conv("stem.", 3, 16, 3)
     for i in range(2):
         wide = 16 << i
-        names = [f"into_{i}", *(f"stage_{i}.model.{n}" for n in range(blocks))]
+        names = [f"conv_{i}{i + 1}", *(f"conv_{i + 1}.model.{n}" for n in range(blocks))]
         for n, name in enumerate(names):
             for part, (a, b, size) in {"expand": (wide, 4 * wide, 1), "project": (4 * wide, 16 << i, 3)}.items():
                 given += conv(f"{name}.{part}.", a, b, size)
@@ -77,6 +94,17 @@ def test_a_block_before_a_list_of_its_like(blocks: int) -> None:
         given += conv(f"out_{i}.", 16 << i, 32 << i, 1)
         wanted += conv(f"outs.{i}.", 16 << i, 32 << i, 1, names=("c", "norm"))
     solved(given, wanted, truth((s, t) for (s, _), (t, _) in zip(given, wanted, strict=True)))
+
+
+@pytest.mark.parametrize("before", ["tail", "mtp_layer", "last_block"])
+def test_a_block_that_is_declared_before_a_list_is_no_part_of_it(before: str) -> None:
+    """Order of declaration is not order of use: what is called otherwise than the list is left for the end."""
+    layer: Keys = [("up.weight", (32, 8)), ("down.weight", (8, 32)), ("norm.weight", (8,))]
+    given = [(f"{before}.{name}", shape) for name, shape in layer]
+    given += [(f"layers.{i}.{name}", shape) for i in range(4) for name, shape in layer]
+    wanted = [(f"layers.{i}.{name}", shape) for i in range(5) for name, shape in layer]
+    pairs = [(key, key) for key, _ in wanted[:-3]] + [(f"{before}.{n}", f"layers.4.{n}") for n, _ in layer]
+    honest(given, wanted, truth(pairs))
 
 
 def test_parts_that_stand_in_the_next_item_do_not_turn_a_list_round() -> None:
@@ -125,8 +153,19 @@ def test_matrices_that_an_exporter_left_without_a_name() -> None:
     keys, expected = exported(model)
     assignment = match(spec(keys), spec(model))
     assert found(assignment) == expected
-    # q and k are of one shape and side by side: they may be used in another order than they are declared
-    assert flagged(assignment) == {f"h.{i}.{name}.weight" for i in range(3) for name in "qk"}
+    # a model may use its modules in another order than it declares them in
+    matrices = {f"h.{i}.{name}.weight" for i in range(3) for name in ("q", "k", "up", "down")}
+    assert flagged(assignment) == matrices
+
+
+def test_a_pin_of_a_matrix_without_a_name_turns_it() -> None:
+    model = built({f"h.{i}.{name}": nn.Linear(8, 8) for i in range(2) for name in "qk"} | {"up": nn.Linear(8, 16)})
+    keys, expected = exported(model)
+    for target, served in expected.items():
+        if served.op == "transpose":
+            assignment = match(spec(keys), spec(model), pin=[(served.checkpoint[0], target[0])])
+            assert found(assignment)[target] == served
+            assert target[0] not in flagged(assignment)
 
 
 def test_a_matrix_too_many_has_no_order() -> None:
