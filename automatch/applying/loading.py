@@ -10,7 +10,7 @@ from automatch.applying.proof import meta_copy, meta_tensors, without_tensor
 from automatch.applying.tensors import load_values
 from automatch.applying.undo import Undo
 from automatch.diagnosing.comparison import Comparison, is_doubtful
-from automatch.diagnosing.values import tie_sentence
+from automatch.diagnosing.values import PartedTie, tie_sentence
 from automatch.errors import AutomatchError, NotProvenError, quoted
 from automatch.matching.assignment import Match
 from automatch.rules.versions import versions_of, with_versions
@@ -48,7 +48,8 @@ class Loaded:
         """One sentence."""
         text = f"loaded {len(self.loaded_keys)} of {len(self.diagnosis.model)} model keys"
         text += self._rest("left as they were", self.left_keys)
-        return "; ".join([text + self._rest("not used", self.unused_keys), *self.notes])
+        said = self.diagnosis.assignment.notes  # which of two copies was taken, say
+        return "; ".join([text + self._rest("not used", self.unused_keys), *said, *self.notes])
 
     def _rest(self, what: str, keys: tuple[str, ...]) -> str:
         """The keys that matter, and how many harmless ones there are."""
@@ -127,8 +128,11 @@ def _load(module: Module, source: object, comparison: Comparison, strict: bool) 
     parted = _parted(tensors, comparison)
     if parted and strict:
         raise NotProvenError(
-            f"nothing was loaded: {parted[0]}, and they are not equal; untie the model, or strict=False", comparison
+            f"nothing was loaded: {tie_sentence(parted[0])}, and they are not equal; untie the model, or strict=False",
+            comparison,
         )
+    later = {max(tie.key, tie.other, key=comparison.model.keys.index) for tie in parted}
+    tensors = with_versions({key: tensor for key, tensor in tensors.items() if key not in later}, versions)
     own = module.state_dict()
     on_meta = any(getattr(tensor, "is_meta", False) for tensor in own.values())
     if on_meta:
@@ -142,16 +146,16 @@ def _load(module: Module, source: object, comparison: Comparison, strict: bool) 
         tuple(key for key in comparison.model.keys if key in tensors),
         tuple(key for key in comparison.model.keys if key not in tensors),
         tuple(key for key in comparison.checkpoint.keys if key not in used),
-        parted,
+        tuple(f"{tie_sentence(tie)}, and they are not equal: the first was taken" for tie in parted),
     )
 
 
-def _parted(tensors: dict[str, Tensor], comparison: Comparison) -> tuple[str, ...]:
-    """What is said of keys that are one tensor in the model and get two different ones."""
+def _parted(tensors: dict[str, Tensor], comparison: Comparison) -> tuple[PartedTie, ...]:
+    """Keys that are one tensor in the model and would get two different ones."""
     import torch
 
     return tuple(
-        tie_sentence(tie)
+        tie
         for tie in comparison.parted_ties
         if tie.key in tensors and tie.other in tensors and not torch.equal(tensors[tie.key], tensors[tie.other])
     )

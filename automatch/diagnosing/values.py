@@ -100,7 +100,7 @@ def tie_sentence(tie: PartedTie) -> str:
     """What happens to the two, without a full stop."""
     return (
         f"{tie.key} and {tie.other} are one tensor in the model, the checkpoint has two ({tie.checkpoint_key} and "
-        f"{tie.other_checkpoint_key}): unless these are equal, the last one wins"
+        f"{tie.other_checkpoint_key}): unless these are equal, one of them is lost"
     )
 
 

@@ -12,7 +12,7 @@ from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
-from automatch.matching.names import Names, contrast
+from automatch.matching.names import Names, Word, contrast
 from automatch.matching.units import module_path, role_of
 
 UNLIKE = 0.5
@@ -138,9 +138,23 @@ def doubt_other_heads(found: list[Found], names: Names, identity: Identity) -> l
 def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity) -> bool:
     if evidence.level != "unit" or numbered(s.path) or numbered(t.path) or identity(s.path, t.path):
         return False
-    mine, theirs = (names.path_words([w for token in x.path for w in words_of(token)]) for x in (s, t))
-    sides = ((mine, theirs), (theirs, mine))
-    return any(any(all(names.alike(a, b) < UNLIKE for b in others) for a in own) for own, others in sides)
+    apart = [names.path_words([w for token in x.path for w in words_of(token)]) for x in (s, t)]
+    if all(_says_more(own, others, names) for own, others in (apart, apart[::-1])):
+        return True
+    called = [names.path_words(_called(x.path)) for x in (s, t)]  # a `rotation_head` is no `fc`
+    sides = (called[0], names.path_words(t.path)), (called[1], names.path_words(s.path))
+    heads = all(any("head" in word.concepts for word in words) for words in called)
+    return heads and any(_says_more(own, others, names) for own, others in sides)
+
+
+def _called(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The last token of a module's path that is a name."""
+    return next(((token,) for token in reversed(module_path(path)) if not token.isdecimal()), ())
+
+
+def _says_more(own: Sequence[Word], others: Sequence[Word], names: Names) -> bool:
+    """Has a name a word that is like none of the other's?"""
+    return any(all(names.alike(a, b) < UNLIKE for b in others) for a in own)
 
 
 def is_one_model(found: Sequence[Found], identity: Identity) -> bool:

@@ -402,3 +402,13 @@ def test_what_fits_in_one_place_only_is_flagged_and_not_missing() -> None:
     assignment = match(spec(given), spec(wanted))
     assert found(assignment)[("fine.weight",)] == Served(("low.project.weight",))
     assert "fine.weight" in flagged(assignment)
+
+
+@pytest.mark.parametrize(("name", "doubtful"), [("rotation_head", True), ("head", False), ("classifier", False)])
+def test_the_head_of_another_task_is_as_large(name: str, doubtful: bool) -> None:
+    """Where all else is one model, another name for the head may be another head; a synonym is none."""
+    layers = [(f"layers.{i}.conv.weight", (8, 8, 3, 3)) for i in range(12)]
+    given = [(f"backbone.{key}", shape) for key, shape in layers]
+    given += [(f"{name}.weight", (10, 8)), (f"{name}.bias", (10,))]
+    wanted = [*layers, ("fc.weight", (10, 8)), ("fc.bias", (10,))]
+    assert flagged(match(spec(given), spec(wanted))) == ({"fc.weight", "fc.bias"} if doubtful else set())
