@@ -61,8 +61,8 @@ def convert(
     """Write `source` under the keys that the rules give to `target`, in the same format.
 
     Tensors that are only renamed keep their bytes; safetensors metadata and the other entries of a torch checkpoint are
-    kept. A list of tensors (torch_ema's `shadow_params`) becomes a dict, as its rules name keys; on the way back it is a
-    dict of positions (`"0"`, `"1"`, ...). `target` appears whole or not at all.
+    kept. A list of tensors (torch_ema's `shadow_params`) becomes a dict, as its rules name keys; on the way back it is
+    a dict of positions (`"0"`, `"1"`, ...). `target` appears whole or not at all.
 
     Args:
         rules: what renames; keys that no rule takes stay.

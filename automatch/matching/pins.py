@@ -276,7 +276,8 @@ def _pairs(left: str, right: str, checkpoint: Sequence[str], model: Sequence[str
             by_groups[_groups(m, rest)].append(key)
         out = [(key, other) for key, m, rest in mine for other in by_groups.get(_groups(m, rest), ())]
     if not out:
-        raise InputError(f"{word} {left}={right}: no model key matches {right!r}; take a key from the match table.")
+        way = r"a regex's groups are \1, \2 here" if re.search(r"\{\w+\}", right) else "take a key from the match table"
+        raise InputError(f"{word} {left}={right}: no model key matches {right!r}; {way}.")
     return out
 
 
