@@ -150,6 +150,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("lists backwards", _in("lists", ("_align", _forwards))),
     Signal("lists: parts that run forwards", _in("lists", ("_run_forwards", _always(False)))),
     Signal("lists: odd ones built elsewhere", _in("lists", ("_has_odd_one", _always(False)))),
+    Signal("flag: exchangeable", _in("engine", ("doubt_exchangeable", _first))),
     Signal("matrices without a name", _in("engine", ("in_order_of_use", _always([])))),
     Signal("one list of layers", _in("engine", ("at_one_place", _always([])))),
     Signal("one item before a list", _in("engine", ("in_one_list", _first))),

@@ -63,6 +63,7 @@ _BY_LEVEL = {
     ),
     "elsewhere": Judgement(0.4, True, "as in the other blocks, of which this one would be an exception"),
     "astray": Judgement(0.4, True, "of one shape, but each of the blocks around the two has another partner"),
+    "exchangeable": Judgement(0.4, True, "by their names, this and a pair in doubt would rather change partners"),
     "moved": Judgement(0.4, True, "before the same part of the block, though numbered otherwise"),
     "beside": Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two"),
     "summed": Judgement(0.4, True, "together as large, in every block; nothing says in which order they lie"),

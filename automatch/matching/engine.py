@@ -38,6 +38,7 @@ from automatch.matching.completion import (
 from automatch.matching.counters import as_their_modules
 from automatch.matching.crosswise import as_numbered
 from automatch.matching.evidence import Evidence, Found
+from automatch.matching.exchangeable import doubt_exchangeable
 from automatch.matching.flat import at_one_place
 from automatch.matching.folding import fold_parts
 from automatch.matching.gaps import between_the_same
@@ -235,7 +236,7 @@ def _reviewed(
     if order_trust == 1:
         found = doubt_crossed(found, source, target, names, refuses)
     found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
-    return as_their_modules(doubt_other_homes(found))
+    return as_their_modules(doubt_exchangeable(doubt_other_homes(found), names))
 
 
 def _pinned(

@@ -94,3 +94,31 @@ def test_tensors_of_several_ranks_are_no_trouble(shapes: tuple[tuple[int, ...], 
             whole.append((f"layers.{i}.mix.{role}", shape))
             halves += [(f"layers.{i}.{part}.{role}", (*shape[:-1], shape[-1] // 2)) for part in ("a", "b")]
     complete(match(spec(whole), spec(halves)), spec(whole), spec(halves))
+
+
+def test_a_pair_is_no_surer_than_its_exchange_with_one_in_doubt() -> None:
+    """TabNet: `own_norm` got the norms of `shared`, what was left went to `shared_norm`, and only that was in doubt."""
+    given: list[tuple[str, tuple[int, ...]]] = []
+    wanted: list[tuple[str, tuple[int, ...]]] = [(f"shared_fc.{n}.weight", (32, 14 + 2 * n)) for n in (0, 1)]
+    pairs: list[tuple[str, str]] = []
+    for i in range(4):
+        for mine, theirs in (("shared", "shared"), ("specifics", "own")):
+            at = f"transformers.{i}.{mine}"
+            if mine == "shared":
+                given += [(f"{at}.shared_layers.{n}.weight", (32, 14 + 2 * n)) for n in (0, 1)]
+            for n in range(2):
+                width = 14 if mine == "shared" and n == 0 else 16
+                given += [(f"{at}.glu_layers.{n}.fc.weight", (32, width))]
+                given += [(f"{at}.glu_layers.{n}.bn.bn.{role}", (32,)) for role in ROLES]
+                pairs += [
+                    (f"{at}.glu_layers.{n}.bn.bn.{role}", f"steps.{i}.{theirs}_norm.{n}.{role}") for role in ROLES
+                ]
+        wanted += [(f"steps.{i}.shared_norm.{n}.{role}", (32,)) for n in (0, 1) for role in ROLES]
+        wanted += [(f"steps.{i}.own_fc.{n}.weight", (32, 16)) for n in (0, 1)]
+        wanted += [(f"steps.{i}.own_norm.{n}.{role}", (32,)) for n in (0, 1) for role in ROLES]
+    norms = {t: s for s, t in pairs}
+    for m in match(spec(given), spec(wanted)).matches:
+        assert m.ambiguous or norms.get(m.model_keys[0], m.checkpoint_keys[0]) == m.checkpoint_keys[0]
+
+
+ROLES = ("weight", "bias", "running_mean", "running_var")
