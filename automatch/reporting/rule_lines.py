@@ -39,10 +39,20 @@ def _replayed(comparison: Comparison) -> str:
     proof = comparison.proof
     if proof.ok:
         keys = count(len(comparison.checkpoint), "checkpoint key")
+        along = sum(_moves(comparison, key) for key in comparison.unexpected_keys)
+        if along:
+            rest = f"{count(along, 'left-over key')} renamed along, onto no key of the model"
+            return f"proven by replay on {keys}: exactly these matches, no collision; {rest}"
         return f"proven by replay on {keys}: exactly these matches, nothing else moves, no collision"
     faults = [*proof.wrong, *proof.collisions]
     faults += [f"no list of rules can serve {key!r} as well" for key in proof.unsaid]
     return f"NOT proven by replay, {len(faults)} faults; the first: {printable(faults[0])}"
+
+
+def _moves(comparison: Comparison, key: str) -> bool:
+    """Is a key that serves nothing renamed, as its like are?"""
+    move = comparison.rules.move(key)
+    return move is not None and move.targets != (key,)
 
 
 def _undecided(comparison: Comparison) -> set[int]:

@@ -142,3 +142,13 @@ def test_the_digits_of_a_dtype_are_no_number() -> None:
     converted = {f"l.{key[2:]}": value.T.to(cast) for (key, value), cast in zip(layers.items(), casts, strict=True)}
     text = str(automatch.learn(layers, converted))
     assert "rounded to float16 / " in text and "floatN" not in text
+
+
+def test_keys_that_are_renamed_along_are_said() -> None:
+    """A rule for all layers renames those that the model does not have: it is not said that nothing else moves."""
+    deep = {f"layers.{i}.lin.weight": torch.zeros(8, 8 + i) for i in range(6)}
+    same = {f"model.layers.{i}.lin.weight": torch.zeros(8, 8 + i) for i in range(6)}
+    shallow = {key: tensor for key, tensor in same.items() if "layers.5" not in key}
+    assert "nothing else moves" in str(automatch.diagnose(deep, same))
+    text = str(automatch.diagnose(deep, shallow))
+    assert "1 left-over key renamed along, onto no key of the model" in text and "nothing else moves" not in text
