@@ -115,6 +115,7 @@ def _load(module: Module, source: object, comparison: Comparison, strict: bool) 
     wanted = {key for match in sure for key in match.model_keys}
 
     def renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is certain, under the model's keys."""
         given = {key: tensor for key, tensor in tensors.items() if key in used}
         moved = comparison.rules.apply(with_versions(given, versions_of(tensors)))
         return with_versions({key: tensor for key, tensor in moved.items() if key in wanted}, versions_of(moved))
@@ -131,8 +132,9 @@ def _load(module: Module, source: object, comparison: Comparison, strict: bool) 
             f"nothing was loaded: {tie_sentence(parted[0])}, and they are not equal; untie the model, or strict=False",
             comparison,
         )
-    later = {max(tie.key, tie.other, key=comparison.model.keys.index) for tie in parted}
-    tensors = with_versions({key: tensor for key, tensor in tensors.items() if key not in later}, versions)
+    later = {tie.other for tie in parted}
+    tensors = {key: tensor for key, tensor in tensors.items() if key not in later}
+    kept = {key for match in sure if not later.issuperset(match.model_keys) for key in match.checkpoint_keys}
     own = module.state_dict()
     on_meta = any(getattr(tensor, "is_meta", False) for tensor in own.values())
     if on_meta:
@@ -144,8 +146,8 @@ def _load(module: Module, source: object, comparison: Comparison, strict: bool) 
     return Loaded(
         comparison,
         tuple(key for key in comparison.model.keys if key in tensors),
-        tuple(key for key in comparison.model.keys if key not in tensors),
-        tuple(key for key in comparison.checkpoint.keys if key not in used),
+        tuple(key for key in comparison.model.keys if key not in tensors and key not in later),
+        tuple(key for key in comparison.checkpoint.keys if key not in kept),
         tuple(f"{tie_sentence(tie)}, and they are not equal: the first was taken" for tie in parted),
     )
 

@@ -1,37 +1,19 @@
-"""After matching: names on both sides, half-matched containers, pairs of other shapes, unrelated networks."""
+"""After matching: names on both sides, half-matched containers, pairs of other shapes."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from automatch.describing.tokens import words_of
-from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
-from automatch.matching.names import Names, Word, contrast
+from automatch.matching.names import Names, contrast
 from automatch.matching.units import module_path, role_of
-
-UNLIKE = 0.5
-"""Words that are less alike say other things."""
-
-SAME_MODEL = 0.9
-"""From this share of equal names on, two networks are one model, and only what was changed is called otherwise."""
 
 MOSTLY = 0.8
 """From this share of equal keys of equal shapes on, a key means the same on both sides."""
-
-DOUBTFUL = 0.55
-"""Below this kinship all that is matched is flagged."""
-
-PART = 0.33
-"""Less than this share of the smaller network is a part that many networks have."""
-
-NAMES_ALONE = 10.0
-"""So many times the share of what is matched may names add at most."""
 
 MOST_PAIRS = 4_000
 """More pairs of left-overs than these are not compared by their names."""
@@ -106,60 +88,6 @@ def not_crossed(
         return own.raw != t.raw and named.raw != s.raw
 
     return [(s, t, e) for s, t, e in found if e.level == "pin" or not is_crossed(s, t)]
-
-
-def drop_strangers(found: list[Found], identity: Identity) -> list[Found]:
-    """The pairs without those in doubt whose names have nothing in common, where all else is one and the same model.
-
-    `vocab_transform` has the shape of `pre_classifier`, and belongs to another head.
-    """
-    if not is_one_model(found, identity):
-        return found
-    return [
-        (s, t, e)
-        for s, t, e in found
-        if numbered(t.path) or e.name > 0 or e.rivals or e.level != "unit" or not judge(e).ambiguous
-    ]
-
-
-def doubt_other_heads(found: list[Found], names: Names, identity: Identity) -> list[Found]:
-    """The same pairs, those of no layer flagged whose names say other things, in what is one model otherwise.
-
-    A `seg_head` may be the `cls_head` under another name, or the head of another task that is as large.
-    """
-    if not identity.holds:
-        return found
-    heads = {id(t) for s, t, e in found if _is_other_head(s, t, e, names, identity)}
-    if not heads or not is_one_model([pair for pair in found if id(pair[1]) not in heads], identity):
-        return found
-    return [(s, t, replace(e, level="head") if id(t) in heads else e) for s, t, e in found]
-
-
-def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity) -> bool:
-    if evidence.level != "unit" or numbered(s.path) or numbered(t.path) or identity(s.path, t.path):
-        return False
-    apart = [names.path_words([w for token in x.path for w in words_of(token)]) for x in (s, t)]
-    if all(_says_more(own, others, names) for own, others in (apart, apart[::-1])):
-        return True
-    called = [names.path_words(_called(x.path)) for x in (s, t)]  # a `rotation_head` is no `fc`
-    sides = (called[0], names.path_words(t.path)), (called[1], names.path_words(s.path))
-    heads = all(any("head" in word.concepts for word in words) for words in called)
-    return heads and any(_says_more(own, others, names) for own, others in sides)
-
-
-def _called(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The last token of a module's path that is a name."""
-    return next(((token,) for token in reversed(module_path(path)) if not token.isdecimal()), ())
-
-
-def _says_more(own: Sequence[Word], others: Sequence[Word], names: Names) -> bool:
-    """Has a name a word that is like none of the other's?"""
-    return any(all(names.alike(a, b) < UNLIKE for b in others) for a in own)
-
-
-def is_one_model(found: Sequence[Found], identity: Identity) -> bool:
-    """Is nearly all of the two sides called the same?"""
-    return sum(identity(s.path, t.path) for s, t, _ in found) >= SAME_MODEL * len(found)
 
 
 def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
@@ -328,43 +256,3 @@ def _same_names(left: Sequence[Leaf], right: Sequence[Leaf], identity: Identity)
     by_path = {path: leaf for path, leaf in zip(mine, left, strict=True) if counts[0][path] == 1}
     pairs = [(by_path.get(path), t) for path, t in zip(theirs, right, strict=True) if counts[1][path] == 1]
     return [(s, t) for s, t in pairs if s is not None]
-
-
-def kinship(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> float:
-    """How far two networks are of one build, in [0, 1]: by numbers of elements and of keys matched.
-
-    The better side counts (one may be a part of the other); names agreeing adds up to half, but does not stand for
-    tensors: every network has a `norm1`.
-    """
-    if not found:
-        return 0.0
-    best = max(_share([s for s, _, _ in found], source), _share([t for _, t, _ in found], target))
-    alike = sum(max(0.0, e.name) for _, _, e in found) / len(found)
-    return min(1.0, best + min(0.5 * alike, NAMES_ALONE * best))
-
-
-def is_little(
-    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], kin: float, identity: Identity
-) -> bool:
-    """Is so little of both networks matched that all of it is to be flagged?
-
-    The last stage of a Swin has blocks that a ViT of its width might have; they are a seventh of either. What has equal
-    keys is a part that both networks have, however small.
-    """
-    if kin < DOUBTFUL or len(found) >= PART * min(len(source), len(target)):
-        return kin < DOUBTFUL
-    return sum(s.path == t.path or identity(s.path, t.path) for s, t, _ in found) < MOSTLY * len(found)
-
-
-def _share(matched: Sequence[Leaf], side: Sequence[Leaf]) -> float:
-    """Geometric mean of the shares of keys and of elements that are matched."""
-    keys = sum(not leaf.integer for leaf in side)
-    total = sum(math.prod(leaf.shape) for leaf in side if not leaf.integer)
-    mine = {id(leaf): leaf for leaf in matched if not leaf.integer}
-    done = sum(math.prod(leaf.shape) for leaf in mine.values())
-    return math.sqrt(len(mine) / keys * done / total) if keys and total else 0.0
-
-
-def flagged(evidence: Evidence) -> Evidence:
-    """The same evidence, to be flagged whatever it says; what a person pinned stays."""
-    return evidence if evidence.level == "pin" else replace(evidence, level="doubtful")

@@ -80,12 +80,10 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
         elif not sure:
             keep, sure = _fitting(group, keep, tree, theirs)
         undecided |= not sure
-        for node in group:
-            if node is not keep:
-                gone.update(tree.order[node.start : node.end])
-                notes.append(
-                    f"a second copy under {'.'.join(node.spelt())} is left out, {'.'.join(keep.spelt())} is used"
-                )
+        used = ".".join(keep.spelt())
+        for node in (node for node in group if node is not keep):
+            gone.update(tree.order[node.start : node.end])
+            notes.append(f"a second copy under {'.'.join(node.spelt())} is left out, {used} is used")
     cleaned = _without(leaves, gone, notes, undecided)
     if not gone:
         return cleaned

@@ -24,13 +24,7 @@ from automatch.matching.completion import (
     by_own_name,
     by_same_keys,
     called_alike,
-    doubt_other_heads,
     drop_half_matched,
-    drop_strangers,
-    flagged,
-    is_little,
-    is_one_model,
-    kinship,
     mismatches,
     namesakes,
     not_crossed,
@@ -45,12 +39,14 @@ from automatch.matching.gaps import between_the_same
 from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
 from automatch.matching.items import doubt_other_homes
+from automatch.matching.kinship import flagged, is_little, kinship
 from automatch.matching.laid import fold_laid
 from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, adopt, counted, leaves_of, to_squeeze
 from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names, norms_close
 from automatch.matching.numbered import by_number
+from automatch.matching.one_model import doubt_other_heads, drop_strangers, is_one_model
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, followed, in_pinned_order, resolve

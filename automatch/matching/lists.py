@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import pairwise
 
 from automatch.describing.tree import Node, below, is_block
@@ -33,8 +32,9 @@ def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: 
     left, right = a.children, b.children  # a list's items stand in the order of their numbers
     if not all(n.children for n in left + right):
         return []
-    last_missing = len(left) != len(right) and not _has_odd_one(*sorted((a, b), key=lambda node: len(node.children)))
-    total, pairs = _align(similar, left, right, SAME_NUMBER_OF_FEWER if last_missing else SAME_NUMBER)
+    shorter, longer = sorted((a, b), key=lambda node: len(node.children))
+    fewer = 0.0 if _has_odd_one(shorter, longer) else SAME_NUMBER_OF_FEWER
+    total, pairs = _align(similar, left, right, SAME_NUMBER if len(left) == len(right) else fewer)
     forwards, _ = _align(similar, left, right, SAME_NUMBER)  # an odd first item is no reason to turn the list round
     backwards = _align(similar, left, right[::-1], SAME_NUMBER)
     perfect = min(len(left), len(right)) - 1e-6
@@ -55,8 +55,8 @@ def _has_odd_one(shorter: Node, longer: Node) -> bool:
 
     Then that is the odd one, and none of the others is missing.
     """
-    built = {_build(item) for item in shorter.children}
-    return any(_build(item) not in built and _build(item) in _builds(_root(shorter)) for item in longer.children)
+    odd = {_build(item) for item in longer.children} - {_build(item) for item in shorter.children}
+    return len(shorter.children) < len(longer.children) and any(_build(node) in odd for node in below(_root(shorter)))
 
 
 def _build(node: Node) -> tuple[int, int]:
@@ -67,12 +67,6 @@ def _root(node: Node) -> Node:
     while node.parent is not None:
         node = node.parent
     return node
-
-
-@lru_cache(maxsize=2)
-def _builds(root: Node) -> frozenset[tuple[int, int]]:
-    """How all blocks of a side are built."""
-    return frozenset(map(_build, below(root)))
 
 
 def _run_forwards(left: Sequence[Node], right: Sequence[Node]) -> bool:
@@ -112,22 +106,17 @@ def _align(
 
     if n == m and all(gain(i, i) > 0.9 for i in range(n)):
         return sum(min(1.0, gain(i, i)) for i in range(n)), list(zip(left, right, strict=True))
-
-    def worth(i: int, j: int) -> float:
-        """Of lists that differ in length: equal pairs, and one item alone, are better than all beside their like."""
-        found = gain(i, j)
-        return found if n == m or found >= 1.0 or found <= 0.0 else found * found
-
     for i in range(n - 1, -1, -1):
         for j in range(m - 1, -1, -1):
-            values[i][j] = max(values[i + 1][j], values[i][j + 1], values[i + 1][j + 1] + worth(i, j))
+            values[i][j] = max(values[i + 1][j], values[i][j + 1], values[i + 1][j + 1] + gain(i, j))
     pairs: list[tuple[Node, Node]] = []
     total = 0.0
     i = j = 0
     while i < n and j < m:
-        if worth(i, j) > 0 and abs(values[i][j] - values[i + 1][j + 1] - worth(i, j)) < 1e-9:
+        step = gain(i, j)
+        if step > 0 and abs(values[i][j] - values[i + 1][j + 1] - step) < 1e-9:
             pairs.append((left[i], right[j]))
-            total += min(1.0, gain(i, j))
+            total += min(1.0, step)
             i, j = i + 1, j + 1
         elif values[i + 1][j] >= values[i][j + 1]:
             i += 1

@@ -43,8 +43,9 @@ def assign_units(source: list[Unit], target: list[Unit], ctx: Context) -> list[P
         for r, c in enumerate(assign(matrix)):
             if c >= 0:
                 chosen[rows[r]] = columns[c]
+    served = set(chosen.values())
     left = [unit for i, unit in enumerate(source) if i not in chosen]
-    left += [unit for j, unit in enumerate(target) if j not in set(chosen.values())]
+    left += [unit for j, unit in enumerate(target) if j not in served]
     # counters are no weights: what is left of them says nothing of the rest
     return _explain(table, chosen, all(leaf.integer for unit in left for leaf in unit.leaves.values()))
 

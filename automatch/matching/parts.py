@@ -17,14 +17,11 @@ _ROLES = {
 }
 """The lexicon's concepts that name a part of something fused, and what they are called in `PARTS`."""
 
-GATED = ("gate", "up")
-PARTS: tuple[tuple[str, ...], ...] = (
-    *(("q", "k", "v"), ("k", "v"), GATED, ("q", "kv")),
-    *(("filter", "gate"), ("mean", "var")),
-)
+GATED, FILTERED = ("gate", "up"), ("filter", "gate")
+PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, ("mean", "var"))
 """Which roles are fused, in the order in which they are joined."""
 
-GATES = GATED, PARTS[4]
+GATES = GATED, FILTERED
 """A gate, and what it lets through; which of the two comes first, only a name tells."""
 
 HALVES_OF = {"ff_proj": ("up", "gate")}
@@ -70,7 +67,7 @@ def _token_role(token: str) -> tuple[str, str] | None:
     if len(hits) != 1:
         return None
     j = hits[0]
-    before = words[: j - 1] if words[max(j - 1, 0)] == "log" else words[:j]  # `fc_log_var` beside `fc_mu`
+    before = [word for word in words[:j] if word != "log"]  # `fc_log_var` beside `fc_mu`
     return roles[words[j]], "_".join((*before, "{}", *words[j + 1 :]))
 
 

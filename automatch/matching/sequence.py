@@ -105,9 +105,8 @@ def _turned_round(row: list[list[Found]], depth: int) -> list[Found]:
     if len(set(roots)) < len(row) or not all(roots):
         return []
     places = [min(s.place for s, _, _ in item) for item in row]
-    split = next((i for i in range(1, len(row)) if places[i] < places[i - 1]), 0)
-    rotated = split and places[split:] + places[:split] == sorted(places)
-    if not rotated or len(row) - split != 1 or not _are_siblings(roots[-1], roots[:-1]):
+    first_is_last = [places[-1], *places[:-1]] == sorted(places)
+    if not first_is_last or not _are_siblings(roots[-1], roots[:-1]):
         return []
     parts = [
         {t.path[depth:]: (s.path[len(root) :], s.shape, s.ops) for s, t, _ in item}
@@ -116,7 +115,7 @@ def _turned_round(row: list[list[Found]], depth: int) -> list[Found]:
     if any(own != parts[0] for own in parts) or any(e.level != "unit" for item in row for _, _, e in item):
         return []
     out: list[Found] = []
-    for item, instead in zip(row, row[split:] + row[:split], strict=True):
+    for item, instead in zip(row, [row[-1], *row[:-1]], strict=True):
         serving = {t.path[depth:]: s for s, t, _ in instead}
         out += [(serving[t.path[depth:]], t, Evidence(level="sequence")) for _, t, _ in item]
     return out

@@ -60,8 +60,8 @@ def _lists(leaves: Sequence[Leaf]) -> Iterator[list[Leaf]]:
     """Matrices that are called alike but for the number that ends their keys, by these numbers."""
     lists: dict[str, dict[int, Leaf]] = defaultdict(dict)
     for leaf in leaves:
-        name = _NUMBERED.fullmatch(leaf.keys[0])
-        if name and len(leaf.path) == 1 and len(leaf.raw) == 2:
+        name = _NUMBERED.fullmatch(leaf.keys[0]) if len(leaf.path) == 1 and len(leaf.raw) == 2 else None
+        if name:
             lists[name[1]][int(name[2])] = leaf
     for numbered in lists.values():
         if len(numbered) >= FEWEST:

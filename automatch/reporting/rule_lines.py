@@ -39,7 +39,8 @@ def _replayed(comparison: Comparison) -> str:
     proof = comparison.proof
     if proof.ok:
         keys = count(len(comparison.checkpoint), "checkpoint key")
-        along = sum(_moves(comparison, key) for key in comparison.unexpected_keys)
+        stays = set(proof.untouched)
+        along = sum(key not in stays and _moves(comparison, key) for key in comparison.unexpected_keys)
         if along:
             rest = f"{count(along, 'left-over key')} renamed along, onto no key of the model"
             return f"proven by replay on {keys}: exactly these matches, no collision; {rest}"

@@ -31,7 +31,8 @@ def test_two_tensors_for_a_tied_model_are_said_and_refused(tmp_path) -> None:
         automatch.load(model, tmp_path / "a.pt")
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
     loaded = automatch.load(model, tmp_path / "a.pt", strict=False)
-    assert "the first was taken" in str(loaded) and loaded.left_keys == ("head.weight",)
+    assert "the first was taken" in str(loaded) and loaded.unused_keys == ("head.weight",)
+    assert "head.weight" not in (*loaded.loaded_keys, *loaded.left_keys)  # it holds the embedding now
     assert torch.equal(model.embed.weight, given.embed.weight)  # the head is lost, not the embedding
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from automatch.matching import match
+from automatch.matching.counters import as_their_modules
+from automatch.matching.evidence import Evidence
+from automatch.matching.leaves import leaves_of
 from tests.matching.truth import Served, flagged, found, silent, solved, spec, truth
 
 Keys = list[tuple[str, tuple[int, ...]]]
@@ -60,7 +63,15 @@ def test_a_counter_is_as_sure_as_its_norm() -> None:
     given += [("layer.conv.weight", (8, 8, 3, 3))]
     doubted = flagged(match(spec(given), spec(wanted)))
     roles = {key.rpartition(".")[2] for key in doubted if "unit" in key}
-    assert roles in ({"weight", "bias", "num_batches_tracked"}, set())
+    assert roles == {"weight", "bias", "num_batches_tracked"}
+
+
+def test_a_counter_that_was_found_apart_from_its_norm_is_no_surer() -> None:
+    """Stages that doubt a norm by its tensors of one shape do not see its counter."""
+    norms = [spec([(f"{name}.weight", (8,)), (f"{name}.num_batches_tracked", ())]) for name in ("a.norm", "b.bn")]
+    pairs = list(zip(*map(leaves_of, norms), strict=True))
+    found = [(s, t, Evidence(level="unit" if s.integer else "astray")) for s, t in pairs]
+    assert [e.level for _, _, e in as_their_modules(found)] == ["astray", "astray"]
 
 
 def test_pointwise_convolutions_whose_size_the_linear_layers_have_as_well() -> None:

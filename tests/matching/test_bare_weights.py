@@ -147,7 +147,8 @@ def test_square_experts_of_bare_stacks_are_a_guess() -> None:
     assert flagged(match(spec(checkpoint), spec(model))) == {"experts.w1", "experts.w2"}
 
 
-def test_fewer_experts_are_those_of_their_own_layer() -> None:
+@pytest.mark.parametrize("wrapper", ["", "model."])
+def test_fewer_experts_are_those_of_their_own_layer(wrapper: str) -> None:
     """Every key of the model stands in the checkpoint: the fifth expert of one layer is not the first of the next."""
 
     def keys(experts: int) -> Keys:
@@ -158,6 +159,23 @@ def test_fewer_experts_are_those_of_their_own_layer() -> None:
             out += [(f"layers.{i}.experts.{e}.w2.weight", (WIDTH, 24)) for e in range(experts)]
         return out
 
-    assignment = match(spec(keys(8)), spec(keys(4)))
-    assert all(one.checkpoint_keys == one.model_keys for one in assignment.matches if not one.ambiguous)
+    assignment = match(spec([(wrapper + key, shape) for key, shape in keys(8)]), spec(keys(4)))
+    sure = [one for one in assignment.matches if not one.ambiguous]
+    assert all(one.checkpoint_keys == (wrapper + one.model_keys[0],) for one in sure)
     assert len(assignment.matches) == 16
+
+
+def test_gates_keep_their_letters() -> None:
+    """A GRU by hand has `W_z`, `b_z` and `W_r`, `b_r`, all of one shape: what names a gate stands behind the letter."""
+    given: Keys = []
+    wanted: Keys = []
+    expected: dict[tuple[str, ...], Served] = {}
+    for cell in range(2):
+        for gate in "zrh":
+            mine, theirs = f"cell.{cell}", f"rnn.{cell}.w{gate}"
+            given += [(f"{mine}.W_{gate}", (8, WIDTH)), (f"{mine}.b_{gate}", (WIDTH,))]
+            wanted += [(f"{theirs}.weight", (WIDTH, 8)), (f"{theirs}.bias", (WIDTH,))]
+            expected[(f"{theirs}.weight",)] = Served((f"{mine}.W_{gate}",), "transpose")
+            expected[(f"{theirs}.bias",)] = Served((f"{mine}.b_{gate}",))
+    assignment = match(spec(given), spec(wanted))
+    assert found(assignment) == expected and not flagged(assignment)

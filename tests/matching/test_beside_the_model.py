@@ -214,3 +214,13 @@ def test_the_item_that_is_called_like_the_model_is_meant(wrapped: str) -> None:
     parts = {f"conv{i}.{name}": nn.Linear(8, 8) for i in (1, 2) for name in ("a", "b")}
     model = built({f"{wrapped}{name}": part for name, part in parts.items() if "conv2" in name})
     solved(built(parts), model, truth((key.removeprefix(wrapped), key) for key in model.state_dict()))
+
+
+@pytest.mark.parametrize("wrapper", ["", "m."])
+@pytest.mark.parametrize("layers", [2, 12])
+def test_the_layer_that_is_called_by_its_keys_is_meant(layers: int, wrapper: str) -> None:
+    """Each layer of a list has all that a model of one layer has, as the members of an ensemble; one has its keys."""
+    shapes = {"a.weight": (8, 4), "a.bias": (8,), "b.weight": (4, 8), "b.bias": (4,)}
+    given = [(f"layers.{i}.{name}", shape) for i in range(layers) for name, shape in shapes.items()]
+    pairs = [(f"layers.0.{name}", f"{wrapper}layers.0.{name}") for name in shapes]
+    solved(given, [(t, shapes[t.rpartition("0.")[2]]) for _, t in pairs], truth(pairs))

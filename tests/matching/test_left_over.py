@@ -412,3 +412,12 @@ def test_the_head_of_another_task_is_as_large(name: str, doubtful: bool) -> None
     given += [(f"{name}.weight", (10, 8)), (f"{name}.bias", (10,))]
     wanted = [*layers, ("fc.weight", (10, 8)), ("fc.bias", (10,))]
     assert flagged(match(spec(given), spec(wanted))) == ({"fc.weight", "fc.bias"} if doubtful else set())
+
+
+def test_what_is_alone_of_its_shape_is_no_leftover_of_both_sides() -> None:
+    """A sparse autoencoder: `pre_bias` is `b_dec`, the only vector of that width; that names differ is flagged."""
+    given = [("pre_bias", (64,)), ("latent_bias", (512,)), ("stats_last_nonzero", (512,))]
+    given += [("encoder.weight", (512, 64)), ("decoder.weight", (64, 512))]
+    wanted = [("W_dec", (512, 64)), ("W_enc", (64, 512)), ("b_enc", (512,)), ("b_dec", (64,))]
+    assignment = match(spec(given), spec(wanted))
+    assert found(assignment)[("b_dec",)] == Served(("pre_bias",)) and "b_dec" in flagged(assignment)

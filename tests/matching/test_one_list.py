@@ -96,6 +96,23 @@ def test_a_block_before_a_list_of_its_like(blocks: int) -> None:
     solved(given, wanted, truth((s, t) for (s, _), (t, _) in zip(given, wanted, strict=True)))
 
 
+def test_the_odd_item_of_a_longer_list_stands_outside_of_the_shorter_one() -> None:
+    """MobileFaceNet's second stage: its first block has other widths than the list, and none of the list is missing."""
+    given: Keys = []
+    wanted: Keys = []
+    for i, width in enumerate((16, 24, 40)):
+        for n in range(7):
+            name, wide = (f"conv_{i + 1}.model.{n - 1}", width) if n else (f"conv_{i}{i + 1}", width - 4)
+            for part, (a, b, size) in {
+                "expand": (wide, 64, 1),
+                "inner": (64, 64, 3),
+                "project": (64, width, 1),
+            }.items():
+                given += conv(f"{name}.{part}.", a, b, size)
+                wanted += conv(f"stages.{i}.{n}.{part}.", a, b, size, names=("c", "norm"))
+    solved(given, wanted, truth((s, t) for (s, _), (t, _) in zip(given, wanted, strict=True)))
+
+
 @pytest.mark.parametrize("before", ["tail", "mtp_layer", "last_block"])
 def test_a_block_that_is_declared_before_a_list_is_no_part_of_it(before: str) -> None:
     """Order of declaration is not order of use: what is called otherwise than the list is left for the end."""
@@ -166,6 +183,15 @@ def test_a_pin_of_a_matrix_without_a_name_turns_it() -> None:
             assignment = match(spec(keys), spec(model), pin=[(served.checkpoint[0], target[0])])
             assert found(assignment)[target] == served
             assert target[0] not in flagged(assignment)
+
+
+def test_a_pin_shows_the_matrices_of_a_feed_forward_no_other_way() -> None:
+    """Both of its matrices fit crosswise as they are stored; the order says that all are transposed."""
+    model = built({"q": nn.Linear(8, 8), "k": nn.Linear(8, 8), "fc1": nn.Linear(8, 16), "fc2": nn.Linear(16, 8)})
+    keys, expected = exported(model)
+    pins = [(served.checkpoint[0], target[0]) for target, served in expected.items() if target[0][0] in "qk"]
+    pins = [(mine, theirs) for mine, theirs in pins if theirs.endswith("weight")]
+    assert found(match(spec(keys), spec(model), pin=pins)) == expected
 
 
 def test_a_matrix_too_many_has_no_order() -> None:

@@ -1,0 +1,74 @@
+"""What is changed in one and the same model: strangers among the left-overs, heads of other tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from automatch.describing.tokens import words_of
+from automatch.matching.confidence import judge
+from automatch.matching.evidence import Evidence, Found
+from automatch.matching.identity import Identity
+from automatch.matching.leaves import Leaf, numbered
+from automatch.matching.names import Names, Word
+from automatch.matching.units import module_path
+
+UNLIKE = 0.5
+"""Words that are less alike say other things."""
+
+SAME_MODEL = 0.9
+"""From this share of equal names on, two networks are one model, and only what was changed is called otherwise."""
+
+
+def is_one_model(found: Sequence[Found], identity: Identity) -> bool:
+    """Is nearly all of the two sides called the same?"""
+    return sum(identity(s.path, t.path) for s, t, _ in found) >= SAME_MODEL * len(found)
+
+
+def drop_strangers(found: list[Found], identity: Identity) -> list[Found]:
+    """The pairs without those in doubt whose names have nothing in common, where all else is one and the same model.
+
+    `vocab_transform` has the shape of `pre_classifier`, and belongs to another head.
+    """
+    if not is_one_model(found, identity):
+        return found
+    return [
+        (s, t, e)
+        for s, t, e in found
+        if numbered(t.path) or e.name > 0 or e.rivals or e.level != "unit" or not judge(e).ambiguous
+    ]
+
+
+def doubt_other_heads(found: list[Found], names: Names, identity: Identity) -> list[Found]:
+    """The same pairs, those of no layer flagged whose names say other things, in what is one model otherwise.
+
+    A `seg_head` may be the `cls_head` under another name, or the head of another task that is as large.
+    """
+    if not identity.holds:
+        return found
+    heads = {id(t) for s, t, e in found if _is_other_head(s, t, e, names, identity)}
+    if not heads or not is_one_model([pair for pair in found if id(pair[1]) not in heads], identity):
+        return found
+    return [(s, t, replace(e, level="head") if id(t) in heads else e) for s, t, e in found]
+
+
+def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity) -> bool:
+    if evidence.level != "unit" or numbered(s.path) or numbered(t.path) or identity(s.path, t.path):
+        return False
+    apart = [names.path_words([w for token in x.path for w in words_of(token)]) for x in (s, t)]
+    if all(_says_more(own, others, names) for own, others in (apart, apart[::-1])):
+        return True
+    called = [names.path_words(_called(x.path)) for x in (s, t)]  # a `rotation_head` is no `fc`
+    sides = (called[0], names.path_words(t.path)), (called[1], names.path_words(s.path))
+    heads = all(any("head" in word.concepts for word in words) for words in called)
+    return heads and any(_says_more(own, others, names) for own, others in sides)
+
+
+def _called(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The last token of a module's path that is a name."""
+    return next(((token,) for token in reversed(module_path(path)) if not token.isdecimal()), ())
+
+
+def _says_more(own: Sequence[Word], others: Sequence[Word], names: Names) -> bool:
+    """Has a name a word that is like none of the other's?"""
+    return any(all(names.alike(a, b) < UNLIKE for b in others) for a in own)
