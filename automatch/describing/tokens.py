@@ -12,7 +12,7 @@ _OUTPUT = re.compile(r":0$|/\.ATTRIBUTES/VARIABLE_VALUE$")
 _BLOB = re.compile(r"(\w+?)(?:_(bn))?_(w|b|s|rm|riv)(?:_(momentum))?")
 _WORDS = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 _STEM_INDEX = re.compile(r"(.*?[^\d])(\d+)$")
-_ROLE_TAIL = re.compile(r"(.+)_(weights?|bias)$")
+_ROLE_TAIL = re.compile(r"(.+)_(weights?|bias|running_mean|running_var|num_batches_tracked)$")
 
 _LETTERS = {"w": "weight", "b": "bias", "s": "weight", "rm": "running_mean", "riv": "running_var"}
 _PARAMETRIZED = {"original": "_orig", "original0": "_g", "original1": "_v", "0._u": "_u", "0._v": "_v"}

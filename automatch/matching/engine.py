@@ -50,6 +50,7 @@ from automatch.matching.one_model import doubt_other_heads, drop_strangers, is_o
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, followed, in_pinned_order, resolve
+from automatch.matching.remains import of_damaged_modules, of_one_shape
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_one_list, in_sequence
@@ -226,6 +227,8 @@ def _reviewed(
     found += [f for f in called_alike(found, source, target, names) if not refuses(f[0], f[1])]
     if order_trust == 1 and not is_one_model(found, identity):
         found += between_the_same(found, source, target, names, refuses)
+        found += of_damaged_modules(found, source, target, names, refuses)
+        found += of_one_shape(found, source, target, names, refuses)
     found += in_order_of_use(found, source, target, refuses)
     found = doubt_other_heads(found, names, identity)
     found = doubt_misplaced(found, source, target, identity, refuses)

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from automatch.describing.lexicon import lexicon
 from automatch.describing.tokens import split_blob, split_key, words_of
+from automatch.matching.variables import paths_of_variables
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 SHARED = "share"
@@ -29,6 +30,7 @@ class Leaf:
         flat: where heads were merged, the shape with them merged, in the stored layout.
         sizes: where `ops` joins, the sizes of the members along `dim`.
         integer: counters and other integer scalars; they follow their module.
+        whole: of whole numbers, as indices are.
         ops: what was assumed to get from the tensors to `shape`, in order.
         dim: where `ops` joins, the dimension.
         perm: where `ops` transposes, the order of the dimensions.
@@ -52,6 +54,7 @@ class Leaf:
     layers: int = 0
     axis: int = 0
     guessed: bool = False
+    whole: bool = False
 
 
 def squeeze(shape: Shape) -> Shape:
@@ -67,21 +70,27 @@ def see_as(leaf: Leaf, shape: Shape) -> None:
 
 def is_counter(tensor: TensorSpec) -> bool:
     """Integer scalars say nothing about the architecture; files that were cast as a whole hold them as floats."""
-    whole = tensor.dtype.startswith(("int", "uint")) or tensor.dtype == "bool"
-    return not tensor.shape and (whole or tensor.key.endswith("num_batches_tracked"))
+    return not tensor.shape and (is_whole(tensor) or tensor.key.endswith("num_batches_tracked"))
+
+
+def is_whole(tensor: TensorSpec) -> bool:
+    """Does a tensor hold whole numbers: indices, masks, or weights that are packed?"""
+    return tensor.dtype.startswith(("int", "uint")) or tensor.dtype == "bool"
 
 
 def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> list[Leaf]:
     """One leaf per key, in state_dict order; the shapes in `squeezed` lose their dimensions of size 1."""
     split = split_blob if _are_blobs(spec) else split_key
+    named = paths_of_variables(spec)
     return [
         Leaf(
-            split(t.key),
+            named.get(t.key) or split(t.key),
             squeeze(t.shape) if t.shape in squeezed else t.shape,
             (t.key,),
             i,
             is_counter(t),
             raw=t.shape,
+            whole=is_whole(t),
         )
         for i, t in enumerate(spec.tensors)
     ]
@@ -289,11 +298,16 @@ def _number_firsts(leaves: list[Leaf]) -> None:
     for path, own in held.items():
         bare = (*path[:-1], path[-1].removesuffix("_1"))
         before = path[-1].endswith("_1") and bare in held and places[bare] < places[path]
-        if before and held[bare] == own and (*bare[:-1], f"{bare[-1]}_0") not in held:
+        if before and _alike(held[bare], own) and (*bare[:-1], f"{bare[-1]}_0") not in held:
             firsts.add(bare)
     for leaf in leaves if firsts else ():
         path = leaf.path
         leaf.path = tuple(f"{t}_0" if path[: depth + 1] in firsts else t for depth, t in enumerate(path))
+
+
+def _alike(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> bool:
+    """Are two modules of the same tensors, but for one that either may have lost?"""
+    return one == other or (len(one & other) > 1 and len(one ^ other) == 1)
 
 
 def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:

@@ -30,6 +30,7 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         counts[leaf.raw].append(leaf)
     partner = {id(s): t for s, t, _ in found}
     out: list[Found] = []
+    free: list[tuple[Leaf, Leaf]] = []
     tied_modules: dict[tuple[str, ...], Leaf] = {}
     for leaf in target:
         if (
@@ -41,6 +42,8 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         ):
             continue
         alike = counts[leaf.raw]
+        if len(alike) == 1 and id(alike[0]) not in partner and "embedding" in _concepts(alike[0], names):
+            free.append((alike[0], leaf))
         if any(id(s) not in partner and not _other(s, leaf, names) for s in alike):
             continue
         served_by = [s for s in alike if id(s) in partner and not s.ops]
@@ -51,6 +54,7 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         if len(others) == 1 or (others and others == tables and "shared" in _concepts(leaf, names)):
             out.append((others[-1], leaf, Evidence(level="tied")))
             tied_modules[leaf.path[:-1]] = others[-1]
+    out += [(s, t, Evidence(level="tied")) for s, t in free if _may_be_tied(_concepts(s, names), _TIED_SERVED) and not s.ops]
     vocabulary = {leaf.raw[0] for _, leaf, _ in out}
     for leaf in target:
         only = counts[leaf.raw][0] if len(leaf.raw) == 1 and len(counts[leaf.raw]) == 1 else None

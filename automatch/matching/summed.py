@@ -138,8 +138,10 @@ def _sums(ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: 
             options += sets
             wanted.update(list(sets[0].parts))
     for one in options:
-        said = {role for token in one.name[-2:] for role in said_order(token)}  # a qkv without a v is none
-        if any(wanted[n] > 1 for n in one.parts) or said - {found[1] for n in one.parts if (found := role_in(n))}:
+        said = {role for token in one.name[-2:] for role in said_order(token)}
+        called = {found[1] for n in one.parts if (found := role_in(n))}
+        lacking = said - called if called or len(said) != len(one.parts) else ()  # a qkv without a v is none
+        if any(wanted[n] > 1 for n in one.parts) or lacking:
             continue
         order, level = _ordered(one.name, list(one.parts))
         for n in range(len(one.whole[0])):

@@ -134,7 +134,7 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
     left, right = dict(a.leaves), dict(b.leaves)
     for role in [r for r in left if r in right]:
         mine, theirs = left[role], right[role]
-        if mine.shape != theirs.shape or mine.integer != theirs.integer:
+        if mine.shape != theirs.shape or mine.integer != theirs.integer or _unlike(mine, theirs):
             return [], 0.0
         if ctx.forbidden is not None and ctx.forbidden(mine, theirs):
             return [], 0.0
@@ -156,6 +156,11 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
     return pairs, solid / size
 
 
+def _unlike(m: Leaf, t: Leaf) -> bool:
+    """Does one of two hold whole numbers and the other not, under names of their own? A mask is no weight."""
+    return m.whole != t.whole and m.path[-1] != t.path[-1]
+
+
 def _left_of_part(bias: Unit, norm: Unit, names: Names) -> bool:
     """Is the one but the bias of a query or a value, of which the weight stands elsewhere, and the other a norm?"""
     if bias.leaves.keys() != {"bias"} or role_in(bias.leaves["bias"].path) is None:
@@ -174,7 +179,7 @@ def _bare(left: dict[str, Leaf], right: dict[str, Leaf], ctx: Context) -> list[t
     out: list[tuple[Leaf, Leaf]] = []
     for bare, others, turned in ((left.get("*"), right, False), (right.get("*"), left, True)):
         other = others.get("weight") or others.get("weight_v")
-        if bare is None or other is None or other.shape != bare.shape or bare.integer:
+        if bare is None or other is None or other.shape != bare.shape or bare.integer or _unlike(bare, other):
             continue
         pair = (other, bare) if turned else (bare, other)
         if ctx.forbidden is None or not ctx.forbidden(*pair):
