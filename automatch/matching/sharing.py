@@ -54,7 +54,9 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         if len(others) == 1 or (others and others == tables and "shared" in _concepts(leaf, names)):
             out.append((others[-1], leaf, Evidence(level="tied")))
             tied_modules[leaf.path[:-1]] = others[-1]
-    out += [(s, t, Evidence(level="tied")) for s, t in free if _may_be_tied(_concepts(s, names), _TIED_SERVED) and not s.ops]
+    out += [
+        (s, t, Evidence(level="tied")) for s, t in free if _may_be_tied(_concepts(s, names), _TIED_SERVED) and not s.ops
+    ]
     vocabulary = {leaf.raw[0] for _, leaf, _ in out}
     for leaf in target:
         only = counts[leaf.raw][0] if len(leaf.raw) == 1 and len(counts[leaf.raw]) == 1 else None

@@ -48,7 +48,7 @@ def paths_of_variables(spec: StateDictSpec) -> Mapping[str, tuple[str, ...]]:
 
 
 def _roles(layer: str, shapes: list[Shape]) -> tuple[str, ...]:
-    """What the variables of one layer are, in their order; () where their shapes are those of no layer that is known."""
+    """What the variables of one layer are, in their order; () where no layer that is known has such shapes."""
     first, count = shapes[0], len(shapes)
     if len(first) < 2:
         return _NORM.get(count, ()) if set(shapes) == {first} and first else ()

@@ -8,7 +8,8 @@ the path, and only where that fails on those of one family.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.rules.arithmetic import Law, Row, fit
@@ -71,6 +72,7 @@ def cells_of(demands: Iterable[Demand]) -> tuple[list[Cell], list[tuple[Cell, in
         target = goals[0][1] if len(goals) == 1 else tuple(number for _, own in goals for number in own)
         key = (demand.channel, source, tuple(goal for goal, _ in goals))
         families.setdefault(key, []).append(Example(demand, numbers, target))
+    twins = _counted_from_nothing(families)
     paths = _Paths()
     for (_, source, texts), examples in families.items():
         paths.add(source, texts, examples)
@@ -78,6 +80,7 @@ def cells_of(demands: Iterable[Demand]) -> tuple[list[Cell], list[tuple[Cell, in
     whole: list[tuple[Cell, int]] = []
     for (channel, source, texts), examples in families.items():
         laws = _in_order(texts, examples) or paths.laws(source, texts, examples)
+        laws = [twins.get((channel, source, texts, slot), law) for slot, law in enumerate(laws)]
         for part, own in [(examples, laws)] if None not in laws else _split(examples, laws):
             complete = tuple(law for law in _carried_on(own, source, texts, part) if law is not None)
             cell = Cell(channel, tokens(source), tuple(map(tokens, texts)), complete, tuple(part))
@@ -86,6 +89,32 @@ def cells_of(demands: Iterable[Demand]) -> tuple[list[Cell], list[tuple[Cell, in
                 whole.append((cell, len(cells)))
             cells += finer
     return cells, whole
+
+
+_Family = tuple[Channel, str, tuple[str, ...]]
+_Slot = tuple[Channel, str, tuple[str, ...], int]
+"""A family, and the number of its goals that is meant."""
+
+_COUNTED = re.compile(r"_#(?=[./]|$)")
+
+
+def _counted_from_nothing(families: Mapping[_Family, Sequence[Example]]) -> dict[_Slot, Law]:
+    """Laws of what is counted without a 0, as Keras names it: `decoder` is the first of a list, `decoder_1` the second.
+
+    By family and number of the goals.
+    """
+    laws: dict[_Slot, Law] = {}
+    for (channel, source, texts), examples in families.items():
+        for slot, found in enumerate(re.finditer("#", source)):
+            if not _COUNTED.match(source, found.start() - 1):
+                continue
+            bare = channel, source[: found.start() - 1] + source[found.end() :], texts
+            for goal in range(len(examples[0].target)) if bare in families else ():
+                firsts = all(one.target[goal] == "0" for one in families[bare])
+                if firsts and all(one.target[goal] == one.source[slot] for one in examples):
+                    laws[channel, source, texts, goal] = Law("copy", (slot,))
+                    laws[(*bare, goal)] = Law("const", text="0")
+    return laws
 
 
 def _in_order(goals: tuple[str, ...], examples: Sequence[Example]) -> list[Law | None]:

@@ -69,16 +69,17 @@ def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
     out = list(chosen)
     for i, scored in enumerate(chosen):
         rule = scored.candidate.rule
-        for pattern in (
+        patterns = (
             _listed(rule, _any_number),
             _listed(rule, _every_other),
             _WORDS.sub(r"(\1[^.]+)", rule.pattern),
             *_without_last(out, i, sample),
             *_any_item(rule),
-        ):
-            if pattern == rule.pattern or rule.part is not None or not linear(pattern):
+        )
+        for wider in (*(replace(rule, pattern=pattern) for pattern in patterns), *_handed_on(rule)):
+            if wider == rule or rule.part is not None or not linear(wider.pattern):
                 continue
-            other = sample.score(replace(scored.candidate, rule=replace(rule, pattern=pattern)))
+            other = sample.score(replace(scored.candidate, rule=wider))
             trial = [*out[:i], other, *out[i + 1 :]]
             if not sample.left(trial):
                 out = trial
@@ -134,6 +135,54 @@ def _any_item(rule: Rule) -> list[str]:
         if inner != group[0]:
             out.append(rule.pattern[: group.start()] + inner + rule.pattern[group.end() :])
     return out
+
+
+def _handed_on(rule: Rule) -> list[Rule]:
+    r"""The rule with any number in place of the only item of inner lists that both its sides name.
+
+    `layers\.(?P<i>\d+)\.blocks\.0\.` becomes `{i}.blocks.0.`, and in a large network `{i}.blocks.1.` as well.
+    """
+    text = rule.replacement
+    if not isinstance(text, str) or rule.by is not None:
+        return []
+    out = []
+    named = set(re.findall(r"\?P<(\w+)>", rule.pattern))
+    name = next((letter for letter in "ijklmnopqrstuvwxyz" if letter not in named), None)
+    for number in dict.fromkeys(found[0] for found in _NUMBER.finditer(rule.pattern)):
+        ways = [
+            [found.span() for found in _NUMBER.finditer(side) if found[0] == number and _is_item(side, found.span())]
+            for side in (rule.pattern, text)
+        ]
+        if name is None or len(ways[0]) != len(ways[1]):
+            continue
+        for mine, theirs in zip(*ways, strict=True):
+            pattern = f"{rule.pattern[: mine[0]]}(?P<{name}>\\d+){rule.pattern[mine[1] :]}"
+            goal = f"{text[: theirs[0]]}{{{name}}}{text[theirs[1] :]}"
+            out.append(_relettered(replace(rule, pattern=pattern, replacement=goal)))
+    return out
+
+
+def _relettered(rule: Rule) -> Rule:
+    """The rule with the letters of its numbers in the order in which these stand."""
+    letters = re.findall(r"\?P<([i-z])>", rule.pattern)
+    new = dict(zip(letters, sorted(letters), strict=True))
+    return replace(
+        rule,
+        pattern=re.sub(r"\?P<([i-z])>", lambda found: f"?P<{new[found[1]]}>", rule.pattern),
+        replacement=re.sub(
+            r"\{[^}]*\}",
+            lambda braces: re.sub(r"\b[i-z]\b", lambda found: new.get(found[0], found[0]), braces[0]),
+            str(rule.replacement),
+        ),
+    )
+
+
+def _is_item(side: str, span: tuple[int, int]) -> bool:
+    """Is a number of a pattern, or of a replacement, an item in an item, outside of any group or brace?"""
+    before = side[: span[0]]
+    outside = before.count("(") == before.count(")") and before.count("{") == before.count("}")
+    inner = r"\d+" in before or "}" in before
+    return outside and inner and side[span[1] :].startswith((r"\.", ".", "/"))
 
 
 def _taken_once(chosen: Sequence[Scored]) -> int:

@@ -6,8 +6,9 @@ import pytest
 from torch import nn
 
 from automatch.matching import match
+from automatch.matching.leaves import leaves_of
 from tests.matching.built import built
-from tests.matching.truth import Truth, complete, flagged, found, honest, solved, spec, truth
+from tests.matching.truth import Served, Truth, complete, flagged, found, honest, solved, spec, truth
 
 Keys = list[tuple[str, tuple[int, ...]]]
 WIDTHS = (8, 8, 16, 16, 16, 24, 24, 24, 32)
@@ -198,3 +199,80 @@ def test_full_differences_are_no_adapter() -> None:
     ]
     model = built({f"b.{i}.{m}": nn.Linear(8, 8) for i in range(3) for m in "qk"})
     assert not match(spec(checkpoint), spec(model)).missing_keys
+
+
+WIDTH, HEADS = 16, 4
+PARTS = {"query_dense": "attn.q", "key_dense": "attn.k", "value_dense": "attn.v", "output_dense": "attn.out"}
+
+
+def keras_3(depth: int, start: int = 0, lost: str = "") -> tuple[Keys, nn.Module, Truth]:
+    """A `.weights.h5` of Keras 3, whose variables have numbers for names; the network it is for, and what serves what.
+
+    The first layer has no number, the second is `block_1`. `lost`: what the file lacks in all layers but the first.
+    """
+    heads, size, inner = (HEADS, WIDTH // HEADS), WIDTH, 40
+    kernels = {name: ((*heads, size) if name == "output_dense" else (size, *heads)) for name in PARTS}
+    biases = {name: ((size,) if name == "output_dense" else heads) for name in PARTS}
+    modules: dict[str, nn.Module] = {"embed": nn.Embedding(60, size)}
+    keys: Keys = [("layers/embedding/vars/0", (60, size))]
+    served = [("layers/embedding/vars/0", "embed.weight", "rename")]
+    for i in range(depth):
+        home = f"layers/block_{i}" if i else "layers/block"
+        own: list[tuple[str, tuple[int, ...], str, str, nn.Module]] = []
+        for name, other in PARTS.items():
+            op = "reshape+transpose" if name == "output_dense" else "transpose+reshape"
+            own.append((f"attention/{name}/vars/0", kernels[name], f"{other}.weight", op, nn.Linear(size, size)))
+            own.append((f"attention/{name}/vars/1", biases[name], f"{other}.bias", "reshape", nn.Linear(size, size)))
+        for name, other, module in (
+            ("norm", "norm1", nn.LayerNorm(size)),
+            ("up_dense", "mlp.up", nn.Linear(size, inner)),
+            ("down_dense", "mlp.down", nn.Linear(inner, size)),
+        ):
+            shape = tuple(reversed(module.weight.shape))
+            own.append(
+                (f"{name}/vars/0", shape, f"{other}.weight", "transpose" if len(shape) > 1 else "rename", module)
+            )
+            own.append((f"{name}/vars/1", tuple(module.bias.shape), f"{other}.bias", "rename", module))
+        for key, shape, other, op, module in own:
+            modules[f"layers.{i}.{other.rpartition('.')[0]}"] = module
+            if not (i and key == lost):
+                keys.append((f"{home}/{key}", shape))
+                served.append((f"{home}/{key}", f"layers.{i}.{other}", "rename" if shape == (size,) else op))
+    network = built(modules)
+    return sorted(keys), network, {(model,): Served((key,), op) for key, model, op in served}
+
+
+def test_numbered_variables_of_keras_3() -> None:
+    keys, network, expected = keras_3(12)
+    answer = match(spec(keys), spec(network))
+    assert {key: served.checkpoint for key, served in found(answer).items()} == {
+        key: served.checkpoint for key, served in expected.items()
+    }
+    assert flagged(answer) == set()
+
+
+def test_layers_without_a_number_that_have_more_than_their_like() -> None:
+    """`block` is still the first layer where all others lost a kernel."""
+    keys, network, expected = keras_3(6, lost="attention/query_dense/vars/0")
+    answer = {key: served.checkpoint for key, served in found(match(spec(keys), spec(network))).items()}
+    assert answer == {key: expected[key].checkpoint for key in answer}
+    assert len(answer) >= len(expected) - 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes", "roles"),
+    [
+        ("dense", [(3, 4), (4,)], ["kernel", "bias"]),
+        ("batch_normalization", [(4,)] * 4, ["gamma", "beta", "moving_mean", "moving_variance"]),
+        ("batch_normalization", [(4,)] * 3, ["beta", "moving_mean", "moving_variance"]),
+        ("separable_conv2d", [(3, 3, 4, 1), (1, 1, 4, 8), (8,)], ["depthwise_kernel", "pointwise_kernel", "bias"]),
+        ("lstm_cell", [(3, 16), (4, 16), (16,)], ["kernel", "recurrent_kernel", "bias"]),
+        ("reversible_embedding", [(60, 16), (16, 60)], ["embeddings", "head.kernel"]),
+        ("embedding", [(60, 16)], ["embeddings"]),
+        ("unheard_of", [(4,), (5,)], ["vars.0", "vars.1"]),
+        ("unheard_of", [(4,)] * 6, [f"vars.{i}" for i in range(6)]),
+    ],
+)
+def test_what_numbered_variables_are(layer: str, shapes: list[tuple[int, ...]], roles: list[str]) -> None:
+    keys = [(f"layers/{layer}/vars/{i}", shape) for i, shape in enumerate(shapes)]
+    assert [leaf.path for leaf in leaves_of(spec(keys))] == [("layers", layer, *role.split(".")) for role in roles]
