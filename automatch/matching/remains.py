@@ -96,7 +96,7 @@ def _kept(held: Held) -> Kept:
 
 
 def _holds(held: Held, kept: Kept) -> bool:
-    return all(role in held and held[role].shape == held[role].raw == shape for role, shape in kept)
+    return all(role in held and held[role].shape == shape for role, shape in kept)
 
 
 def _home(module: Path) -> Path:

@@ -26,6 +26,9 @@ _KERNELS = {
     2: ("depthwise_kernel", "pointwise_kernel"),
     3: ("depthwise_kernel", "pointwise_kernel", "bias"),
 }
+_ALONE = ("kernel", "bias", "moving_mean", "moving_variance")
+"""What a variable is, by its number, whose layer lost all others."""
+
 _RECURRENT = {2: ("kernel", "recurrent_kernel"), 3: ("kernel", "recurrent_kernel", "bias")}
 
 
@@ -42,8 +45,8 @@ def paths_of_variables(spec: StateDictSpec) -> Mapping[str, tuple[str, ...]]:
     out: dict[str, tuple[str, ...]] = {}
     for layer, held in layers.items():
         shapes = [held[n][1] for n in range(len(held)) if n in held]
-        if len(shapes) == len(held):
-            out |= {held[n][0]: (*layer, *role.split(".")) for n, role in enumerate(_roles(layer[-1], shapes))}
+        known = _roles(layer[-1], shapes) if len(shapes) == len(held) else _ALONE if len(held) == 1 else ()
+        out |= {held[n][0]: (*layer, *role.split(".")) for n, role in enumerate(known) if n in held}
     return out
 
 
