@@ -21,7 +21,7 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
     """Merge [d, heads, size] into [d, heads * size] where only the merged shape is known (in place).
 
     Known means that the other side has more tensors of it than this side. A bias [heads, size]
-    follows the weight of its module.
+    follows the weight of its module, or the other biases where that is missing.
     """
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
@@ -40,8 +40,10 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
             leaf.shape = leaf.flat = way[0]
             leaf.perm = way[1]
             leaf.ops += ("transpose", "reshape") if leaf.perm else ("reshape",)
-    for leaf in leaves:
-        if len(leaf.shape) == 2 and leaf.path[-1] in ("bias", "b") and leaf.path[:-1] in modules:
+    biases = [leaf for leaf in leaves if len(leaf.shape) == 2 and leaf.path[-1] in ("bias", "b")]
+    merged = {leaf.shape for leaf in biases if leaf.path[:-1] in modules}
+    for leaf in biases:
+        if leaf.path[:-1] in modules or (leaf.shape in merged and leaf.shape not in theirs):
             leaf.shape = leaf.flat = (math.prod(leaf.shape),)
             leaf.ops += ("reshape",)
 

@@ -88,7 +88,7 @@ def _untouched(leaves: Iterable[Leaf], matched: set[int]) -> dict[Path, dict[str
 
 def _may_be_whole(held: Held) -> bool:
     """Is it a matrix alone? An embedding is no linear layer that lost its bias."""
-    return "weight" in held and len(held["weight"].shape) > 1
+    return "weight" in held and len(held["weight"].raw) > 1
 
 
 def _kept(held: Held) -> Kept:

@@ -33,6 +33,8 @@ KEYS = {
     "res4f_branch2a.weight": "res4 5 branch2_1 weight",
     "conv1_w": "conv1_w",
     "lora_b": "lora_b",
+    "stem_conv1_bn_running_var": "stem_conv1_bn running_var",
+    "running_mean": "running_mean",
     "model/layer-0/_dense/kernel/.ATTRIBUTES/VARIABLE_VALUE": "model layer-0 _dense kernel",
     "conv2d_block.weight": "conv2d_block weight",
     "separable_conv2d_1.weight": "separable_conv2d_1 weight",

@@ -81,6 +81,15 @@ def test_no_sum_where_something_speaks_against_it(whole: dict, parts: dict) -> N
     assert not [m for m in assignment.matches if m.op != "rename"]
 
 
+def test_gate_and_up_under_names_that_say_nothing() -> None:
+    """Phi-3's gate_up_proj is litgpt's fc_1 and fc_2: as declared, and flagged."""
+    fused, split = {"gate_up_proj": (WIDTH, 48)}, {"fc_1": (WIDTH, 24), "fc_2": (WIDTH, 24)}
+    assignment = answer(network("layers", fused), network("layers", split))
+    keys = ("layers.1.fc_1.weight", "layers.1.fc_2.weight")
+    assert found(assignment)[keys] == Served(("layers.1.gate_up_proj.weight",), "chunk")
+    assert set(keys) <= flagged(assignment)
+
+
 def test_one_module_outside_the_blocks_serves_every_block() -> None:
     """As DiT's timestep embedding in diffusers; it may as well be missing in the other blocks, which is said."""
     inside = network("blocks", {"mod": (WIDTH, 6)}).named_children()

@@ -56,6 +56,12 @@ SOLVED = {
     "hf-bert-base-pretraining_to_hf5-bertforquestionanswering": "the head of one task is not that of another",
     "near-hf4-vit-base-p16_to_hf5-vit-base-p32-21k": "one key of one shape, beside a weight of another",
     "fairseq-bart-2+2layer-mnli_to_hf5-bartforsequenceclassification": "a shared table that the file holds twice",
+    "kerashub-bert-2layer-h5_to_hf5-bertmodel": "Keras 3 numbers the variables of a layer",
+    "kerashub-gpt2-2layer-h5_to_hf5-gpt2model": "q, k and v joined as they are stored, where both sides are turned",
+    "kerashub-llama3-2layer-h5_to_hf5-llama": "a reversible embedding that is not tied holds the head",
+    "hf4-swin-4stage-mim_to_hf5-swinforimageclassification": "a table of indices is no weight",
+    "timm-levit_128s-underscored-names_to_timm-levit_128s-21classes": "statistics at the end of joined names",
+    "hf-phi3-2layer_to_litgpt": "gate and up under names that say nothing, flagged",
     "tv-keypointrcnn-ddp_to_tv-maskrcnn-4classes": "four norms of a stage are no half of a head of four classes",
 }
 DAMAGED = {
@@ -67,6 +73,10 @@ DAMAGED = {
     ("timm-regnety_120_to_hf-regnet", 1): "names decide between a shortcut and a convolution that lost tensors",
     ("nvidia-radio-3layer_to_hf5-radio", 2): "without qkv, a proj is no query",
     ("lucidrains-byol-mnasnet0_5_to_mnasnet", 1): "both copies beside the bare network are left out",
+    ("kerashub-gpt2-medium-h5_to_hf5-gpt2model", 1): "the first layer has no number, and more than its like",
+    ("gguf-lora-llama3.1-8b_to_peft-adapter", 1): "halves of adapters that lost the other do not change partners",
+    ("flax-bart-2+2layer_to_hf5-bart", 1): "three keys share an embedding whose own key is not there",
+    ("pymarl-qmix-3m_to_own-qmix", 1): "biases of a sequential whose weights are gone",
     ("ms-speecht5-tts-2+2layer_to_hf5-speecht5", 1): "to encode positions is no encoder",
 }
 """With a family of tensors taken out of either side."""

@@ -203,6 +203,42 @@ def test_the_only_block_of_every_stage_is_one_of_many_in_a_deeper_model():
     assert {key: rules.rename(key) for key in large} == large
 
 
+def test_the_only_block_of_every_stage_whose_parts_are_renamed():
+    def pairs(blocks, parts=(("attention.output.dense", "attention.o_proj"), ("output.dense", "mlp.fc2"))):
+        where = [(n, i) for n in range(4) for i in blocks]
+        out = {
+            f"enc.layers.{n}.blocks.{i}.{a}.weight": f"swin.layers.{n}.blocks.{i}.{b}.weight"
+            for n, i in where
+            for a, b in parts
+        }
+        res = {f"res{n + 2}.{i}.conv{k}.weight": f"layer{n + 1}.{i}.conv{k}.weight" for n, i in where for k in (1, 2)}
+        return out | res
+
+    rules, large = learnt(pairs((0,))), pairs((0, 1, 2))
+    assert {key: rules.rename(key) for key in large} == large
+    assert all(re.findall(r"\?P<([i-z])>", r.pattern) == sorted(re.findall(r"\?P<([i-z])>", r.pattern)) for r in rules)
+
+
+def test_a_zero_that_another_block_does_not_share_stays():
+    """`mlp.0` and `mlp.2` of a block go to modules of their own."""
+    pairs = {f"h.{i}.mlp.0.weight": f"layers.{i}.ffn.0.up.weight" for i in range(2)}
+    pairs |= {f"h.{i}.mlp.2.weight": f"layers.{i}.ffn.2.down.weight" for i in range(2)}
+    rules = learnt(pairs)
+    assert rules.rename("h.7.mlp.0.weight") == "layers.7.ffn.0.up.weight"
+    assert rules.rename("h.7.mlp.2.weight") == "layers.7.ffn.2.down.weight"
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_layers_that_keras_counts_from_none_on(depth):
+    def pairs(layers):
+        names = ["layers/block" + (f"_{i}" if i else "") for i in range(layers)]
+        parts = {"norm/vars/0": "norm.weight", "norm/vars/1": "norm.bias", "dense/vars/0": "fc.weight"}
+        return {f"{name}/{a}": f"model.layers.{i}.{b}" for i, name in enumerate(names) for a, b in parts.items()}
+
+    rules, large = learnt(pairs(depth)), pairs(12)
+    assert {key: rules.rename(key) for key in large} == large
+
+
 def test_heads_of_any_name_go_where_those_that_were_seen_went():
     def pairs(heads: tuple[str, ...]) -> dict[str, str]:
         layers = {f"backbone.{i}.weight": f"trunk.{i}.weight" for i in range(4)}
