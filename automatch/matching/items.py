@@ -26,9 +26,10 @@ def doubt_other_homes(found: list[Found]) -> list[Found]:
     the cross-attention is not it.
     """
     other_block, other_container = _astray(found, _block), _astray(found, _container)
+    other_module = _parted(found)
 
     def doubted(s: Leaf, t: Leaf, rivals: int) -> bool:
-        return other_block(s, t) or (rivals > 0 and other_container(s, t))
+        return other_block(s, t) or other_module(s, t) or (rivals > 0 and other_container(s, t))
 
     return [
         (s, t, replace(e, level="astray") if e.level == "unit" and doubted(s, t, e.rivals) else e) for s, t, e in found
@@ -45,6 +46,24 @@ def _astray(found: Sequence[Found], home: Callable[[Path], Path]) -> Callable[[L
         return mine.get(one, other) != other and theirs.get(other, one) != one
 
     return astray
+
+
+def _parted(found: Sequence[Found]) -> Callable[[Leaf, Leaf], bool]:
+    """Says of two leaves whether all else in the module of either went to another module than that of the other.
+
+    Where a `skip` lost its weight here and an `out` there, the biases of the two say that these weights are no pair.
+    """
+    links = Counter((module_path(s.path), module_path(t.path)) for s, t, _ in found)
+    mine, theirs = Counter[Path](), Counter[Path]()
+    for (a, b), count in links.items():
+        mine[a] += count
+        theirs[b] += count
+
+    def parted(s: Leaf, t: Leaf) -> bool:
+        a, b = module_path(s.path), module_path(t.path)
+        return links[a, b] == 1 and mine[a] > 1 and theirs[b] > 1
+
+    return parted
 
 
 def _block(path: Path) -> Path:

@@ -144,7 +144,7 @@ def _margins(
     return out
 
 
-ALIKE = 0.5
+ALIKE = 0.8
 """Names that are as alike as this say the same."""
 
 NAMED = 0.3

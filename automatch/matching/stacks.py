@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.describing.tokens import ROLES, words_of
@@ -42,7 +42,8 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
     looked_at = [leaf for leaf in leaves if leaf.shape in shapes and "stack" not in leaf.ops]
-    families = [f for f in _families(looked_at, mine, theirs) if not _listed(f, others)]
+    called = {(leaf.path[-1], leaf.shape) for leaf in others if len(leaf.shape) == 1}
+    families = [f for f in _families(looked_at, mine, theirs, called) if not _listed(f, others)]
     if not families:
         return leaves
     matrices = [family for family in families if len(family.stacks[0][0].shape) == 2]
@@ -83,11 +84,14 @@ def _unlike(matrices: Sequence[_Family], leaves: Sequence[Leaf], others: Sequenc
     return votes
 
 
-def _families(leaves: list[Leaf], mine: Counter[Shape], theirs: Counter[Shape]) -> Iterator[_Family]:
-    counts = {shape[0] for shape in theirs if len(shape) >= 2}
+def _families(
+    leaves: list[Leaf], mine: Counter[Shape], theirs: Counter[Shape], called: Collection[tuple[str, Shape]]
+) -> Iterator[_Family]:
+    """`called`: names and shapes of the other side's vectors; numbers make one of their own name only."""
+    counts = {shape[0] for shape in theirs if shape}
     by_template: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
-        if leaf.shape and mine[leaf.shape] > theirs[leaf.shape]:
+        if not leaf.integer and mine[leaf.shape] > theirs[leaf.shape]:
             by_template[(template(leaf.path), leaf.shape)].append(leaf)
     for (name, shape), members in by_template.items():
         holes = [i for i, token in enumerate(name) if token == "#"]
@@ -96,7 +100,7 @@ def _families(leaves: list[Leaf], mine: Counter[Shape], theirs: Counter[Shape]) 
             count = len(stacks[0]) if stacks else 0
             if count < 2 or count not in counts or any(len(s) != count for s in stacks):
                 continue
-            straight = _is_known((count, *shape), mine, theirs)
+            straight = _is_known((count, *shape), mine, theirs) and (shape != () or (name[-1], (count,)) in called)
             turned = len(shape) == 2 and _is_known((count, *shape[::-1]), mine, theirs)
             if straight or turned:
                 yield _Family(hole, stacks, straight, turned)

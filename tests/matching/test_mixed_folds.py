@@ -256,3 +256,20 @@ def test_what_is_fused_is_no_sign_of_a_transposed_layout(swap: bool) -> None:
         if "o_proj" in "".join(m.model_keys + m.checkpoint_keys)
     ]
     assert len(squares) == 3 and {m.op for m in squares} == {"rename"}
+
+
+@pytest.mark.parametrize("called", ["eps", "scale"])
+def test_numbers_of_a_list_are_a_vector_of_their_name(called: str) -> None:
+    """GIN keeps the eps of all convolutions in one parameter or in each of them; what is called otherwise is another."""
+    rest = {f"convs.{i}.lin": nn.Linear(6 + i, 5) for i in range(3)} | {"out": nn.Linear(5, 2)}
+    model = built(rest)
+    for i in range(3):
+        model.get_submodule(f"convs.{i}").register_parameter(called, nn.Parameter(torch.zeros(())))
+    checkpoint = {key: torch.rand(t.shape) for key, t in built(rest).state_dict().items()} | {"eps": torch.rand(3)}
+    keys = tuple(f"convs.{i}.{called}" for i in range(3))
+    if called != "eps":
+        assert keys not in found(match(spec(checkpoint), spec(model)))
+        return
+    assert found(match(spec(checkpoint), spec(model)))[keys] == Served(("eps",), "unstack")
+    automatch.load(model, checkpoint)
+    assert torch.equal(torch.stack([model.get_parameter(key) for key in keys]), checkpoint["eps"])
