@@ -36,15 +36,20 @@ TF_AVERAGE = "ExponentialMovingAverage"
 """What TensorFlow calls the average that it keeps of a variable and that is used once it is trained."""
 
 
-def beside_the_model(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
-    """Leave out all that a checkpoint holds beside the model: slots, originals, copies; of these not the pinned one."""
+def beside_the_model(
+    leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = (), refused: Collection[str] = ()
+) -> Cleaned:
+    """Leave out all that a checkpoint holds beside the model: slots, originals, copies; of these not the pinned one.
+
+    `refused`: keys that a person forbade to serve some key.
+    """
     averages = use_averages(leaves, pinned)
     masks = drop_masks(averages.leaves, others)
     slots = drop_slots(masks.leaves, others)
     settings = drop_settings(slots.leaves, others, pinned)
     originals = drop_originals(settings.leaves, others)
     held = drop_held(originals.leaves, others, pinned)
-    copies = drop_copies(held.leaves, others, pinned)
+    copies = drop_copies(held.leaves, others, pinned, refused)
     parts = averages, masks, slots, settings, originals, held, copies
     dropped = {key: why for part in parts for key, why in part.dropped.items()}
     return Cleaned(copies.leaves, dropped, tuple(note for part in parts for note in part.notes), copies.undecided)

@@ -70,6 +70,7 @@ _BY_LEVEL = {
     "spelt": Judgement(0.95, False, "together as large, in every block, and the name spells their order"),
     "called": Judgement(0.9, False, "the only modules of this name outside the layers"),
     "gap": Judgement(0.9, False, "between the same modules on both sides, and nothing else is left there"),
+    "gate": Judgement(0.45, True, "taken in order; nothing says which of the two is the gate"),
     "remains": Judgement(0.45, True, "of modules that lack tensors on one side, the only ones that fit"),
     "only": Judgement(0.45, True, "the only tensor of this shape on either side, though nothing else says so"),
     "listed": Judgement(0.95, False, "a list without names, and every shape of the other side stands there in order"),

@@ -32,14 +32,16 @@ COPY_SHARE = 0.8
 """Two copies share at least this of their names and shapes."""
 
 
-def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
+def drop_copies(
+    leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = (), refused: Collection[str] = ()
+) -> Cleaned:
     """Keep one of several copies of a whole network (student and teacher, raw and EMA weights).
 
     A copy is a sibling subtree that shares at least four fifths of its shapes with another one,
     while the other side has no such pair. The name decides: as on the other side, else by the
     field's words for the first (teacher, online, q) and the second (student, ema, k). A copy of which a person pinned
-    keys is the one to keep. Items of a list are copies where each of them has all that the other side has, the members
-    of an ensemble; which of them is meant no name says.
+    keys is the one to keep, and so is the only one of which nothing is `refused`. Items of a list are copies where each
+    of them has all that the other side has, the members of an ensemble; which of them is meant no name says.
     """
     expected = sum(1 for leaf in others if not leaf.integer)
     bare = {
@@ -74,6 +76,9 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
             continue
         keep, sure = _choose(group, words)
         meant = [n for n in group if any(leaves[i].keys[0] in pinned for i in tree.order[n.start : n.end])]
+        meant = meant or _not_refused(
+            group, [{leaves[i].keys[0] for i in tree.order[n.start : n.end]} for n in group], refused
+        )
         meant = meant or [n for n in group if members and _own_name(n) in called]
         if len(meant) == 1:  # `conv2` is what the other side calls `conv2`, `layers.0` its `layers.0`
             keep, sure = meant[0], True
@@ -87,7 +92,7 @@ def drop_copies(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[s
     cleaned = _without(leaves, gone, notes, undecided)
     if not gone:
         return cleaned
-    more = drop_copies(cleaned.leaves, others, pinned)  # a third one, that stands beside the two
+    more = drop_copies(cleaned.leaves, others, pinned, refused)  # a third one, that stands beside the two
     return Cleaned(
         more.leaves, {**cleaned.dropped, **more.dropped}, cleaned.notes + more.notes, undecided or more.undecided
     )
@@ -137,6 +142,12 @@ def _special(group: list[Node]) -> list[set[str]]:
     named = [{word for token in node.tokens() for word in words_of(token)} for node in group]
     common = set[str].intersection(*named)
     return [own - common for own in named]
+
+
+def _not_refused(group: Sequence[Node], keys: Sequence[set[str]], refused: Collection[str]) -> list[Node]:
+    """Of several copies the ones of which a person refused nothing, if there are others."""
+    left = [node for node, own in zip(group, keys, strict=True) if own.isdisjoint(refused)] if refused else []
+    return left if len(left) < len(group) else []
 
 
 def _own_name(node: Node) -> tuple[str, ...]:

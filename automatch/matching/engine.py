@@ -136,7 +136,7 @@ def _match(
     target = without_originals(target, source, decisions.spoken_of)
     everything, copies = target, held_twice(target, source, decisions.told)
     target = without(target, copies)
-    cleaned = beside_the_model(source, target, decisions.pinned)
+    cleaned = beside_the_model(source, target, decisions.pinned, {key for key, _ in decisions.forbidden})
     source = cleaned.leaves
     lay_out(source, target)
     source, target = unify_scanned(source, target, _unified)

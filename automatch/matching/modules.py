@@ -164,6 +164,7 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
     """Turn chosen module pairs into leaf pairs, each with what speaks for and against it."""
     owner = {j: i for i, j in chosen.items()}
     crossed, strayed = _crossed(table, chosen), _strayed(table, chosen)
+    unsaid = _gates_unsaid(table, chosen)
     turned = _out_of_turn(table.source), _out_of_turn(table.target)
     by_row: dict[int, list[int]] = defaultdict(list)
     by_column: dict[int, list[int]] = defaultdict(list)
@@ -198,6 +199,8 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             and not (table.source[i].path[-1:] == table.target[j].path[-1:] and is_lettered(table.source[i])),
             loose=(i in turned[0] or j in turned[1]) and (table.source[i].peers > 1) != (table.target[j].peers > 1),
         )
+        if (i, j) in unsaid and evidence.learnt <= 1:
+            evidence = replace(evidence, level="gate")
         modules = table.source[i].words, table.target[j].words
         unnamed = evidence.name < NAMED or any("norm" in word.concepts for words in modules for word in words)
         out += [
@@ -205,6 +208,24 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             for m, t in pairs
         ]
     return out
+
+
+_GATED = frozenset({"gate", "up"})
+
+
+def _gates_unsaid(table: Table, chosen: Mapping[int, int]) -> set[tuple[int, int]]:
+    """Pairs of a gate and of an up-projection, of one shape, of which only one side says which is which.
+
+    Libraries differ in the order in which they declare the two.
+    """
+    said: dict[tuple[Path, Sort | None], dict[str, tuple[int, int]]] = defaultdict(dict)
+    for i, j in chosen.items():
+        roles = [
+            _GATED & {c for word in unit.words for c in word.concepts} for unit in (table.source[i], table.target[j])
+        ]
+        if len(roles[0]) + len(roles[1]) == 1:
+            said[table.target[j].path[:-1], table.target[j].main()][next(iter(roles[0] | roles[1]))] = i, j
+    return {pair for own in said.values() if own.keys() == _GATED for pair in own.values()}
 
 
 def _is_token(one: Leaf, other: Leaf) -> bool:

@@ -40,7 +40,7 @@ def fold_stacks(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
 def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[Leaf]:
     """The leaves with those of some shapes folded that the other side has stacked."""
     mine = Counter(leaf.shape for leaf in leaves)
-    theirs = Counter(leaf.shape for leaf in others)
+    theirs = Counter(leaf.shape for leaf in others if not _is_table(leaf))
     looked_at = [leaf for leaf in leaves if leaf.shape in shapes and "stack" not in leaf.ops]
     called = {(leaf.path[-1], leaf.shape) for leaf in others if len(leaf.shape) == 1}
     families = [f for f in _families(looked_at, mine, theirs, called) if not _listed(f, others)]
@@ -61,6 +61,14 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
             joined.guessed = square and not turns and joined.shape in bare
             gone[id(first)] = joined
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
+
+
+_TABLE = frozenset({"embedding", "embeddings", "embed", "emb"})
+
+
+def _is_table(leaf: Leaf) -> bool:
+    """Is it called an embedding? The two rows of a token type's are no norms of two layers."""
+    return len(leaf.shape) == 2 and any(word in _TABLE for token in leaf.path for word in words_of(token))
 
 
 def _unlike(matrices: Sequence[_Family], leaves: Sequence[Leaf], others: Sequence[Leaf]) -> int:

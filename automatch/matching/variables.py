@@ -17,9 +17,11 @@ GROUP = "vars"
 _NORM = {
     1: ("gamma",),
     2: ("gamma", "beta"),
-    3: ("beta", "moving_mean", "moving_variance"),  # the norm of a batch that is not scaled
+    3: ("vars.0", "moving_mean", "moving_variance"),  # of a batch, without gamma or without beta: which, nothing says
     4: ("gamma", "beta", "moving_mean", "moving_variance"),
 }
+_STATISTICS = ("moving_mean", "moving_variance")
+_BATCH = frozenset({"batch", "bn"})
 _KERNEL = {1: ("kernel",), 2: ("kernel", "bias")}
 _EMBEDDING = {1: ("embeddings",), 2: ("embeddings", "head.kernel")}  # a reversible one that is not tied
 _KERNELS = {
@@ -53,6 +55,8 @@ def paths_of_variables(spec: StateDictSpec) -> Mapping[str, tuple[str, ...]]:
 def _roles(layer: str, shapes: list[Shape]) -> tuple[str, ...]:
     """What the variables of one layer are, in their order; () where no layer that is known has such shapes."""
     first, count = shapes[0], len(shapes)
+    if len(first) < 2 and count == len(_STATISTICS) and _BATCH & set(words_of(layer)):
+        return _STATISTICS  # which a norm of batches has in any case
     if len(first) < 2:
         return _NORM.get(count, ()) if set(shapes) == {first} and first else ()
     if "embedding" in words_of(layer):

@@ -301,3 +301,14 @@ def test_a_pin_chooses_between_two_copies() -> None:
     assignment = match(spec(mine), spec(model), pin=[("discriminator.0.0.weight", "b.0.0.weight")])
     assert {m.checkpoint_keys[0].partition(".")[0] for m in assignment.matches} == {"discriminator"}
     assert not assignment.missing_keys
+
+
+def test_of_two_copies_the_one_that_was_not_refused_is_taken() -> None:
+    model = built(
+        {"conv1": nn.Conv2d(8, 8, 3), "bn1": nn.BatchNorm2d(8), "conv2": nn.Conv2d(8, 8, 3), "fc": nn.Linear(8, 3)}
+    )
+    state = model.state_dict()
+    checkpoint = {f"{who}.{key}": tensor.clone() for who in ("student", "teacher") for key, tensor in state.items()}
+    forbid = [(f"teacher.{key}", key) for key in state]
+    answer = match(spec(checkpoint), spec(model), forbid=forbid)
+    assert found(answer) == truth((f"student.{key}", key) for key in state)

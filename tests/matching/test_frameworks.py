@@ -264,7 +264,9 @@ def test_layers_without_a_number_that_have_more_than_their_like() -> None:
     [
         ("dense", [(3, 4), (4,)], ["kernel", "bias"]),
         ("batch_normalization", [(4,)] * 4, ["gamma", "beta", "moving_mean", "moving_variance"]),
-        ("batch_normalization", [(4,)] * 3, ["beta", "moving_mean", "moving_variance"]),
+        ("batch_normalization", [(4,)] * 3, ["vars.0", "moving_mean", "moving_variance"]),
+        ("conv1_bn", [(4,)] * 2, ["moving_mean", "moving_variance"]),
+        ("layer_norm", [(4,)] * 2, ["gamma", "beta"]),
         ("separable_conv2d", [(3, 3, 4, 1), (1, 1, 4, 8), (8,)], ["depthwise_kernel", "pointwise_kernel", "bias"]),
         ("lstm_cell", [(3, 16), (4, 16), (16,)], ["kernel", "recurrent_kernel", "bias"]),
         ("reversible_embedding", [(60, 16), (16, 60)], ["embeddings", "head.kernel"]),

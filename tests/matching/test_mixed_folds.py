@@ -260,7 +260,7 @@ def test_what_is_fused_is_no_sign_of_a_transposed_layout(swap: bool) -> None:
 
 @pytest.mark.parametrize("called", ["eps", "scale"])
 def test_numbers_of_a_list_are_a_vector_of_their_name(called: str) -> None:
-    """GIN keeps the eps of all convolutions in one parameter or in each of them; what is called otherwise is another."""
+    """GIN keeps the eps of all convolutions in one parameter or in each; what is called otherwise is another."""
     rest = {f"convs.{i}.lin": nn.Linear(6 + i, 5) for i in range(3)} | {"out": nn.Linear(5, 2)}
     model = built(rest)
     for i in range(3):
@@ -273,3 +273,11 @@ def test_numbers_of_a_list_are_a_vector_of_their_name(called: str) -> None:
     assert found(match(spec(checkpoint), spec(model)))[keys] == Served(("eps",), "unstack")
     automatch.load(model, checkpoint)
     assert torch.equal(torch.stack([model.get_parameter(key) for key in keys]), checkpoint["eps"])
+
+
+def test_rows_of_an_embedding_are_no_norms_of_layers() -> None:
+    """BERT's two token types are as many as a small model has layers."""
+    layers = {f"layers.{i}.{name}": nn.Linear(16, 16) for i in range(2) for name in ("q", "k", "v", "o")}
+    model = built({"tok": nn.Embedding(30, 16)} | layers | {f"layers.{i}.sa_norm": nn.LayerNorm(16) for i in range(2)})
+    checkpoint = built({"tok": nn.Embedding(30, 16), "token_type_embeddings": nn.Embedding(2, 16)} | layers)
+    assert all("unstack" not in m.op for m in match(spec(checkpoint), spec(model)).matches)

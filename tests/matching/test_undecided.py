@@ -257,3 +257,21 @@ def test_one_name_is_one_norm_wherever_it_stands() -> None:
     mine, theirs = layers(first), layers([norms[3], "attn", norms[0], "mlp", *norms[1:3]])
     keys = dict(theirs.state_dict()) | {"extra.weight": nn.Linear(2, 3).weight}
     solved(mine, keys, truth((key, key) for key in mine.state_dict()))
+
+
+@pytest.mark.parametrize("names", [("linear", "linear_v", "linear_out"), ("a", "b", "c"), ("fc1", "fc2", "fc3")])
+def test_which_of_two_is_the_gate_under_names_that_say_nothing(names: tuple[str, str, str]) -> None:
+    """Norms around them show that all else is in order; some libraries declare the gate first, others last."""
+
+    def mlp(home: str, gate: str, up: str, down: str, *norms: str) -> list[tuple[str, tuple[int, ...]]]:
+        shapes = {f"{home}.{gate}": (48, 32), f"{home}.{up}": (48, 32), f"{home}.{down}": (32, 48)}
+        return [(f"{name}.weight", shape) for name, shape in (shapes | dict.fromkeys(norms, (32,))).items()]
+
+    mine = [e for i in range(3) for e in mlp(f"h.{i}.ff", *names, f"h.{i}.n1", f"h.{i}.n2")]
+    ends = ("gate_proj", "up_proj", "down_proj")
+    theirs = [e for i in range(3) for e in mlp(f"layers.{i}.mlp", *ends, f"layers.{i}.n1", f"layers.{i}.n2")]
+    asked = {f"layers.{i}.mlp.{name}.weight" for i in range(3) for name in ends[:2]}
+    assert flagged(match(spec(mine), spec(theirs))) == asked
+    assert flagged(match(spec(theirs), spec(mine))) == {
+        f"h.{i}.ff.{name}.weight" for i in range(3) for name in names[:2]
+    }
