@@ -216,14 +216,16 @@ _GATED = frozenset({"gate", "up"})
 def _gates_unsaid(table: Table, chosen: Mapping[int, int]) -> set[tuple[int, int]]:
     """Pairs of a gate and of an up-projection, of one shape, of which only one side says which is which.
 
-    Libraries differ in the order in which they declare the two.
+    Libraries differ in the order in which they declare the two. Where they are numbered (T5's `wi_0` and `wi_1`, or
+    litgpt's `fc_1` and `fc_2`), the gate is the first.
     """
     said: dict[tuple[Path, Sort | None], dict[str, tuple[int, int]]] = defaultdict(dict)
     for i, j in chosen.items():
         roles = [
             _GATED & {c for word in unit.words for c in word.concepts} for unit in (table.source[i], table.target[j])
         ]
-        if len(roles[0]) + len(roles[1]) == 1:
+        unnamed = table.target[j] if roles[0] else table.source[i]
+        if len(roles[0]) + len(roles[1]) == 1 and unnamed.peers == 1:
             said[table.target[j].path[:-1], table.target[j].main()][next(iter(roles[0] | roles[1]))] = i, j
     return {pair for own in said.values() if own.keys() == _GATED for pair in own.values()}
 
