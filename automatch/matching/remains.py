@@ -33,9 +33,13 @@ def of_damaged_modules(
     if not mine or not theirs:
         return []
     homes = _homes(found)
+    holding = _holding(mine), _holding(theirs)
     out: list[Found] = []
     for kept in sorted({_kept(held) for side in (mine, theirs) for held in side.values() if not _may_be_whole(held)}):
-        ours, others = ([path for path, held in side.items() if _holds(held, kept)] for side in (mine, theirs))
+        ours, others = (
+            [path for path in own.get(kept[0], ()) if _holds(side[path], kept)]
+            for own, side in zip(holding, (mine, theirs), strict=True)
+        )
         damaged = [
             any(len(side[path]) == len(kept) for path in paths) for side, paths in ((mine, ours), (theirs, others))
         ]
@@ -97,6 +101,15 @@ def _kept(held: Held) -> Kept:
 
 def _holds(held: Held, kept: Kept) -> bool:
     return all(role in held and held[role].shape == shape for role, shape in kept)
+
+
+def _holding(modules: Mapping[Path, Held]) -> dict[tuple[str, Shape], list[Path]]:
+    """The modules that hold a tensor of a role and a shape, in their order."""
+    out: dict[tuple[str, Shape], list[Path]] = defaultdict(list)
+    for path, held in modules.items():
+        for one in _kept(held):
+            out[one].append(path)
+    return out
 
 
 def _home(module: Path) -> Path:

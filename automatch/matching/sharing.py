@@ -21,8 +21,8 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
     """Model keys that share their tensor with another key: a head tied to the embedding, a shared embedding.
 
     Only where the checkpoint holds one embedding of that shape (or several, for what is called shared), no tensor of it
-    is left over that could be the key's own by its name, and both ends are called like embeddings or heads. A file
-    cannot show whether a head is tied or missing, so such a pair is always flagged.
+    is left over that could be the key's own by its name, and both ends are called like embeddings or heads. Where the
+    model has not the key that the only embedding would serve, all that may share it get it. A file cannot show whether a head is tied or missing, so such a pair is always flagged.
     """
     served = {id(t) for _, t, _ in found}
     counts: dict[tuple[int, ...], list[Leaf]] = defaultdict(list)
@@ -43,7 +43,8 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             continue
         alike = counts[leaf.raw]
         if len(alike) == 1 and id(alike[0]) not in partner and "embedding" in _concepts(alike[0], names):
-            free.append((alike[0], leaf))
+            if not names.contradiction(names.path_words(alike[0].path), names.path_words(leaf.path)):
+                free.append((alike[0], leaf))
         if any(id(s) not in partner and not _other(s, leaf, names) for s in alike):
             continue
         served_by = [s for s in alike if id(s) in partner and not s.ops]

@@ -7,6 +7,7 @@ for all blocks at once, and flagged, as sizes say nothing of the order, unless t
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from automatch.matching.units import block_of, module_path, role_of
 
 Path = tuple[str, ...]
 Parts = tuple[list[Leaf], ...]
+
+_DIGITS = re.compile(r"\d+")
 
 MOST = 8
 """Of more left-overs in a block than these, no sums are looked for."""
@@ -140,7 +143,8 @@ def _sums(ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: 
     for one in options:
         said = {role for token in one.name[-2:] for role in said_order(token)}
         called = {found[1] for n in one.parts if (found := role_in(n))}
-        lacking = said - called if called or len(said) != len(one.parts) else ()  # a qkv without a v is none
+        counted = len(said) == len(one.parts) and len({_DIGITS.sub("#", name[-1]) for name in one.parts}) == 1
+        lacking = said - called if called or not counted else ()  # a qkv without a v is none
         if any(wanted[n] > 1 for n in one.parts) or lacking:
             continue
         order, level = _ordered(one.name, list(one.parts))

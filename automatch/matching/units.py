@@ -158,7 +158,10 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
 
 def _unlike(m: Leaf, t: Leaf) -> bool:
     """Does one of two hold whole numbers and the other not, under names of their own? A mask is no weight."""
-    return m.whole != t.whole and m.path[-1] != t.path[-1]
+    if m.whole == t.whole:
+        return False
+    roles = [role if role != "*" else leaf.path[-1] for leaf in (m, t) for _, role in (role_of(leaf.path),)]
+    return roles[0] != roles[1]
 
 
 def _left_of_part(bias: Unit, norm: Unit, names: Names) -> bool:

@@ -5,8 +5,9 @@ Its layers make them in the order of `keras.layers`: kernel before bias, gamma b
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from automatch.describing.tokens import split_key, words_of
 from automatch.spec import Shape, StateDictSpec
@@ -21,23 +22,21 @@ _NORM = {
     4: ("gamma", "beta", "moving_mean", "moving_variance"),
 }
 _STATISTICS = ("moving_mean", "moving_variance")
-_BATCH = frozenset({"batch", "bn"})
-_KERNEL = {1: ("kernel",), 2: ("kernel", "bias")}
-_EMBEDDING = {1: ("embeddings",), 2: ("embeddings", "head.kernel")}  # a reversible one that is not tied
-_KERNELS = {
-    2: ("depthwise_kernel", "pointwise_kernel"),
-    3: ("depthwise_kernel", "pointwise_kernel", "bias"),
-}
-_ALONE = ("kernel", "bias", "moving_mean", "moving_variance")
-"""What a variable is, by its number, whose layer lost all others."""
+_BATCH = frozenset({"batch", "bn", "batchnorm"})
+_NORMS = _BATCH | {"norm", "normalization", "layernorm", "groupnorm", "rmsnorm", "instancenorm", "ln", "gn", "rms"}
+"""Words for a layer whose variables are vectors of one size; in others nothing says what such vectors are."""
 
-_RECURRENT = {2: ("kernel", "recurrent_kernel"), 3: ("kernel", "recurrent_kernel", "bias")}
+_KERNEL = ("kernel", "bias")
+_SEPARABLE = ("depthwise_kernel", "pointwise_kernel", "bias")
+_RECURRENT = ("kernel", "recurrent_kernel", "bias")
+_GATES = (3, 4)
+"""How many gates a GRU and an LSTM have."""
 
 
 def paths_of_variables(spec: StateDictSpec) -> Mapping[str, tuple[str, ...]]:
     """The paths of Keras' numbered variables with a name in the place of `vars/0`, by their keys.
 
-    Variables of layers that are not known by the shapes of these keep their numbers.
+    Variables of layers that are not known by their shapes keep their numbers.
     """
     layers: dict[tuple[str, ...], dict[int, tuple[str, Shape]]] = defaultdict(dict)
     for tensor in spec.tensors:
@@ -47,20 +46,38 @@ def paths_of_variables(spec: StateDictSpec) -> Mapping[str, tuple[str, ...]]:
     out: dict[str, tuple[str, ...]] = {}
     for layer, held in layers.items():
         shapes = [held[n][1] for n in range(len(held)) if n in held]
-        known = _roles(layer[-1], shapes) if len(shapes) == len(held) else _ALONE if len(held) == 1 else ()
+        known = _roles(layer[-1], shapes) if len(shapes) == len(held) else _KERNEL if [*held] == [1] else ()
         out |= {held[n][0]: (*layer, *role.split(".")) for n, role in enumerate(known) if n in held}
     return out
 
 
-def _roles(layer: str, shapes: list[Shape]) -> tuple[str, ...]:
+def _roles(layer: str, shapes: Sequence[Shape]) -> tuple[str, ...]:
     """What the variables of one layer are, in their order; () where no layer that is known has such shapes."""
     first, count = shapes[0], len(shapes)
-    if len(first) < 2 and count == len(_STATISTICS) and _BATCH & set(words_of(layer)):
-        return _STATISTICS  # which a norm of batches has in any case
     if len(first) < 2:
-        return _NORM.get(count, ()) if set(shapes) == {first} and first else ()
-    if "embedding" in words_of(layer):
-        return _EMBEDDING.get(count, ())
-    if count > 1 and len(shapes[1]) == len(first):
-        return (_RECURRENT if len(first) == 2 else _KERNELS).get(count, ())
-    return _KERNEL.get(count, ())
+        return _of_norm(layer, shapes) if first and set(shapes) == {first} else ()
+    if len(first) == 2 and "embedding" in words_of(layer) and shapes[1:] in ([], [first[::-1]]):
+        return ("embeddings", "head.kernel")[:count]  # a reversible one that is not tied holds a head
+    if count == 1:
+        return _KERNEL[:1]
+    second = shapes[1]
+    if count == len(_KERNEL) and _is_bias(second, first):
+        return _KERNEL
+    if len(second) != len(first) or count > len(_RECURRENT):
+        return ()
+    if len(first) == 2:
+        recurrent = second[1] == first[1] and any(second[1] == gates * second[0] for gates in _GATES)
+        return _RECURRENT[:count] if recurrent else ()
+    return _SEPARABLE[:count] if set(second[:-2]) == {1} else ()
+
+
+def _of_norm(layer: str, shapes: Sequence[Shape]) -> tuple[str, ...]:
+    words = set(words_of(layer))
+    if len(shapes) == len(_STATISTICS) and words & _BATCH:
+        return _STATISTICS  # which a norm of batches has in any case
+    return _NORM.get(len(shapes), ()) if words & _NORMS else ()
+
+
+def _is_bias(bias: Shape, kernel: Shape) -> bool:
+    """Has a bias as many numbers as what comes out of a kernel: its last dimensions, those of heads, or all channels?"""
+    return len(bias) < len(kernel) and (bias == kernel[len(kernel) - len(bias) :] or bias == (math.prod(kernel[-2:]),))

@@ -69,6 +69,7 @@ def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
     out = list(chosen)
     for i, scored in enumerate(chosen):
         rule = scored.candidate.rule
+        others = [_NAMED.sub("?:", other.candidate.rule.pattern) for j, other in enumerate(out) if j != i]
         patterns = (
             _listed(rule, _any_number),
             _listed(rule, _every_other),
@@ -76,7 +77,7 @@ def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
             *_without_last(out, i, sample),
             *_any_item(rule),
         )
-        for wider in (*(replace(rule, pattern=pattern) for pattern in patterns), *_handed_on(rule)):
+        for wider in (*(replace(rule, pattern=pattern) for pattern in patterns), *_handed_on(rule, others)):
             if wider == rule or rule.part is not None or not linear(wider.pattern):
                 continue
             other = sample.score(replace(scored.candidate, rule=wider))
@@ -137,10 +138,11 @@ def _any_item(rule: Rule) -> list[str]:
     return out
 
 
-def _handed_on(rule: Rule) -> list[Rule]:
+def _handed_on(rule: Rule, others: Sequence[str]) -> list[Rule]:
     r"""The rule with any number in place of the only item of inner lists that both its sides name.
 
-    `layers\.(?P<i>\d+)\.blocks\.0\.` becomes `{i}.blocks.0.`, and in a large network `{i}.blocks.1.` as well.
+    `layers\.(?P<i>\d+)\.blocks\.0\.` becomes `{i}.blocks.0.`, and in a large network `{i}.blocks.1.` as well. Not
+    where one of the `others`, patterns without names, takes another item of that list.
     """
     text = rule.replacement
     if not isinstance(text, str) or rule.by is not None:
@@ -156,6 +158,10 @@ def _handed_on(rule: Rule) -> list[Rule]:
         if name is None or len(ways[0]) != len(ways[1]):
             continue
         for mine, theirs in zip(*ways, strict=True):
+            head = _NAMED.sub("?:", rule.pattern[: mine[0]])
+            items = [_NUMBER.match(other, len(head)) for other in others if other.startswith(head)]
+            if any(item is not None and item[0] != number for item in items):
+                continue
             pattern = f"{rule.pattern[: mine[0]]}(?P<{name}>\\d+){rule.pattern[mine[1] :]}"
             goal = f"{text[: theirs[0]]}{{{name}}}{text[theirs[1] :]}"
             out.append(_relettered(replace(rule, pattern=pattern, replacement=goal)))

@@ -80,13 +80,11 @@ def test_only_in_the_block_that_the_others_of_its_block_say() -> None:
     rest: Keys = [("layers.0.fc.weight", (4, 5)), ("layers.1.fc.weight", (4, 5))]
     mine: Keys = [*rest, ("layers.0.out.bias", (6,))]
     theirs: Keys = [*rest, ("layers.1.proj.weight", (6, 7)), ("layers.1.proj.bias", (6,))]
-    served = {key: key for key, _ in rest}
     twins = {f"layers.{i}.fc.weight": f"h.{i}.fc.weight" for i in range(2)}
     renamed: Keys = [(key.replace("layers", "h"), shape) for key, shape in theirs]
     assert remains(mine, renamed, twins) == {}
     moved: Keys = [(key.replace("h.1.proj", "h.0.proj"), shape) for key, shape in renamed]
     assert remains(mine, moved, twins) == {"layers.0.out.bias": "h.0.proj.bias"}
-    assert served
 
 
 FC: Keys = [("mm.model.fc.weight", (24, 8))]
@@ -163,3 +161,23 @@ def test_whole_numbers_are_no_weight() -> None:
     used = {key for served in found(answer).values() for key in served.checkpoint}
     assert not used & {tensor.key for tensor in index}
     assert found(answer)["layers.0.attn.o_proj.weight",].checkpoint == ("layers.0.attn.output.dense.weight",)
+
+
+def test_kernels_that_are_stored_as_whole_numbers_are_weights() -> None:
+    """Quantized weights keep their modules, whatever a kernel is called."""
+    names = {"up": (16, 40), "down": (40, 16)}
+    model = layered(names)
+    entries = [
+        TensorSpec(t.key.replace("weight", "kernel"), t.shape[::-1], "int8" if len(t.shape) > 1 else t.dtype)
+        for t in spec(model).tensors
+    ]
+    answer = match(StateDictSpec("file", tuple(entries)), spec(model))
+    wanted = {f"layers.{i}.{name}.{role}" for i in range(3) for name in names for role in ("weight", "bias")}
+    assert wanted <= {key for m in answer.matches for key in m.model_keys}
+
+
+def test_an_encoders_table_is_no_decoders() -> None:
+    rest: Keys = [(f"h.{i}.{name}.weight", (16, 16 + i)) for i in range(3) for name in ("a", "b")]
+    mine: Keys = [("encoder.embed_tokens.weight", (77, 16)), *rest]
+    theirs: Keys = [*rest, ("decoder.embed_tokens.weight", (77, 16))]
+    assert ("decoder.embed_tokens.weight",) not in found(match(spec(mine), spec(theirs)))

@@ -73,8 +73,9 @@ def test_what_the_name_of_the_fused_module_spells_is_its_order() -> None:
             {"one": (WIDTH, 2 * WIDTH), "two": (WIDTH, 2 * WIDTH)},
             {"a": (WIDTH, WIDTH), "b": (WIDTH, WIDTH)},
         ),
+        ({"gate_up": (WIDTH, 48)}, {"adapter": (WIDTH, 24), "cross": (WIDTH, 24)}),
     ],
-    ids=["another size", "a qkv without v", "too small", "two that would do"],
+    ids=["another size", "a qkv without v", "too small", "two that would do", "a gate_up and strangers"],
 )
 def test_no_sum_where_something_speaks_against_it(whole: dict, parts: dict) -> None:
     assignment = answer(network("layers", whole), network("layers", parts))

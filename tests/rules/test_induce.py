@@ -228,6 +228,11 @@ def test_a_zero_that_another_block_does_not_share_stays():
     assert rules.rename("h.7.mlp.2.weight") == "layers.7.ffn.2.down.weight"
 
 
+def test_an_item_whose_like_goes_elsewhere_is_said_exactly():
+    pairs = {f"m.{i}.x.0.p.w": f"n.{i}.q.0.w" for i in range(3)} | {f"m.{i}.x.1.p.w": f"n.{i}.r.0.w" for i in range(3)}
+    assert learnt(pairs).rename("m.0.x.2.p.w") == "m.0.x.2.p.w"
+
+
 @pytest.mark.parametrize("depth", [2, 3])
 def test_layers_that_keras_counts_from_none_on(depth):
     def pairs(layers):
