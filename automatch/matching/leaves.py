@@ -306,9 +306,8 @@ def _number_firsts(leaves: list[Leaf]) -> None:
 
 
 def _alike(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> bool:
-    """Are two modules of the same tensors, but for one module in them that either may lack?"""
-    odd = one ^ other
-    return not odd or (len(one & other) > 2 * len(odd) and len({path[:-1] for path in odd}) == 1)
+    """Are two modules of the same tensors, but for one that either may have lost?"""
+    return one == other or (len(one & other) > 1 and len(one ^ other) == 1)
 
 
 def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:

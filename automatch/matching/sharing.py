@@ -22,7 +22,8 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
 
     Only where the checkpoint holds one embedding of that shape (or several, for what is called shared), no tensor of it
     is left over that could be the key's own by its name, and both ends are called like embeddings or heads. Where the
-    model has not the key that the only embedding would serve, all that may share it get it. A file cannot show whether a head is tied or missing, so such a pair is always flagged.
+    model has not the key that the only embedding would serve, all that may share it get it. A file cannot show whether
+    a head is tied or missing, so such a pair is always flagged.
     """
     served = {id(t) for _, t, _ in found}
     counts: dict[tuple[int, ...], list[Leaf]] = defaultdict(list)
@@ -42,9 +43,8 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         ):
             continue
         alike = counts[leaf.raw]
-        if len(alike) == 1 and id(alike[0]) not in partner and "embedding" in _concepts(alike[0], names):
-            if not names.contradiction(names.path_words(alike[0].path), names.path_words(leaf.path)):
-                free.append((alike[0], leaf))
+        if len(alike) == 1 and id(alike[0]) not in partner and _is_free_table(alike[0], leaf, names):
+            free.append((alike[0], leaf))
         if any(id(s) not in partner and not _other(s, leaf, names) for s in alike):
             continue
         served_by = [s for s in alike if id(s) in partner and not s.ops]
@@ -55,9 +55,7 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         if len(others) == 1 or (others and others == tables and "shared" in _concepts(leaf, names)):
             out.append((others[-1], leaf, Evidence(level="tied")))
             tied_modules[leaf.path[:-1]] = others[-1]
-    out += [
-        (s, t, Evidence(level="tied")) for s, t in free if _may_be_tied(_concepts(s, names), _TIED_SERVED) and not s.ops
-    ]
+    out += [(s, t, Evidence(level="tied")) for s, t in free]
     vocabulary = {leaf.raw[0] for _, leaf, _ in out}
     for leaf in target:
         only = counts[leaf.raw][0] if len(leaf.raw) == 1 and len(counts[leaf.raw]) == 1 else None
@@ -68,6 +66,12 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         elif _inner(leaf.path, partner[id(only)].path) or _inner(partner[id(only)].path, leaf.path):
             out.append((only, leaf, Evidence(level="tied")))  # BERT's `predictions.bias` is `predictions.decoder.bias`
     return out
+
+
+def _is_free_table(s: Leaf, t: Leaf, names: Names) -> bool:
+    """Is a tensor of the checkpoint an embedding that a key of the model may share? Not the encoder's the decoder's."""
+    table = "embedding" in _concepts(s, names) and _may_be_tied(_concepts(s, names), _TIED_SERVED)
+    return table and not s.ops and names.contradiction(names.path_words(s.path), names.path_words(t.path)) <= 0
 
 
 def _of_all(tables: list[Leaf], partner: Mapping[int, Leaf], names: Names) -> list[Leaf]:

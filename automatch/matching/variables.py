@@ -79,5 +79,5 @@ def _of_norm(layer: str, shapes: Sequence[Shape]) -> tuple[str, ...]:
 
 
 def _is_bias(bias: Shape, kernel: Shape) -> bool:
-    """Has a bias as many numbers as what comes out of a kernel: its last dimensions, those of heads, or all channels?"""
+    """Has a bias the last dimensions of a kernel, as many as they are, or all the channels that come out of it?"""
     return len(bias) < len(kernel) and (bias == kernel[len(kernel) - len(bias) :] or bias == (math.prod(kernel[-2:]),))
