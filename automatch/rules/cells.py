@@ -113,7 +113,7 @@ def _counted_from_nothing(families: Mapping[_Family, Sequence[Example]]) -> dict
                 firsts = all(one.target[goal] == "0" for one in families[bare])
                 if firsts and all(one.target[goal] == one.source[slot] for one in examples):
                     laws[channel, source, texts, goal] = Law("copy", (slot,))
-                    laws[(*bare, goal)] = Law("const", text="0")
+                    laws[channel, bare[1], texts, goal] = Law("const", text="0")
     return laws
 
 

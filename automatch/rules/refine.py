@@ -67,9 +67,9 @@ def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
     The sample cannot tell the two apart; a deeper model can.
     """
     out = list(chosen)
+    bare = [_NAMED.sub("?:", scored.candidate.rule.pattern) for scored in chosen]
     for i, scored in enumerate(chosen):
         rule = scored.candidate.rule
-        others = [_NAMED.sub("?:", other.candidate.rule.pattern) for j, other in enumerate(out) if j != i]
         patterns = (
             _listed(rule, _any_number),
             _listed(rule, _every_other),
@@ -77,7 +77,10 @@ def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
             *_without_last(out, i, sample),
             *_any_item(rule),
         )
-        for wider in (*(replace(rule, pattern=pattern) for pattern in patterns), *_handed_on(rule, others)):
+        for wider in (
+            *(replace(rule, pattern=pattern) for pattern in patterns),
+            *_handed_on(rule, [*bare[:i], *bare[i + 1 :]]),
+        ):
             if wider == rule or rule.part is not None or not linear(wider.pattern):
                 continue
             other = sample.score(replace(scored.candidate, rule=wider))

@@ -9,6 +9,7 @@ from automatch.describing.lexicon import lexicon
 from automatch.matching import match
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
+from automatch.matching.items import doubt_other_homes
 from automatch.matching.leaves import Leaf
 from automatch.matching.names import Names
 from automatch.matching.remains import of_damaged_modules, of_one_shape
@@ -181,3 +182,16 @@ def test_an_encoders_table_is_no_decoders() -> None:
     mine: Keys = [("encoder.embed_tokens.weight", (77, 16)), *rest]
     theirs: Keys = [*rest, ("decoder.embed_tokens.weight", (77, 16))]
     assert ("decoder.embed_tokens.weight",) not in found(match(spec(mine), spec(theirs)))
+
+
+def test_a_weight_and_a_bias_of_one_module_come_from_one() -> None:
+    """`skip` lost its weight here and `out` there; the biases say that the two weights are no pair."""
+    source = leaves([("skip.bias", (8,)), ("out.weight", (8, 4)), ("out.bias", (8,))])
+    target = leaves([("skip.weight", (8, 4)), ("skip.bias", (8,)), ("out.bias", (8,))])
+    pairs: list[Found] = [
+        (source[0], target[1], Evidence()),
+        (source[1], target[0], Evidence(name=0.6)),
+        (source[2], target[2], Evidence()),
+    ]
+    doubted = [e.level for _, _, e in doubt_other_homes(pairs)]
+    assert doubted == ["unit", "astray", "unit"]
