@@ -30,7 +30,7 @@ class Leaf:
         flat: where heads were merged, the shape with them merged, in the stored layout.
         sizes: where `ops` joins, the sizes of the members along `dim`.
         integer: counters and other integer scalars; they follow their module.
-        whole: of whole numbers, as indices are.
+        whole: of whole numbers, as indices are, beside others that are not.
         ops: what was assumed to get from the tensors to `shape`, in order.
         dim: where `ops` joins, the dimension.
         perm: where `ops` transposes, the order of the dimensions.
@@ -82,6 +82,7 @@ def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> 
     """One leaf per key, in state_dict order; the shapes in `squeezed` lose their dimensions of size 1."""
     split = split_blob if _are_blobs(spec) else split_key
     named = paths_of_variables(spec)
+    mixed = not all(map(is_whole, spec.tensors))
     return [
         Leaf(
             named.get(t.key) or split(t.key),
@@ -90,7 +91,7 @@ def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> 
             i,
             is_counter(t),
             raw=t.shape,
-            whole=is_whole(t),
+            whole=mixed and is_whole(t),
         )
         for i, t in enumerate(spec.tensors)
     ]
