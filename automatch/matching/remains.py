@@ -69,8 +69,13 @@ def of_one_shape(
         (s, t, Evidence(level="only"))
         for s, t in pairs
         if s.raw == t.raw and s.whole == t.whole and not refuses(s, t)
-        if not _against(module_path(s.path), module_path(t.path), names)
+        if not _against(module_path(s.path), module_path(t.path), names) and _is_table(s, names) == _is_table(t, names)
     ]
+
+
+def _is_table(leaf: Leaf, names: Names) -> bool:
+    """Is a tensor called an embedding? A head has the same shape."""
+    return any("embedding" in word.concepts for word in names.path_words(module_path(leaf.path)[-2:]))
 
 
 def _against(a: Path, b: Path, names: Names) -> bool:

@@ -103,8 +103,9 @@ def test_the_only_matrix_of_its_shape() -> None:
         (FC, [*ADAPT, ("text.other", (24, 8))]),
         ([("a.weight", (8, 8))], [("b.weight", (8, 8))]),
         ([("a.query.weight", (24, 8))], [("b.value.weight", (24, 8))]),
+        ([("output.weight", (24, 8))], [("model.embed_tokens.weight", (24, 8))]),
     ],
-    ids=["twice here", "twice there", "square", "names"],
+    ids=["twice here", "twice there", "square", "names", "a head for an embedding"],
 )
 def test_a_shape_that_says_nothing(mine: Keys, theirs: Keys) -> None:
     assert remains(mine, theirs, find=of_one_shape) == {}
