@@ -75,10 +75,7 @@ def drop_copies(
         if in_part and not _is_marked(group, words):
             continue
         keep, sure = _choose(group, words)
-        meant = [n for n in group if any(leaves[i].keys[0] in pinned for i in tree.order[n.start : n.end])]
-        meant = meant or _not_refused(
-            group, [{leaves[i].keys[0] for i in tree.order[n.start : n.end]} for n in group], refused
-        )
+        meant = _told(group, [{leaves[i].keys[0] for i in tree.order[n.start : n.end]} for n in group], pinned, refused)
         meant = meant or [n for n in group if members and _own_name(n) in called]
         if len(meant) == 1:  # `conv2` is what the other side calls `conv2`, `layers.0` its `layers.0`
             keep, sure = meant[0], True
@@ -144,10 +141,13 @@ def _special(group: list[Node]) -> list[set[str]]:
     return [own - common for own in named]
 
 
-def _not_refused(group: Sequence[Node], keys: Sequence[set[str]], refused: Collection[str]) -> list[Node]:
-    """Of several copies the ones of which a person refused nothing, if there are others."""
-    left = [node for node, own in zip(group, keys, strict=True) if own.isdisjoint(refused)] if refused else []
-    return left if len(left) < len(group) else []
+def _told(
+    group: Sequence[Node], keys: Sequence[set[str]], pinned: Collection[str], refused: Collection[str]
+) -> list[Node]:
+    """Of several copies those of which a person pinned keys, or else those of which none was refused, if one was."""
+    meant = [node for node, own in zip(group, keys, strict=True) if not own.isdisjoint(pinned)]
+    left = [node for node, own in zip(group, keys, strict=True) if own.isdisjoint(refused)]
+    return meant or (left if len(left) < len(group) else [])
 
 
 def _own_name(node: Node) -> tuple[str, ...]:
