@@ -121,21 +121,35 @@ def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence
 
 
 def by_same_keys(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity) -> list[Found]:
-    """The pairs with those mended whose model key stands in the checkpoint, of that shape and used for nothing.
+    """The pairs with those mended of which one key stands on the other side too, of that shape and without a partner.
 
     Only where nearly all keys of the model do: with half of the experts, `layers.1.experts.0` is not the fifth expert
-    of the first layer.
+    of the first layer. Where nearly all of the checkpoint's do, only inside a layer: its `attn` is not the model's
+    new `temporal_attn`.
     """
-    if identity.of_the_model < MOSTLY:
+    if identity.of_the_smaller < MOSTLY:
         return found
-    used = {id(s) for s, _, _ in found}
-    free = {identity.bare(leaf.path, 0): leaf for leaf in source if id(leaf) not in used and not leaf.ops}
+    used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
+    mine = {identity.bare(leaf.path, 0): leaf for leaf in source if id(leaf) not in used and not leaf.ops}
+    theirs = {identity.bare(leaf.path, 1): leaf for leaf in target if id(leaf) not in served and not leaf.ops}
     out: list[Found] = []
     for s, t, e in found:
-        held = free.get(identity.bare(t.path, 1))
-        mended = held is not None and held.raw == t.raw and e.level != "pin" and not (s.ops or t.ops)
-        out.append((held, t, Evidence(name=1.0, level="name")) if held is not None and mended else (s, t, e))
+        own, other = identity.bare(s.path, 0), identity.bare(t.path, 1)
+        held = mine.get(other) if identity.of_the_model >= MOSTLY else None
+        home = theirs.get(own) if _numbers(own) == _numbers(other) else None
+        if e.level == "pin" or s.ops or t.ops:
+            out.append((s, t, e))
+        elif held is not None and held.raw == t.raw:
+            out.append((held, t, Evidence(name=1.0, level="name")))
+        elif home is not None and home.raw == s.raw:
+            out.append((s, home, Evidence(name=1.0, level="name")))
+        else:
+            out.append((s, t, e))
     return out
+
+
+def _numbers(path: tuple[str, ...]) -> list[str]:
+    return [token for token in path if token.isdecimal()]
 
 
 def _by_module(leaves: Sequence[Leaf]) -> dict[tuple[str, ...], list[tuple[tuple[str, ...], tuple[int, ...], bool]]]:

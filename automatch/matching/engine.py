@@ -50,7 +50,7 @@ from automatch.matching.one_model import doubt_other_heads, drop_strangers, is_o
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, followed, in_pinned_order, resolve
-from automatch.matching.remains import of_damaged_modules, of_one_shape
+from automatch.matching.remains import of_damaged_modules, of_no_layer, of_one_shape
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_one_list, in_sequence
@@ -218,16 +218,19 @@ def _reviewed(
     refuses = decisions.refuses
     if not names.silent:
         if not (decisions.pinned or decisions.forbidden):
-            found = by_same_keys(by_own_name(found, source, target), source, target, identity)
+            wrapped = identity if identity.holds else Identity(source, target, both=True)
+            found = by_same_keys(by_own_name(found, source, target), source, target, wrapped)
         found = drop_strangers(not_crossed(found, source, target, identity), identity)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity, names.silent) if not refuses(f[0], f[1])]
     if names.silent:
         return found
     found += [f for f in called_alike(found, source, target, names) if not refuses(f[0], f[1])]
-    if order_trust == 1 and not is_one_model(found, identity):
-        found += between_the_same(found, source, target, names, refuses)
-        found += of_damaged_modules(found, source, target, names, refuses)
+    if not is_one_model(found, identity):
+        if order_trust == 1:
+            found += between_the_same(found, source, target, names, refuses)
+            found += of_damaged_modules(found, source, target, names, refuses)
+        found += of_no_layer(found, source, target, names, refuses)
         found += of_one_shape(found, source, target, names, refuses)
     found += in_order_of_use(found, source, target, refuses)
     found = doubt_other_heads(found, names, identity)
@@ -235,7 +238,7 @@ def _reviewed(
     if order_trust == 1:
         found = doubt_crossed(found, source, target, names, refuses)
     found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
-    return as_their_modules(doubt_exchangeable(doubt_other_homes(found), names))
+    return as_their_modules(doubt_exchangeable(doubt_other_homes(found, source), names))
 
 
 def _pinned(

@@ -44,6 +44,7 @@ def assign_units(source: list[Unit], target: list[Unit], ctx: Context) -> list[P
         for r, c in enumerate(best):
             if c >= 0:
                 chosen[rows[r]] = columns[c]
+    chosen = _uncrossed(chosen, table)
     served = set(chosen.values())
     left = [unit for i, unit in enumerate(source) if i not in chosen]
     left += [unit for j, unit in enumerate(target) if j not in served]
@@ -67,6 +68,26 @@ def _allowed(
     other = assign(allowed)
     new = [(rows[r], columns[c]) for r, (c, old) in enumerate(zip(other, best, strict=True)) if c >= 0 and c != old]
     return other if new and all(table.name[pair] >= ALIKE for pair in new) else best
+
+
+def _uncrossed(chosen: dict[int, int], table: Table) -> dict[int, int]:
+    """The choice without pairs across each other of which one name has all, and the other only halves that do not fit.
+
+    Where `norm2` lost its weight here and its bias there, `norm1` is still `norm1`, though two pairs less one are lost.
+    """
+    owner = {j: i for i, j in chosen.items()}
+    out = dict(chosen)
+    for i, j in table.fits:
+        far, other = out.get(i), owner.get(j)
+        if far is None or other is None or far == j or out.get(other) != j or (other, far) in table.fits:
+            continue
+        crossed = (i, far), (other, j)
+        tensors = sum(len(table.fits[pair][0]) for pair in crossed)
+        named = all(table.name[i, j] >= table.name[pair] + APART for pair in crossed)
+        if named and len(table.fits[i, j][0]) >= tensors:
+            out[i] = j
+            del out[other]
+    return out
 
 
 def _components(fits: Mapping[tuple[int, int], object]) -> list[tuple[list[int], list[int]]]:
@@ -143,6 +164,9 @@ def _margins(
             out.note(table, [(i, j)], [(c, j)])
     return out
 
+
+APART = 0.3
+"""By so much more alike are the names of two modules that both sides call the same."""
 
 ALIKE = 0.8
 """Names that are as alike as this say the same."""

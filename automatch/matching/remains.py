@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.exchange import Refuses
-from automatch.matching.leaves import Leaf
+from automatch.matching.leaves import Leaf, numbered
 from automatch.matching.names import Names
 from automatch.matching.units import block_of, module_path, role_of
 from automatch.spec import Shape
+
+NORM, MATRIX = 0.3, 0.6
+"""Names that are as alike as this are those of one norm, and of one matrix: a head may be another one."""
 
 Path = tuple[str, ...]
 Held = Mapping[str, Leaf]
@@ -53,6 +56,38 @@ def of_damaged_modules(
     return out
 
 
+def of_no_layer(
+    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names, refuses: Refuses
+) -> list[Found]:
+    """Further pairs: whole modules beside the layers, left over on both sides, the only ones there that hold the same.
+
+    What the layers lost is no rival of the norm behind them. Always flagged, and only where names are alike.
+    """
+    mine = _beside_layers(_untouched(source, {id(s) for s, _, _ in found}, bare=True))
+    theirs = _beside_layers(_untouched(target, {id(t) for _, t, _ in found}, bare=True))
+    out: list[Found] = []
+    for kept, a in mine.items():
+        b = theirs.get(kept)
+        if a is None or b is None:
+            continue
+        words = [names.path_words(path) for path in (a[0], b[0])]
+        pairs = [(leaf, b[1][role]) for role, leaf in a[1].items()]
+        least = MATRIX if any(len(s.shape) > 1 for s, _ in pairs) else NORM
+        if names.compare(words[0], words[1], {}) >= least and not any(refuses(s, t) for s, t in pairs):
+            out += [(s, t, Evidence(level="outside")) for s, t in pairs]
+    return out
+
+
+def _beside_layers(modules: Mapping[Path, Held]) -> dict[Kept, tuple[Path, Held] | None]:
+    """The modules that no number leads to, by what they hold; None for what several hold."""
+    out: dict[Kept, tuple[Path, Held] | None] = {}
+    for path, held in modules.items():
+        if not numbered(path):
+            kept = _kept(held)
+            out[kept] = None if kept in out else (path, held)
+    return out
+
+
 def of_one_shape(
     found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names, refuses: Refuses
 ) -> list[Found]:
@@ -82,16 +117,16 @@ def _against(a: Path, b: Path, names: Names) -> bool:
     return names.contradiction(names.path_words(a), names.path_words(b)) > 0
 
 
-def _untouched(leaves: Iterable[Leaf], matched: set[int]) -> dict[Path, dict[str, Leaf]]:
-    """The modules of which nothing is matched, in their order; not those that are one bare parameter."""
+def _untouched(leaves: Iterable[Leaf], matched: set[int], bare: bool = False) -> dict[Path, dict[str, Leaf]]:
+    """The modules of which nothing is matched, in their order; those that are one parameter if `bare` says so."""
     modules: dict[Path, dict[str, Leaf]] = defaultdict(dict)
     touched: set[Path] = set()
     for leaf in sorted(leaves, key=lambda leaf: leaf.place):
         length, role = role_of(leaf.path)
-        if id(leaf) in matched or role == "*":
+        if id(leaf) in matched or (role == "*" and not bare):
             touched.add(leaf.path[:length])
         elif not leaf.integer:
-            modules[leaf.path[:length]][role] = leaf
+            modules[leaf.path[:length]]["weight" if role == "*" else role] = leaf
     return {path: held for path, held in modules.items() if path not in touched}
 
 

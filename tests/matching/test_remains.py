@@ -194,5 +194,5 @@ def test_a_weight_and_a_bias_of_one_module_come_from_one() -> None:
         (source[1], target[0], Evidence(name=0.6)),
         (source[2], target[2], Evidence()),
     ]
-    doubted = [e.level for _, _, e in doubt_other_homes(pairs)]
+    doubted = [e.level for _, _, e in doubt_other_homes(pairs, source)]
     assert doubted == ["unit", "astray", "unit"]
