@@ -20,6 +20,8 @@ from automatch.spec import StateDictSpec
 _WHOLE = frozenset({"lora/peft", "quantized", "nested-dict"})
 # Causes that say how names differ where the tensors are the same.
 _NAMES = frozenset({"prefix-module", "prefix-compile", "prefix-wrapper", "index-shift", "weight-norm/parametrization"})
+# Of these, those that may leave tensors without a place: a norm on the weights of one side.
+_FORMS = frozenset({"weight-norm/parametrization"})
 _SURE = 0.85
 _LIKELY = 0.7
 _HARDLY = 0.3
@@ -106,10 +108,11 @@ def _leftovers(evidence: Evidence, assignment: Assignment) -> str:
     )
     if not left.listed:
         return ""
-    told: list[Finding] = [f for f in findings(left) if f.cause not in _NAMES and f.cause != "renamed-modules"]
+    told: list[Finding] = [f for f in findings(left) if f.cause not in _NAMES - _FORMS and f.cause != "renamed-modules"]
     if not told or (told[0].cause == "wrong-architecture/variant" and not differences(left)):
         return ""  # the counts say as much
-    return told[0].sentence
+    best = told[0]
+    return f"{best.sentence} ({best.advice})" if best.cause in _FORMS else best.sentence
 
 
 def _alike(evidence: Evidence, missing: Sequence[str], unexpected: Sequence[str]) -> tuple[Mismatch, ...]:

@@ -39,7 +39,7 @@ from automatch.matching.gaps import between_the_same
 from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
 from automatch.matching.items import doubt_other_homes
-from automatch.matching.kinship import flagged, is_little, kinship
+from automatch.matching.kinship import are_namesakes, flagged, is_little, kinship
 from automatch.matching.laid import fold_laid
 from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, adopt, counted, leaves_of, to_squeeze
@@ -160,7 +160,8 @@ def _match(
     _refuse_unfit(apart, found)
     found = doubt_half_adapters(found, target)
     kin = kinship(found, source, target)
-    if kin < UNRELATED and not decisions.pinned:
+    related = identity.holds and are_namesakes(found, identity)  # weight norm on one side leaves but the biases
+    if kin < UNRELATED and not (decisions.pinned or related):
         found = []
     elif (is_little(found, source, target, kin, identity) and identity.of_the_model < MOSTLY) or cleaned.undecided:
         found = [(s, t, flagged(e)) for s, t, e in found]

@@ -42,9 +42,14 @@ def is_little(
     The last stage of a Swin has blocks that a ViT of its width might have; they are a seventh of either. What has equal
     keys is a part that both networks have, however small.
     """
-    if kin < DOUBTFUL or len(found) >= PART * min(len(source), len(target)):
-        return kin < DOUBTFUL
-    return sum(s.path == t.path or identity(s.path, t.path) for s, t, _ in found) < MOSTLY * len(found)
+    if kin >= DOUBTFUL and len(found) >= PART * min(len(source), len(target)):
+        return False
+    return not (are_namesakes(found, identity) and (kin >= DOUBTFUL or identity.holds))
+
+
+def are_namesakes(found: Sequence[Found], identity: Identity) -> bool:
+    """Have nearly all pairs one key on both sides?"""
+    return sum(s.path == t.path or identity(s.path, t.path) for s, t, _ in found) >= MOSTLY * max(1, len(found))
 
 
 def _share(matched: Sequence[Leaf], side: Sequence[Leaf]) -> float:

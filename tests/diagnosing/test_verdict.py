@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import pytest
 import torch
 from torch import nn
 
@@ -170,3 +171,35 @@ def test_depth_of_layers_whose_numbers_are_part_of_their_names() -> None:
         return nn.ModuleDict({"proj": nn.Linear(3, 8), "layers": layers, "heads": nn.Linear(8, 5)})
 
     assert "12 modules in `layers.encoder_layer_` against 16" in verdict(vit(12).state_dict(), vit(16))
+
+
+class Vocoder(nn.Module):
+    """Convolutions as in HiFi-GAN, whose trainer puts weight norm on them and whose application takes it off."""
+
+    def __init__(self, norm: Callable[[nn.Module], nn.Module] = lambda module: module) -> None:
+        super().__init__()
+        self.pre = norm(nn.Conv1d(8, 16, 7))
+        self.blocks = nn.ModuleList(norm(nn.Conv1d(16, 16, 3)) for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    ("norm", "undo"),
+    [
+        (torch.nn.utils.weight_norm, "torch.nn.utils.remove_weight_norm"),
+        (torch.nn.utils.parametrizations.weight_norm, "parametrize.remove_parametrizations(module, 'weight')"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_weight_norm_on_one_side(norm: Callable[[nn.Module], nn.Module], undo: str) -> None:
+    """The biases have equal names; of the weights, that they have another form, and what to do."""
+    trained, plain = Vocoder(norm), Vocoder()
+    diagnosis = automatch.diagnose(trained.state_dict(), plain)
+    assert diagnosis.verdict.startswith("weight norm: the checkpoint has 4 weights as ")
+    assert "the model has them whole (build the model with torch.nn.utils." in diagnosis.verdict
+    assert f"take the norm off with {undo})" in diagnosis.verdict
+    assert {m.model_keys for m in diagnosis.matches if not m.ambiguous} == {
+        (key,) for key in plain.state_dict() if key.endswith("bias")
+    }
+    back = verdict(plain.state_dict(), trained)
+    assert back.startswith("weight norm: the model has 4 weights as ")
+    assert "the checkpoint has them whole (load the checkpoint before torch.nn.utils." in back

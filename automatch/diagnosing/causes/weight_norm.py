@@ -36,6 +36,9 @@ def check(evidence: Evidence) -> Finding | None:
         part = max(part, 0.8)
     if part < 0.4 or (min(shares) > 0.1 and len(one_form) == 1):
         return None  # both sides have the same form: what differs is something else
+    split = [_split(unexpected, evidence.missing_keys), _split(missing, evidence.unexpected_keys)]
+    if max(split) and not min(split):
+        return _whole_elsewhere(split[0], split[1], any(m["new"] for m in (*unexpected, *missing)), part)
     how = f"{len(unexpected)} unexpected and {len(missing)} missing keys are parts of a reparametrised weight"
     rules = next((r for r in (_NEW_TO_OLD, _OLD_TO_NEW) if cures(r, evidence)), ())
     new = any(m["new"] for m in unexpected)
@@ -56,6 +59,27 @@ def check(evidence: Evidence) -> Finding | None:
             "before loading"
         )
     return Finding("weight-norm/parametrization", 0.9 if part > 0.7 else 0.7, sentence, advice, rules)
+
+
+def _split(parts: Sequence[re.Match[str]], others: Sequence[str]) -> int:
+    """How many weights weight norm has in two parts on this side while the other side lacks the whole of them."""
+    modules = {f"{m['module']}.weight".lstrip(".") for m in parts if m["old"] or m["new"] in ("original0", "original1")}
+    return len(modules.intersection(others))
+
+
+def _whole_elsewhere(saved: int, wanted: int, new: bool, part: float) -> Finding:
+    """Weights that one side has in two parts and the other whole: no rule for keys can make one of the other."""
+    path = "torch.nn.utils.parametrizations.weight_norm" if new else "torch.nn.utils.weight_norm"
+    names = "parametrizations.weight.original0 and original1" if new else "weight_g and weight_v"
+    weights = "weight" if saved + wanted == 1 else "weights"
+    if saved:
+        undo = "parametrize.remove_parametrizations(module, 'weight')" if new else "torch.nn.utils.remove_weight_norm"
+        sentence = f"weight norm: the checkpoint has {saved} {weights} as {names}, the model has them whole"
+        advice = f"build the model with {path}, load the checkpoint, then take the norm off with {undo}"
+    else:
+        sentence = f"weight norm: the model has {wanted} {weights} as {names}, the checkpoint has them whole"
+        advice = f"load the checkpoint before {path} is put on the model"
+    return Finding("weight-norm/parametrization", 0.9 if part > 0.7 else 0.7, sentence, advice)
 
 
 def _parts(keys: Sequence[str]) -> list[re.Match[str]]:
