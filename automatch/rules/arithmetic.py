@@ -10,6 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+WITNESSED = 3
+"""Of fewer quotients none is seen from its first number to its last, unless the first begins at zero: one block that is an
+exception is no quotient."""
+
 Row = tuple[tuple[str, ...], str]
 """Numbers of the source, and the one number of the target, as they are written."""
 
@@ -173,10 +177,13 @@ def _divisions(rows: list[Row], slots: list[int]) -> Iterator[Law]:
 
 def _dividing(s: int, pairs: list[tuple[int, int]], step: int) -> Iterator[Law]:
     x, y = pairs[0]
+    few = len({b for _, b in pairs}) < WITNESSED
     for divisor in range(2, min(_LARGEST_DIVISOR, pairs[-1][0] + 1) + 1):
         for shift in range(1 - divisor, divisor):
             for factor in (1, -1) if step == 1 else (step,):
                 offset = y - factor * ((x + shift) // divisor)
+                if shift and few:
+                    continue
                 if all(factor * ((a + shift) // divisor) + offset == b for a, b in pairs):
                     yield Law("floor", (s,), (1,), shift, divisor, factor, offset)
             offset = y - (x + shift) % divisor

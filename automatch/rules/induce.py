@@ -28,6 +28,7 @@ from automatch.rules.cover import cover
 from automatch.rules.demands import Demand, Demands, demands_of, plain
 from automatch.rules.rule import Rule
 from automatch.rules.rule_set import RuleSet
+from automatch.rules.scopes import below, scope_of, under
 from automatch.rules.scoring import Probe
 from automatch.rules.tokens import BY, template
 from automatch.rules.verify import check, patched
@@ -57,6 +58,19 @@ def induce(
         Rules with their hits. `replay` proves them; what no ordered list can say (a checkpoint
         key that serves two model keys by different operations) it names.
     """
+    scope = scope_of(matches, checkpoint_keys, model_keys)
+    if scope:
+        matches, checkpoint_keys, mismatched = below(scope, matches, checkpoint_keys, mismatched)
+        return under(scope, _induce(matches, checkpoint_keys, model_keys, mismatched))
+    return _induce(matches, checkpoint_keys, model_keys, mismatched)
+
+
+def _induce(
+    matches: Sequence[Match],
+    checkpoint_keys: Sequence[str],
+    model_keys: Sequence[str],
+    mismatched: Sequence[Mismatch],
+) -> RuleSet:
     demands = demands_of(matches, checkpoint_keys, model_keys, mismatched)
     odd = [demand for demand in demands.wanted if not _readable(demand)]
     cells, whole = cells_of(demands.wanted if not odd else [d for d in demands.wanted if _readable(d)])

@@ -64,6 +64,37 @@ def test_a_wrapper_is_stripped_and_put_on_by_one_rule(prefix):
     assert texts(learnt({key: prefix + key for key in keys})) == [("(?P<rest>.+)", prefix + "{rest}")]
 
 
+def test_the_number_of_the_variant_before_all_keys_may_be_any():
+    """TensorFlow's files begin with the network's name: what was learnt on resnet_v1_50 converts resnet_v1_101."""
+    pairs = {f"resnet_v1_50/block{i}/conv/weights": f"layer.{i}.weight" for i in range(1, 4)}
+    pairs["resnet_v1_50/conv1/weights"] = "stem.conv0.weight"
+    rules = learnt(pairs, strays=("global_step",))
+    assert rules.rename("resnet_v1_101/block9/conv/weights") == "layer.9.weight"
+    assert rules.rename("resnet_v1_152/conv1/weights") == "stem.conv0.weight"
+
+
+@pytest.mark.parametrize(
+    ("stray", "target"),
+    [("net2.fc.weight", "fc.weight"), ("fc.bias", "fc.bias"), ("", "net1.fc.weight")],
+    ids=["another of them", "a key of the model outside", "the model has it too"],
+)
+def test_a_number_that_tells_networks_apart_stays(stray, target):
+    pairs = {"net1.head.weight": target.replace("fc", "classifier")} if "net1" in target else {}
+    pairs |= {f"net1.{name}.weight": target.replace("fc", name) for name in ("fc", "conv")}
+    rules = learnt(pairs, strays=(stray,) * bool(stray), more=(stray,) * (stray == "fc.bias"))
+    assert rules.rename("net3.conv.weight") == "net3.conv.weight"
+
+
+def test_one_block_that_is_an_exception_is_no_quotient():
+    """EfficientNet's first block has no expansion, so its first norm is bn1; that says nothing of a 17th block."""
+    pairs = {f"blocks_{i}/norm/gamma": f"blocks.{i}.bn{int(i == 0)}.weight" for i in range(16)}
+    pairs |= {f"blocks_{i}/norm_{k}/gamma": f"blocks.{i}.bn{k}.weight" for i in range(1, 16) for k in (1, 2)}
+    pairs["blocks_0/norm_1/gamma"] = "blocks.0.bn2.weight"
+    rules = learnt(pairs)
+    assert not any("//" in str(rule.replacement) for rule in rules)
+    assert rules.rename("blocks_17/norm/gamma") == "blocks.17.bn0.weight"
+
+
 def test_a_wrapper_inside_is_stripped_too():
     pairs = {
         f"_fsdp.blocks.{i}._fsdp.{x}.weight": f"blocks.{i}.{x}.weight"
