@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from automatch.collecting import paused
+from automatch.matching.adopted import adopt
 from automatch.matching.cleanup import beside_the_model
-from automatch.matching.leaves import adopt, leaves_of, to_squeeze
+from automatch.matching.leaves import leaves_of, to_squeeze
 from automatch.spec import StateDictSpec
 
 

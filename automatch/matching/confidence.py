@@ -81,6 +81,8 @@ _BY_LEVEL = {
     "numbered": Judgement(0.9, False, "at its own number in lists that lie across each other"),
     "usual": Judgement(0.9, False, "together as large, in every block; q, k and v lie first"),
     "blocks": Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart"),
+    "lonely": Judgement(0.4, True, "the only one of its container that fits, and no name says that it was meant"),
+    "copies": Judgement(0.4, True, "of one of several copies in the file, and no name says which of them is meant"),
     "doubtful": Judgement(0.3, True, "too little of the two networks fits"),
 }
 """What is said of pairs that were found, or put in doubt, in a way of their own."""

@@ -253,4 +253,13 @@ def _choose(group: list[Node], words: set[str]) -> tuple[Node, bool]:
         firsts = 0 if second else len(first)
         score.append(2 * len(own & words) + firsts - len(second) + 3 * (averaged and "ema" in own))
     ranked = sorted(range(len(group)), key=lambda i: (-score[i], i))
-    return group[ranked[0]], score[ranked[0]] > score[ranked[1]]
+    return group[ranked[0]], score[ranked[0]] > score[ranked[1]] and not _of_encoders(group, special, words)
+
+
+def _of_encoders(group: list[Node], special: list[set[str]], words: set[str]) -> bool:
+    """Is it an `encoder` and its `target_encoder`, and the other side says neither?
+
+    I-JEPA and MSN evaluate the target, where BYOL and actor-critics go on with what was trained.
+    """
+    named = [{word for token in node.tokens() for word in words_of(token)} for node in group]
+    return {"target"} in special and set() in special and "target" not in words and all("encoder" in w for w in named)

@@ -13,6 +13,7 @@ from automatch.describing.lexicon import EMPTY, lexicon
 from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
 from automatch.matching.adapters import doubt_half_adapters
+from automatch.matching.adopted import adopt
 from automatch.matching.against import doubt_crossed
 from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.beside import doubt_misplaced
@@ -29,6 +30,7 @@ from automatch.matching.completion import (
     namesakes,
     not_crossed,
 )
+from automatch.matching.counted import as_counted_down
 from automatch.matching.counters import as_their_modules
 from automatch.matching.crosswise import as_numbered
 from automatch.matching.evidence import Evidence, Found
@@ -42,7 +44,7 @@ from automatch.matching.items import doubt_other_homes
 from automatch.matching.kinship import are_namesakes, flagged, is_little, kinship
 from automatch.matching.laid import fold_laid
 from automatch.matching.layout import unify_layouts
-from automatch.matching.leaves import Leaf, adopt, counted, leaves_of, to_squeeze
+from automatch.matching.leaves import Leaf, counted, leaves_of, to_squeeze
 from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names, norms_close
 from automatch.matching.numbered import by_number
@@ -56,6 +58,7 @@ from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_one_list, in_sequence
 from automatch.matching.sharing import in_every_block, share, tie, trained_copies
 from automatch.matching.stacks import fold_stacks
+from automatch.matching.strays import doubt_lonely, drop_surplus
 from automatch.matching.summed import add_up
 from automatch.matching.twins import held_twice, serve_copies, without
 from automatch.matching.unnamed import in_order_of_use, lay_out
@@ -159,12 +162,7 @@ def _match(
     found = in_pinned_order(found, decisions)
     _refuse_unfit(apart, found)
     found = doubt_half_adapters(found, target)
-    kin = kinship(found, source, target)
-    related = identity.holds and are_namesakes(found, identity)  # weight norm on one side leaves but the biases
-    if kin < UNRELATED and not (decisions.pinned or related):
-        found = []
-    elif (is_little(found, source, target, kin, identity) and identity.of_the_model < MOSTLY) or cleaned.undecided:
-        found = [(s, t, flagged(e)) for s, t, e in found]
+    found = _believed(found, source, target, identity, cleaned.undecided, bool(decisions.pinned))
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)
     found = trained_copies(found, target, decisions.forbids)
@@ -172,6 +170,24 @@ def _match(
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
     pairs = mismatches(found, source, target, names, identity)
     return assignment(checkpoint, model, found, source, pairs, cleaned.notes, cleaned.dropped, times)
+
+
+def _believed(
+    found: list[Found],
+    source: Sequence[Leaf],
+    target: Sequence[Leaf],
+    identity: Identity,
+    undecided: bool,
+    pinned: bool,
+) -> list[Found]:
+    """The pairs of two networks of one build: none of others, and flagged where they are too few, or of a copy."""
+    kin = kinship(found, source, target)
+    related = identity.holds and are_namesakes(found, identity)  # weight norm on one side leaves but the biases
+    if kin < UNRELATED and not (pinned or related):
+        return []
+    if is_little(found, source, target, kin, identity) and identity.of_the_model < MOSTLY:
+        return [(s, t, flagged(e, "doubtful")) for s, t, e in found]
+    return [(s, t, flagged(e, "copies")) for s, t, e in found] if undecided else found
 
 
 def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
@@ -239,7 +255,9 @@ def _reviewed(
     if order_trust == 1:
         found = doubt_crossed(found, source, target, names, refuses)
     found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
-    return as_their_modules(doubt_exchangeable(doubt_other_homes(found, source), names))
+    found = as_counted_down(found, target, refuses)
+    found = doubt_exchangeable(doubt_other_homes(found, source), names)
+    return as_their_modules(doubt_lonely(drop_surplus(found, source), source))
 
 
 def _pinned(

@@ -61,6 +61,6 @@ def _share(matched: Sequence[Leaf], side: Sequence[Leaf]) -> float:
     return math.sqrt(len(mine) / keys * done / total) if keys and total else 0.0
 
 
-def flagged(evidence: Evidence) -> Evidence:
+def flagged(evidence: Evidence, level: str) -> Evidence:
     """The same evidence, to be flagged whatever it says; what a person pinned stays."""
-    return evidence if evidence.level == "pin" else replace(evidence, level="doubtful")
+    return evidence if evidence.level == "pin" else replace(evidence, level=level)

@@ -34,7 +34,7 @@ BY_BIAS = 20
 """Votes that the lengths of the biases are worth: a Linear's bias is as long as its first dimension."""
 
 _DIGITS = re.compile(r"\d+")
-_WEIGHT = re.compile(r"^weight|(weight|kernel)$|^\d+$|^lora_")
+_WEIGHT = re.compile(r"^weight|proj_weight$|kernel$|^\d+$|^lora_")
 
 _TABLES = {"pos", "position", "positional", "token", "tokens", "queries", "prompt", "mask", "bias", "table"}
 """Bare parameters called so are no linear layers."""

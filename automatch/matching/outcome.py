@@ -27,7 +27,7 @@ TURNS = "gate and up of the experts may lie in halves or by turns (gpt-oss), and
 MLP = "nothing says whether the mlp lies before q, k and v or behind them"
 NUMBERED = "the first three layers of an attention's list, taken as query, key and value; no name says so"
 LAYOUT = "nothing says whether the square matrix is stored as a Linear's or transposed"
-PATCHES = "nothing says whether the linear layer takes a patch channel by channel or pixel by pixel"
+PATCHES = "nothing says whether the linear layer takes a patch channel by channel, or place by place"
 BEFORE = "the weight as it was before pruning or normalising; what was computed with is another one"
 _ORIGINAL = "_orig"
 """How torch.nn.utils ends the name of a parameter of which another is made."""
@@ -160,8 +160,9 @@ def _match(
     ops = [*s.ops, *(_REVERSE[op] for op in reversed(t.ops))]
     if ops.count("transpose") > 1 and not (s.layers or t.layers):
         return None
+    turned = not ops and s.raw == t.raw[::-1] != t.raw  # a column that becomes a row
     if not ops and s.raw != t.raw:
-        ops.append("reshape")
+        ops.append("transpose" if turned else "reshape")
     alternatives: tuple[str, ...] = ()
     if ambiguous:
         same = template(s.path) if "concat" in t.ops else None  # another layer's fused tensor would not do as well
@@ -181,7 +182,7 @@ def _match(
             if said is None
             else replace(said, confidence=confidence, ambiguous=ambiguous, alternatives=alternatives, reason=reason)
         )
-    perm, shape = s.perm or _inverse(t.perm), _reshaped(s, t, ops)
+    perm, shape = (1, 0) if turned else s.perm or _inverse(t.perm), _reshaped(s, t, ops)
     if _merged_then_turned(s, ops):
         ops, perm, shape = ["transpose", "reshape"], (2, 0, 1), (0, -1)
     return Match(
@@ -240,12 +241,14 @@ def _by_head(s: Leaf, t: Leaf) -> bool:
 
 
 def _of_patches(s: Leaf, t: Leaf) -> bool:
-    """Is one a convolution over an image's patches and the other the linear layer that takes them flattened?"""
+    """Is one a convolution over patches or frames and the other the linear layer that takes them flattened?"""
     linear, kernel = sorted((s.raw, t.raw), key=len)
-    if len(linear) != 2 or len(kernel) != 4 or {*s.ops, *t.ops} - {"reshape"}:
+    if len(linear) != 2 or len(kernel) not in (3, 4) or {*s.ops, *t.ops} - {"reshape"}:
         return False
-    patches = 1 < kernel[1] <= _COLOURS and min(kernel[2:]) > 1
-    return patches and linear == (kernel[0], math.prod(kernel[1:]))
+    most = _COLOURS if len(kernel) == 4 else math.inf  # behind an image's convolutions, a linear layer takes channels
+    patches = 1 < kernel[1] <= most and min(kernel[2:]) > 1
+    heads = len(kernel) == 3 and kernel[0] == math.prod(kernel[1:])
+    return patches and not heads and linear == (kernel[0], math.prod(kernel[1:]))
 
 
 def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -1,4 +1,4 @@
-"""The parts of something fused, as names say them: q, k and v; gate and up."""
+"""The parts of something fused, as names say them: q, k and v; gate and up; gamma and beta."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _ROLES = {
 """The lexicon's concepts that name a part of something fused, and what they are called in `PARTS`."""
 
 GATED, FILTERED = ("gate", "up"), ("filter", "gate")
-PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, ("mean", "var"))
+FILM = ("gamma", "beta")
+PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, ("mean", "var"), FILM)
 """Which roles are fused, in the order in which they are joined."""
 
 GATES = GATED, FILTERED
@@ -47,6 +48,8 @@ def role_in(path: tuple[str, ...]) -> tuple[int, str, str] | None:
         found = None if i == len(path) - 1 and path[i] in ROLES else _token_role(path[i])  # a norm's `running_mean`
         if found is None or (found[0] == "up" and i + 1 < len(path) and path[i + 1].isdecimal()):
             continue
+        if found[0] in FILM and i == len(path) - 1:
+            continue  # ConvNeXt's `gamma` is a scale
         if i == 0 or "lora" not in words_of(path[i - 1]):  # `qkv_lora.up` is the half of an adapter, no up-projection
             return i, *found
     return None
@@ -64,6 +67,8 @@ def _token_role(token: str) -> tuple[str, str] | None:
     if joined in roles:
         return roles[joined], "{}"
     hits = [j for j, w in enumerate(words) if w in roles]
+    if len(hits) == 2 and joined.count(both := "".join(words[j] for j in hits)) and both in roles:  # `key_value`
+        return roles[both], "_".join((*words[: hits[0]], "{}", *words[hits[1] + 1 :]))
     if len(hits) != 1:
         return None
     j = hits[0]
@@ -75,14 +80,19 @@ def _token_role(token: str) -> tuple[str, str] | None:
 def _role_words() -> dict[str, str]:
     """The lexicon's single words for the parts; what it knows as several words (`gate_proj`) is taken word by word."""
     words = lexicon().words
+    film = {word: word for word in FILM}  # SPADE's `mlp_gamma`; a norm's own gamma is no module
     several = {word.replace("_", "") for word in words if "_" in word}
-    return {
-        word: _ROLES[concept]
-        for word, concepts in words.items()
-        if "_" not in word
-        for concept in concepts & _ROLES.keys()
-        if word not in several or _ROLES[concept] == "var"
-    }
+    return (
+        film
+        | {
+            word: _ROLES[concept]
+            for word, concepts in words.items()
+            if "_" not in word
+            for concept in concepts & _ROLES.keys()
+            if word not in several or _ROLES[concept] == "var"
+        }
+        | {"keyvalue": "kv", "keysvalues": "kv"}
+    )
 
 
 def joined_shape(shapes: Sequence[Shape], dim: int) -> Shape | None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 WITNESSED = 3
-"""Of fewer quotients none is seen from its first number to its last, unless the first begins at zero: one block that is an
-exception is no quotient."""
+"""Of fewer quotients none is seen from its first number to its last, unless the first begins at zero: one block that
+is an exception is no quotient."""
 
 Row = tuple[tuple[str, ...], str]
 """Numbers of the source, and the one number of the target, as they are written."""

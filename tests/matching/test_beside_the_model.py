@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from automatch.matching import match
-from tests.matching.built import built
-from tests.matching.truth import Served, honest, solved, spec, truth
+from tests.matching.built import built, layered
+from tests.matching.truth import Served, flagged, honest, solved, spec, truth
 
 
 def net(channels: int = 3) -> nn.Module:
@@ -224,3 +224,15 @@ def test_the_layer_that_is_called_by_its_keys_is_meant(layers: int, wrapper: str
     given = [(f"layers.{i}.{name}", shape) for i in range(layers) for name, shape in shapes.items()]
     pairs = [(f"layers.0.{name}", f"{wrapper}layers.0.{name}") for name in shapes]
     solved(given, [(t, shapes[t.rpartition("0.")[2]]) for _, t in pairs], truth(pairs))
+
+
+@pytest.mark.parametrize("names", [("encoder", "target_encoder"), ("critic", "critic_target")])
+def test_an_encoder_and_its_target_are_both_in_use(names: tuple[str, str]) -> None:
+    """I-JEPA and MSN evaluate the target, an actor-critic goes on with what was trained: of encoders no name tells."""
+    network = layered({"fc": (16, 40), "proj": (40, 16)})
+    file = {f"{name}.{key}": tensor for name in names for key, tensor in network.state_dict().items()}
+    answer = match(spec(file), spec(network))
+    doubted = flagged(answer)
+    assert doubted == (set(network.state_dict()) if names[0] == "encoder" else set())
+    if doubted:
+        assert all("several copies" in m.reason for m in answer.matches)

@@ -295,3 +295,41 @@ def test_statistics_of_a_norm_are_no_mean_and_variance_of_a_code() -> None:
     given = [(f"bn.{i}.{role}", (8,)) for i in range(3) for role in ("running_mean", "running_var", "weight", "bias")]
     wanted = [(f"norms.{i}.{role}", shape) for i in range(3) for role, shape in (("weight", (16,)), ("bias", (16,)))]
     assert found(match(spec(given), spec(wanted))) == {}
+
+
+@pytest.mark.parametrize("whole", ["spades.{}.gamma_beta", "films.{}.to_film"])
+def test_what_scales_and_what_shifts_in_one_convolution(whole: str) -> None:
+    """SPADE's mlp_gamma and mlp_beta, and FiLM: gamma lies first, though half as wide a block has one of that shape."""
+    given: list[tuple[str, tuple[int, ...]]] = []
+    wanted: list[tuple[str, tuple[int, ...]]] = []
+    expected: dict[tuple[str, ...], Served] = {}
+    for i, width in enumerate((32, 16, 8)):
+        for role, shape in (("weight", (6, 3, 3)), ("bias", ())):
+            parts = [f"up_{i}.norm.mlp_{part}.{role}" for part in ("gamma", "beta")]
+            given += [(key, (width, *shape)) for key in parts]
+            wanted.append((f"{whole.format(i)}.{role}", (2 * width, *shape)))
+            expected[wanted[-1][0],] = Served(tuple(parts), "concat")
+        given.append((f"up_{i}.conv.weight", (width + 1, 5, 3, 3)))
+        wanted.append((f"convs.{i}.weight", given[-1][1]))
+        expected |= truth([(given[-1][0], wanted[-1][0])])
+    both_ways(given, wanted, expected)
+
+
+def test_a_layer_scale_is_no_part_of_anything() -> None:
+    """CaiT's gamma_1 and gamma_2 beside norms of the same width."""
+    roles = ("gamma_1", "gamma_2", "norm1.weight", "norm1.bias", "fc.weight")
+    keys = [(f"blocks.{i}.{role}", (16,) if role != "fc.weight" else (40, 16)) for i in range(4) for role in roles]
+    solved([(f"net.trunk.{key}", shape) for key, shape in keys], keys, truth((f"net.trunk.{k}", k) for k, _ in keys))
+
+
+def test_a_query_beside_what_is_called_key_value() -> None:
+    given = [
+        (f"layers.{i}.{name}.weight", shape) for i in range(3) for name, shape in (("to_qkv", (24, 8)), ("ff", (9, 8)))
+    ]
+    names = {"query": (8, 8), "key_value": (16, 8), "ff": (9, 8)}
+    wanted = [(f"blocks.{i}.{name}.weight", shape) for i in range(3) for name, shape in names.items()]
+    expected = truth((f"layers.{i}.ff.weight", f"blocks.{i}.ff.weight") for i in range(3)) | {
+        (f"blocks.{i}.query.weight", f"blocks.{i}.key_value.weight"): Served((f"layers.{i}.to_qkv.weight",), "chunk")
+        for i in range(3)
+    }
+    solved(given, wanted, expected)

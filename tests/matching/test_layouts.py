@@ -268,3 +268,17 @@ def test_experts_that_lie_where_all_else_stands(lying: bool) -> None:
         for keys, served in expected.items()
     }
     assert found(match(spec(model), spec(checkpoint))) == back
+
+
+def test_a_linear_layer_over_frames_says_no_order() -> None:
+    """An x-vector's TDNN unfolds its frames place by place, and a Conv1d takes them channel by channel."""
+    given = [("frame1.kernel.weight", (32, 60)), ("frame1.kernel.bias", (32,)), ("out.weight", (7, 32))]
+    wanted = [("tdnn.0.conv.weight", (32, 12, 5)), ("tdnn.0.conv.bias", (32,)), ("out.weight", (7, 32))]
+    assert flagged(match(spec(given), spec(wanted))) == {"tdnn.0.conv.weight"}
+
+
+def test_a_column_that_becomes_a_row_is_turned() -> None:
+    given = [("att.word.weight", (9, 8)), ("att.context", (8, 1)), ("fc.weight", (3, 8))]
+    wanted = [("attention.proj.weight", (9, 8)), ("attention.query.weight", (1, 8)), ("fc.weight", (3, 8))]
+    answer = found(match(spec(given), spec(wanted)))
+    assert answer["attention.query.weight",] == Served(("att.context",), "transpose")

@@ -1,0 +1,79 @@
+"""Tensors that were taken out of a company that none of the rest of it follows them from: layers left over, heads."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from automatch.matching.confidence import judge
+from automatch.matching.evidence import Found
+from automatch.matching.leaves import Leaf
+from automatch.matching.units import block_of, module_path
+from automatch.spec import Shape
+
+Path = tuple[str, ...]
+
+SEVERAL = 3
+"""So many layers that went elsewhere say where the layers of a list belong; so many modules are a company."""
+
+ALIKE = 0.3
+"""Names that are as alike as this say more than the company."""
+
+_NUMBER = re.compile(r"[0-9]+")
+
+
+def drop_surplus(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
+    """The pairs without those in doubt of a layer that serves nothing else, and of what is of no list in the model.
+
+    What is left of a deeper network's twelfth layer is no position table, though it may be as large.
+    """
+    went: Counter[tuple[Path, Shape]] = Counter((_fold(s.path), s.shape) for s, t, _ in found if _is_numbered(t.path))
+    sizes = Counter(block_of(leaf.path) for leaf in source)
+    serving = Counter(block_of(s.path) for s, _, _ in found)
+
+    def is_surplus(s: Leaf, t: Leaf) -> bool:
+        block = block_of(s.path)
+        alone = bool(block) and serving[block] == 1 and sizes[block] >= SEVERAL
+        return alone and not _is_numbered(t.path) and went[_fold(s.path), s.shape] >= SEVERAL
+
+    return [(s, t, e) for s, t, e in found if not (judge(e).ambiguous and e.level == "unit" and is_surplus(s, t))]
+
+
+def doubt_lonely(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
+    """The same pairs, those flagged whose names say nothing, of the only module of its container that serves any.
+
+    The last layer of a head of several layers has the shape of a head of one: fastai puts a norm and a linear layer
+    more before it.
+    """
+    used = {id(s) for s, _, _ in found}
+    modules: dict[Path, set[Path]] = defaultdict(set)
+    serving: dict[Path, set[Path]] = defaultdict(set)
+    for leaf in source:
+        module = module_path(leaf.path)
+        if not leaf.integer:
+            modules[module[:-1]].add(module)
+            if id(leaf) in used:
+                serving[module[:-1]].add(module)
+
+    def is_lonely(s: Leaf, t: Leaf) -> bool:
+        home = module_path(s.path)[:-1]
+        alone = len(modules[home]) >= SEVERAL and len(serving[home]) == 1 and not _is_numbered(t.path)
+        return bool(home) and alone
+
+    def is_unnamed(s: Leaf, name: float) -> bool:
+        return name < ALIKE or module_path(s.path)[-1].isdecimal()
+
+    return [
+        (s, t, replace(e, level="lonely") if e.level == "unit" and is_unnamed(s, e.name) and is_lonely(s, t) else e)
+        for s, t, e in found
+    ]
+
+
+def _is_numbered(path: Path) -> bool:
+    return any(_NUMBER.search(token) for token in path)
+
+
+def _fold(path: Path) -> Path:
+    return tuple(_NUMBER.sub("#", token) for token in path)

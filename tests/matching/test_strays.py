@@ -1,0 +1,63 @@
+"""What was taken out of a company that nothing else follows: layers left over, the last layer of a larger head."""
+
+from __future__ import annotations
+
+from automatch.matching import match
+from automatch.matching.evidence import Evidence, Found
+from automatch.matching.leaves import Leaf
+from automatch.matching.strays import doubt_lonely, drop_surplus
+from tests.matching.truth import flagged, found, spec
+
+Keys = list[tuple[str, tuple[int, ...]]]
+
+
+def network(depth: int, name: str) -> Keys:
+    """Layers of a transformer without a table of positions."""
+    sizes = {"attn.weight": (16, 16), "fc.weight": (64, 16), "proj.weight": (16, 64), "norm.weight": (16,)}
+    return [("tok.weight", (99, 16))] + [
+        (f"{name}.{i}.{part}", shape) for i in range(depth) for part, shape in sizes.items()
+    ]
+
+
+def test_a_layer_that_is_left_over_is_no_table() -> None:
+    """Of six layers the model has four, and a table of positions that is as large as a layer's matrix."""
+    model = [("positions.weight", (64, 16)), *network(4, "blocks")]
+    answer = match(spec(network(6, "h")), spec(model))
+    assert ("positions.weight",) not in found(answer)
+    assert found(answer)["blocks.3.fc.weight",].checkpoint == ("h.3.fc.weight",)
+
+
+def pairs(mine: Keys, theirs: Keys, served: dict[str, str], **evidence: float) -> tuple[list[Found], list[Leaf]]:
+    source, target = (
+        [Leaf(tuple(key.split(".")), shape, (key,), i, raw=shape) for i, (key, shape) in enumerate(keys)]
+        for keys in (mine, theirs)
+    )
+    by_key = {leaf.keys[0]: leaf for leaf in source}, {leaf.keys[0]: leaf for leaf in target}
+    return [(by_key[0][s], by_key[1][t], Evidence(**evidence)) for s, t in served.items()], source
+
+
+def test_layers_of_which_all_serve_something_are_not_left_over() -> None:
+    """A list of which one item stands alone in the model: `aspp_pool` is `convs.4`."""
+    mine: Keys = [(f"convs.{i}.{part}", (8,)) for i in range(5) for part in ("a", "b", "c")]
+    served = {key: key.replace("convs.4", "pool").replace("convs", "aspp") for key, _ in mine}
+    theirs: Keys = [(key, (8,)) for key in served.values()]
+    given, source = pairs(mine, theirs, served, rivals=2, free=1, margin=0.0)
+    assert drop_surplus(given, source) == given
+
+
+def test_the_last_layer_of_a_larger_head_is_flagged() -> None:
+    """fastai puts two norms and two linear layers behind a body; the last one has the shape of torchvision's head."""
+    head: Keys = [("1.2.weight", (64,)), ("1.4.weight", (32, 64)), ("1.6.weight", (32,)), ("1.8.weight", (5, 32))]
+    body: Keys = [(f"0.{i}.weight", (32 + i, 3, 3, 3)) for i in range(6)]
+    model = [(f"layer{i}.conv.weight", (32 + i, 3, 3, 3)) for i in range(6)]
+    answer = match(spec(body + head), spec([*model, ("fc.weight", (5, 32)), ("fc.bias", (5,))]))
+    assert "fc.weight" in flagged(answer) | set(answer.missing_keys)
+
+
+def test_a_head_of_which_all_serves_is_not_alone() -> None:
+    mine: Keys = [("top.0.weight", (6,)), ("top.1.weight", (7,)), ("top.2.weight", (5,))]
+    served = {"top.0.weight": "norm.weight", "top.2.weight": "fc.weight"}
+    given, source = pairs(mine, [(key, (5,)) for key in served.values()], served)
+    assert [e.level for _, _, e in doubt_lonely(given, source)] == ["unit", "unit"]
+    given, source = pairs(mine, [("fc.weight", (5,))], {"top.2.weight": "fc.weight"})
+    assert [e.level for _, _, e in doubt_lonely(given, source)] == ["lonely"]
