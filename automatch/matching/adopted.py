@@ -64,8 +64,8 @@ def _join_collections(leaves: list[Leaf]) -> None:
                 leaf.path = leaf.path[1:]
 
 
-LISTED = 0.75
-"""Modules that share so many of their tensors are items of one list."""
+LISTED = 2 / 3
+"""An item of a list that has so many of the first one's tensors, and no others, may have lost the rest."""
 
 _SECOND_HALVES = ("lora_up", "lora_B", "lora_b")
 
@@ -154,6 +154,7 @@ def _number_firsts(leaves: list[Leaf]) -> None:
 
 
 def _alike(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> bool:
-    """Are two modules of the same tensors, but for what either may have lost, or a shortcut that only one needs?"""
+    """Are two modules of the same tensors, but for one that either may have lost, or a few that the second has not?"""
     common = len(one & other)
-    return one == other or (common > 1 and (len(one ^ other) == 1 or common >= LISTED * max(len(one), len(other))))
+    few = other < one and common >= LISTED * len(one)
+    return one == other or (common > 1 and (len(one ^ other) == 1 or few))

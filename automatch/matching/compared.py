@@ -18,9 +18,6 @@ EXACT = 12
 SAME_LABEL = 1.2
 """What an equal name is worth when similar blocks are put in order."""
 
-ONE_LIST = 0.95
-"""What it is worth that one of two blocks is a list and the other holds more than a list."""
-
 OTHER_THAN = (is_list_against_item, is_list_against_several)
 """What shows that two blocks are not one, whatever they have in common."""
 
@@ -112,8 +109,6 @@ def kinds_to_try(
                 dice = shared / size
                 if x.label == y.label and not x.label.isdecimal():
                     shared *= SAME_LABEL
-                if x.is_list != y.is_list:
-                    shared *= ONE_LIST
                 if dice >= CLOSE:
                     scored.append((shared * dice**4, x.start, y.start, structs, others))
     scored.sort(key=lambda item: (-item[0], item[1], item[2]))

@@ -189,17 +189,20 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     bare_there = any(kind_of(leaf)[0] == "projection" for leaf in others)
     kernels_there = any(_is_kernel(leaf) for leaf in others)
     heads = {kind_of(own[0]) for own in families.values() if _has_heads(own[0])}
+    experts = {kind for kind in heads if votes[kind] < 0}  # brought together, of a kind that lies as a Linear's
     mixed = not kernels_here and any(n > 0 for n in here.values())
     upright = _upright(leaves, here) if mixed else set()
     bare = _left_bare(leaves, others)
     for (_, shape), members in families.items():
         perms = _perms(shape, stacks)
         kind = kind_of(members[0], perms)
-        if kind in heads:  # [heads, in, size] is [in, heads * size], square or not
+        if kind in heads and kind not in experts:  # [heads, in, size] is [in, heads * size], square or not
             votes[kind] = max(votes[kind], CONVENTION)
         elif heads and not votes[kind] and len(set(shape[-2:])) == 1 and not _is_embedding(members[0]):
             votes[kind] = CONVENTION  # the file stores [in, out], and a square matrix of it does not show it
         prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
+        if kind in experts and _has_heads(members[0]):
+            prior = CONVENTION - votes[kind]
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
             prior = 1  # `x @ self.proj` against a Linear: CLIP's way, and a square one cannot show it
         if not prior and not votes[kind] and (members[0].path[-1], shape) in bare:
