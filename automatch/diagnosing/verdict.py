@@ -22,6 +22,8 @@ _WHOLE = frozenset({"lora/peft", "quantized", "nested-dict"})
 _NAMES = frozenset({"prefix-module", "prefix-compile", "prefix-wrapper", "index-shift", "weight-norm/parametrization"})
 # Of these, those that may leave tensors without a place: a norm on the weights of one side.
 _FORMS = frozenset({"weight-norm/parametrization"})
+# How the sentence begins that says that next to nothing differs.
+_HARMLESS = "only buffers"
 _SURE = 0.85
 _LIKELY = 0.7
 _HARDLY = 0.3
@@ -44,7 +46,8 @@ def verdict(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignm
         return f"the {'model' if checkpoint.tensors else 'checkpoint'} holds no tensors"
     evidence = gather(checkpoint, model, assignment)
     told = findings(evidence, NAMING if _all_served(assignment) else CAUSES)
-    names = next((f.sentence for f in told if f.cause in _NAMES and f.score >= _LIKELY and evidence.renamed), "")
+    name = next((f for f in told if f.cause in _NAMES and f.score >= _LIKELY and evidence.renamed), None)
+    names = name.sentence if name else ""
     clash = dtype_sentence(mismatched_dtypes(checkpoint, model, assignment))
     if _all_served(assignment) and clash:
         return f"{clash}; {_model_keys(assignment.matches)} of {count(len(model), 'key')} mapped by name and shape"
@@ -62,7 +65,12 @@ def verdict(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignm
         or [f.sentence for f in told if f.cause == "quantized" and f.score >= _LIKELY]
         or ([clash] if clash else [])
     )
-    what = whole or [part for part in (names, _leftovers(evidence, assignment)) if part]
+    left = _leftovers(evidence, assignment)
+    if name and name.cause in _FORMS and left:
+        names = ""  # the left-overs say the same, without what was renamed
+    elif evidence.renamed and not names and left.startswith(_HARMLESS):
+        names, left = "renamed modules", f"besides, {left}"
+    what = whole or [part for part in (names, left) if part]
     return "; ".join([*what, f"{served} of {count(len(model), 'key')} mapped", _counts(assignment)])
 
 

@@ -24,7 +24,7 @@ from automatch.matching.grids import across
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, numbered, template
-from automatch.matching.lists import align_lists, beside_turned, count_otherwise, may_run_backwards
+from automatch.matching.lists import align_lists, beside_turned, count_otherwise, may_run_backwards, run_apart
 from automatch.matching.misnamed import misnamed
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
@@ -63,6 +63,10 @@ class Side:
 
     leaves: list[Leaf]
     tree: Tree
+
+    def places(self, top: Node) -> list[int]:
+        """Where the items of a list begin in the state_dict."""
+        return [self.leaves[self.tree.order[item.start]].place for item in top.children]
 
 
 class Solver:
@@ -139,7 +143,9 @@ class Solver:
         backwards = bool(blocks) and (turned or may_run_backwards(top_a, top_b, self.names))
         if backwards:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
-        if backwards or (blocks and count_otherwise(top_a, top_b)):
+        apart = bool(blocks) and self.context.order_trust == 1
+        apart = apart and run_apart(top_a, top_b, (self.source.places(top_a), self.target.places(top_b)))
+        if backwards or apart or (blocks and count_otherwise(top_a, top_b)):
             self._doubted.update((id(x), id(y)) for x, y in blocks)
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []

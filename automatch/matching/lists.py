@@ -197,3 +197,16 @@ def is_list_against_several(a: Node, b: Node) -> bool:
     lists = [child.children for child in b.children if child.is_list and any(map(is_block, child.children))]
     same = [any((n.signature, n.count) == like for n in items) for items in lists]
     return any(same) and not all(same)
+
+
+def run_apart(a: Node, b: Node, places: tuple[Sequence[int], Sequence[int]]) -> bool:
+    """Do the items of two lists of equal items stand in the order of their numbers on one side, and against it there?
+
+    `dec3, dec2, dec1` were made in the order in which they are used, and so were `decoder.0, decoder.1, decoder.2`:
+    their numbers say one thing, and their order another. `places`: where the items of either stand in their
+    state_dict.
+    """
+    if len({(n.signature, n.count) for n in (*a.children, *b.children)}) > 1 or min(map(len, places)) < 2:
+        return False
+    ways = [{x < y for x, y in pairwise(side)} for side in places]
+    return ways in ([{True}, {False}], [{False}, {True}])

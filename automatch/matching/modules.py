@@ -179,7 +179,9 @@ _PLACES = {
     **dict.fromkeys(("attention", "selfattn"), 1),
     "cross": 2,
     "mlp": 3,
+    "mean": 0,
     **dict.fromkeys(("second", "post", "after", "out", "output", "final", "last"), 4),
+    **dict.fromkeys(("var", "deviation"), 4),
 }
 """Words and concepts that speak of a place in a block, and which."""
 

@@ -16,7 +16,7 @@ from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
 from automatch.matching.layout import turned_once
 from automatch.matching.leaves import SHARED, Leaf, template
-from automatch.matching.parts import gate_unsaid, mlp_unsaid, only_numbered, turns_unsaid
+from automatch.matching.parts import film_unsaid, gate_unsaid, mlp_unsaid, only_numbered, turns_unsaid
 from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
@@ -27,6 +27,7 @@ TURNS = "gate and up of the experts may lie in halves or by turns (gpt-oss), and
 MLP = "nothing says whether the mlp lies before q, k and v or behind them"
 NUMBERED = "the first three layers of an attention's list, taken as query, key and value; no name says so"
 LAYOUT = "nothing says whether the square matrix is stored as a Linear's or transposed"
+FILMS = "nothing says which half of the fused tensor scales and which shifts"
 PATCHES = "nothing says whether the linear layer takes a patch channel by channel, or place by place"
 BEFORE = "the weight as it was before pruning or normalising; what was computed with is another one"
 _ORIGINAL = "_orig"
@@ -171,6 +172,7 @@ def _match(
                 leaf
                 for leaf in _around(s, rivals.get(s.shape, ()))
                 if leaf is not s and leaf.integer == s.integer and template(leaf.path) != same
+                if (leaf.path[-1] == "bias") == (s.path[-1] == "bias")
             ),
             key=lambda leaf: (template(leaf.path[:-1]) == template(s.path[:-1]), abs(leaf.place - s.place)),
         )
@@ -206,6 +208,8 @@ def _unsaid(s: Leaf, t: Leaf) -> Judgement | None:
         return Judgement(0.4, True, BY_HEAD)
     if gate_unsaid(s, t):
         return Judgement(0.45, True, HALVES)
+    if film_unsaid(s, t):
+        return Judgement(0.45, True, FILMS)
     if turns_unsaid(s, t):
         return Judgement(0.45, True, TURNS)
     if mlp_unsaid(s, t):

@@ -224,6 +224,14 @@ def gate_unsaid(s: Leaf, t: Leaf) -> bool:
     )
 
 
+def film_unsaid(s: Leaf, t: Leaf) -> bool:
+    """Are what scales and what shifts joined under a name that tells no order, as `film` does?"""
+    return any(
+        roles == set(FILM) and not any(set(said_order(token)) == roles for token in fused.path[-2:])
+        for _, fused, roles in _joined(s, t)
+    )
+
+
 def turns_unsaid(s: Leaf, t: Leaf) -> bool:
     """Are gate and up of experts joined along the last dimension, [experts, in, 2 * out], or their biases?"""
     return any(

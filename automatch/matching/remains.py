@@ -88,6 +88,10 @@ def _beside_layers(modules: Mapping[Path, Held]) -> dict[Kept, tuple[Path, Held]
     return out
 
 
+_PARTS = frozenset({"weight_v", "weight_orig"})
+"""What is left of a weight whose norm or mask stands beside it."""
+
+
 def of_one_shape(
     found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names, refuses: Refuses
 ) -> list[Found]:
@@ -103,7 +107,8 @@ def of_one_shape(
     return [
         (s, t, Evidence(level="only"))
         for s, t in pairs
-        if s.raw == t.raw and s.whole == t.whole and not refuses(s, t)
+        if s.raw == t.raw and s.whole == t.whole and (s.path[-1] in _PARTS) == (t.path[-1] in _PARTS)
+        if not refuses(s, t)
         if not _against(module_path(s.path), module_path(t.path), names) and _is_table(s, names) == _is_table(t, names)
     ]
 

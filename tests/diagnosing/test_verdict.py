@@ -203,3 +203,23 @@ def test_weight_norm_on_one_side(norm: Callable[[nn.Module], nn.Module], undo: s
     back = verdict(plain.state_dict(), trained)
     assert back.startswith("weight norm: the model has 4 weights as ")
     assert "the checkpoint has them whole (load the checkpoint before torch.nn.utils." in back
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_weight_norm_on_one_side_of_renamed_modules() -> None:
+    """All weights are counted, one sentence says it, and no half of a weight is offered for the whole of it."""
+    trained = Vocoder(torch.nn.utils.weight_norm).state_dict()
+    renamed = {key.replace("blocks", "mrf"): tensor for key, tensor in trained.items()}
+    diagnosis = automatch.diagnose(renamed, Vocoder())
+    assert diagnosis.verdict.startswith("weight norm: the checkpoint has 4 weights as weight_g and weight_v")
+    assert diagnosis.verdict.count("weight_g") == 1 and "reparametrised" not in diagnosis.verdict
+    assert not [m for m in diagnosis.matches for key in m.checkpoint_keys if key.endswith("weight_v")]
+
+
+def test_renamed_beside_a_buffer_of_the_loss() -> None:
+    network = ConvNet()
+    wrapped = nn.Module()
+    wrapped.model, wrapped.criterion = ConvNet(), nn.CrossEntropyLoss(weight=torch.ones(10))
+    renamed = {f"module.{key.replace('fc', 'head')}": tensor for key, tensor in network.state_dict().items()}
+    said = verdict(renamed, wrapped)
+    assert said.startswith("renamed modules; besides, only buffers and bookkeeping differ: 1 key in the model only")

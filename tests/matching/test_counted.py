@@ -54,6 +54,19 @@ def test_what_is_of_one_size_follows_what_stands_beside_it() -> None:
         assert answer[f"refine.{i}.upflow.weight",].checkpoint == (f"upsampled_flow{5 - i}_to_{4 - i}.weight",)
 
 
+def test_whole_blocks_that_were_made_against_their_numbers() -> None:
+    """`dec3, dec2, dec1` in the order in which they are used: numbers and order contradict each other."""
+    mine: Keys = [
+        (f"dec{i}.{part}.weight", (8, 8, 3, 3)) for i in (3, 2, 1) for part in ("conv1", "conv2", "out", "up")
+    ]
+    theirs: Keys = [(f"decoder.{i}.{key.split('.', 1)[1]}", shape) for i in range(3) for key, shape in mine[:4]]
+    rest: Keys = [("stem.weight", (5, 3))]
+    assert flagged(match(spec(rest + mine), spec(rest + theirs))) == {key for key, _ in theirs}
+    made_so = sorted(mine, key=lambda entry: entry[0][:4])
+    answer = match(spec(rest + made_so), spec(rest + theirs))
+    assert not flagged(answer) and found(answer)["decoder.0.up.weight",].checkpoint == ("dec1.up.weight",)
+
+
 def test_nothing_says_which_way() -> None:
     """All of one size, and numbers against order: as before, flagged."""
     mine: Keys = [(f"up{4 - i}.weight", (6, 6)) for i in range(4)]

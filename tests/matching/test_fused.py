@@ -297,9 +297,9 @@ def test_statistics_of_a_norm_are_no_mean_and_variance_of_a_code() -> None:
     assert found(match(spec(given), spec(wanted))) == {}
 
 
-@pytest.mark.parametrize("whole", ["spades.{}.gamma_beta", "films.{}.to_film"])
-def test_what_scales_and_what_shifts_in_one_convolution(whole: str) -> None:
-    """SPADE's mlp_gamma and mlp_beta, and FiLM: gamma lies first, though half as wide a block has one of that shape."""
+def test_what_scales_and_what_shifts_in_one_convolution() -> None:
+    """SPADE's mlp_gamma and mlp_beta in one, though a block of half the width has one of that shape."""
+    whole = "spades.{}.gamma_beta"
     given: list[tuple[str, tuple[int, ...]]] = []
     wanted: list[tuple[str, tuple[int, ...]]] = []
     expected: dict[tuple[str, ...], Served] = {}
@@ -313,6 +313,13 @@ def test_what_scales_and_what_shifts_in_one_convolution(whole: str) -> None:
         wanted.append((f"convs.{i}.weight", given[-1][1]))
         expected |= truth([(given[-1][0], wanted[-1][0])])
     both_ways(given, wanted, expected)
+
+
+@pytest.mark.parametrize("parts", [("gamma", "beta"), ("beta", "gamma")])
+def test_what_lies_first_in_a_film_no_name_says(parts: tuple[str, str]) -> None:
+    given = [(f"b.{i}.{part}.weight", (8, 4)) for i in range(3) for part in parts] + [("stem.weight", (5, 3))]
+    wanted = [(f"b.{i}.film.weight", (16, 4)) for i in range(3)] + [("stem.weight", (5, 3))]
+    assert flagged(match(spec(given), spec(wanted))) == {key for key, _ in wanted[:3]}
 
 
 def test_a_layer_scale_is_no_part_of_anything() -> None:

@@ -275,3 +275,26 @@ def test_which_of_two_is_the_gate_under_names_that_say_nothing(names: tuple[str,
     assert flagged(match(spec(theirs), spec(mine))) == {
         f"h.{i}.ff.{name}.weight" for i in range(3) for name in names[:2]
     }
+
+
+ROLES = ("weight", "bias")
+
+
+@pytest.mark.parametrize("second", ["logvar", "log_std"])
+def test_numbered_heads_against_a_variance_that_stands_before_its_mean(second: str) -> None:
+    """`fc21` is the mean in PyTorch's example of a VAE; where the model registers the mean last, nobody can tell."""
+    sizes = {"fc1": (7, 9), "fc21": (3, 7), "fc22": (3, 7), "fc3": (9, 3)}
+    mine = [(f"{name}.{role}", shape[: 2 - (role == "bias")]) for name, shape in sizes.items() for role in ROLES]
+
+    def model(*names: str) -> list[tuple[str, tuple[int, ...]]]:
+        return [
+            (f"{name}.{key.split('.')[1]}", shape)
+            for name, old in zip(names, sizes, strict=True)
+            for key, shape in mine
+            if key.split(".")[0] == old
+        ]
+
+    doubted = flagged(match(spec(mine), spec(model("enc", second, "mu", "dec"))))
+    assert doubted == {f"{name}.{role}" for name in (second, "mu") for role in ROLES}
+    answer = match(spec(mine), spec(model("enc", "mu", second, "dec")))
+    assert not flagged(answer) and found(answer)["mu.weight",].checkpoint == ("fc21.weight",)

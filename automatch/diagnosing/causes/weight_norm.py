@@ -36,8 +36,9 @@ def check(evidence: Evidence) -> Finding | None:
         part = max(part, 0.8)
     if part < 0.4 or (min(shares) > 0.1 and len(one_form) == 1):
         return None  # both sides have the same form: what differs is something else
-    split = [_split(unexpected, evidence.missing_keys), _split(missing, evidence.unexpected_keys)]
-    if max(split) and not min(split):
+    split = _split(unexpected), _split(missing)
+    sides = (split[0], missing, evidence.missing_keys), (split[1], unexpected, evidence.unexpected_keys)
+    if any(weights and not parts and _has_weights(keys) for weights, parts, keys in sides):
         return _whole_elsewhere(split[0], split[1], any(m["new"] for m in (*unexpected, *missing)), part)
     how = f"{len(unexpected)} unexpected and {len(missing)} missing keys are parts of a reparametrised weight"
     rules = next((r for r in (_NEW_TO_OLD, _OLD_TO_NEW) if cures(r, evidence)), ())
@@ -61,10 +62,15 @@ def check(evidence: Evidence) -> Finding | None:
     return Finding("weight-norm/parametrization", 0.9 if part > 0.7 else 0.7, sentence, advice, rules)
 
 
-def _split(parts: Sequence[re.Match[str]], others: Sequence[str]) -> int:
-    """How many weights weight norm has in two parts on this side while the other side lacks the whole of them."""
-    modules = {f"{m['module']}.weight".lstrip(".") for m in parts if m["old"] or m["new"] in ("original0", "original1")}
-    return len(modules.intersection(others))
+def _split(parts: Sequence[re.Match[str]]) -> int:
+    """How many weights weight norm has in two parts among these."""
+    ends = {"g": "g", "v": "v", "original0": "g", "original1": "v"}
+    found = {(m["module"], ends.get(m["old"][-1:] if m["old"] else m["new"] or "")) for m in parts}
+    return sum((module, "v") in found for module, end in found if end == "g")
+
+
+def _has_weights(keys: Sequence[str]) -> bool:
+    return any(key.endswith("weight") for key in keys)
 
 
 def _whole_elsewhere(saved: int, wanted: int, new: bool, part: float) -> Finding:
