@@ -1,7 +1,7 @@
 r"""What stands before every key of a file and names the variant: `efficientnet-b0/`, `resnet_v1_50/`.
 
-Its number counts nothing inside the network. Rules are made for what stands behind it, and begin with
-`efficientnet-b\d+/`, so that they serve the other variants too.
+So TensorFlow names a network; its number counts nothing inside it, as that of torch's `layer1.` does. Rules are made
+for what stands behind it, and begin with `efficientnet-b\d+/`, so that they serve the other variants too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.holes import literal
 from automatch.rules.rule_set import RuleSet
 
-_COMPONENT = re.compile(r"[^./]+[./]")
+_COMPONENT = re.compile(r"[^./]+/")
 _NUMBERED = re.compile(r"[A-Za-z][^./]*[0-9]")
 
 
@@ -29,7 +29,7 @@ def scope_of(matches: Sequence[Match], checkpoint_keys: Sequence[str], model_key
     scope = first.group() if first else ""
     if not _NUMBERED.match(scope) or not all(key.startswith(scope) for key in served):
         return ""
-    kept = any(f".{scope[:-1]}." in f".{key}." for key in model_keys)
+    kept = any(f".{scope[:-1]}." in f".{key.replace('/', '.')}." for key in model_keys)
     known, named = set(model_keys), re.compile(_widened(scope))
     outside = [key for key in checkpoint_keys if not key.startswith(scope)]
     return "" if kept or any(key in known or named.match(key) for key in outside) else scope
