@@ -67,6 +67,19 @@ def test_whole_blocks_that_were_made_against_their_numbers() -> None:
     assert not flagged(answer) and found(answer)["decoder.0.up.weight",].checkpoint == ("dec1.up.weight",)
 
 
+@pytest.mark.parametrize("pins", [{"dec1": "decoder.3"}, {"dec4": "decoder.0", "dec3": "decoder.1"}])
+def test_a_pin_turns_the_list_round(pins: dict[str, str]) -> None:
+    """The first item goes last: no other place is left for the others but the way back, and that is no guess."""
+    parts = {"0.weight": (8, 8, 3, 3), "0.bias": (8,), "1.weight": (8,), "1.bias": (8,)}
+    mine: Keys = [(f"dec{i}.{part}", shape) for i in (4, 3, 2, 1) for part, shape in parts.items()]
+    theirs: Keys = [(f"decoder.{i}.{part}", shape) for i in range(4) for part, shape in parts.items()]
+    rest: Keys = [("stem.weight", (5, 3))]
+    answer = match(spec(rest + mine), spec(rest + theirs), pin=list(pins.items()))
+    assert not flagged(answer)
+    for (a, _), (b, _) in zip(mine, theirs, strict=True):
+        assert found(answer)[b,].checkpoint == (a,)
+
+
 def test_nothing_says_which_way() -> None:
     """All of one size, and numbers against order: as before, flagged."""
     mine: Keys = [(f"up{4 - i}.weight", (6, 6)) for i in range(4)]
