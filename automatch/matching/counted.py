@@ -79,6 +79,8 @@ def _followed(items: Sequence[Item], sure: Mapping[Pair, bool], ways: set[int]) 
         return {}
     mine = sorted(items, key=lambda item: -item[0])
     theirs = sorted(items, key=lambda item: item[1])
+    if len({a + b for (a, _, _), (_, b, _) in zip(mine, theirs, strict=True)}) > 1:
+        return {}  # `bn42, bn33, bn12`: no numbers of items
     return {s: t for (_, _, (s, _)), (_, _, (_, t)) in zip(mine, theirs, strict=True)}
 
 
@@ -110,12 +112,11 @@ def _runs(witnesses: Sequence[Item]) -> Iterator[tuple[int, int]]:
 
 
 def _blanks(path: Path) -> Iterator[tuple[int, Path]]:
-    """Each number of a path, with the path without it: two paths of one list differ in nothing but that number."""
+    """Each number of a path, with the path without it: two paths of one list differ in nothing but that number.
+
+    What else is counted in the same token changes with it: `flow5_to_4`, `flow4_to_3`.
+    """
     for i, token in enumerate(path):
         for number in _NUMBER.finditer(token):
-            rest = _NUMBER.sub("#", token) if len(_NUMBER.findall(token)) > 1 else _without(token, number)
-            yield int(number.group()), (*path[:i], *((rest,) if rest else ()), _BLANK, *path[i + 1 :])
-
-
-def _without(token: str, number: re.Match[str]) -> str:
-    return token[: number.start()] + token[number.end() :]
+            before, behind = (_NUMBER.sub("#", part) for part in (token[: number.start()], token[number.end() :]))
+            yield int(number.group()), (*path[:i], before, _BLANK, behind, *path[i + 1 :])
