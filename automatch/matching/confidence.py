@@ -80,6 +80,7 @@ _BY_LEVEL = {
     "used": Judgement(0.45, True, "a number for a name: taken in order, though a model may use its modules in another"),
     "numbered": Judgement(0.9, False, "at its own number in lists that lie across each other"),
     "down": Judgement(0.9, False, "at its number in lists that are counted against each other, as the others show"),
+    "followed": Judgement(0.45, True, "counted down, as others in the same items of the model are"),
     "usual": Judgement(0.9, False, "together as large, in every block; q, k and v lie first"),
     "blocks": Judgement(0.42, True, "whole blocks of the same shapes, and only their order tells them apart"),
     "lonely": Judgement(0.4, True, "the only one of its container that fits, and no name says that it was meant"),

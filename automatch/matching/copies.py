@@ -262,4 +262,5 @@ def _of_encoders(group: list[Node], special: list[set[str]], words: set[str]) ->
     I-JEPA and MSN evaluate the target, where BYOL and actor-critics go on with what was trained.
     """
     named = [{word for token in node.tokens() for word in words_of(token)} for node in group]
-    return {"target"} in special and set() in special and "target" not in words and all("encoder" in w for w in named)
+    said = words & {"target", "encoder"}
+    return {"target"} in special and set() in special and not said and all("encoder" in own for own in named)

@@ -2,16 +2,16 @@
 
 A decoder's `upconv7, ..., upconv1` stand in the order of `decoder.0, ..., decoder.6`. Where the items of a shape of
 their own say that the numbers of the two lists add up to one sum, the others are put where that sum says. A family
-that says nothing itself, as convolutions of one size throughout, follows what is beside it in the same items of the
-model, or the one item of which a person said where it goes, if that leaves no other way.
+that says nothing itself, as convolutions of one size throughout, follows the one item of which a person said where it
+goes, if that leaves no other way, or else, flagged, what is beside it in the same items of the model.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import product
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise, product
 
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Found
@@ -46,25 +46,30 @@ def as_counted_down(found: list[Found], target: Sequence[Leaf], refuses: Refuses
             pinned.add(pair)
     if all(sure.values()):
         return found
+    places = {module_path(s.path): s.place for s, _, _ in reversed(found)}
     lists: dict[tuple[Path, Path], list[Item]] = defaultdict(list)
     for mine, theirs in sure:
         for (a, one), (b, other) in product(_blanks(mine), _blanks(theirs)):
             lists[one, other].append((a, b, (mine, theirs)))
     ways: dict[Path, set[int]] = defaultdict(set)
     doubted: list[tuple[Path, list[Item]]] = []
-    for (_, other), items in lists.items():
+    sizes = Counter(_tops(mine for mine, _ in sure)), Counter(_tops(theirs for _, theirs in sure))
+    for (one, other), items in lists.items():
         top = other[: other.index(_BLANK) + 1] if _BLANK in other else other
         ways[top] |= {way for way, _ in _runs([item for item in items if sure[item[2]]])}
-        if len(items) > 1 and not all(sure[item[2]] for item in items):
+        alone = sizes[0][one] == sizes[1][other] == len(items)  # no item of either list went to another one
+        if alone and len(items) > 1 and not all(sure[item[2]] for item in items):
             doubted.append((top, items))
-    groups: list[dict[Path, Path]] = []
+    sure_ways: list[dict[Path, Path]] = []
+    guessed: list[dict[Path, Path]] = []
     moved: set[Path] = set()
     for top, items in doubted:
-        group = _moved(items, sure) or _followed(items, sure, ways[top]) or _told(items, sure, pinned)
-        if moved.isdisjoint(group):
-            groups.append(group)
+        way = _moved(items, sure) or _told(items, sure, pinned)
+        group = way or _followed(sorted(items, key=lambda item: places[item[2][0]]), sure, ways[top])
+        if group and moved.isdisjoint(group):
+            (sure_ways if way else guessed).append(group)
             moved |= group.keys()
-    return exchanged(found, target, [group for group in groups if group], "down", refuses)
+    return exchanged(exchanged(found, target, sure_ways, "down", refuses), target, guessed, "followed", refuses)
 
 
 def _moved(items: Sequence[Item], sure: Mapping[Pair, bool]) -> dict[Path, Path]:
@@ -74,8 +79,12 @@ def _moved(items: Sequence[Item], sure: Mapping[Pair, bool]) -> dict[Path, Path]
 
 
 def _followed(items: Sequence[Item], sure: Mapping[Pair, bool], ways: set[int]) -> dict[Path, Path]:
-    """New partners for two lists of which no item is sure, if all else in the items of the model is counted down."""
-    if ways != {DOWN} or len(items) <= WITNESSES or any(sure[pair] for _, _, pair in items):
+    """New partners for two lists of which no item is sure, if the sure ones in the items of the model count down.
+
+    The file has to hold the items, in its order, from the last on.
+    """
+    falling = all(a > b for (a, _, _), (b, _, _) in pairwise(items))
+    if not falling or ways != {DOWN} or len(items) <= WITNESSES or any(sure[pair] for _, _, pair in items):
         return {}
     mine = sorted(items, key=lambda item: -item[0])
     theirs = sorted(items, key=lambda item: item[1])
@@ -109,6 +118,11 @@ def _runs(witnesses: Sequence[Item]) -> Iterator[tuple[int, int]]:
             totals = {b - way * a for a, b in numbers}
             if len(totals) == 1:
                 yield way, totals.pop()
+
+
+def _tops(paths: Iterable[Path]) -> Iterator[Path]:
+    """The lists that modules are items of, once for each item."""
+    return (top for path in dict.fromkeys(paths) for _, top in _blanks(path))
 
 
 def _blanks(path: Path) -> Iterator[tuple[int, Path]]:

@@ -182,7 +182,8 @@ def _believed(
 ) -> list[Found]:
     """The pairs of two networks of one build: none of others, and flagged where they are too few, or of a copy."""
     kin = kinship(found, source, target)
-    related = identity.holds and are_namesakes(found, identity)  # weight norm on one side leaves but the biases
+    parted = any(leaf.path[-1] == "weight_g" for leaf in (*source, *target))  # weight norm leaves but the biases
+    related = parted and identity.holds and are_namesakes(found, identity)
     if kin < UNRELATED and not (pinned or related):
         return []
     if is_little(found, source, target, kin, identity) and identity.of_the_model < MOSTLY:

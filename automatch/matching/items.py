@@ -9,6 +9,7 @@ from dataclasses import replace
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
 from automatch.matching.units import module_path, role_of
+from automatch.spec import Shape
 
 Path = tuple[str, ...]
 
@@ -16,7 +17,7 @@ PARTNER = 2 / 3
 """The share of a block's modules that makes the block to which they went its partner."""
 
 COPY = 2 / 3
-"""The share of names that two blocks have in common of which one is a copy of the other."""
+"""The share of names and shapes that two blocks have in common of which one is a copy of the other."""
 
 FEWEST = 3
 """Fewer modules are no block."""
@@ -48,14 +49,16 @@ def _lent(found: Sequence[Found], source: Sequence[Leaf], home: Callable[[Path],
     The average of a model lacks a matrix, and the model's own would do: a tensor of other values.
     """
     _, theirs = _homes(found, home)
-    below: dict[Path, set[Path]] = defaultdict(set)
+    below: dict[Path, set[tuple[Path, Shape]]] = defaultdict(set)
+    names: dict[Path, set[Path]] = defaultdict(set)
     for leaf in source:
         own = home(leaf.path)
-        below[own].add(leaf.path[len(own) :])
+        below[own].add((leaf.path[len(own) :], leaf.shape))
+        names[own].add(leaf.path[len(own) :])
 
     def lent(s: Leaf, t: Leaf) -> bool:
         own, partner = home(s.path), theirs.get(home(t.path))
-        if not partner or partner == own or s.path[len(own) :] in below[partner]:
+        if not partner or partner == own or s.path[len(own) :] in names[partner]:
             return False
         common = len(below[own] & below[partner])
         return common >= FEWEST - 1 and common >= COPY * max(len(below[own]), len(below[partner]))

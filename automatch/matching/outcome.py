@@ -251,7 +251,7 @@ def _of_patches(s: Leaf, t: Leaf) -> bool:
         return False
     most = _COLOURS if len(kernel) == 4 else math.inf  # behind an image's convolutions, a linear layer takes channels
     patches = 1 < kernel[1] <= most and min(kernel[2:]) > 1
-    heads = len(kernel) == 3 and kernel[0] == math.prod(kernel[1:])
+    heads = len(kernel) == 3 and (kernel[0] == math.prod(kernel[1:]) or kernel[1] < kernel[2])  # [width, heads, size]
     return patches and not heads and linear == (kernel[0], math.prod(kernel[1:]))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from automatch.matching.confidence import judge
-from automatch.matching.evidence import Found
+from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
 from automatch.matching.units import block_of, module_path
 from automatch.spec import Shape
@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[0-9]+")
 
 
 def drop_surplus(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
-    """The pairs without those in doubt of a layer that serves nothing else, and of what is of no list in the model.
+    """The pairs without the matrices in doubt of a layer that serves nothing else, for what no number leads to.
 
     What is left of a deeper network's twelfth layer is no position table, though it may be as large.
     """
@@ -38,7 +38,10 @@ def drop_surplus(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
         alone = bool(block) and serving[block] == 1 and sizes[block] >= SEVERAL
         return alone and not _is_numbered(t.path) and went[_fold(s.path), s.shape] >= SEVERAL
 
-    return [(s, t, e) for s, t, e in found if not (judge(e).ambiguous and e.level == "unit" and is_surplus(s, t))]
+    def is_doubted(e: Evidence) -> bool:
+        return judge(e).ambiguous and e.level == "unit" and e.name < ALIKE
+
+    return [(s, t, e) for s, t, e in found if len(s.shape) < 2 or not (is_doubted(e) and is_surplus(s, t))]
 
 
 def doubt_lonely(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
@@ -48,12 +51,12 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
     more before it.
     """
     used = {id(s) for s, _, _ in found}
-    modules: dict[Path, set[Path]] = defaultdict(set)
+    modules: dict[Path, dict[Path, None]] = defaultdict(dict)
     serving: dict[Path, set[Path]] = defaultdict(set)
     for leaf in source:
         module = module_path(leaf.path)
         if not leaf.integer:
-            modules[module[:-1]].add(module)
+            modules[module[:-1]][module] = None
             if id(leaf) in used:
                 serving[module[:-1]].add(module)
 
@@ -63,7 +66,8 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
         return bool(home) and alone
 
     def is_unnamed(s: Leaf, name: float) -> bool:
-        return name < ALIKE or module_path(s.path)[-1].isdecimal()
+        module = module_path(s.path)
+        return name < ALIKE or (module[-1].isdecimal() and module == next(reversed(modules[module[:-1]]), None))
 
     return [
         (s, t, replace(e, level="lonely") if e.level == "unit" and is_unnamed(s, e.name) and is_lonely(s, t) else e)

@@ -29,6 +29,8 @@ def scope_of(matches: Sequence[Match], checkpoint_keys: Sequence[str], model_key
     scope = first.group() if first else ""
     if not _NUMBERED.match(scope) or not all(key.startswith(scope) for key in served):
         return ""
+    if any(key.removeprefix(scope) in match.model_keys for match in matches for key in match.checkpoint_keys):
+        return ""  # to take the scope away is a rule of its own
     kept = any(f".{scope[:-1]}." in f".{key.replace('/', '.')}." for key in model_keys)
     known, named = set(model_keys), re.compile(_widened(scope))
     outside = [key for key in checkpoint_keys if not key.startswith(scope)]

@@ -236,3 +236,10 @@ def test_an_encoder_and_its_target_are_both_in_use(names: tuple[str, str]) -> No
     assert doubted == (set(network.state_dict()) if names[0] == "encoder" else set())
     if doubted:
         assert all("several copies" in m.reason for m in answer.matches)
+
+
+def test_the_encoder_that_the_model_calls_so_is_meant() -> None:
+    network = layered({"fc": (16, 40), "proj": (40, 16)}).state_dict()
+    file = {f"{name}.{key}": tensor for name in ("encoder", "target_encoder") for key, tensor in network.items()}
+    model = {f"encoder.{key}": tensor for key, tensor in network.items()} | {"policy.weight": torch.zeros(4, 16)}
+    solved(file | {"policy.weight": torch.zeros(4, 16)}, model, truth((key, key) for key in model))

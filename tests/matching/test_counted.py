@@ -49,9 +49,28 @@ def test_what_is_of_one_size_follows_what_stands_beside_it() -> None:
             (f"refine.{i}.upflow.weight", (2, 2, 4, 4)),
         ]
         theirs += [(f"refine.{i}.flow.weight", (2, widths[i + 1], 3, 3))]
-    answer = found(match(spec(mine), spec(theirs)))
+    answer = match(spec(mine), spec(theirs))
+    assert flagged(answer) == {f"refine.{i}.upflow.weight" for i in range(3)}
     for i in range(3):
-        assert answer[f"refine.{i}.upflow.weight",].checkpoint == (f"upsampled_flow{5 - i}_to_{4 - i}.weight",)
+        assert found(answer)[f"refine.{i}.upflow.weight",].checkpoint == (f"upsampled_flow{5 - i}_to_{4 - i}.weight",)
+
+
+@pytest.mark.parametrize("by_item", [False, True], ids=["by family", "by item"])
+def test_what_is_counted_up_does_not_follow_what_is_counted_down(by_item: bool) -> None:
+    """Skip connections lead from the last stage to the first; what is beside them keeps its order."""
+    skips: Keys = [(f"skip.{i}.weight", (10 + i, 9 + i, 3, 3)) for i in range(4)]
+    convs: Keys = [(f"conv.{i}.weight", (8, 8)) for i in range(4)]
+    mine = [entry for pair in zip(convs, skips, strict=True) for entry in pair] if by_item else convs + skips
+    theirs: Keys = [
+        (f"dec.{i}.{part}.weight", shape)
+        for i in range(4)
+        for part, shape in (("post", (8, 8)), ("up", skips[3 - i][1]))
+    ]
+    answer = match(spec(mine), spec(theirs))
+    wrong = {
+        f"dec.{i}.post.weight" for i in range(4) if found(answer)[f"dec.{i}.post.weight",].checkpoint != convs[i][:1]
+    }
+    assert wrong <= flagged(answer)
 
 
 def test_whole_blocks_that_were_made_against_their_numbers() -> None:

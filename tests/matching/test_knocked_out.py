@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from automatch.describing.lexicon import lexicon
@@ -55,6 +57,20 @@ def test_a_norm_keeps_its_name_though_its_neighbour_lost_both_halves() -> None:
             served = answer[f"encoder.layers.{i}.self_attn_layer_norm.{role}",]
             assert served.checkpoint == (f"params/model/layers/{i}/self_attn_layer_norm/{role}",)
         assert (f"encoder.layers.{i}.final_layer_norm.bias",) not in answer
+
+
+def test_equal_names_of_two_networks_say_nothing_of_their_weights() -> None:
+    """Every weight of the two differs in shape: biases of one length are no reason to load anything."""
+    widths = (3, 64, 128, 256, 512)
+    sides: list[Keys] = [
+        [
+            entry
+            for i, (before, width) in enumerate(pairwise(widths))
+            for entry in ((f"features.{i}.weight", (width, before, k, k)), (f"features.{i}.bias", (width,)))
+        ]
+        for k in (3, 5)
+    ]
+    assert found(match(spec(sides[0]), spec(sides[1]))) == {}
 
 
 def vit(top: str, temporal: bool, lost: str = "") -> Keys:
@@ -111,6 +127,16 @@ def test_a_matrix_of_another_copy_is_flagged() -> None:
     assert said.pop("encoder.block.0.k.weight") == "lent"
     assert judge(Evidence(level="lent")).ambiguous
     assert set(said.values()) == {"unit"}
+
+
+def test_a_block_of_other_shapes_is_no_copy() -> None:
+    mine = [
+        *block("self.0", "k"),
+        *((key, (9, *shape)) for key, shape in block("cross.0", "k")),
+        ("cross.0.k.weight", (16, 17)),
+    ]
+    pairs = {f"self.0.{part}.weight": f"blocks.0.{part}.weight" for part in "qvof"}
+    assert set(levels(mine, block("blocks.0"), pairs | {"cross.0.k.weight": "blocks.0.k.weight"}).values()) == {"unit"}
 
 
 def test_what_has_no_like_in_the_others_block_is_not_of_a_copy() -> None:

@@ -84,6 +84,11 @@ def test_a_number_that_tells_networks_apart_stays(stray):
     assert rules.rename("net3/conv/kernel") == "net3/conv/kernel"
 
 
+def test_a_scope_that_is_only_taken_away_is_a_rule():
+    pairs = {f"vit_b16/{name}": name for name in ("stem.weight", "head.weight", "head.bias")}
+    assert texts(learnt(pairs)) == [("vit_b16/(?P<rest>.+)", "{rest}")]
+
+
 def test_the_number_of_a_part_stays():
     """A file that holds but `layer1` says nothing of `layer2`."""
     rules = learnt({f"layer1.{i}.weight": f"blocks.{i}.weight" for i in range(3)})
