@@ -6,7 +6,6 @@ A pair of templates is one decision, backed by all layers: where damaged blocks 
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -14,7 +13,7 @@ from automatch.matching.confidence import judge
 from automatch.matching.evidence import Found
 from automatch.matching.exchange import Refuses, exchanged
 from automatch.matching.lap import assign
-from automatch.matching.leaves import Leaf
+from automatch.matching.leaves import Leaf, has_digits, without_digits
 from automatch.matching.units import module_path
 
 Path = tuple[str, ...]
@@ -30,8 +29,6 @@ FEW, MANY = 3, 12
 
 STAYS = 0.5
 """What it counts that a module is there already, where no block says otherwise."""
-
-_DIGITS = re.compile(r"\d+")
 
 
 def as_elsewhere(found: list[Found], target: Sequence[Leaf], refuses: Refuses) -> list[Found]:
@@ -70,7 +67,7 @@ class _Columns:
         self._sure: dict[tuple[Path, Path], list[tuple[Path, Path]]] = defaultdict(list)
         for t, s in self.back.items():
             if s not in doubted:
-                self._sure[_fold(s), _fold(t)].append((s, t))
+                self._sure[without_digits(s), without_digits(t)].append((s, t))
         self._votes: dict[tuple[Path, Path, int, int], Counter[tuple[Path, Path]]] = {}
 
     def exchanges(self, theirs: list[Path]) -> dict[Path, Path]:
@@ -79,11 +76,12 @@ class _Columns:
             return {}
         mine = [self.back[t] for t in theirs]
         k, n = _common(mine), _common(theirs)
-        if not (_numbered(mine[0][:k]) and _numbered(theirs[0][:n])):
+        if not (has_digits(mine[0][:k]) and has_digits(theirs[0][:n])):
             return {}
         votes = [[self._count(s, t, k, n) for t in theirs] for s in mine]
         chosen = assign([[v + (i == j) * STAYS for j, v in enumerate(row)] for i, row in enumerate(votes)])
-        moved = {i: j for i, j in enumerate(chosen) if i != j and _fold(theirs[i][n:]) != _fold(theirs[j][n:])}
+        kinds = [without_digits(t[n:]) for t in theirs]
+        moved = {i: j for i, j in enumerate(chosen) if kinds[i] != kinds[j]}
         said = [votes[i][j] for i, j in moved.items()]
         if set(moved) != set(moved.values()) or max(said, default=0) < FEW:
             return {}
@@ -92,7 +90,7 @@ class _Columns:
 
     def _count(self, s: Path, t: Path, k: int, n: int) -> int:
         """In how many blocks the part `s[k:]` of a block is at the part `t[n:]`, without doubt."""
-        key = _fold(s), _fold(t), k, n
+        key = without_digits(s), without_digits(t), k, n
         if key not in self._votes:
             self._votes[key] = Counter((a[k:], b[n:]) for a, b in self._sure.get(key[:2], ()))
         return self._votes[key][s[k:], t[n:]]
@@ -107,17 +105,9 @@ def _alike(leaves: Sequence[Leaf]) -> Iterator[list[Path]]:
     groups: dict[object, list[Path]] = defaultdict(list)
     for module, own in holds.items():
         for depth in range(1, len(module)):
-            if _numbered(module[depth - 1 : depth]):
+            if has_digits(module[depth - 1 : depth]):
                 groups[module[:depth], tuple(sorted(own))].append(module)
     return (group for group in groups.values() if 1 < len(group) <= MANY)
-
-
-def _fold(path: Path) -> Path:
-    return tuple(_DIGITS.sub("#", token) for token in path)
-
-
-def _numbered(path: Path) -> bool:
-    return any(_DIGITS.search(token) for token in path)
 
 
 def _common(paths: Sequence[Path]) -> int:

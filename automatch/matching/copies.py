@@ -74,13 +74,10 @@ def drop_copies(
         in_part = group[0].count < 0.5 * expected or room >= WHOLE * size * len(group)
         if in_part and not _is_marked(group, words):
             continue
-        keep, sure = _choose(group, words)
         meant = _told(group, [{leaves[i].keys[0] for i in tree.order[n.start : n.end]} for n in group], pinned, refused)
         meant = meant or [n for n in group if members and _own_name(n) in called]
-        if len(meant) == 1:  # `conv2` is what the other side calls `conv2`, `layers.0` its `layers.0`
-            keep, sure = meant[0], True
-        elif not sure:
-            keep, sure = _fitting(group, keep, tree, theirs)
+        # `conv2` is what the other side calls `conv2`, `layers.0` its `layers.0`
+        keep, sure = (meant[0], True) if len(meant) == 1 else _choose(group, words, tree, theirs)
         undecided |= not sure
         used = ".".join(keep.spelt())
         for node in (node for node in group if node is not keep):
@@ -136,9 +133,14 @@ def _is_marked(group: list[Node], words: set[str]) -> bool:
 
 def _special(group: list[Node]) -> list[set[str]]:
     """For each of several copies, the words of its path that not all of them have."""
-    named = [{word for token in node.tokens() for word in words_of(token)} for node in group]
+    named = [*map(_words, group)]
     common = set[str].intersection(*named)
     return [own - common for own in named]
+
+
+def _words(node: Node) -> set[str]:
+    """All words of a node's path."""
+    return {word for token in node.tokens() for word in words_of(token)}
 
 
 def _told(
@@ -241,8 +243,8 @@ def _fitting(group: list[Node], keep: Node, tree: Tree, theirs: Tree) -> tuple[N
     return (group[strange.index(best)], True) if strange.count(best) == 1 else (keep, False)
 
 
-def _choose(group: list[Node], words: set[str]) -> tuple[Node, bool]:
-    """The copy to use, and whether its name decides that."""
+def _choose(group: list[Node], words: set[str], tree: Tree, theirs: Tree) -> tuple[Node, bool]:
+    """The copy to use, and whether its name decides that, or else its shapes."""
     special = _special(group)
     # ema_pytorch keeps `online_model` and `ema_model`, and uses the average; an `online_ema` is but an average
     apart = {frozenset(own & {"ema", "online"}) for own in special}
@@ -253,14 +255,15 @@ def _choose(group: list[Node], words: set[str]) -> tuple[Node, bool]:
         firsts = 0 if second else len(first)
         score.append(2 * len(own & words) + firsts - len(second) + 3 * (averaged and "ema" in own))
     ranked = sorted(range(len(group)), key=lambda i: (-score[i], i))
-    return group[ranked[0]], score[ranked[0]] > score[ranked[1]] and not _of_encoders(group, special, words)
+    named = score[ranked[0]] > score[ranked[1]] and not _are_encoders(group, special, words)
+    return (group[ranked[0]], True) if named else _fitting(group, group[ranked[0]], tree, theirs)
 
 
-def _of_encoders(group: list[Node], special: list[set[str]], words: set[str]) -> bool:
+def _are_encoders(group: list[Node], special: list[set[str]], words: set[str]) -> bool:
     """Is it an `encoder` and its `target_encoder`, and the other side says neither?
 
     I-JEPA and MSN evaluate the target, where BYOL and actor-critics go on with what was trained.
     """
-    named = [{word for token in node.tokens() for word in words_of(token)} for node in group]
     said = words & {"target", "encoder"}
-    return {"target"} in special and set() in special and not said and all("encoder" in own for own in named)
+    apart = {"target"} in special and set() in special
+    return apart and not said and all("encoder" in own for own in map(_words, group))

@@ -55,7 +55,7 @@ def as_counted_down(found: list[Found], target: Sequence[Leaf], refuses: Refuses
     doubted: list[tuple[Path, list[Item]]] = []
     sizes = Counter(_tops(mine for mine, _ in sure)), Counter(_tops(theirs for _, theirs in sure))
     for (one, other), items in lists.items():
-        top = other[: other.index(_BLANK) + 1] if _BLANK in other else other
+        top = other[: other.index(_BLANK) + 1]
         ways[top] |= {way for way, _ in _runs([item for item in items if sure[item[2]]])}
         alone = sizes[0][one] == sizes[1][other] == len(items)  # no item of either list went to another one
         if alone and len(items) > 1 and not all(sure[item[2]] for item in items):

@@ -186,7 +186,7 @@ def _believed(
     related = parted and identity.holds and are_namesakes(found, identity)
     if kin < UNRELATED and not (pinned or related):
         return []
-    if is_little(found, source, target, kin, identity) and identity.of_the_model < MOSTLY:
+    if not related and is_little(found, source, target, kin, identity) and identity.of_the_model < MOSTLY:
         return [(s, t, flagged(e, "doubtful")) for s, t, e in found]
     return [(s, t, flagged(e, "copies")) for s, t, e in found] if undecided else found
 

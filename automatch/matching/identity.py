@@ -58,21 +58,13 @@ def _most_alike(
     mine: Set[Named], theirs: Set[Named], prefixes: Sequence[tuple[Path, Path]]
 ) -> tuple[int, tuple[Path, Path]]:
     """How many names and shapes are equal without the prefixes under which most are, and these."""
-    below = [
-        {prefix: _below(side, prefix) for prefix in dict.fromkeys(p[n] for p in prefixes)}
-        for n, side in enumerate((mine, theirs))
-    ]
     best = 0
     kept: tuple[Path, Path] = (), ()
     for one, other in prefixes:
-        count = len(below[0][one] & below[1][other])
+        count = sum((other + path[len(one) :], shape) in theirs for path, shape in mine if path[: len(one)] == one)
         if count > best:
             best, kept = count, (one, other)
     return best, kept
-
-
-def _below(side: Set[Named], prefix: Path) -> Set[Named]:
-    return {(path[len(prefix) :], shape) for path, shape in side if path[: len(prefix)] == prefix} if prefix else side
 
 
 def _around(leaves: Sequence[Leaf], prefixes: Sequence[Path]) -> list[Path]:

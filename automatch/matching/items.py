@@ -49,18 +49,16 @@ def _lent(found: Sequence[Found], source: Sequence[Leaf], home: Callable[[Path],
     The average of a model lacks a matrix, and the model's own would do: a tensor of other values.
     """
     _, theirs = _homes(found, home)
-    below: dict[Path, set[tuple[Path, Shape]]] = defaultdict(set)
-    names: dict[Path, set[Path]] = defaultdict(set)
+    below: dict[Path, dict[Path, Shape]] = defaultdict(dict)
     for leaf in source:
         own = home(leaf.path)
-        below[own].add((leaf.path[len(own) :], leaf.shape))
-        names[own].add(leaf.path[len(own) :])
+        below[own][leaf.path[len(own) :]] = leaf.shape
 
     def lent(s: Leaf, t: Leaf) -> bool:
         own, partner = home(s.path), theirs.get(home(t.path))
-        if not partner or partner == own or s.path[len(own) :] in names[partner]:
+        if not partner or partner == own or s.path[len(own) :] in below[partner]:
             return False
-        common = len(below[own] & below[partner])
+        common = len(below[own].items() & below[partner].items())
         return common >= FEWEST - 1 and common >= COPY * max(len(below[own]), len(below[partner]))
 
     return lent

@@ -42,9 +42,9 @@ def is_little(
     The last stage of a Swin has blocks that a ViT of its width might have; they are a seventh of either. What has equal
     keys is a part that both networks have, however small.
     """
-    if kin >= DOUBTFUL and len(found) >= PART * min(len(source), len(target)):
-        return False
-    return not (are_namesakes(found, identity) and (kin >= DOUBTFUL or identity.holds))
+    if kin < DOUBTFUL or len(found) >= PART * min(len(source), len(target)):
+        return kin < DOUBTFUL
+    return not are_namesakes(found, identity)
 
 
 def are_namesakes(found: Sequence[Found], identity: Identity) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from automatch.describing.tokens import ROLES, split_key, words_of
 from automatch.matching.heads import APART, permuted
-from automatch.matching.leaves import Leaf, template
+from automatch.matching.leaves import Leaf, template, without_digits
 from automatch.matching.parts import GATED, role_in
 from automatch.matching.stored import ITEMS, STACK, Kind, Path, kind_of, lying, named, orientations, tail
 from automatch.spec import Shape
@@ -33,8 +33,7 @@ CONVENTION = 100
 BY_BIAS = 20
 """Votes that the lengths of the biases are worth: a Linear's bias is as long as its first dimension."""
 
-_DIGITS = re.compile(r"\d+")
-_WEIGHT = re.compile(r"^weight|proj_weight$|kernel$|^\d+$|^lora_")
+_WEIGHT = re.compile(r"^weight|(weight|kernel)$|^\d+$|^lora_")
 
 _TABLES = {"pos", "position", "positional", "token", "tokens", "queries", "prompt", "mask", "bias", "table"}
 """Bare parameters called so are no linear layers."""
@@ -160,11 +159,6 @@ def _families(leaves: Iterable[Leaf]) -> Families:
     return out
 
 
-def _unnumbered(name: tuple[str, ...]) -> tuple[str, ...]:
-    """A template without the numbers inside its words: `layer_0` and `layer_1` vote once."""
-    return tuple(_DIGITS.sub("#", token) for token in name)
-
-
 def unify_layouts(source: list[Leaf], target: list[Leaf]) -> None:
     """Bring both sides into one layout (in place).
 
@@ -248,7 +242,7 @@ def _votes(
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
     votes: Counter[Kind] = Counter()
-    alike = {(_unnumbered(name), shape): members for (name, shape), members in families.items()}
+    alike = {(without_digits(name), shape): members for (name, shape), members in families.items()}
     for (_, shape), members in alike.items():
         perms = _perms(shape, stacks)
         turned = permuted(shape, perms[0]) if perms else shape

@@ -212,6 +212,16 @@ def template(path: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(_blank, path))
 
 
+def without_digits(path: Sequence[str]) -> tuple[str, ...]:
+    """A path without any numbers, those inside its tokens too: `layer_0` and `layer_1` are one."""
+    return tuple(_NUMBER.sub("#", token) for token in path)
+
+
+def has_digits(path: Sequence[str]) -> bool:
+    """Has a path a number, be it inside a token?"""
+    return any(map(_NUMBER.search, path))
+
+
 def numbered(path: Sequence[str]) -> bool:
     """Does a path lead through a numbered item, as in repeated blocks?"""
     return any(token.isdecimal() for token in path)

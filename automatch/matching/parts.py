@@ -67,7 +67,7 @@ def _token_role(token: str) -> tuple[str, str] | None:
     if joined in roles:
         return roles[joined], "{}"
     hits = [j for j, w in enumerate(words) if w in roles]
-    if len(hits) == 2 and joined.count(both := "".join(words[j] for j in hits)) and both in roles:  # `key_value`
+    if len(hits) == 2 and (both := "".join(words[j] for j in hits)) in joined and both in roles:  # `key_value`
         return roles[both], "_".join((*words[: hits[0]], "{}", *words[hits[1] + 1 :]))
     if len(hits) != 1:
         return None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
-from automatch.matching.leaves import Leaf
+from automatch.matching.leaves import Leaf, has_digits, without_digits
 from automatch.matching.units import block_of, module_path
 from automatch.spec import Shape
 
@@ -21,22 +20,22 @@ SEVERAL = 3
 ALIKE = 0.3
 """Names that are as alike as this say more than the company."""
 
-_NUMBER = re.compile(r"[0-9]+")
-
 
 def drop_surplus(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
     """The pairs without the matrices in doubt of a layer that serves nothing else, for what no number leads to.
 
     What is left of a deeper network's twelfth layer is no position table, though it may be as large.
     """
-    went: Counter[tuple[Path, Shape]] = Counter((_fold(s.path), s.shape) for s, t, _ in found if _is_numbered(t.path))
+    went: Counter[tuple[Path, Shape]] = Counter(
+        (without_digits(s.path), s.shape) for s, t, _ in found if has_digits(t.path)
+    )
     sizes = Counter(block_of(leaf.path) for leaf in source)
     serving = Counter(block_of(s.path) for s, _, _ in found)
 
     def is_surplus(s: Leaf, t: Leaf) -> bool:
         block = block_of(s.path)
         alone = bool(block) and serving[block] == 1 and sizes[block] >= SEVERAL
-        return alone and not _is_numbered(t.path) and went[_fold(s.path), s.shape] >= SEVERAL
+        return alone and not has_digits(t.path) and went[without_digits(s.path), s.shape] >= SEVERAL
 
     def is_doubted(e: Evidence) -> bool:
         return judge(e).ambiguous and e.level == "unit" and e.name < ALIKE
@@ -62,7 +61,7 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
 
     def is_lonely(s: Leaf, t: Leaf) -> bool:
         home = module_path(s.path)[:-1]
-        alone = len(modules[home]) >= SEVERAL and len(serving[home]) == 1 and not _is_numbered(t.path)
+        alone = len(modules[home]) >= SEVERAL and len(serving[home]) == 1 and not has_digits(t.path)
         return bool(home) and alone
 
     def is_unnamed(s: Leaf, name: float) -> bool:
@@ -73,11 +72,3 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
         (s, t, replace(e, level="lonely") if e.level == "unit" and is_unnamed(s, e.name) and is_lonely(s, t) else e)
         for s, t, e in found
     ]
-
-
-def _is_numbered(path: Path) -> bool:
-    return any(_NUMBER.search(token) for token in path)
-
-
-def _fold(path: Path) -> Path:
-    return tuple(_NUMBER.sub("#", token) for token in path)
