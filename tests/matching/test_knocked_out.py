@@ -59,6 +59,59 @@ def test_a_norm_keeps_its_name_though_its_neighbour_lost_both_halves() -> None:
         assert (f"encoder.layers.{i}.final_layer_norm.bias",) not in answer
 
 
+def test_halves_do_not_change_partners_where_little_else_is_called_the_same() -> None:
+    names = {"attn_norm": (16,), "up": (40, 16), "out_norm": (16,)}
+    roles = ("weight", "bias")
+    sides: list[Keys] = [
+        [
+            (f"{top}.{i}.{name}.{role}", shape[: 1 + (role == "weight")])
+            for i in range(4)
+            for name, shape in names.items()
+            for role in roles
+            if (name, role) != ("out_norm", lost)
+        ]
+        for top, lost in (("enc.layers", "bias"), ("h", "weight"))
+    ]
+    sides[1] = [(key.replace("up", "fc1"), shape) for key, shape in sides[1]]
+    answer = found(match(spec(sides[0]), spec(sides[1])))
+    for i in range(4):
+        for role in roles:
+            assert answer[f"h.{i}.attn_norm.{role}",].checkpoint == (f"enc.layers.{i}.attn_norm.{role}",)
+
+
+def test_the_norm_behind_layers_that_lost_one_each() -> None:
+    """llama.cpp's names without attn_norm, for a model without post_attention_layernorm."""
+    words = {
+        "attn_norm": "input_layernorm",
+        "attn_q": "q_proj",
+        "ffn_norm": "post_attention_layernorm",
+        "ffn_up": "up_proj",
+    }
+    sizes = dict(zip(words, ((16,), (16, 20), (16,), (40, 16)), strict=True))
+    mine: Keys = [(f"blk.{i}.{name}.weight", sizes[name]) for i in range(4) for name in words if name != "attn_norm"]
+    theirs: Keys = [
+        (f"layers.{i}.{words[name]}.weight", sizes[name]) for i in range(4) for name in words if name != "ffn_norm"
+    ]
+    around: tuple[Keys, Keys] = ([("tok.weight", (50, 16))], [("embed.weight", (50, 16))])
+    answer = match(
+        spec([*around[0], *mine, ("output_norm.weight", (16,))]), spec([*around[1], *theirs, ("norm.weight", (16,))])
+    )
+    assert found(answer)["norm.weight",].checkpoint == ("output_norm.weight",)
+    assert "norm.weight" in flagged(answer)
+
+
+def test_biases_beside_weight_norm_are_those_of_the_same_network() -> None:
+    """Next to nothing of the elements is matched, as each weight stands in two parts on one side."""
+    parts: Keys = [("bias", (64,)), ("weight_g", (64, 1, 1)), ("weight_v", (64, 64, 3))]
+    mine: Keys = [(f"blocks.{i}.{part}", shape) for i in range(4) for part, shape in parts]
+    theirs: Keys = [
+        (f"blocks.{i}.{part}", shape) for i in range(4) for part, shape in (parts[0], ("weight", (64, 64, 3)))
+    ]
+    answer = match(spec(mine), spec(theirs))
+    assert {keys for keys in found(answer)} == {(f"blocks.{i}.bias",) for i in range(4)}
+    assert not flagged(answer)
+
+
 def test_equal_names_of_two_networks_say_nothing_of_their_weights() -> None:
     """Every weight of the two differs in shape: biases of one length are no reason to load anything."""
     widths = (3, 64, 128, 256, 512)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from automatch.matching import match
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
@@ -11,20 +13,21 @@ from tests.matching.truth import flagged, found, spec
 Keys = list[tuple[str, tuple[int, ...]]]
 
 
-def network(depth: int, name: str) -> Keys:
-    """Layers of a transformer without a table of positions."""
-    sizes = {"attn.weight": (16, 16), "fc.weight": (64, 16), "proj.weight": (16, 64), "norm.weight": (16,)}
-    return [("tok.weight", (99, 16))] + [
-        (f"{name}.{i}.{part}", shape) for i in range(depth) for part, shape in sizes.items()
+def network(depth: int, name: str, parts: Sequence[str], words: int) -> Keys:
+    """Layers of a transformer without a table of positions, for so many words."""
+    sizes = ((48, 16), (16, 16), (64, 16), (16, 64), (16,), (16,))
+    return [("tok.weight", (words, 16))] + [
+        (f"{name}.{i}.{part}.weight", shape) for i in range(depth) for part, shape in zip(parts, sizes, strict=True)
     ]
 
 
 def test_a_layer_that_is_left_over_is_no_table() -> None:
     """Of six layers the model has four, and a table of positions that is as large as a layer's matrix."""
-    model = [("positions.weight", (64, 16)), *network(4, "blocks")]
-    answer = match(spec(network(6, "h")), spec(model))
-    assert ("positions.weight",) not in found(answer)
-    assert found(answer)["blocks.3.fc.weight",].checkpoint == ("h.3.fc.weight",)
+    file = network(6, "h", ("sa.c_attn", "sa.c_proj", "mlp.c_fc", "mlp.c_proj", "ln_1", "ln_2"), 80)
+    model = network(4, "blocks", ("attn.qkv", "attn.out", "fc", "proj", "norm1", "norm2"), 99)
+    answer = match(spec(file), spec([("position_table.weight", (64, 16)), *model]))
+    assert ("position_table.weight",) not in found(answer)
+    assert found(answer)["blocks.3.fc.weight",].checkpoint == ("h.3.mlp.c_fc.weight",)
 
 
 def pairs(mine: Keys, theirs: Keys, served: dict[str, str], **evidence: float) -> tuple[list[Found], list[Leaf]]:
