@@ -82,18 +82,26 @@ def _add_to_adapters(leaves: list[Leaf]) -> None:
 _PAIRED = {"w": "b", "b": "w", "shift": "scale", "scale": "shift", "gamma": "beta", "beta": "gamma"}
 """Ends of names that stand for a module's weight and its bias where both do."""
 
+_KERNELS = ("depthwise", "pointwise", "recurrent")
+"""The kernels of one layer of Keras, which no module of its own holds."""
 
 _LETTER = re.compile(r"(.*_)?(?:W(?=[\d_a-z])|w(?=[\d_]))(.*)")
 """What stands around the letter for a weight: `W_in`, `w1`, `self_Wk`. Its bias has a `b` there."""
 
 
 def _part_roles(leaves: list[Leaf]) -> None:
-    """Make a module of `fc_w` and `fc_b`, `W_in` and `b_in`, `up` and `up_bias` beside each other (in place)."""
+    """Make a module of `fc_w` and `fc_b`, `W_in` and `b_in`, `up` and `up_bias` beside each other (in place).
+
+    `fc_kernel` is one as well, in a file that calls no matrix a weight.
+    """
     shapes = {leaf.path: leaf.shape for leaf in leaves}
+    other_words = any(leaf.path[-1] == "weight" and len(leaf.shape) > 1 for leaf in leaves)
     for leaf in leaves:
         *prefix, last = leaf.path
         stem, _, role = last.rpartition("_")
-        if stem and role in _PAIRED and (*prefix, f"{stem}_{_PAIRED[role]}") in shapes:
+        paired = role in _PAIRED and (*prefix, f"{stem}_{_PAIRED[role]}") in shapes
+        alone = role == "kernel" and not other_words and stem not in _KERNELS and (*prefix, "kernel") not in shapes
+        if stem and (paired or alone):
             leaf.path = (*prefix, stem, role)
     said: dict[tuple[str, ...], tuple[str, ...]] = {}
     for leaf in leaves:
@@ -111,18 +119,20 @@ def _part_roles(leaves: list[Leaf]) -> None:
 def _call_halves(leaves: list[Leaf]) -> None:
     """Call by other names what `w1`, `w2` and `w3` do not mean as in Llama (in place).
 
-    The `w3` beside a `w12` leads down. A `w1` and a `w2` of one shape, without a third, both lead up, and which of them
-    is the gate no number says (Qwen: the second).
+    The `w3` beside a `w12` leads down, and a `w1` beside a `wg` is no gate but leads up. A `w1` and a `w2` of one
+    shape, without a third, both lead up, and which of them is the gate no number says (Qwen: the second).
     """
     modules: dict[tuple[str, ...], dict[str, list[Leaf]]] = defaultdict(lambda: defaultdict(list))
     for leaf in leaves:
-        if leaf.path[-2:-1] in (("w1",), ("w2",), ("w3",), ("w12",)):
+        if leaf.path[-2:-1] in (("w1",), ("w2",), ("w3",), ("w12",), ("wg",)):
             modules[leaf.path[:-2]][leaf.path[-2]].append(leaf)
     for own in modules.values():
         shapes = {name: sorted(leaf.shape for leaf in held) for name, held in own.items()}
         said: dict[str, str] = {}
         if "w12" in own:
             said = {"w3": "w3_down"}
+        elif "wg" in own and "w3" not in own and shapes["wg"] == shapes.get("w1"):
+            said = {"wg": "w1", "w1": "w3"}
         elif own.keys() == {"w1", "w2"} and shapes["w1"] == shapes["w2"]:
             said = {"w1": "half_1", "w2": "half_2"}
         for name, token in said.items():

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from automatch.describing.tree import Node, Tree, below, descend, is_module
+from automatch.describing.tree import Node, below, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.company import company
 from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.evidence import Evidence
-from automatch.matching.free import Taken, are_networks, by_kind, outermost, ranked, within
+from automatch.matching.free import Taken, are_networks, by_kind, may_take_turns, outermost, ranked, within
 from automatch.matching.gathering import units_of
 from automatch.matching.grids import across
 from automatch.matching.identity import Identity
@@ -29,6 +29,8 @@ from automatch.matching.misnamed import misnamed
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
 from automatch.matching.rivals import with_rivals
+from automatch.matching.sides import Side
+from automatch.matching.truncated import of_one_name
 from automatch.matching.units import Context, depth_of, in_common, module_path, role_of
 
 LARGER = 1.25
@@ -55,18 +57,6 @@ SMALLEST = 4
 
 _MANY = 96
 """So many equal blocks are put together in their order, without looking at names."""
-
-
-@dataclass(slots=True)
-class Side:
-    """One side while it is matched: its leaves and their tree."""
-
-    leaves: list[Leaf]
-    tree: Tree
-
-    def places(self, top: Node) -> list[int]:
-        """Where the items of a list begin in the state_dict."""
-        return [self.leaves[self.tree.order[item.start]].place for item in top.children]
 
 
 class Solver:
@@ -277,6 +267,11 @@ class Solver:
         queue = kinds_to_try(self._compared, (mine, theirs), (top_a, top_b), whole)
         taken_a, taken_b = Taken(top_a), Taken(top_b)
         out: list[tuple[Node, Node]] = []
+        if self.identity(tuple(top_a.tokens()), tuple(top_b.tokens())):
+            out = of_one_name(top_a, top_b, (self.source, self.target), SMALLEST)
+        for x, y in out:
+            taken_a.take(x)
+            taken_b.take(y)
         for s_kind, t_kind in queue:
             left = [n for k in s_kind for n in mine[k] if taken_a.free(n)]
             right = [n for k in t_kind for n in theirs[k] if taken_b.free(n)]
@@ -367,10 +362,14 @@ class Solver:
 
         Numbered siblings have an order; where some are missing and it is not kept, the pairs are in doubt as well. So
         are whole networks that are numbered on one side and named on the other: `0` and `1` are in no order of a
-        `decoder` and an `encoder`.
+        `decoder` and an `encoder`. And so are the items of one list that fill two lists of other names: one after the
+        other, or by turns.
         """
         taken = set(chosen.values())
+        by_turns = len(left) == len(right) and any(may_take_turns(*sides) for sides in (templates, templates[::-1]))
         for i, j in chosen.items():
+            if by_turns and any(apart[i][j] - apart[i][m] < DOUBT for m in taken if templates[1][m] != templates[1][j]):
+                self._doubted.add((id(left[i]), id(right[j])))
             free = [m for m in range(len(right)) if m not in taken and templates[1][m] != templates[1][j]]
             loose = [k for k in range(len(left)) if k not in chosen and templates[0][k] != templates[0][i]]
             if any(apart[i][j] - apart[i][m] < DOUBT for m in free) or any(

@@ -40,6 +40,16 @@ class Compared:
         """The weight of what they have in common."""
         return self.similar(x, y) * (self.source.bag(x)[1] + self.target.bag(y)[1]) / 2
 
+    def are_several(self, x: Node, y: Node) -> bool:
+        """Holds one of two blocks equal ones that are each more like the other block than it is itself?
+
+        An `actor` and a `critic` in a `base` are not the critic alone that stands beside an actor there.
+        """
+        whole = self.similar(x, y)
+        return any(self.similar(part, y) > whole for part in _twins(x)) or any(
+            self.similar(x, part) > whole for part in _twins(y)
+        )
+
     def rest(self, x: Node, y: Node, top_a: Node, top_b: Node) -> float:
         """How similar a whole side is to what the other holds beside the block that it is held against; else 0."""
         if (x is top_a) == (y is top_b):
@@ -101,6 +111,8 @@ def kinds_to_try(
             if (x is top_a and y is top_b) or any(other(x, y) or other(y, x) for other in OTHER_THAN):
                 continue
             dice = compared.similar(x, y)
+            if dice < 1.0 and compared.are_several(x, y):
+                continue
             if (x is top_a or y is top_b) and dice <= max(whole, compared.rest(x, y, top_a, top_b)):
                 continue
             if dice >= CLOSE:
@@ -143,6 +155,15 @@ def _elsewhere(whole: Sequence[tuple[int, list[Node], list[Node]]], x: Node, y: 
         if not min(inside):
             most = max(most, size * max(inside))
     return most
+
+
+def _twins(node: Node) -> list[Node]:
+    """One each of the equal blocks that stand directly below a node."""
+    equal: dict[tuple[int, int], list[Node]] = defaultdict(list)
+    for child in node.children:
+        if child.count > 1 and not is_module(child):
+            equal[child.signature, child.count].append(child)
+    return [own[0] for own in equal.values() if len(own) > 1]
 
 
 def _by_signature(kinds: Kinds) -> dict[tuple[int, int], list[int]]:

@@ -72,9 +72,10 @@ def _is_own(s: Leaf, t: Leaf) -> bool:
 def not_crossed(
     found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity
 ) -> list[Found]:
-    """The pairs without those of which each has its own name on the other side, in another shape.
+    """The pairs without those of which one has its own name on the other side, in another shape.
 
-    Two heads of one model, for other numbers of classes: `bbox_pred` of two has the shape of `cls_score` of eight.
+    Two heads of one model, for other numbers of classes: `bbox_pred` of two has the shape of `cls_score` of eight, and
+    what was the `head` is not the model's new `aux_head` of as many classes.
     """
     if not identity.holds:
         return list(found)
@@ -83,9 +84,9 @@ def not_crossed(
 
     def is_crossed(s: Leaf, t: Leaf) -> bool:
         own, named = mine.get(identity.bare(t.path, 1)), theirs.get(identity.bare(s.path, 0))
-        if own is None or named is None or own is s or s.ops or t.ops or numbered(t.path):
+        if own is s or s.ops or t.ops or numbered(t.path) or (own is None and named is None):
             return False
-        return own.raw != t.raw and named.raw != s.raw
+        return (own is None or own.raw != t.raw) and (named is None or named.raw != s.raw)
 
     return [(s, t, e) for s, t, e in found if e.level == "pin" or not is_crossed(s, t)]
 

@@ -17,7 +17,7 @@ from automatch.matching.adopted import adopt
 from automatch.matching.against import doubt_crossed
 from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.beside import doubt_misplaced
-from automatch.matching.blocks import Side, Solver
+from automatch.matching.blocks import Solver
 from automatch.matching.cleanup import beside_the_model, without_originals
 from automatch.matching.columns import as_elsewhere
 from automatch.matching.completion import (
@@ -57,6 +57,7 @@ from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_one_list, in_sequence
 from automatch.matching.sharing import in_every_block, share, tie, trained_copies
+from automatch.matching.sides import Side
 from automatch.matching.stacks import fold_stacks
 from automatch.matching.strays import doubt_lonely, drop_surplus
 from automatch.matching.summed import add_up
@@ -249,7 +250,7 @@ def _reviewed(
             found += between_the_same(found, source, target, names, refuses)
             found += of_damaged_modules(found, source, target, names, refuses)
         found += of_no_layer(found, source, target, names, refuses)
-        found += of_one_shape(found, source, target, names, refuses)
+        found += not_crossed(of_one_shape(found, source, target, names, refuses), source, target, identity)
     found += in_order_of_use(found, source, target, refuses)
     found = doubt_other_heads(found, names, identity)
     found = doubt_misplaced(found, source, target, identity, refuses)

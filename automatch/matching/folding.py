@@ -82,7 +82,14 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
 def _without_ones(
     others: list[Leaf], groups: Iterable[Mapping[str, Leaf]], parts: tuple[str, ...], mine: Container[Shape]
 ) -> None:
-    """What is fused as a 1x1 convolution, and apart as linear layers, is taken as a matrix (in place)."""
+    """What is fused as a 1x1 convolution, and apart as linear layers, is taken as a matrix, or its parts (in place)."""
+    theirs = {leaf.shape for leaf in others}
+    for members in ([group[p] for p in parts] for group in groups):
+        flat = [squeeze(m.shape) for m in members]
+        pointwise = all(len(shape) == 2 < len(m.shape) and not m.ops for shape, m in zip(flat, members, strict=True))
+        if pointwise and joined_shape(flat, 0) in theirs and not theirs & {m.shape for m in members}:
+            for member, shape in zip(members, flat, strict=True):
+                see_as(member, shape)
     joined = {joined_shape([group[p].shape for p in parts], 0) for group in groups}
     for leaf in others:
         bare = squeeze(leaf.shape)

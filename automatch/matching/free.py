@@ -51,6 +51,23 @@ def are_networks(nodes: Sequence[Node], top: Node) -> bool:
     )
 
 
+def may_take_turns(one: Sequence[tuple[str, ...]], several: Sequence[tuple[str, ...]]) -> bool:
+    """Does one list stand against lists that lie beside each other? Then they fill it one after the other, or by turns.
+
+    Not the `resnets` and `downsamplers` of stages, which a list of blocks holds in their order.
+
+    Args:
+        one: the paths of blocks, without their numbers.
+        several: those of the blocks on the other side.
+    """
+    lists = Counter(several)
+    if len(set(one)) > 1 or len(lists) < 2 or min(lists.values()) < 2:
+        return False
+    columns = [set(column) for column in zip(*lists, strict=False)]
+    apart = [at for at, tokens in enumerate(columns) if len(tokens) > 1]
+    return len(set(map(len, lists))) == len(apart) == 1 and {"#"} not in columns[: apart[0]]
+
+
 def beside(node: Node) -> list[Node]:
     """The modules and blocks around a node that are no larger than it."""
     home = node.parent

@@ -22,7 +22,7 @@ from automatch.spec import Shape
 
 _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
     2: ((1, 0),),
-    3: ((2, 1, 0),),
+    3: ((2, 1, 0), (1, 2, 0)),
     4: ((3, 2, 0, 1), (2, 3, 0, 1)),
     5: ((4, 3, 0, 1, 2),),
 }

@@ -8,7 +8,7 @@ all modules of the kind show it: they run forwards but for these, and in order a
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
@@ -17,6 +17,9 @@ from automatch.matching.leaves import Leaf, template
 Path = tuple[str, ...]
 Numbers = tuple[int, ...]
 _FEWEST = 3
+
+ALIKE = 0.6
+"""Items of one list have at least this share of their tensors in common."""
 
 
 def in_sequence(found: Sequence[Found]) -> list[Found]:
@@ -91,42 +94,52 @@ def in_one_list(found: Sequence[Found]) -> list[Found]:
         for depth in range(1, len(path) - 1):
             if path[depth].isdecimal():
                 items[path[:depth]][path[depth]].append(pair)
-    moved: dict[int, Found] = {}
+    moved: dict[int, Found | None] = {}
     for home, by_number in items.items():
         if len(by_number) >= _FEWEST:
-            for pair in _turned_round([by_number[n] for n in sorted(by_number, key=int)], len(home) + 1):
-                moved[id(pair[1])] = pair
-    return [moved.get(id(pair[1]), pair) for pair in found] if moved else list(found)
+            moved |= _turned_round([by_number[n] for n in sorted(by_number, key=int)], len(home) + 1)
+    return [kept for pair in found if (kept := moved.get(id(pair[1]), pair)) is not None]
 
 
-def _turned_round(row: list[list[Found]], depth: int) -> list[Found]:
-    """New partners for the items of a list; none where they are in order or nothing but their order tells."""
+def _turned_round(row: list[list[Found]], depth: int) -> dict[int, Found | None]:
+    """The model's leaves of a list's items, by identity, with new partners; none where they are in order.
+
+    None, too, where nothing but their order tells. What the new partner has lost is left without one.
+    """
     roots = [_root([s.path for s, _, _ in item]) for item in row]
     if len(set(roots)) < len(row) or not all(roots):
-        return []
+        return {}
     places = [min(s.place for s, _, _ in item) for item in row]
     first_is_last = [places[-1], *places[:-1]] == sorted(places)
     if not first_is_last or not _are_siblings(roots[-1], roots[:-1]):
-        return []
+        return {}
     parts = [
         {t.path[depth:]: (s.path[len(root) :], s.shape, s.ops) for s, t, _ in item}
         for item, root in zip(row, roots, strict=True)
     ]
-    if any(own != parts[0] for own in parts) or any(e.level != "unit" for item in row for _, _, e in item):
-        return []
-    out: list[Found] = []
+    if not all(_agree(own, parts[0]) for own in parts) or any(e.level != "unit" for item in row for _, _, e in item):
+        return {}
+    out: dict[int, Found | None] = {}
     for item, instead in zip(row, [row[-1], *row[:-1]], strict=True):
         serving = {t.path[depth:]: s for s, t, _ in instead}
-        out += [(serving[t.path[depth:]], t, Evidence(level="sequence")) for _, t, _ in item]
+        for _, t, _ in item:
+            s = serving.get(t.path[depth:])
+            out[id(t)] = None if s is None else (s, t, Evidence(level="sequence"))
     return out
+
+
+def _agree(one: Mapping[Path, object], other: Mapping[Path, object]) -> bool:
+    """Are the tensors of two items the same, but for a few that either has lost?"""
+    both = one.keys() & other.keys()
+    return all(one[name] == other[name] for name in both) and len(both) >= ALIKE * max(len(one), len(other))
 
 
 def _are_siblings(one: Path, items: Sequence[Path]) -> bool:
     """Is a block called like the list that the others are items of, but for a number?"""
     depth = len(one) - 1
-    called = {root[depth].rstrip("0123456789") if len(root) > len(one) else "" for root in items}
+    called = {root[depth].rstrip("0123456789").rstrip("s") if len(root) > len(one) else "" for root in items}
     return (
-        called == {one[-1].rstrip("0123456789")}
+        called == {one[-1].rstrip("0123456789").rstrip("s")}
         and one[-1][-1].isdecimal()
         and {r[:depth] for r in items} == {one[:-1]}
     )

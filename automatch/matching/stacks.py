@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -48,6 +49,7 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
         return leaves
     matrices = [family for family in families if len(family.stacks[0][0].shape) == 2]
     turns = sum(f.turned - f.straight for f in matrices)  # a square one does not show it, and goes with the others
+    turns = turns or _by_number(matrices, mine, theirs)
     turns = turns or (_unlike(matrices, leaves, others) if matrices else 0)
     bare = {leaf.shape for leaf in others if len(leaf.shape) == 3 and leaf.path[-1] not in ROLES}
     gone: dict[int, Leaf | None] = {}
@@ -69,6 +71,31 @@ _TABLE = frozenset({"embedding", "embeddings", "embed", "emb"})
 def _is_table(leaf: Leaf) -> bool:
     """Is it called an embedding? The two rows of a token type's are no norms of two layers."""
     return len(leaf.shape) == 2 and any(word in _TABLE for token in leaf.path for word in words_of(token))
+
+
+def _by_number(matrices: Sequence[_Family], mine: Counter[Shape], theirs: Counter[Shape]) -> int:
+    """Whether all stacks find their own on the other side in one layout only: above 0 where it is the other one.
+
+    Of experts' gate, up and down the other side may hold one [experts, in, 2 * out] and one [experts, out, in].
+    """
+    layers = {len(family.stacks) for family in matrices}
+    if len(layers) != 1 or not all(family.straight and family.turned for family in matrices):
+        return 0
+    each = layers.pop()
+    left: list[int] = []
+    for step in (1, -1):
+        stacks: Counter[Shape] = Counter((len(f.stacks[0]), *f.stacks[0][0].shape[::step]) for f in matrices)
+        there: Counter[Shape] = Counter(
+            {shape: (theirs[shape] - mine[shape]) // each for shape in theirs if len(shape) == 3}
+        )
+        whole = stacks & there
+        stacks -= whole
+        for count, rows, columns in (there - whole).elements():
+            halves = [half for half in ((count, rows // 2, columns), (count, rows, columns // 2)) if stacks[half] > 1]
+            if halves and 2 * math.prod(halves[0]) == count * rows * columns:
+                stacks[halves[0]] -= 2
+        left.append(stacks.total())
+    return (not left[1]) - (not left[0])
 
 
 def _unlike(matrices: Sequence[_Family], leaves: Sequence[Leaf], others: Sequence[Leaf]) -> int:

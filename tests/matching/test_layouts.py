@@ -210,6 +210,34 @@ def test_the_loaded_network_computes_the_same() -> None:
     assert torch.equal(model(x), other(x))
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_kernels_that_are_tensors_of_one_module(bias: bool) -> None:
+    """`fc1_kernel` and `fc2_kernel` beside each other are square: a file that says kernel stores [in, out]."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({name: nn.Linear(6, 6, bias) for name in ("fc1", "fc2", "out")})
+    kernels = {
+        key.replace(".weight", "_kernel").replace(".", "_"): tensor.t() if tensor.ndim == 2 else tensor
+        for key, tensor in model.state_dict().items()
+    }
+    other = nn.ModuleDict({name: nn.Linear(6, 6, bias) for name in ("fc1", "fc2", "out")})
+    automatch.load(other, kernels)
+    assert all(torch.equal(tensor, other.state_dict()[key]) for key, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("sides", [1, 2], ids=["Conv1d", "Conv2d"])
+def test_depthwise_kernels(sides: int) -> None:
+    """[size, channels, 1] of TensorFlow is [channels, 1, size] of torch."""
+    size = (5,) * sides
+    file, model = [("emb/embeddings", (50, 8))], [("emb.weight", (50, 8))]
+    expected = {("emb.weight",): Served(("emb/embeddings",))}
+    for i in range(3):
+        file += [(f"l{i}/depthwise_kernel", (*size, 8, 1)), (f"l{i}/pointwise_kernel", (*(1,) * sides, 8, 6))]
+        model += [(f"l.{i}.depthwise.weight", (8, 1, *size)), (f"l.{i}.pointwise.weight", (6, 8, *(1,) * sides))]
+        for name in ("depthwise", "pointwise"):
+            expected[f"l.{i}.{name}.weight",] = Served((f"l{i}/{name}_kernel",), "transpose")
+    solved(file, model, expected)
+
+
 class Kernels(nn.Module):
     """q, k and v apart, each stored [in, out] under the name that such tensors have."""
 

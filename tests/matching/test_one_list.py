@@ -96,6 +96,40 @@ def test_a_block_before_a_list_of_its_like(blocks: int) -> None:
     solved(given, wanted, truth((s, t) for (s, _), (t, _) in zip(given, wanted, strict=True)))
 
 
+@pytest.mark.parametrize(("lost", "gone"), [("inner.bias", "in.weight"), ("in.weight", "in.bias")])
+def test_a_damaged_block_before_a_list_of_its_like(lost: str, gone: str) -> None:
+    """MS-TCN: a `stage1` that reads features, and a list `stages` of those that refine; one list on the other side."""
+    given: Keys = []
+    wanted: Keys = []
+    for n, name in enumerate(("stage1", "stages.0", "stages.1", "stages.2")):
+        tensors = {f"layers.{i}.inner.{role}": (8,) * dims for i in range(3) for role, dims in _ROLES}
+        tensors |= {"in.weight": (8, 5 if n else 40), "in.bias": (8,), "out.weight": (5, 8), "out.bias": (5,)}
+        given += [(f"{name}.{key}", shape) for key, shape in tensors.items() if n or not key.endswith(lost)]
+        wanted += [(f"refiners.{n}.{key}", shape) for key, shape in tensors.items() if key != gone]
+    whole = {"stage1": "refiners.0", **{f"stages.{n}": f"refiners.{n + 1}" for n in range(3)}}
+    expected = truth((key, key.replace(a, b)) for key, _ in given for a, b in whole.items() if key.startswith(f"{a}."))
+    assert silent(match(spec(given), spec(wanted)), expected) == []
+
+
+_ROLES = (("weight", 2), ("bias", 1))
+
+
+def test_one_list_that_fills_two_may_do_so_by_turns() -> None:
+    """SuperGlue's layers look at their own image and at the other one by turns; nothing says so."""
+    parts = {"attn.weight": (24, 8), "out.weight": (8, 8), "mlp.0.weight": (32, 8), "mlp.2.weight": (8, 32)}
+    given = [(f"layers.{i}.{key}", shape) for i in range(6) for key, shape in parts.items()]
+    wanted = [(f"{n}.{i}.{key}", shape) for n in ("self", "cross") for i in range(3) for key, shape in parts.items()]
+    assert flagged(match(spec(given), spec(wanted))) == {key for key, _ in wanted}
+
+
+def test_one_list_that_fills_the_stages_of_another_is_read_in_order() -> None:
+    """Stages are counted, and hold their blocks one after the other."""
+    parts = {"attn.weight": (24, 8), "out.weight": (8, 8), "mlp.0.weight": (32, 8), "mlp.2.weight": (8, 32)}
+    given = [(f"layers.{i}.{key}", shape) for i in range(6) for key, shape in parts.items()]
+    wanted = [(f"stages.{n}.blocks.{i}.{key}", shape) for n in (0, 1) for i in range(3) for key, shape in parts.items()]
+    solved(given, wanted, truth((s, t) for (s, _), (t, _) in zip(given, wanted, strict=True)))
+
+
 def test_the_odd_item_of_a_longer_list_stands_outside_of_the_shorter_one() -> None:
     """MobileFaceNet's second stage: its first block has other widths than the list, and none of the list is missing."""
     given: Keys = []

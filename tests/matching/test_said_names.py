@@ -58,11 +58,24 @@ def test_norms_that_stand_behind_the_attention_and_the_mlp(swap: bool) -> None:
 
 
 @BOTH
-def test_norms_that_stand_before_the_attention_and_the_mlp(swap: bool) -> None:
+@pytest.mark.parametrize("names", [("attn_ln", "mlp_ln"), ("_self_attention_layernorm", "_feedforward_layernorm")])
+def test_norms_that_stand_before_the_attention_and_the_mlp(names: tuple[str, str], swap: bool) -> None:
     """Beside an input_layernorm, the one after the attention is the one before the mlp."""
-    checkpoint, model = pre_norm("attn_ln", "mlp_ln"), pre_norm("input_layernorm", "post_attention_layernorm")
-    expected = by_rename(checkpoint, words(attn_ln="input_layernorm", mlp_ln="post_attention_layernorm"))
-    either(swap, checkpoint, model, expected)
+    checkpoint, model = pre_norm(*names), pre_norm("input_layernorm", "post_attention_layernorm")
+    called = dict(zip(names, ("input_layernorm", "post_attention_layernorm"), strict=True))
+    either(swap, checkpoint, model, by_rename(checkpoint, words(**called)))
+
+
+@BOTH
+def test_a_first_layer_beside_a_gate_leads_up(swap: bool) -> None:
+    """ibm-fms: `wg`, `w1` and `w2` are gate, up and down; in Llama a `w1` is the gate."""
+    sizes = ((16, 24), (16, 24), (24, 16))
+    checkpoint, model = (
+        layered(dict(zip(names, sizes, strict=True)), bias=False)
+        for names in (("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"), ("ff.w1", "ff.wg", "ff.w2"))
+    )
+    called = {"mlp": "ff", "gate_proj": "wg", "up_proj": "w1", "down_proj": "w2"}
+    either(swap, checkpoint, model, by_rename(checkpoint, words(**called)))
 
 
 @pytest.mark.parametrize("names", [("linear_1", "linear_2"), ("fc1", "fc2")])

@@ -1,0 +1,41 @@
+"""Lists of one name in two builds of one model, of which one is deeper.
+
+A `stages.2` of six blocks is the first half of the `stages.2` of twelve, and not the `stages.3` of six of that width.
+"""
+
+from __future__ import annotations
+
+from automatch.describing.tree import Node, below
+from automatch.matching.sides import Side
+from automatch.spec import Shape
+
+Path = tuple[str, ...]
+
+
+def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int) -> list[tuple[Node, Node]]:
+    """The lists below two nodes with one path of which one is longer, and holds all of the other under its own names.
+
+    Args:
+        top_a: a node of the checkpoint.
+        top_b: that of the model that has the same name.
+        sides: the checkpoint and the model.
+        least: lists of fewer tensors are left out.
+    """
+    theirs = {tuple(node.spelt(top_b)): node for node in below(top_b) if node.is_list and node.count >= least}
+    out: list[tuple[Node, Node]] = []
+    end = -1
+    for x in below(top_a):
+        y = theirs.get(tuple(x.spelt(top_a))) if x.is_list and x.start >= end else None
+        if y is None or x.count < least or len(x.children) == len(y.children):
+            continue
+        mine, others = (_named(node, side) for node, side in zip((x, y), sides, strict=True))
+        if mine <= others or others <= mine:
+            out.append((x, y))
+            end = x.end
+    return out
+
+
+def _named(node: Node, side: Side) -> set[tuple[Path, Shape]]:
+    """What a node holds: paths from there, and shapes."""
+    depth = len(node.spelt())
+    return {(leaf.path[depth:], leaf.shape) for leaf in side.below(node)}
