@@ -196,11 +196,12 @@ def _size(node: Node, tree: Tree, leaves: Sequence[Leaf]) -> int:
 def _cores(node: Node) -> list[Node]:
     """A node, and what a trainer's wrapper wraps, as far as it is nearly all of it.
 
-    Beside `ema.model`, `ema.step` is nothing; `student.module.backbone` is a copy of `teacher.backbone`.
+    Beside `ema.model`, `ema.step` is nothing; `student.module.backbone` is a copy of `teacher.backbone`, and
+    `model.module._orig_mod`, which holds all there is, of `ema.module`.
     """
     out = [node]
-    whole = node.count if set(words_of(node.label)) & (_FIRST | _SECOND) else math.inf
-    while larger := [child for child in out[-1].children if child.children and child.count >= CORE * whole]:
+    least = node.count * (CORE if set(words_of(node.label)) & (_FIRST | _SECOND) else 1)
+    while larger := [child for child in out[-1].children if child.children and child.count >= least]:
         out.append(larger[0])
     return out
 

@@ -259,7 +259,7 @@ def _reviewed(
     found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
     found = as_counted_down(found, target, refuses)
     found = doubt_exchangeable(doubt_other_homes(found, source), names)
-    return as_their_modules(doubt_lonely(drop_surplus(found, source), source))
+    return as_their_modules(doubt_lonely(drop_surplus(found, source), source, names))
 
 
 def _pinned(

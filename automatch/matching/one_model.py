@@ -55,13 +55,18 @@ def doubt_other_heads(found: list[Found], names: Names, identity: Identity) -> l
 def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity) -> bool:
     if evidence.level != "unit" or numbered(s.path) or numbered(t.path) or identity(s.path, t.path):
         return False
-    apart = [names.path_words([w for token in x.path for w in words_of(token)]) for x in (s, t)]
-    if all(_says_more(own, others, names) for own, others in (apart, apart[::-1])):
+    if say_other_things(s, t, names):
         return True
     called = [names.path_words(_called(x.path)) for x in (s, t)]  # a `rotation_head` is no `fc`
     sides = (called[0], names.path_words(t.path)), (called[1], names.path_words(s.path))
     heads = all(any("head" in word.concepts for word in words) for words in called)
     return heads and any(_says_more(own, others, names) for own, others in sides)
+
+
+def say_other_things(s: Leaf, t: Leaf, names: Names) -> bool:
+    """Has each of two paths a word that is like none of the other's?"""
+    apart = [names.path_words([w for token in x.path for w in words_of(token)]) for x in (s, t)]
+    return all(_says_more(own, others, names) for own, others in (apart, apart[::-1]))
 
 
 def _called(path: tuple[str, ...]) -> tuple[str, ...]:

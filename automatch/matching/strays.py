@@ -9,6 +9,8 @@ from dataclasses import replace
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf, has_digits, without_digits
+from automatch.matching.names import Names
+from automatch.matching.one_model import say_other_things
 from automatch.matching.units import block_of, module_path
 from automatch.spec import Shape
 
@@ -43,32 +45,46 @@ def drop_surplus(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
     return [(s, t, e) for s, t, e in found if len(s.shape) < 2 or not (is_doubted(e) and is_surplus(s, t))]
 
 
-def doubt_lonely(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
-    """The same pairs, those flagged whose names say nothing, of the only module of its container that serves any.
+def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> list[Found]:
+    """The same pairs, those flagged whose names say nothing, of the only module of a container that serves any.
 
     The last layer of a head of several layers has the shape of a head of one: fastai puts a norm and a linear layer
-    more before it.
+    more before it. And a matrix of BERT's head for masked words, of a shape that many have, is not a pooler's.
     """
     used = {id(s) for s, _, _ in found}
+    shapes = Counter(leaf.shape for leaf in source)
     modules: dict[Path, dict[Path, None]] = defaultdict(dict)
     serving: dict[Path, set[Path]] = defaultdict(set)
+    common: set[Path] = set()
     for leaf in source:
         module = module_path(leaf.path)
-        if not leaf.integer:
-            modules[module[:-1]][module] = None
+        if leaf.integer:
+            continue
+        if len(leaf.shape) > 1 and shapes[leaf.shape] > SEVERAL:
+            common.add(module)
+        for depth in range(1, len(module)):
+            modules[module[:depth]][module] = None
             if id(leaf) in used:
-                serving[module[:-1]].add(module)
+                serving[module[:depth]].add(module)
 
-    def is_lonely(s: Leaf, t: Leaf) -> bool:
-        home = module_path(s.path)[:-1]
-        alone = len(modules[home]) >= SEVERAL and len(serving[home]) == 1 and not has_digits(t.path)
-        return bool(home) and alone
+    def is_alone(home: Path) -> bool:
+        return len(modules[home]) >= SEVERAL and len(serving[home]) == 1
 
-    def is_unnamed(s: Leaf, name: float) -> bool:
+    def is_lonely(s: Leaf, t: Leaf, name: float) -> bool:
         module = module_path(s.path)
-        return name < ALIKE or (module[-1].isdecimal() and module == next(reversed(modules[module[:-1]]), None))
+        home = module[:-1]
+        if has_digits(t.path):
+            return False
+        if is_alone(home) and (name < ALIKE or (module[-1].isdecimal() and module == next(reversed(modules[home])))):
+            return True
+        return is_torn(s) and module in common and not has_digits(s.path) and say_other_things(s, t, names)
+
+    def is_torn(s: Leaf) -> bool:
+        home = module_path(s.path)[:-1]
+        return any(is_alone(home[:depth]) for depth in range(1, len(home) + 1))
 
     return [
-        (s, t, replace(e, level="lonely") if e.level == "unit" and is_unnamed(s, e.name) and is_lonely(s, t) else e)
+        (s, t, replace(e, level="lonely") if e.level == "unit" and is_lonely(s, t, e.name) else e)
         for s, t, e in found
+        if not (e.level == "head" and is_torn(s))
     ]

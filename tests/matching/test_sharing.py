@@ -122,6 +122,17 @@ def test_names_tell_which_copy_is_meant(used: str, left_out: str, used_first: bo
     assert any(left_out.removesuffix(".") in note for note in assignment.notes)
 
 
+def test_what_a_network_lost_is_not_taken_from_its_average() -> None:
+    """Wrapped otherwise, the two are copies all the same: no weights of both are mixed."""
+    checkpoint = twice("model.module._orig_mod.", "ema.module.")
+    lost = [key for key in checkpoint if key.startswith("model.") and key.endswith("norm1.weight")]
+    for key in lost:
+        del checkpoint[key]
+    assignment = match(spec(checkpoint), spec(Encoder()))
+    assert len(assignment.missing_keys) == len(lost)
+    assert all(key.startswith("model.") for m in assignment.matches for key in m.checkpoint_keys)
+
+
 def test_of_a_network_and_two_averages_the_network_is_used() -> None:
     three = {**twice("model_ema.", "online_ema."), **twice("model.", "model_ema.")}
     expected = truth((f"model.{key}", key) for key in spec(Encoder()).keys)

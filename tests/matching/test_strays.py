@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from automatch.describing.lexicon import lexicon
 from automatch.matching import match
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
+from automatch.matching.names import Names
 from automatch.matching.strays import doubt_lonely, drop_surplus
 from tests.matching.truth import flagged, found, spec
 
@@ -61,6 +63,39 @@ def test_a_head_of_which_all_serves_is_not_alone() -> None:
     mine: Keys = [("top.0.weight", (6,)), ("top.1.weight", (7,)), ("top.2.weight", (5,))]
     served = {"top.0.weight": "norm.weight", "top.2.weight": "fc.weight"}
     given, source = pairs(mine, [(key, (5,)) for key in served.values()], served)
-    assert [e.level for _, _, e in doubt_lonely(given, source)] == ["unit", "unit"]
+    assert [e.level for _, _, e in doubt_lonely(given, source, Names(lexicon()))] == ["unit", "unit"]
     given, source = pairs(mine, [("fc.weight", (5,))], {"top.2.weight": "fc.weight"})
-    assert [e.level for _, _, e in doubt_lonely(given, source)] == ["lonely"]
+    assert [e.level for _, _, e in doubt_lonely(given, source, Names(lexicon()))] == ["lonely"]
+
+
+def encoder(words: dict[str, str]) -> Keys:
+    """A transformer of square matrices."""
+    keys: Keys = [(f"{words['embed']}.weight", (50, 16))]
+    for i in range(3):
+        for part in ("q", "k", "v", "o"):
+            keys += [
+                (f"{words['layers']}.{i}.{words[part]}.weight", (16, 16)),
+                (f"{words['layers']}.{i}.{part}", (16,)),
+            ]
+    return keys
+
+
+MLM: Keys = [
+    ("cls.predictions.transform.dense.weight", (16, 16)),
+    ("cls.predictions.transform.LayerNorm.weight", (16,)),
+    ("cls.predictions.decoder.weight", (50, 16)),
+]
+OLD = {"embed": "bert.embed", "layers": "bert.layer", "q": "query", "k": "key", "v": "value", "o": "output"}
+NEW = {"embed": "tok", "layers": "blocks", "q": "wq", "k": "wk", "v": "wv", "o": "wo"}
+
+
+def test_a_part_of_a_head_for_masked_words_is_no_pooler() -> None:
+    """Its matrix has the shape of all others, and what stands beside it serves nothing."""
+    answer = match(spec(encoder(OLD) + MLM), spec([*encoder(NEW), ("pooler.weight", (16, 16))]))
+    assert "pooler.weight" in flagged(answer) | set(answer.missing_keys)
+
+
+def test_in_one_model_it_is_none_at_all() -> None:
+    """All other names are equal: what is called otherwise is another head, and has lost its own place."""
+    answer = match(spec(encoder(OLD) + MLM), spec([*encoder(OLD), ("bert.pooler.dense.weight", (16, 16))]))
+    assert answer.missing_keys == ("bert.pooler.dense.weight",)
