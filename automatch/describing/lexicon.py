@@ -19,6 +19,7 @@ class Lexicon:
             position, but may be a `cls_layers`.
         unlike: concept -> concepts that seldom mean the same.
         tokens: whole token (without `_`) -> what it says beyond its words.
+        order: words of which the first is used before the others.
     """
 
     words: dict[str, frozenset[str]]
@@ -27,9 +28,10 @@ class Lexicon:
     blocks: dict[str, frozenset[str]]
     unlike: dict[str, frozenset[str]]
     tokens: dict[str, str]
+    order: tuple[frozenset[str], ...]
 
 
-EMPTY = Lexicon({}, {}, {}, {}, {}, {})
+EMPTY = Lexicon({}, {}, {}, {}, {}, {}, ())
 
 
 def parse_lexicon(text: str) -> Lexicon:
@@ -40,11 +42,15 @@ def parse_lexicon(text: str) -> Lexicon:
     blocks: dict[str, set[str]] = {}
     unlike: dict[str, set[str]] = {}
     tokens: dict[str, str] = {}
+    order: list[frozenset[str]] = []
     for raw in text.splitlines():
         line = raw.split("#", 1)[0].strip()
         if not line:
             continue
         kind, *members = line.split()
+        if kind == "!order":
+            order.append(frozenset(members))
+            continue
         if kind in ("!group", "!tensors", "!mild"):
             for table in {"!group": (exclusive, blocks), "!tensors": (exclusive,), "!mild": (unlike,)}[kind]:
                 for member in members:
@@ -69,6 +75,7 @@ def parse_lexicon(text: str) -> Lexicon:
         {k: frozenset(v) for k, v in blocks.items()},
         {k: frozenset(v) for k, v in unlike.items()},
         tokens,
+        tuple(order),
     )
 
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 
 from automatch.describing.lexicon import lexicon
 from automatch.describing.tokens import words_of
-from automatch.matching.leaves import Leaf
+from automatch.matching.leaves import Leaf, template
 
 _ADOPTED = ("bias", "weight")
 
 
-def adopt(leaves: list[Leaf]) -> None:
-    """Give leaves the paths that their neighbours show to be theirs (in place).
+def adopt(leaves: list[Leaf], others: Sequence[Leaf] = ()) -> None:
+    """Give leaves the paths that their neighbours show to be theirs (in place); `others` are the other side's.
 
     A bias that stands beside its module goes into the module: `q_bias` beside `q_proj.weight`, where one module beside
     it bears the word and has no tensor of that role. `fc_w` and `fc_b` are of one module, `w1`, `w2` and `w3` are
     called by what they are, and where the first of several has no number it gets one, see below.
     """
     _join_collections(leaves)
+    _part_kernels(leaves, others)
     _part_roles(leaves)
     _add_to_adapters(leaves)
-    _call_halves(leaves)
+    _call_halves(leaves, others)
     _number_firsts(leaves)
     beside_modules = [
         leaf for leaf in leaves if leaf.path[-1] in _ADOPTED and leaf.keys[0].endswith(f"_{leaf.path[-1]}")
@@ -82,26 +84,47 @@ def _add_to_adapters(leaves: list[Leaf]) -> None:
 _PAIRED = {"w": "b", "b": "w", "shift": "scale", "scale": "shift", "gamma": "beta", "beta": "gamma"}
 """Ends of names that stand for a module's weight and its bias where both do."""
 
-_KERNELS = ("depthwise", "pointwise", "recurrent")
-"""The kernels of one layer of Keras, which no module of its own holds."""
-
 _LETTER = re.compile(r"(.*_)?(?:W(?=[\d_a-z])|w(?=[\d_]))(.*)")
 """What stands around the letter for a weight: `W_in`, `w1`, `self_Wk`. Its bias has a `b` there."""
 
 
-def _part_roles(leaves: list[Leaf]) -> None:
-    """Make a module of `fc_w` and `fc_b`, `W_in` and `b_in`, `up` and `up_bias` beside each other (in place).
+_KERNELS = ("depthwise", "pointwise")
+"""The kernels of one layer of Keras, which no module of its own holds."""
 
-    `fc_kernel` is one as well, in a file that calls no matrix a weight.
+
+def _part_kernels(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
+    """Make modules of `fc1_kernel` and `fc2_kernel` in a file that calls no matrix a weight (in place).
+
+    Not where those that are not square fit the other side's matrices as they are: they are no kernels then.
     """
+    paths = {leaf.path for leaf in leaves}
+    kernels = []
+    for leaf in leaves:
+        *prefix, last = leaf.path
+        stem = last.removesuffix("_kernel")
+        if stem not in (last, "", *_KERNELS) and (*prefix, "kernel") not in paths:
+            kernels.append((leaf, (*prefix, stem, "kernel")))
+    if not kernels or any(leaf.path[-1] == "weight" and len(leaf.shape) > 1 for leaf in leaves):
+        return
+    theirs = {leaf.shape for leaf in others}
+    called = {(leaf.path[-2:], leaf.shape) for leaf in others}
+    votes = 0
+    for leaf, path in kernels:
+        shape, turned = leaf.shape, leaf.shape[::-1]
+        if len(shape) == 2 and shape != turned:
+            name = (path[-2], "weight")
+            votes += (turned in theirs) + ((name, turned) in called) - (shape in theirs) - ((name, shape) in called)
+    for leaf, path in kernels if votes >= 0 else ():
+        leaf.path = path
+
+
+def _part_roles(leaves: list[Leaf]) -> None:
+    """Make a module of `fc_w` and `fc_b`, `W_in` and `b_in`, `up` and `up_bias` beside each other (in place)."""
     shapes = {leaf.path: leaf.shape for leaf in leaves}
-    other_words = any(leaf.path[-1] == "weight" and len(leaf.shape) > 1 for leaf in leaves)
     for leaf in leaves:
         *prefix, last = leaf.path
         stem, _, role = last.rpartition("_")
-        paired = role in _PAIRED and (*prefix, f"{stem}_{_PAIRED[role]}") in shapes
-        alone = role == "kernel" and not other_words and stem not in _KERNELS and (*prefix, "kernel") not in shapes
-        if stem and (paired or alone):
+        if stem and role in _PAIRED and (*prefix, f"{stem}_{_PAIRED[role]}") in shapes:
             leaf.path = (*prefix, stem, role)
     said: dict[tuple[str, ...], tuple[str, ...]] = {}
     for leaf in leaves:
@@ -116,22 +139,26 @@ def _part_roles(leaves: list[Leaf]) -> None:
         leaf.path = said.get(leaf.path, leaf.path)
 
 
-def _call_halves(leaves: list[Leaf]) -> None:
+def _call_halves(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
     """Call by other names what `w1`, `w2` and `w3` do not mean as in Llama (in place).
 
-    The `w3` beside a `w12` leads down, and a `w1` beside a `wg` is no gate but leads up. A `w1` and a `w2` of one
-    shape, without a third, both lead up, and which of them is the gate no number says (Qwen: the second).
+    The `w3` beside a `w12` leads down. Beside a `wg`, in any layer, a `w1` is no gate but leads up, if the other side
+    speaks as Llama does. A `w1` and a `w2` of one shape, without a third, both lead up, and which of them is the gate
+    no number says (Qwen: the second).
     """
     modules: dict[tuple[str, ...], dict[str, list[Leaf]]] = defaultdict(lambda: defaultdict(list))
     for leaf in leaves:
         if leaf.path[-2:-1] in (("w1",), ("w2",), ("w3",), ("w12",), ("wg",)):
             modules[leaf.path[:-2]][leaf.path[-2]].append(leaf)
-    for own in modules.values():
+    theirs = {token for leaf in others for token in leaf.path} if modules else set()
+    known = "wg" not in theirs and ("w1" not in theirs or "w3" in theirs)
+    gated = {template(home) for home, own in modules.items() if known and "wg" in own and "w3" not in own}
+    for home, own in modules.items():
         shapes = {name: sorted(leaf.shape for leaf in held) for name, held in own.items()}
         said: dict[str, str] = {}
         if "w12" in own:
             said = {"w3": "w3_down"}
-        elif "wg" in own and "w3" not in own and shapes["wg"] == shapes.get("w1"):
+        elif template(home) in gated:
             said = {"wg": "w1", "w1": "w3"}
         elif own.keys() == {"w1", "w2"} and shapes["w1"] == shapes["w2"]:
             said = {"w1": "half_1", "w2": "half_2"}

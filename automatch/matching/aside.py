@@ -22,6 +22,6 @@ def set_aside(checkpoint: StateDictSpec, model: StateDictSpec) -> dict[str, str]
     with paused():
         squeezed = to_squeeze(checkpoint, model)
         source, target = leaves_of(checkpoint, squeezed), leaves_of(model, squeezed)
-        adopt(source)
-        adopt(target)
+        adopt(source, target)
+        adopt(target, source)
         return beside_the_model(source, target).dropped

@@ -23,7 +23,7 @@ from automatch.matching.gathering import units_of
 from automatch.matching.grids import across
 from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
-from automatch.matching.leaves import Leaf, numbered, template
+from automatch.matching.leaves import Leaf, beside_layers, template
 from automatch.matching.lists import align_lists, beside_turned, count_otherwise, may_run_backwards, run_apart
 from automatch.matching.misnamed import misnamed
 from automatch.matching.modules import assign_units
@@ -240,7 +240,7 @@ class Solver:
         out: list[Placed] = []
         top_a, top_b = len(a.tokens()), len(b.tokens())
         for pair in assign_units(sides[0], sides[1], context):
-            if not plausible(pair.evidence, _of_no_layer(pair.source, pair.target)):
+            if not plausible(pair.evidence, beside_layers(pair.source, pair.target)):
                 continue
             evidence = pair.evidence
             if (evidence.free or evidence.astray) and judge(evidence).ambiguous:
@@ -366,12 +366,17 @@ class Solver:
         other, or by turns.
         """
         taken = set(chosen.values())
-        by_turns = len(left) == len(right) and any(may_take_turns(*sides) for sides in (templates, templates[::-1]))
+        by_turns = may_take_turns(templates, self.names.lexicon.order)
         for i, j in chosen.items():
-            if by_turns and any(apart[i][j] - apart[i][m] < DOUBT for m in taken if templates[1][m] != templates[1][j]):
+            if by_turns and any(
+                (templates[0][k], templates[1][m]) != (templates[0][i], templates[1][j])
+                and apart[i][j] - max(apart[i][m], apart[k][j]) < DOUBT
+                for k, m in chosen.items()
+            ):
                 self._doubted.add((id(left[i]), id(right[j])))
-            free = [m for m in range(len(right)) if m not in taken and templates[1][m] != templates[1][j]]
-            loose = [k for k in range(len(left)) if k not in chosen and templates[0][k] != templates[0][i]]
+            one, other = templates[0][i], templates[1][j]  # what has no number is no item of a list more than another
+            free = [m for m in range(len(right)) if m not in taken and ("#" not in one or templates[1][m] != other)]
+            loose = [k for k in range(len(left)) if k not in chosen and ("#" not in other or templates[0][k] != one)]
             if any(apart[i][j] - apart[i][m] < DOUBT for m in free) or any(
                 apart[i][j] - apart[k][j] < DOUBT for k in loose
             ):
@@ -390,9 +395,3 @@ class Solver:
                 if all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT:
                     self._doubted.add((id(left[i]), id(right[j])))
                     break
-
-
-def _of_no_layer(a: Leaf, b: Leaf) -> bool:
-    """Are two leaves in no list of layers, or called the same where one of them is?"""
-    lists = numbered(a.path), numbered(b.path)
-    return not any(lists) or (not all(lists) and len(b.path) > 1 and a.path[-2:] == b.path[-2:])

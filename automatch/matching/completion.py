@@ -81,11 +81,14 @@ def not_crossed(
         return list(found)
     mine = {identity.bare(leaf.path, 0): leaf for leaf in source}
     theirs = {identity.bare(leaf.path, 1): leaf for leaf in target}
+    used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
 
     def is_crossed(s: Leaf, t: Leaf) -> bool:
         own, named = mine.get(identity.bare(t.path, 1)), theirs.get(identity.bare(s.path, 0))
         if own is s or s.ops or t.ops or numbered(t.path) or (own is None and named is None):
             return False
+        if (own is None or named is None) and (id(own) in used or id(named) in served):
+            return False  # names that moved on by one: `head` was `pre_logits`, and another is the `head`
         return (own is None or own.raw != t.raw) and (named is None or named.raw != s.raw)
 
     return [(s, t, e) for s, t, e in found if e.level == "pin" or not is_crossed(s, t)]

@@ -135,8 +135,8 @@ def _match(
     if listed and not any(decisions.refuses(s, t) for s, t, _ in listed):
         listed += share(listed, target, tied)
         return assignment(checkpoint, model, listed, source, times=times)
-    adopt(source)
-    adopt(target)
+    adopt(source, target)
+    adopt(target, source)
     target = without_originals(target, source, decisions.spoken_of)
     everything, copies = target, held_twice(target, source, decisions.told)
     target = without(target, copies)
@@ -155,7 +155,7 @@ def _match(
     found = found or _solve(source, target, names, order_trust, identity, decisions)
     if not decided:
         found = in_sequence(found)
-        found = found if is_sorted(checkpoint.keys) or is_sorted(model.keys) else in_one_list(found)
+        found = found if is_sorted(checkpoint.keys) or is_sorted(model.keys) else in_one_list(found, source, target)
     as_named((s, t) for s, t, _ in found)
     found, apart = _pinned(found, source, target, decisions)
     found = _reviewed(found, source, target, names, order_trust, identity, decisions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
 
+from automatch.describing.tokens import words_of
 from automatch.describing.tree import Node, descend
 
 NEARLY_ALL = 0.8
@@ -51,21 +52,30 @@ def are_networks(nodes: Sequence[Node], top: Node) -> bool:
     )
 
 
-def may_take_turns(one: Sequence[tuple[str, ...]], several: Sequence[tuple[str, ...]]) -> bool:
-    """Does one list stand against lists that lie beside each other? Then they fill it one after the other, or by turns.
+def may_take_turns(sides: Sequence[Sequence[tuple[str, ...]]], order: Collection[frozenset[str]]) -> bool:
+    """Fills one list several others that lie beside each other? They do so one after the other, or by turns.
 
     Not the `resnets` and `downsamplers` of stages, which a list of blocks holds in their order.
 
     Args:
-        one: the paths of blocks, without their numbers.
-        several: those of the blocks on the other side.
+        sides: the paths of as many blocks of either side, without their numbers.
+        order: words of parts that run one after the other.
     """
+    return len(sides[0]) == len(sides[1]) and any(_fills(a, b, order) for a, b in (sides, sides[::-1]))
+
+
+def _fills(
+    one: Sequence[tuple[str, ...]], several: Sequence[tuple[str, ...]], order: Collection[frozenset[str]]
+) -> bool:
     lists = Counter(several)
     if len(set(one)) > 1 or len(lists) < 2 or min(lists.values()) < 2:
         return False
     columns = [set(column) for column in zip(*lists, strict=False)]
     apart = [at for at, tokens in enumerate(columns) if len(tokens) > 1]
-    return len(set(map(len, lists))) == len(apart) == 1 and {"#"} not in columns[: apart[0]]
+    if not len(set(map(len, lists))) == len(apart) == 1 or {"#"} in columns[: apart[0]]:
+        return False
+    called = [set(words_of(token)) for token in columns[apart[0]]]
+    return not any(all(own & words for own in called) for words in order)
 
 
 def beside(node: Node) -> list[Node]:

@@ -187,6 +187,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     mixed = not kernels_here and any(n > 0 for n in here.values())
     upright = _upright(leaves, here) if mixed else set()
     bare = _left_bare(leaves, others)
+    shown = _shown(families, theirs, stacks)
     for (_, shape), members in families.items():
         perms = _perms(shape, stacks)
         kind = kind_of(members[0], perms)
@@ -214,7 +215,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
             continue
         if votes[kind] + prior <= 0 or not perms or shape in whole:
             continue  # or the other side is the one to be turned
-        known = next((p for p in perms if theirs[permuted(shape, p)]), None)
+        known = _known(members, _fitting(shape, perms, theirs), shown[kind])
         if known is None and theirs[shape] and not (shape in halved and _is_gated(members[0])):
             continue  # turned it would fit nothing, and as it is it fits
         perm = known or perms[0]
@@ -227,6 +228,33 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
             else:
                 leaf.perm = perm
                 leaf.ops += ("transpose",)
+
+
+def _shown(families: Families, theirs: Counter[Shape], stacks: set[Shape]) -> defaultdict[Kind, set[tuple[int, ...]]]:
+    """For each kind of tensor, the orders of dimensions that its members show, of which only one fits."""
+    out: defaultdict[Kind, set[tuple[int, ...]]] = defaultdict(set)
+    for (_, shape), members in families.items():
+        perms = _perms(shape, stacks)
+        fitting = _fitting(shape, perms, theirs)
+        if len(fitting) == 1 < len(perms) and 1 not in shape[-2:]:
+            out[kind_of(members[0], perms)].add(fitting[0])
+    return out
+
+
+def _fitting(shape: Shape, perms: Iterable[tuple[int, ...]], theirs: Counter[Shape]) -> list[tuple[int, ...]]:
+    return [perm for perm in perms if theirs[permuted(shape, perm)]]
+
+
+def _known(members: list[Leaf], fitting: list[tuple[int, ...]], shown: set[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The order of dimensions that fits; of several the one that others of its kind show, or else the first.
+
+    Where others show several of them, the members are marked as guessed: flax stores a transposed convolution
+    [size, in, out] as any other, and torch does not.
+    """
+    if len(shown.intersection(fitting)) > 1:
+        for leaf in members:
+            leaf.guessed = True
+    return next((perm for perm in fitting if shown == {perm}), next(iter(fitting), None))
 
 
 def _votes(

@@ -225,3 +225,9 @@ def has_digits(path: Sequence[str]) -> bool:
 def numbered(path: Sequence[str]) -> bool:
     """Does a path lead through a numbered item, as in repeated blocks?"""
     return any(token.isdecimal() for token in path)
+
+
+def beside_layers(a: Leaf, b: Leaf) -> bool:
+    """Are two leaves in no list of layers, or called the same where one of them is?"""
+    lists = numbered(a.path), numbered(b.path)
+    return not any(lists) or (not all(lists) and len(b.path) > 1 and a.path[-2:] == b.path[-2:])

@@ -68,7 +68,9 @@ def assignment(
     for s, t, _ in found:
         votes[template(s.path), template(t.path)] += times(t.keys[0]) if times else 1
     judged = {id(e): judge(e) for e in {id(e): e for _, _, e in found}.values()}
-    rivals = _by_shape(source) if any(j.ambiguous for j in judged.values()) else {}
+    pinned = {id(s) for s, _, e in found if e.level == "pin"}  # what a person gave away is no alternative
+    free = [leaf for leaf in source if id(leaf) not in pinned]
+    rivals = _by_shape(free) if any(j.ambiguous for j in judged.values()) else {}
     made = (_match(s, t, judged[id(e)], votes[template(s.path), template(t.path)], rivals) for s, t, e in found)
     matches = [match for match in made if match is not None]
     whole = ((s, t) for s, t in pairs if not s.layers and not t.layers)
@@ -131,7 +133,7 @@ def _apart(pair: Found) -> Iterator[Found]:
 
 
 def _by_shape(source: Sequence[Leaf]) -> dict[tuple[int, ...], list[Leaf]]:
-    """All checkpoint leaves by shape: the alternatives of an ambiguous match are among them."""
+    """The checkpoint's leaves by shape: the alternatives of an ambiguous match are among them."""
     out: dict[tuple[int, ...], list[Leaf]] = {}
     for leaf in source:
         out.setdefault(leaf.shape, []).append(leaf)

@@ -8,7 +8,7 @@ all modules of the kind show it: they run forwards but for these, and in order a
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
@@ -17,9 +17,6 @@ from automatch.matching.leaves import Leaf, template
 Path = tuple[str, ...]
 Numbers = tuple[int, ...]
 _FEWEST = 3
-
-ALIKE = 0.6
-"""Items of one list have at least this share of their tensors in common."""
 
 
 def in_sequence(found: Sequence[Found]) -> list[Found]:
@@ -81,7 +78,7 @@ def _numbers(path: Path) -> Numbers:
     return tuple(int(token) for token in path if token.isdecimal())
 
 
-def in_one_list(found: Sequence[Found]) -> list[Found]:
+def in_one_list(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
     """The pairs, with the items of a list in the order of their partners, of which one stands before a list of others.
 
     `conv_23, conv_3.0, conv_3.1` are `stages.0.0, 0.1, 0.2`: list went to list, the one before them last.
@@ -94,44 +91,50 @@ def in_one_list(found: Sequence[Found]) -> list[Found]:
         for depth in range(1, len(path) - 1):
             if path[depth].isdecimal():
                 items[path[:depth]][path[depth]].append(pair)
-    moved: dict[int, Found | None] = {}
+    out = list(found)
     for home, by_number in items.items():
-        if len(by_number) >= _FEWEST:
-            moved |= _turned_round([by_number[n] for n in sorted(by_number, key=int)], len(home) + 1)
-    return [kept for pair in found if (kept := moved.get(id(pair[1]), pair)) is not None]
-
-
-def _turned_round(row: list[list[Found]], depth: int) -> dict[int, Found | None]:
-    """The model's leaves of a list's items, by identity, with new partners; none where they are in order.
-
-    None, too, where nothing but their order tells. What the new partner has lost is left without one.
-    """
-    roots = [_root([s.path for s, _, _ in item]) for item in row]
-    if len(set(roots)) < len(row) or not all(roots):
-        return {}
-    places = [min(s.place for s, _, _ in item) for item in row]
-    first_is_last = [places[-1], *places[:-1]] == sorted(places)
-    if not first_is_last or not _are_siblings(roots[-1], roots[:-1]):
-        return {}
-    parts = [
-        {t.path[depth:]: (s.path[len(root) :], s.shape, s.ops) for s, t, _ in item}
-        for item, root in zip(row, roots, strict=True)
-    ]
-    if not all(_agree(own, parts[0]) for own in parts) or any(e.level != "unit" for item in row for _, _, e in item):
-        return {}
-    out: dict[int, Found | None] = {}
-    for item, instead in zip(row, [row[-1], *row[:-1]], strict=True):
-        serving = {t.path[depth:]: s for s, t, _ in instead}
-        for _, t, _ in item:
-            s = serving.get(t.path[depth:])
-            out[id(t)] = None if s is None else (s, t, Evidence(level="sequence"))
+        numbers = sorted(by_number, key=int)
+        row = [by_number[n] for n in numbers]
+        roots = _turned_round(row) if len(row) >= _FEWEST else []
+        if roots:
+            whole = [[leaf for leaf in target if leaf.path[: len(home) + 1] == (*home, number)] for number in numbers]
+            instead = _served_by(roots, row, whole, source, len(home) + 1)
+            if len(instead) >= sum(map(len, row)):  # all that was found is found in this order as well
+                gone = {id(t) for item in row for _, t, _ in item}
+                out = [pair for pair in out if id(pair[1]) not in gone] + instead
     return out
 
 
-def _agree(one: Mapping[Path, object], other: Mapping[Path, object]) -> bool:
-    """Are the tensors of two items the same, but for a few that either has lost?"""
-    both = one.keys() & other.keys()
-    return all(one[name] == other[name] for name in both) and len(both) >= ALIKE * max(len(one), len(other))
+def _turned_round(row: list[list[Found]]) -> list[Path]:
+    """The partners of a list's items in their order; [] where they are in order, or another than the first is last."""
+    roots = [_root([s.path for s, _, _ in item]) for item in row]
+    if len(set(roots)) < len(row) or not all(roots):
+        return []
+    places = [min(s.place for s, _, _ in item) for item in row]
+    first_is_last = [places[-1], *places[:-1]] == sorted(places)
+    certain = all(e.level == "unit" for item in row for _, _, e in item)
+    return [roots[-1], *roots[:-1]] if first_is_last and certain and _are_siblings(roots[-1], roots[:-1]) else []
+
+
+def _served_by(
+    roots: Sequence[Path], row: list[list[Found]], whole: list[list[Leaf]], source: Sequence[Leaf], depth: int
+) -> list[Found]:
+    """The pairs of a list's items with these partners, by the names of the pairs found; [] where those differ."""
+    called: dict[Path, tuple[Path, tuple[str, ...]]] = {}
+    for item in row:
+        start = len(_root([s.path for s, _, _ in item]))
+        for s, t, _ in item:
+            if called.setdefault(t.path[depth:], (s.path[start:], s.ops)) != (s.path[start:], s.ops):
+                return []
+    mine = {leaf.path: leaf for leaf in source}
+    out: list[Found] = []
+    for root, item_leaves in zip(roots, whole, strict=True):
+        for t in item_leaves:
+            name, ops = called.get(t.path[depth:], ((), ()))
+            held = mine.get((*root, *name)) if name else None
+            if held is not None and held.shape == t.shape and held.ops == ops:
+                out.append((held, t, Evidence(level="sequence")))
+    return out
 
 
 def _are_siblings(one: Path, items: Sequence[Path]) -> bool:

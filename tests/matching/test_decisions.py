@@ -312,3 +312,11 @@ def test_of_two_copies_the_one_that_was_not_refused_is_taken() -> None:
     forbid = [(f"teacher.{key}", key) for key in state]
     answer = match(spec(checkpoint), spec(model), forbid=forbid)
     assert found(answer) == truth((f"student.{key}", key) for key in state)
+
+
+def test_what_was_pinned_is_no_alternative_for_the_rest() -> None:
+    given = spec([(f"x{letter}.weight", (8, 8)) for letter in "abcd"])
+    wanted = spec([(f"y.{letter}.weight", (8, 8)) for letter in "pqrs"])
+    assignment = match(given, wanted, pin=[("xa.weight", "y.q.weight")])
+    offered = {key for one in assignment.matches for key in one.alternatives}
+    assert offered == {"xb.weight", "xc.weight", "xd.weight"}

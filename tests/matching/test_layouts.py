@@ -224,6 +224,32 @@ def test_kernels_that_are_tensors_of_one_module(bias: bool) -> None:
     assert all(torch.equal(tensor, other.state_dict()[key]) for key, tensor in model.state_dict().items())
 
 
+def test_parameters_called_kernels_that_fit_as_they_are_stand() -> None:
+    """Matrices of the same names show that this file stores [out, in], whatever it calls them."""
+    shapes = {"query": (16, 16), "key": (16, 16), "up": (64, 16), "down": (16, 64)}
+    file = [("table", (100, 16))] + [(f"b.{i}.{n}_kernel", s) for i in range(3) for n, s in shapes.items()]
+    model = [("emb.weight", (100, 16))] + [(f"b.{i}.{n}.weight", s) for i in range(3) for n, s in shapes.items()]
+    solved(file, model, {(t,): Served((s,)) for (s, _), (t, _) in zip(file, model, strict=True)})
+
+
+def test_kernels_of_one_cell_lie_alike() -> None:
+    """A cell written by hand: its `input_kernel` and its `recurrent_kernel` are both [in, out]."""
+    shapes = {"input": (16, 16), "recurrent": (16, 16)}
+    file = [(f"rnn{i}/{n}_kernel", s) for i in range(2) for n, s in shapes.items()] + [("out/kernel", (16, 3))]
+    model = [(f"cells.{i}.{n}.weight", s) for i in range(2) for n, s in shapes.items()] + [("out.weight", (3, 16))]
+    expected = {(t,): Served((s,), "transpose") for (s, _), (t, _) in zip(file, model, strict=True)}
+    assert found(match(spec(file), spec(model))) == expected
+
+
+def test_a_square_kernel_among_convolutions_and_transposed_ones_is_a_guess() -> None:
+    """flax stores both [size, in, out]; torch's transposed one is [in, out, size], and a square one shows neither."""
+    file = [("up0/kernel", (4, 8, 8)), ("up1/kernel", (4, 8, 4)), ("conv/kernel", (3, 4, 2))]
+    file += [("up0/bias", (8,)), ("up1/bias", (4,)), ("conv/bias", (2,))]
+    model = [("up0.weight", (8, 8, 4)), ("up1.weight", (8, 4, 4)), ("conv.weight", (2, 4, 3))]
+    model += [("up0.bias", (8,)), ("up1.bias", (4,)), ("conv.bias", (2,))]
+    assert flagged(match(spec(file), spec(model))) == {"up0.weight"}
+
+
 @pytest.mark.parametrize("sides", [1, 2], ids=["Conv1d", "Conv2d"])
 def test_depthwise_kernels(sides: int) -> None:
     """[size, channels, 1] of TensorFlow is [channels, 1, size] of torch."""

@@ -114,12 +114,32 @@ def test_a_damaged_block_before_a_list_of_its_like(lost: str, gone: str) -> None
 _ROLES = (("weight", 2), ("bias", 1))
 
 
-def test_one_list_that_fills_two_may_do_so_by_turns() -> None:
-    """SuperGlue's layers look at their own image and at the other one by turns; nothing says so."""
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize(
+    ("names", "flags"), [(("self", "cross"), True), (("encoder", "decoder"), False), (("lower", "upper"), False)]
+)
+def test_one_list_that_fills_two_may_do_so_by_turns(names: tuple[str, str], flags: bool, swap: bool) -> None:
+    """SuperGlue's layers look at their own image and at the other one by turns; parts that have an order do not."""
     parts = {"attn.weight": (24, 8), "out.weight": (8, 8), "mlp.0.weight": (32, 8), "mlp.2.weight": (8, 32)}
     given = [(f"layers.{i}.{key}", shape) for i in range(6) for key, shape in parts.items()]
-    wanted = [(f"{n}.{i}.{key}", shape) for n in ("self", "cross") for i in range(3) for key, shape in parts.items()]
-    assert flagged(match(spec(given), spec(wanted))) == {key for key, _ in wanted}
+    wanted = [(f"{name}.{i}.{key}", shape) for name in names for i in range(3) for key, shape in parts.items()]
+    given, wanted = (wanted, given) if swap else (given, wanted)
+    assert flagged(match(spec(given), spec(wanted))) == ({key for key, _ in wanted} if flags else set())
+
+
+@pytest.mark.parametrize("sizes", [(0, 0, 0, 5), (0, 3, 5, 7)])
+def test_what_only_some_items_have_shows_which_item_is_which(sizes: tuple[int, ...]) -> None:
+    """A block before a list is not the first of the other list where shapes say that it is the last."""
+    given: Keys = []
+    wanted: Keys = []
+    for n, size in enumerate(sizes):
+        tensors = {f"layers.{i}.inner.{role}": (8,) * dims for i in range(3) for role, dims in _ROLES}
+        tensors |= {"in.weight": (8, 8), "in.bias": (8,)} | ({"skip.weight": (size, 8)} if size else {})
+        given += [(f"stages.{n}.{key}" if n < 3 else f"stage0.{key}", shape) for key, shape in tensors.items()]
+        wanted += [(f"refiners.{n}.{key}", shape) for key, shape in tensors.items()]
+    expected = truth((s, t) for (s, _), (t, _) in zip(given, wanted, strict=True))
+    first = [pair for pair in given if pair[0].startswith("stage0")]
+    solved(first + given[: -len(first)], wanted, expected)
 
 
 def test_one_list_that_fills_the_stages_of_another_is_read_in_order() -> None:

@@ -44,6 +44,16 @@ def test_a_head_for_other_classes_is_not_the_new_head(prefix: str) -> None:
     assert {m.key for m in answer.mismatched} == {"head.weight", "head.bias"}
 
 
+def test_names_that_moved_on_by_one_are_followed() -> None:
+    """What was the `head` is called `pre_logits` now, and the classifier has taken over its name."""
+    body = {f"blocks.{i}.{part}": nn.Linear(64, 64 + 8 * i) for i in range(4) for part in ("attn", "fc")}
+    file = built(body | {"head": nn.Linear(64, 128), "classifier": nn.Linear(128, 10)})
+    model = built(body | {"pre_logits": nn.Linear(64, 128), "head": nn.Linear(128, 10)})
+    names = {"head": "pre_logits", "classifier": "head"}
+    expected = by_rename(file, lambda key: ".".join(names.get(part, part) for part in key.split(".")))
+    assert found(match(spec(file), spec(model))) == expected
+
+
 def test_an_actor_and_a_critic_in_one_base() -> None:
     """The base of both is no larger critic, though it is more like one than an actor is."""
     file: Keys = []

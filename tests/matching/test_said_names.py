@@ -78,6 +78,17 @@ def test_a_first_layer_beside_a_gate_leads_up(swap: bool) -> None:
     either(swap, checkpoint, model, by_rename(checkpoint, words(**called)))
 
 
+@BOTH
+def test_a_first_layer_keeps_its_name_where_the_other_side_has_no_other_words(swap: bool) -> None:
+    """A plain mlp against a gated one, or a layer that lost its gate: `w1` is `w1`."""
+    plain = layered({"ff.w1": (16, 24), "ff.w2": (24, 16)}, bias=False)
+    gated = layered({"ff.w1": (16, 24), "ff.wg": (16, 24), "ff.w2": (24, 16)}, bias=False)
+    one, other = (gated, plain) if swap else (plain, gated)
+    honest(one, other, by_rename(one, lambda key: None if "wg" in key else key))
+    lost = renamed(gated, lambda key: None if key == "layers.1.ff.wg.weight" else key)
+    honest(lost, gated, by_rename(lost, lambda key: key))
+
+
 @pytest.mark.parametrize("names", [("linear_1", "linear_2"), ("fc1", "fc2")])
 @pytest.mark.parametrize("given", [("in_layer", "out_layer"), ("out_layer", "in_layer")], ids=" ".join)
 def test_the_layer_in_is_the_first_and_the_layer_out_the_second(names: tuple[str, str], given: tuple[str, str]) -> None:
