@@ -83,6 +83,7 @@ class Solver:
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
         self._disputed: set[int] = set()  # blocks that might as well have been chosen for one that is in doubt
+        self._unless_taken: list[tuple[tuple[int, int], list[Node]]] = []  # what might have been chosen instead
         self._memo: dict[tuple[int, int, bool, bool], list[Placed]] = {}
 
     def _support(self, a: tuple[str, ...], b: tuple[str, ...]) -> float:
@@ -272,6 +273,7 @@ class Solver:
         for x, y in out:
             taken_a.take(x)
             taken_b.take(y)
+        self._unless_taken.clear()
         for s_kind, t_kind in queue:
             left = [n for k in s_kind for n in mine[k] if taken_a.free(n)]
             right = [n for k in t_kind for n in theirs[k] if taken_b.free(n)]
@@ -293,6 +295,7 @@ class Solver:
                     for part in surplus(self.target.tree, y, self.source.tree, x, SMALLEST):
                         taken_b.release(part)
                 out.append((x, y))
+        self._doubted.update(pair for pair, own in self._unless_taken if any(map(taken_a.free, own)))
         return out
 
     def _named_apart(self, x: Node, y: Node, top_a: Node, top_b: Node) -> bool:
@@ -319,8 +322,7 @@ class Solver:
         matrix: list[list[float]] = []
         apart: list[list[float]] = []  # the same without order
         for i in range(len(left)):
-            row: list[float] = []
-            bare: list[float] = []
+            row, bare = list[float](), list[float]()
             for j in range(len(right)):
                 name = self.names.compare(words[0][i], words[1][j], weights)
                 if self.context.names_trust and self.names.contradiction(words[0][i], words[1][j], blocks=True):
@@ -361,9 +363,8 @@ class Solver:
         """Remember the pairs of blocks that only order tells from others.
 
         Numbered siblings have an order; where some are missing and it is not kept, the pairs are in doubt as well. So
-        are whole networks that are numbered on one side and named on the other: `0` and `1` are in no order of a
-        `decoder` and an `encoder`. And so are the items of one list that fill two lists of other names: one after the
-        other, or by turns.
+        are whole networks that are numbered on one side and named on the other (`0` and `1` are in no order of a
+        `decoder` and an `encoder`), and the items of a list that fills two of other names, maybe by turns.
         """
         taken = set(chosen.values())
         by_turns = may_take_turns(templates, self.names.lexicon.order)
@@ -374,9 +375,11 @@ class Solver:
                 for k, m in chosen.items()
             ):
                 self._doubted.add((id(left[i]), id(right[j])))
-            one, other = templates[0][i], templates[1][j]  # what has no number is no item of a list more than another
-            free = [m for m in range(len(right)) if m not in taken and ("#" not in one or templates[1][m] != other)]
-            loose = [k for k in range(len(left)) if k not in chosen and ("#" not in other or templates[0][k] != one)]
+            if "#" not in template(right[j].tokens()):  # what has no number is no item of a list more than another
+                own = [n for k, n in enumerate(left) if k not in chosen and templates[0][k] == templates[0][i]]
+                self._unless_taken.append(((id(left[i]), id(right[j])), own))
+            free = [m for m in range(len(right)) if m not in taken and templates[1][m] != templates[1][j]]
+            loose = [k for k in range(len(left)) if k not in chosen and templates[0][k] != templates[0][i]]
             if any(apart[i][j] - apart[i][m] < DOUBT for m in free) or any(
                 apart[i][j] - apart[k][j] < DOUBT for k in loose
             ):

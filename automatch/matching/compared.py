@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -94,6 +94,7 @@ def kinds_to_try(
     top_a, top_b = tops
     classes = _by_signature(mine), _by_signature(theirs)
     exact_ones = _whole_elsewhere(classes, kinds)
+    lists = _items_of_lists(mine), _items_of_lists(theirs)
     scored: list[tuple[float, int, int, list[int], list[int]]] = []
     for key, structs in classes[0].items():
         if key in classes[1]:
@@ -111,7 +112,7 @@ def kinds_to_try(
             if (x is top_a and y is top_b) or any(other(x, y) or other(y, x) for other in OTHER_THAN):
                 continue
             dice = compared.similar(x, y)
-            if dice < 1.0 and compared.are_several(x, y):
+            if dice < 1.0 and (compared.are_several(x, y) or _is_split(x, y, lists)):
                 continue
             if (x is top_a or y is top_b) and dice <= max(whole, compared.rest(x, y, top_a, top_b)):
                 continue
@@ -155,6 +156,30 @@ def _elsewhere(whole: Sequence[tuple[int, list[Node], list[Node]]], x: Node, y: 
         if not min(inside):
             most = max(most, size * max(inside))
     return most
+
+
+def _items_of_lists(kinds: Kinds) -> Counter[tuple[int, int]]:
+    """How many items of a kind all lists of one side hold, of those whose items are all alike."""
+    out: Counter[tuple[int, int]] = Counter()
+    for node in (node for nodes in kinds.values() for node in nodes):
+        item = _item(node)
+        if item is not None:
+            out[item] += len(node.children)
+    return out
+
+
+def _item(node: Node) -> tuple[int, int] | None:
+    """What all items of a list hold; None for what is no list, or one of different items."""
+    held = {(child.signature, child.count) for child in node.children} if node.is_list else set()
+    return held.pop() if len(held) == 1 else None
+
+
+def _is_split(x: Node, y: Node, lists: tuple[Counter[tuple[int, int]], Counter[tuple[int, int]]]) -> bool:
+    """Has one side in several lists what the other has in one? Then none of them is that one."""
+    item = _item(x)
+    if item is None or item != _item(y) or len(x.children) == len(y.children):
+        return False
+    return lists[0][item] == lists[1][item] == max(len(x.children), len(y.children))
 
 
 def _twins(node: Node) -> list[Node]:

@@ -50,6 +50,13 @@ def drop_copies(
         if not any(leaves[i].keys[0] in pinned for i in copy)
     }
     if bare:
+        heard = {w for leaf in others for token in leaf.path[:3] for w in words_of(token)}
+        named = [token for token in bare if _is_said(token, heard)]
+        if len(bare) == len(named) == 1:  # `image.layers` beside `layers`, for a model's `image_encoder.layers`
+            own = {leaves[i].path[1:] for i in bare[named[0]]}
+            others_than = {i for i, leaf in enumerate(leaves) if i not in bare[named[0]] and leaf.path in own}
+            said = [f"a second copy is left out, the one under {named[0]} is used"]
+            return _without(leaves, others_than, said, undecided=False)
         said = [f"a second copy under {token} is left out, the keys without it are used" for token in bare]
         return _without(leaves, set().union(*bare.values()), said, undecided=False)
     if not _may_have_copies(leaves, expected):
@@ -114,6 +121,12 @@ def _copies_of_bare(leaves: Sequence[Leaf], others: Sequence[Leaf], expected: in
             if same >= COPY_SHARE * len(members):
                 out.setdefault(token, set(members))
     return out
+
+
+def _is_said(token: str, words: Collection[str]) -> bool:
+    """Does the other side say the word that tells a copy from what has no such name?"""
+    own = set(words_of(token)) - {"model", "net", "network", "module"}
+    return bool(own) and own <= set(words)
 
 
 def _may_have_copies(leaves: Sequence[Leaf], expected: int) -> bool:

@@ -70,6 +70,8 @@ def _fills(
     lists = Counter(several)
     if len(set(one)) > 1 or len(lists) < 2 or min(lists.values()) < 2:
         return False
+    if one[0].count("#") != several[0].count("#"):
+        return False  # a list of lists, whose numbers say what goes where
     columns = [set(column) for column in zip(*lists, strict=False)]
     apart = [at for at, tokens in enumerate(columns) if len(tokens) > 1]
     if not len(set(map(len, lists))) == len(apart) == 1 or {"#"} in columns[: apart[0]]:

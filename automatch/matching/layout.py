@@ -231,12 +231,12 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
 
 
 def _shown(families: Families, theirs: Counter[Shape], stacks: set[Shape]) -> defaultdict[Kind, set[tuple[int, ...]]]:
-    """For each kind of tensor, the orders of dimensions that its members show, of which only one fits."""
+    """For each kind of tensor, the orders of three dimensions that its members show, of which only one fits."""
     out: defaultdict[Kind, set[tuple[int, ...]]] = defaultdict(set)
     for (_, shape), members in families.items():
         perms = _perms(shape, stacks)
         fitting = _fitting(shape, perms, theirs)
-        if len(fitting) == 1 < len(perms) and 1 not in shape[-2:]:
+        if len(fitting) == 1 < len(perms) and len(shape) == 3 and 1 not in shape[-2:]:
             out[kind_of(members[0], perms)].add(fitting[0])
     return out
 

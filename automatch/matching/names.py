@@ -86,7 +86,7 @@ class Names:
             yield Word(f"~{beyond}", _NOTHING)
         if whole in lex.words:
             yield Word(whole, lex.words[whole])
-            kinds = ("".join(part) for n in (1, 2) for part in (texts[:n], texts[-n:]))
+            kinds = ("".join(texts[:n]) for n in (1, 2))
             kind = next((k for k in kinds if k != whole and "norm" in lex.words.get(k, _NOTHING)), None)
             if kind is not None:
                 yield Word(kind, lex.words[kind])  # the first norm is a norm

@@ -79,10 +79,21 @@ def _inside(target: Sequence[Leaf], known: Container[Path]) -> Copies:
             continue
         outer = ((*path[:depth], path[-1]) for depth in range(len(path) - 1))
         first = next((other for other in outer if other in held), None)
-        if first is not None and _relative(leaves, len(path)) == _relative(held[first], len(first)):
+        if first is None or _relative(leaves, len(path)) != _relative(held[first], len(first)):
+            continue
+        if not _is_copied_whole(path[:-1], first[:-1], held):
             inner = leaves[0].path in known and held[first][0].path not in known
             copies |= {id(b) if inner else id(a): a if inner else b for a, b in zip(leaves, held[first], strict=True)}
     return copies
+
+
+def _is_copied_whole(home: Path, other: Path, held: Mapping[Path, list[Leaf]]) -> bool:
+    """Is all of a container there outside of it, too? Then it is another network, and owns nothing of the first."""
+    inside = held.get(home, ())
+    if not other:
+        return bool(inside) and all(leaf.path[len(home) : len(home) + 1] in held for leaf in inside)
+    around = {leaf.path[len(other) :] for leaf in held[other]}
+    return bool(inside) and all(leaf.path[len(home) :] in around for leaf in inside)
 
 
 def _held(target: Sequence[Leaf]) -> dict[Path, list[Leaf]]:

@@ -97,13 +97,18 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
         return Choice(chosen)
     place = f"`{escaped(chosen.path)}`" if chosen.path else "the top level"
     shapes = _shapes(chosen)
-    rivals = [c for c in others if _shapes(c) == shapes]
+    serving = _serving(chosen, like)
+    alike = [c for c in others if serving and _serving(c, like) == serving and _is_averaged(c) == _is_averaged(chosen)]
+    rivals = [c for c in others if _shapes(c) == shapes or c in alike]
     if rivals:
         same = " and ".join([place, *(_name(c) for c in rivals)])
+        equal = all(_shapes(c) == shapes for c in rivals)
         rest = [c for c in others if c not in rivals]
         also = f"; also there: {_paths(rest)}" if rest else ""
+        wanted = "" if equal else " of all that the model wants"
         note = (
-            f"{same} hold the same keys and shapes, nothing tells them apart; {place} is shown, choose with --at{also}"
+            f"{same} hold the same keys and shapes{wanted}, nothing tells them apart; "
+            f"{place} is shown, choose with --at{also}"
         )
         return Choice(chosen, (note,), tuple(escaped(c.path) for c in rivals))
     why = "fits the model best" if like is not None else "is the usual place"
@@ -115,6 +120,14 @@ def _shapes(candidate: Candidate) -> dict[str, Shape]:
     """The shapes by key, wrappers apart."""
     bare = _bare(tuple(t.key for t in candidate.tensors))
     return {key: t.shape for key, t in zip(bare, candidate.tensors, strict=True)}
+
+
+def _serving(candidate: Candidate, like: StateDictSpec | None) -> set[tuple[str, Shape]]:
+    """What the other side has under the same key and in the same shape, wrappers apart."""
+    if like is None:
+        return set()
+    wanted = zip(_bare(like.keys), (t.shape for t in like.tensors), strict=True)
+    return _shapes(candidate).items() & set(wanted)
 
 
 def _name(candidate: Candidate) -> str:
@@ -178,7 +191,10 @@ def _best_fit(candidates: list[Candidate], like: StateDictSpec) -> Candidate:
         lead = AVERAGED_LEAD if _is_averaged(candidate) else 0
         return (common / either + NAME_WEIGHT * same - lead, -_rank(candidate), exact)
 
-    return max(candidates, key=fit)
+    best = max(candidates, key=fit)
+    serving = _serving(best, like)
+    plain = [c for c in candidates if serving and _serving(c, like) == serving and not _is_averaged(c)]
+    return max(plain, key=fit) if plain else best  # whatever a loss keeps beside them
 
 
 def _bare(keys: tuple[str, ...]) -> tuple[str, ...]:

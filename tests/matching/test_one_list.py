@@ -253,3 +253,32 @@ def test_a_matrix_too_many_has_no_order() -> None:
     keys, expected = exported(model)
     keys.append(("onnx::MatMul_999", (40, 50)))
     assert silent(match(spec(keys), spec(model)), expected) == []
+
+
+def test_one_of_several_items_for_what_has_no_number_is_flagged() -> None:
+    """CARN's three blocks each have a fusion as large as that of the whole; where theirs are lost, any might be it."""
+    parts = {"0.weight": (8, 16), "1.weight": (8, 24), "2.weight": (8, 32), "2.bias": (8,)}
+    given: Keys = [(f"b.{i}.conv.{n}.weight", (8, 8, 3, 3)) for i in range(3) for n in range(4)]
+    wanted = [(key.replace("b.", "body.units."), shape) for key, shape in given]
+    given += [(f"b.{i}.c.{key}", shape) for i in range(3) for key, shape in parts.items()]
+    wanted += [(f"body.fuse.{key}", shape) for key, shape in parts.items()]
+    answer = match(spec(given), spec(wanted))
+    assert {key for key, _ in wanted if "fuse" in key} <= flagged(answer) | set(answer.missing_keys)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("parts", [{"early": 2, "late": 4}, {"a": 1, "b": 5}])
+def test_a_list_that_was_cut_in_two_keeps_its_order(parts: dict[str, int], swap: bool) -> None:
+    """The longer part does not take the first layers."""
+    block = {"norm.weight": (8,), "norm.bias": (8,), "fc1.weight": (16, 8), "fc2.weight": (8, 16)}
+    given: Keys = [(f"blocks.{i}.{key}", shape) for i in range(6) for key, shape in block.items()]
+    wanted: Keys = [
+        (f"{name}.{i}.{key}", s) for name, count in parts.items() for i in range(count) for key, s in block.items()
+    ]
+    given.append(("head.weight", (3, 8)))
+    wanted.append(("head.weight", (3, 8)))
+    pairs = [(s, t) for (s, _), (t, _) in zip(given, wanted, strict=True)]
+    if swap:
+        solved(wanted, given, truth((t, s) for s, t in pairs))
+    else:
+        solved(given, wanted, truth(pairs))

@@ -133,6 +133,25 @@ def test_what_a_network_lost_is_not_taken_from_its_average() -> None:
     assert all(key.startswith("model.") for m in assignment.matches for key in m.checkpoint_keys)
 
 
+@pytest.mark.parametrize(("token", "wrapper"), [("image", "image_encoder."), ("ema", "ema_model.")])
+def test_the_model_says_that_the_named_copy_is_meant(token: str, wrapper: str) -> None:
+    """A tower under a name beside one without: which of them, the model's own name tells."""
+    checkpoint = twice("", f"{token}.")
+    wanted = spec({wrapper + key: tensor for key, tensor in Encoder().state_dict().items()})
+    expected = truth((f"{token}.{key}", wrapper + key) for key in spec(Encoder()).keys)
+    assert found(match(spec(checkpoint), wanted)) == expected
+
+
+def test_what_is_all_that_a_module_holds_is_no_second_registration() -> None:
+    """`image.layers` beside `layers` may be another tower: nothing is loaded from either without a flag."""
+    layers = {f"layers.{i}.{role}": (8,) * dims for i in range(3) for role, dims in (("weight", 2), ("bias", 1))}
+    given = [*layers.items(), *((f"image.{key}", shape) for key, shape in layers.items())]
+    wanted = [(f"image_encoder.{key}", shape) for key, shape in layers.items()]
+    answer = match(spec(given), spec(wanted))
+    sure = [m for m in answer.matches if not m.ambiguous]
+    assert all(m.checkpoint_keys[0].startswith("image.") for m in sure)
+
+
 def test_of_a_network_and_two_averages_the_network_is_used() -> None:
     three = {**twice("model_ema.", "online_ema."), **twice("model.", "model_ema.")}
     expected = truth((f"model.{key}", key) for key in spec(Encoder()).keys)

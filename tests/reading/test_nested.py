@@ -141,6 +141,16 @@ def test_the_choice_is_said_and_names_the_others() -> None:
     assert "`model` (9 tensors) fits the model best; also there: `ema` (10 tensors)" in spec.notes[0]
 
 
+def test_what_stands_beside_the_weights_does_not_turn_the_choice() -> None:
+    """A loss's weight in the same dict: the average, which has none, fits no better. Of two others none is chosen."""
+    like = read_checkpoint(net())
+    beside = {**state_dict(), "criterion.weight": torch.ones(2)}
+    assert read_checkpoint({"state_dict": beside, "ema": state_dict()}, like=like).at == "state_dict"
+    unnamed = read_checkpoint({"policy": beside, "behaviour": state_dict()}, like=like)
+    assert unnamed.rivals
+    assert "hold the same keys and shapes of all that the model wants" in unnamed.notes[0]
+
+
 def test_an_unknown_place_lists_those_that_exist() -> None:
     with pytest.raises(InputError) as caught:
         read_checkpoint({"model": state_dict(), "ema": state_dict()}, at="modle")
