@@ -25,7 +25,7 @@ from automatch.matching.identity import Identity
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, beside_layers, template
 from automatch.matching.lists import align_lists, beside_turned, count_otherwise, may_run_backwards, run_apart
-from automatch.matching.misnamed import misnamed
+from automatch.matching.misnamed import misnamed, named_apart
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names, contrast
 from automatch.matching.rivals import with_rivals
@@ -119,10 +119,9 @@ class Solver:
         turned = not alike and a.is_list and b.is_list and beside_turned(a, b, self._compared.similar)
         own = (a.struct, b.struct) if self.context.forbidden is None else (id(a), id(b))
         key = (*own, alike, turned)
-        found = self._memo.get(key)
-        if found is None:
-            found = self._memo[key] = self._solve(a, b, turned)
-        return found
+        if key not in self._memo:
+            self._memo[key] = self._solve(a, b, turned)
+        return self._memo[key]
 
     def _solve(self, a: Node, b: Node, turned: bool) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
@@ -267,9 +266,8 @@ class Solver:
             theirs.setdefault(top_b.struct, []).append(top_b)
         queue = kinds_to_try(self._compared, (mine, theirs), (top_a, top_b), whole)
         taken_a, taken_b = Taken(top_a), Taken(top_b)
-        out: list[tuple[Node, Node]] = []
-        if self.identity(tuple(top_a.tokens()), tuple(top_b.tokens())):
-            out = of_one_name(top_a, top_b, (self.source, self.target), SMALLEST)
+        alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
+        out = of_one_name(top_a, top_b, (self.source, self.target), SMALLEST) if alike else []
         for x, y in out:
             taken_a.take(x)
             taken_b.take(y)
@@ -285,7 +283,11 @@ class Solver:
             for x, y in self._assign_nodes(left, right, top_a, top_b, lost):
                 if (x is top_a and y is top_b) or misnamed(x, y, (top_a, top_b), compete, self.names, self._compared):
                     continue
-                if within(x, self._disputed) or within(y, self._disputed) or self._named_apart(x, y, top_a, top_b):
+                if (
+                    within(x, self._disputed)
+                    or within(y, self._disputed)
+                    or named_apart(x, y, (top_a, top_b), self.names)
+                ):
                     self._doubted.add((id(x), id(y)))
                 taken_a.take(x)
                 taken_b.take(y)
@@ -298,11 +300,6 @@ class Solver:
         self._doubted.update(pair for pair, own in self._unless_taken if any(map(taken_a.free, own)))
         return out
 
-    def _named_apart(self, x: Node, y: Node, top_a: Node, top_b: Node) -> bool:
-        """Do the names of two blocks exclude each other, if these were single tensors?"""
-        mine, theirs = (self.names.path_words(n.spelt(top)) for n, top in ((x, top_a), (y, top_b)))
-        return self.names.contradiction(mine, theirs) > self.names.contradiction(mine, theirs, blocks=True)
-
     def _assign_nodes(
         self, left: list[Node], right: list[Node], top_a: Node, top_b: Node, lost: bool = False
     ) -> list[tuple[Node, Node]]:
@@ -311,12 +308,13 @@ class Solver:
             return []
         if max(len(left), len(right)) > _MANY:
             return list(zip(left, right, strict=False)) if len(left) == len(right) else []
-        right = [right[j] for j in across([n.tokens(top_a) for n in left], [n.tokens(top_b) for n in right])]
+        order = across([n.tokens(top_a) for n in left], [n.tokens(top_b) for n in right])
+        right = [right[j] for j in order]
         paths = [[n.tokens(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
-        spelt = [[n.spelt(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
-        words = [[self.names.path_words(p) for p in side] for side in spelt]
+        words = [[self.names.path_words(n.spelt(top)) for n in side] for side, top in ((left, top_a), (right, top_b))]
         weights = contrast(words[0], words[1])
-        ranks = [ranked(map(template, side)) for side in paths]
+        templates = [[template(p) for p in side] for side in paths]
+        ranks = [ranked(side) for side in templates]
         kinds = [[(n.signature, n.count) for n in side] for side in (left, right)]
         places = [ranked(own) for own in kinds]
         matrix: list[list[float]] = []
@@ -348,7 +346,9 @@ class Solver:
         chosen = {i: j for i, j in enumerate(assign(matrix)) if j >= 0 and matrix[i][j] > 0}
         if not self.names.silent:
             networks = are_networks(left, top_a) and are_networks(right, top_b)
-            self._note_doubts(left, right, chosen, apart, [[template(p) for p in side] for side in paths], networks)
+            self._note_doubts(left, right, chosen, apart, templates, networks)
+            if order != sorted(order) and len({*templates[0]}) == len({*templates[1]}) == 1:  # or cut elsewhere?
+                self._doubted.update((id(left[i]), id(right[j])) for i, j in chosen.items())
         return [(left[i], right[j]) for i, j in chosen.items()]
 
     def _note_doubts(

@@ -44,6 +44,12 @@ def misnamed(
     return False
 
 
+def named_apart(x: Node, y: Node, tops: tuple[Node, Node], names: Names) -> bool:
+    """Do the names of two blocks exclude each other, if these were single tensors?"""
+    mine, theirs = (names.path_words(n.spelt(top)) for n, top in zip((x, y), tops, strict=True))
+    return names.contradiction(mine, theirs) > names.contradiction(mine, theirs, blocks=True)
+
+
 def _confused(x: Node, y: Node, compete: Collection[int], names: Names, compared: Compared) -> bool:
     """Is a neighbour of `x` called what `y` is called, and a neighbour of `y` what `x` is called?
 

@@ -35,6 +35,13 @@ def test_a_prefix_and_another_head() -> None:
     assert "41 of 43 keys mapped" in said
 
 
+def test_an_average_of_weights_is_no_data_parallel() -> None:
+    """torch's AveragedModel calls the network `module` as well, and counts beside it."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    assert str(automatch.diagnose(averaged.state_dict(), model)).startswith("saved from AveragedModel")
+
+
 def test_another_head() -> None:
     said = verdict(Encoder(classes=1000).state_dict(), Encoder(classes=10))
     assert said.startswith("1000 outputs in the checkpoint against 10 in the model")

@@ -13,7 +13,7 @@ from torch import nn
 from automatch.matching import match
 from automatch.matching.grids import across
 from tests.matching.built import built
-from tests.matching.truth import by_rename, found, solved, spec
+from tests.matching.truth import by_rename, flagged, found, solved, spec
 
 ROLES = ("0", "2")
 
@@ -119,3 +119,11 @@ def test_of_three_copies_one_is_matched() -> None:
     assignment = match(spec(state), spec(net))
     assert {m.checkpoint_keys[0] for m in assignment.matches} == {f"model.model.{k}" for k in net.state_dict()}
     assert not any(m.ambiguous for m in assignment.matches)
+
+
+def test_grids_of_other_sizes_are_turned_or_cut_elsewhere() -> None:
+    """Two stages of three blocks, and three of two: the numbers are those of a grid that was turned, and may not be."""
+    parts = {"norm.weight": (8,), "up.weight": (16, 8), "down.weight": (8, 16), "qkv.weight": (24, 8)}
+    mine = [(f"s.{i}.{j}.{key}", shape) for i in range(2) for j in range(3) for key, shape in parts.items()]
+    theirs = [(f"stages.{i}.{j}.{key}", shape) for i in range(3) for j in range(2) for key, shape in parts.items()]
+    assert flagged(match(spec(mine), spec(theirs))) == {key for key, _ in theirs}

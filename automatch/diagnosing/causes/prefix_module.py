@@ -1,4 +1,4 @@
-"""DataParallel and DistributedDataParallel: every key of one side carries `module.`."""
+"""DataParallel, DistributedDataParallel and AveragedModel: every key of one side carries `module.`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from automatch.diagnosing.wrappers import unwrapped
 
 WORDS = ("module",)
 
+AVERAGED = "n_averaged"
+"""What `torch.optim.swa_utils.AveragedModel` keeps beside the module that it averages."""
+
 
 def check(evidence: Evidence) -> Finding | None:
     """Whether one side carries `module.` and the other does not."""
@@ -14,7 +17,9 @@ def check(evidence: Evidence) -> Finding | None:
     if found is None:
         return None
     words = found.words or "module"
-    twice = "DataParallel" if "." not in words or not found.front else "DataParallel wrapped twice"
+    averaged = found.in_checkpoint and AVERAGED in evidence.unexpected_keys
+    wrapper = "AveragedModel, torch's average of weights" if averaged else "DataParallel"
+    twice = wrapper if "." not in words or not found.front else f"{wrapper} wrapped twice"
     inner = f"`model.{words}`" if found.front else "the part without `module.`"
     if found.in_checkpoint:
         sentence = f"saved from {twice}: {found.how_many} `{words}.`, the model has none"
