@@ -267,7 +267,7 @@ class Solver:
         queue = kinds_to_try(self._compared, (mine, theirs), (top_a, top_b), whole)
         taken_a, taken_b = Taken(top_a), Taken(top_b)
         alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
-        out = of_one_name(top_a, top_b, (self.source, self.target), SMALLEST) if alike else []
+        out = [*of_one_name(top_a, top_b, (self.source, self.target), SMALLEST)] if alike else []
         for x, y in out:
             taken_a.take(x)
             taken_b.take(y)

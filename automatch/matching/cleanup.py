@@ -152,8 +152,11 @@ def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
 
 
 def drop_held(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
-    """Leave out what a checkpoint holds a second time, as nnU-Net's blocks do, where the other side has it once."""
-    copies = held_twice(leaves, others, pinned)
+    """Leave out what a checkpoint holds a second time, as nnU-Net's blocks do, where the other side has it once.
+
+    What it repeats whole (`image.layers` beside `layers`) is another network, and holds other values.
+    """
+    copies = held_twice(leaves, others, pinned, whole=False)
     dropped = {key: "held a second time by another module" for x in leaves if id(x) in copies for key in x.keys}
     first = next(iter(dropped), None)
     notes = (

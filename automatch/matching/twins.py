@@ -20,12 +20,14 @@ LEAST = 4
 """Fewer tensors of equal names and shapes are no part that is held twice."""
 
 
-def held_twice(target: Sequence[Leaf], source: Sequence[Leaf], pinned: Container[str] = ()) -> Copies:
+def held_twice(
+    target: Sequence[Leaf], source: Sequence[Leaf], pinned: Container[str] = (), whole: bool = True
+) -> Copies:
     """Leaves of one side that are there a second time, where the other has not so many of their shapes.
 
-    Not those whose keys a person pinned.
+    Not those whose keys a person pinned; of containers that are there a second time as a whole only if `whole` says so.
     """
-    copies = _lacking(_inside(target, {leaf.path for leaf in source}), target, source)
+    copies = _lacking(_inside(target, {leaf.path for leaf in source}, whole), target, source)
     rest = without(target, copies)
     copies |= _lacking(_listed(rest), rest, source)
     told = {id(leaf) for leaf in target if id(leaf) in copies and leaf.keys[0] in pinned}
@@ -66,7 +68,7 @@ def _lacking(copies: Copies, target: Sequence[Leaf], source: Sequence[Leaf]) -> 
     return copies if short >= 0.8 * sum(own.values()) else {}
 
 
-def _inside(target: Sequence[Leaf], known: Container[Path]) -> Copies:
+def _inside(target: Sequence[Leaf], known: Container[Path], whole: bool) -> Copies:
     """Containers that stand again inside one of their neighbours, under the same name: `decoder.encoder`, `encoder`.
 
     The outer one is the first, unless the checkpoint knows the keys of the inner one alone.
@@ -81,19 +83,20 @@ def _inside(target: Sequence[Leaf], known: Container[Path]) -> Copies:
         first = next((other for other in outer if other in held), None)
         if first is None or _relative(leaves, len(path)) != _relative(held[first], len(first)):
             continue
-        if not _is_copied_whole(path[:-1], first[:-1], held):
+        around = held[first[:-1]] if first[:-1] else target
+        if whole or not _is_copied_whole(held[path[:-1]], len(path) - 1, around, len(first) - 1):
             inner = leaves[0].path in known and held[first][0].path not in known
             copies |= {id(b) if inner else id(a): a if inner else b for a, b in zip(leaves, held[first], strict=True)}
     return copies
 
 
-def _is_copied_whole(home: Path, other: Path, held: Mapping[Path, list[Leaf]]) -> bool:
-    """Is all of a container there outside of it, too? Then it is another network, and owns nothing of the first."""
-    inside = held.get(home, ())
-    if not other:
-        return bool(inside) and all(leaf.path[len(home) : len(home) + 1] in held for leaf in inside)
-    around = {leaf.path[len(other) :] for leaf in held[other]}
-    return bool(inside) and all(leaf.path[len(home) :] in around for leaf in inside)
+def _is_copied_whole(inside: Sequence[Leaf], depth: int, around: Iterable[Leaf], other: int) -> bool:
+    """Is all of a container there outside of it, too? Then it is another network, and owns nothing of the first.
+
+    `depth` and `other` say how long the paths of the container are, and of what holds all that is around it.
+    """
+    known = {(leaf.path[other:], leaf.shape) for leaf in around}
+    return all((leaf.path[depth:], leaf.shape) in known for leaf in inside)
 
 
 def _held(target: Sequence[Leaf]) -> dict[Path, list[Leaf]]:
