@@ -112,9 +112,9 @@ def kinds_to_try(
             if (x is top_a and y is top_b) or any(other(x, y) or other(y, x) for other in OTHER_THAN):
                 continue
             dice = compared.similar(x, y)
-            if dice < 1.0 and (compared.are_several(x, y) or _is_split(x, y, lists)):
-                continue
             if (x is top_a or y is top_b) and dice <= max(whole, compared.rest(x, y, top_a, top_b)):
+                continue
+            if 1.0 > dice >= CLOSE and (compared.are_several(x, y) or _is_split(x, y, lists)):
                 continue
             if dice >= CLOSE:
                 size = (key_a[1] + key_b[1]) / 2

@@ -70,18 +70,22 @@ def _is_own(s: Leaf, t: Leaf) -> bool:
 
 
 def not_crossed(
-    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity
+    found: Sequence[Found],
+    source: Sequence[Leaf],
+    target: Sequence[Leaf],
+    identity: Identity,
+    beside: Sequence[Found] = (),
 ) -> list[Found]:
     """The pairs without those of which one has its own name on the other side, in another shape.
 
     Two heads of one model, for other numbers of classes: `bbox_pred` of two has the shape of `cls_score` of eight, and
-    what was the `head` is not the model's new `aux_head` of as many classes.
+    what was the `head` is not the model's new `aux_head` of as many classes. `beside`: what has been found before.
     """
-    if not identity.holds:
+    if not identity.holds or not found:
         return list(found)
     mine = {identity.bare(leaf.path, 0): leaf for leaf in source}
     theirs = {identity.bare(leaf.path, 1): leaf for leaf in target}
-    used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
+    used, served = ({id(pair[n]) for pair in (*found, *beside)} for n in (0, 1))
 
     def is_crossed(s: Leaf, t: Leaf) -> bool:
         own, named = mine.get(identity.bare(t.path, 1)), theirs.get(identity.bare(s.path, 0))

@@ -16,6 +16,9 @@ _SECOND = frozenset("ema student momentum target k key shadow averaged swa old p
 _FIRST = frozenset("teacher online q query main current fast raw base learner".split())
 """Words for the copy to use, and for the others: DINO evaluates the teacher, MoCo and BYOL what was trained."""
 
+_ANY = frozenset("model net network module".split())
+"""Words that say of no copy that it is meant."""
+
 COPY_LEAVES = 8
 """Fewer tensors are no network that could stand twice in a file."""
 
@@ -50,21 +53,13 @@ def drop_copies(
         if not any(leaves[i].keys[0] in pinned for i in copy)
     }
     if bare:
-        heard = {w for leaf in others for token in leaf.path[:3] for w in words_of(token)}
-        named = [token for token in bare if _is_said(token, heard)]
-        if len(bare) == len(named) == 1:  # `image.layers` beside `layers`, for a model's `image_encoder.layers`
-            own = {leaves[i].path[1:] for i in bare[named[0]]}
-            others_than = {i for i, leaf in enumerate(leaves) if i not in bare[named[0]] and leaf.path in own}
-            said = [f"a second copy is left out, the one under {named[0]} is used"]
-            return _without(leaves, others_than, said, undecided=False)
-        said = [f"a second copy under {token} is left out, the keys without it are used" for token in bare]
-        return _without(leaves, set().union(*bare.values()), said, undecided=False)
+        return _of_bare(leaves, bare, _spoken(others), pinned)
     if not _may_have_copies(leaves, expected):
         return Cleaned(leaves, {})
     shapes, structs = Interner(), Interner()
     tree = Tree([leaf.path for leaf in leaves], [-1 if x.integer else shapes(x.shape) for x in leaves], structs)
     theirs = Tree([leaf.path for leaf in others], [-1 if x.integer else shapes(x.shape) for x in others], structs)
-    words = {w for leaf in others for token in leaf.path[:3] for w in words_of(token) if not w.isdecimal()}
+    words = _spoken(others)
     gone: set[int] = set()
     notes: list[str] = []
     undecided = False
@@ -105,6 +100,27 @@ def _without(leaves: list[Leaf], gone: set[int], notes: list[str], undecided: bo
     return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, tuple(notes), undecided)
 
 
+def _spoken(leaves: Sequence[Leaf]) -> set[str]:
+    """The words that stand at the front of a side's paths."""
+    return {w for leaf in leaves for token in leaf.path[:3] for w in words_of(token) if not w.isdecimal()}
+
+
+def _of_bare(leaves: list[Leaf], bare: dict[str, set[int]], words: set[str], pinned: Collection[str]) -> Cleaned:
+    """Leave out copies of what stands without their first token, or that, where the other side says the token's word.
+
+    For a model's `image_encoder.layers`, `image.layers` is meant, and not the `layers` beside it.
+    """
+    said = [token for token in bare if (own := set(words_of(token)) - _ANY) and own <= words]
+    if len(bare) == len(said) == 1:
+        token, copy = said[0], bare[said[0]]
+        inside = {leaves[i].path[depth:] for i in copy for depth in (1, 2)}
+        gone = {i for i, leaf in enumerate(leaves) if i not in copy and leaf.path in inside}
+        if not any(leaves[i].keys[0] in pinned for i in gone):
+            return _without(leaves, gone, [f"a second copy is left out, the one under {token} is used"], False)
+    notes = [f"a second copy under {token} is left out, the keys without it are used" for token in bare]
+    return _without(leaves, set().union(*bare.values()), notes, undecided=False)
+
+
 def _copies_of_bare(leaves: Sequence[Leaf], others: Sequence[Leaf], expected: int) -> dict[str, set[int]]:
     """The leaves under first tokens that are copies of those without them (`ema.fc.weight` beside `fc.weight`)."""
     known = {(leaf.path, leaf.shape) for leaf in leaves}
@@ -121,12 +137,6 @@ def _copies_of_bare(leaves: Sequence[Leaf], others: Sequence[Leaf], expected: in
             if same >= COPY_SHARE * len(members):
                 out.setdefault(token, set(members))
     return out
-
-
-def _is_said(token: str, words: Collection[str]) -> bool:
-    """Does the other side say the word that tells a copy from what has no such name?"""
-    own = set(words_of(token)) - {"model", "net", "network", "module"}
-    return bool(own) and own <= set(words)
 
 
 def _may_have_copies(leaves: Sequence[Leaf], expected: int) -> bool:

@@ -250,7 +250,7 @@ def _reviewed(
             found += between_the_same(found, source, target, names, refuses)
             found += of_damaged_modules(found, source, target, names, refuses)
         found += of_no_layer(found, source, target, names, refuses)
-        found += not_crossed(of_one_shape(found, source, target, names, refuses), source, target, identity)
+        found += not_crossed(of_one_shape(found, source, target, names, refuses), source, target, identity, found)
     found += in_order_of_use(found, source, target, refuses)
     found = doubt_other_heads(found, names, identity)
     found = doubt_misplaced(found, source, target, identity, refuses)

@@ -99,9 +99,12 @@ def in_one_list(found: Sequence[Found], source: Sequence[Leaf], target: Sequence
         if roots:
             whole = [[leaf for leaf in target if leaf.path[: len(home) + 1] == (*home, number)] for number in numbers]
             instead = _served_by(roots, row, whole, source, len(home) + 1)
+            gone = {id(t) for item in row for _, t, _ in item}
+            kept = [pair for pair in out if id(pair[1]) not in gone]
+            used = {id(s) for s, _, _ in kept}
+            instead = [pair for pair in instead if id(pair[0]) not in used]
             if len(instead) >= sum(map(len, row)):  # all that was found is found in this order as well
-                gone = {id(t) for item in row for _, t, _ in item}
-                out = [pair for pair in out if id(pair[1]) not in gone] + instead
+                out = kept + instead
     return out
 
 

@@ -46,10 +46,11 @@ def drop_surplus(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
 
 
 def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> list[Found]:
-    """The same pairs, those flagged whose names say nothing, of the only module of a container that serves any.
+    """The pairs, those flagged whose names say nothing, of the only module of a container that serves any.
 
     The last layer of a head of several layers has the shape of a head of one: fastai puts a norm and a linear layer
-    more before it. And a matrix of BERT's head for masked words, of a shape that many have, is not a pooler's.
+    more before it. And a matrix of BERT's head for masked words, of a shape that many have, is not a pooler's: where
+    it is the head of another name in what is one model otherwise, there is no such pair.
     """
     used = {id(s) for s, _, _ in found}
     shapes = Counter(leaf.shape for leaf in source)
@@ -70,6 +71,10 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> li
     def is_alone(home: Path) -> bool:
         return len(modules[home]) >= SEVERAL and len(serving[home]) == 1
 
+    def is_torn(s: Leaf) -> bool:
+        home = module_path(s.path)[:-1]
+        return any(is_alone(home[:depth]) for depth in range(1, len(home) + 1))
+
     def is_lonely(s: Leaf, t: Leaf, name: float) -> bool:
         module = module_path(s.path)
         home = module[:-1]
@@ -78,10 +83,6 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> li
         if is_alone(home) and (name < ALIKE or (module[-1].isdecimal() and module == next(reversed(modules[home])))):
             return True
         return is_torn(s) and module in common and not has_digits(s.path) and say_other_things(s, t, names)
-
-    def is_torn(s: Leaf) -> bool:
-        home = module_path(s.path)[:-1]
-        return any(is_alone(home[:depth]) for depth in range(1, len(home) + 1))
 
     return [
         (s, t, replace(e, level="lonely") if e.level == "unit" and is_lonely(s, t, e.name) else e)

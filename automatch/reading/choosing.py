@@ -97,17 +97,20 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
         return Choice(chosen)
     place = f"`{escaped(chosen.path)}`" if chosen.path else "the top level"
     shapes = _shapes(chosen)
-    serving = _serving(chosen, like)
-    alike = [c for c in others if serving and _serving(c, like) == serving and _is_averaged(c) == _is_averaged(chosen)]
-    rivals = [c for c in others if _shapes(c) == shapes or c in alike]
+    wanted = _wanted(like)
+    serving = shapes.items() & wanted
+
+    def serves_alike(c: Candidate) -> bool:
+        return bool(serving) and _shapes(c).items() & wanted == serving and _is_averaged(c) == _is_averaged(chosen)
+
+    rivals = [c for c in others if _shapes(c) == shapes or serves_alike(c)]
     if rivals:
         same = " and ".join([place, *(_name(c) for c in rivals)])
-        equal = all(_shapes(c) == shapes for c in rivals)
+        what = "" if all(_shapes(c) == shapes for c in rivals) else " of all that the model wants"
         rest = [c for c in others if c not in rivals]
         also = f"; also there: {_paths(rest)}" if rest else ""
-        wanted = "" if equal else " of all that the model wants"
         note = (
-            f"{same} hold the same keys and shapes{wanted}, nothing tells them apart; "
+            f"{same} hold the same keys and shapes{what}, nothing tells them apart; "
             f"{place} is shown, choose with --at{also}"
         )
         return Choice(chosen, (note,), tuple(escaped(c.path) for c in rivals))
@@ -122,12 +125,9 @@ def _shapes(candidate: Candidate) -> dict[str, Shape]:
     return {key: t.shape for key, t in zip(bare, candidate.tensors, strict=True)}
 
 
-def _serving(candidate: Candidate, like: StateDictSpec | None) -> set[tuple[str, Shape]]:
-    """What the other side has under the same key and in the same shape, wrappers apart."""
-    if like is None:
-        return set()
-    wanted = zip(_bare(like.keys), (t.shape for t in like.tensors), strict=True)
-    return _shapes(candidate).items() & set(wanted)
+def _wanted(like: StateDictSpec | None) -> set[tuple[str, Shape]]:
+    """The keys of the other side with their shapes, wrappers apart."""
+    return set(zip(_bare(like.keys), (t.shape for t in like.tensors), strict=True)) if like is not None else set()
 
 
 def _name(candidate: Candidate) -> str:
@@ -192,9 +192,13 @@ def _best_fit(candidates: list[Candidate], like: StateDictSpec) -> Candidate:
         return (common / either + NAME_WEIGHT * same - lead, -_rank(candidate), exact)
 
     best = max(candidates, key=fit)
-    serving = _serving(best, like)
-    plain = [c for c in candidates if serving and _serving(c, like) == serving and not _is_averaged(c)]
-    return max(plain, key=fit) if plain else best  # whatever a loss keeps beside them
+    if not _is_averaged(best):
+        return best
+    # what a loss keeps beside the weights makes their average no better a fit
+    wanted = _wanted(like)
+    serving = _shapes(best).items() & wanted
+    plain = [c for c in candidates if serving and not _is_averaged(c) and _shapes(c).items() & wanted == serving]
+    return max(plain, key=fit, default=best)
 
 
 def _bare(keys: tuple[str, ...]) -> tuple[str, ...]:

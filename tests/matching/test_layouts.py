@@ -10,6 +10,8 @@ from torch import nn
 
 import automatch
 from automatch.matching import match
+from automatch.matching.adopted import adopt
+from automatch.matching.leaves import leaves_of
 from tests.matching.networks import Encoder, HfEncoder, Vgg, to_hf
 from tests.matching.transformers import WIDTH, Conv1D, empty, gpt, stacked
 from tests.matching.truth import Served, Truth, flagged, found, solved, spec
@@ -336,3 +338,15 @@ def test_a_column_that_becomes_a_row_is_turned() -> None:
     wanted = [("attention.proj.weight", (9, 8)), ("attention.query.weight", (1, 8)), ("fc.weight", (3, 8))]
     answer = found(match(spec(given), spec(wanted)))
     assert answer["attention.query.weight",] == Served(("att.context",), "transpose")
+
+
+def test_the_kernels_of_a_separable_layer_are_no_modules() -> None:
+    """`sep/depthwise_kernel` and `sep/pointwise_kernel` are tensors of one layer, and `mlp/fc_kernel` is a layer."""
+    keys = {"sep/depthwise_kernel": (3, 3, 8, 1), "sep/pointwise_kernel": (1, 1, 8, 6), "mlp/fc_kernel": (8, 6)}
+    leaves = leaves_of(spec(list(keys.items())))
+    adopt(leaves, [])
+    assert [leaf.path for leaf in leaves] == [
+        ("sep", "depthwise_kernel"),
+        ("sep", "pointwise_kernel"),
+        ("mlp", "fc", "kernel"),
+    ]

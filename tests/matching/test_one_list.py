@@ -6,6 +6,9 @@ import pytest
 from torch import nn
 
 from automatch.matching import match
+from automatch.matching.evidence import Evidence
+from automatch.matching.leaves import Leaf
+from automatch.matching.sequence import in_one_list
 from tests.matching.built import built
 from tests.matching.truth import Served, flagged, found, honest, silent, solved, spec, truth
 
@@ -282,3 +285,17 @@ def test_a_list_that_was_cut_in_two_keeps_its_order(parts: dict[str, int], swap:
         solved(wanted, given, truth((t, s) for s, t in pairs))
     else:
         solved(given, wanted, truth(pairs))
+
+
+def test_a_list_is_not_turned_where_a_tensor_would_serve_twice() -> None:
+    """The block before the list has lent one of its tensors to something else."""
+    mine = [(f"{block}.{part}", (4,)) for block in ("b0", "b.0", "b.1") for part in "acx"]
+    theirs = [(f"l.{i}.{part}", (4,)) for i in range(3) for part in ("ac" if i == 2 else "acx")] + [("other.x", (4,))]
+    source, target = (
+        {key: Leaf(tuple(key.split(".")), shape, (key,), n, raw=shape) for n, (key, shape) in enumerate(keys)}
+        for keys in (mine, theirs)
+    )
+    partners = {"l.0": "b.0", "l.1": "b.1", "l.2": "b0", "other": "b0"}
+    given = [(source[partners[key[:-2]] + key[-2:]], leaf, Evidence()) for key, leaf in target.items()]
+    turned = in_one_list(given, list(source.values()), list(target.values()))
+    assert len({id(s) for s, _, _ in turned}) == len(turned) == len(given)

@@ -25,18 +25,20 @@ def staged(depths: tuple[int, ...], classes: int = 10) -> nn.Module:
     return built(modules | {"head": nn.Linear(before, classes)})
 
 
-def test_a_longer_stage_holds_the_shorter_one() -> None:
+@pytest.mark.parametrize("deeper", ["file", "model"])
+def test_a_longer_stage_holds_the_shorter_one(deeper: str) -> None:
     """The third stage of the small build is as long as the fourth of the large one, and as wide."""
     small, large = staged((1, 2, 6, 3)), staged((2, 4, 12, 6))
-    wanted = set(small.state_dict())
-    file = renamed(large, lambda key: f"_orig_mod.{key}")
-    solved(file, small, by_rename(file, lambda key: bare if (bare := key.split(".", 1)[1]) in wanted else None))
+    known = set(small.state_dict())
+    saved, model = (large, small) if deeper == "file" else (small, large)
+    file = renamed(saved, lambda key: f"_orig_mod.{key}")
+    solved(file, model, by_rename(file, lambda key: bare if (bare := key.split(".", 1)[1]) in known else None))
 
 
-@pytest.mark.parametrize("prefix", ["", "ema_model.module."])
-def test_a_head_for_other_classes_is_not_the_new_head(prefix: str) -> None:
+@pytest.mark.parametrize(("prefix", "norm"), [("", "norm"), ("ema_model.module.", "norm"), ("ema_model.module.", "bn")])
+def test_a_head_for_other_classes_is_not_the_new_head(prefix: str, norm: str) -> None:
     """What was the `head` of ten classes is no `aux_head` of ten: the model has a `head` of its own, of three."""
-    file = renamed(staged((1, 2, 2, 2)), lambda key: prefix + key)
+    file = renamed(staged((1, 2, 2, 2)), lambda key: prefix + key.replace("norm", norm))
     other = staged((1, 2, 2, 2), classes=3)
     other.add_module("aux_head", nn.Linear(32, 10))
     answer = match(spec(file), spec(other))

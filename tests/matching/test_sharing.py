@@ -142,6 +142,23 @@ def test_the_model_says_that_the_named_copy_is_meant(token: str, wrapper: str) -
     assert found(match(spec(checkpoint), wanted)) == expected
 
 
+def test_a_pin_takes_the_copy_without_a_name() -> None:
+    """Whatever the model is called."""
+    checkpoint = twice("", "image.")
+    wanted = spec({f"image_encoder.{key}": tensor for key, tensor in Encoder().state_dict().items()})
+    key = next(iter(Encoder().state_dict()))
+    answer = match(spec(checkpoint), wanted, pin=[(key, f"image_encoder.{key}")])
+    assert found(answer)[f"image_encoder.{key}",].checkpoint == (key,)
+
+
+@pytest.mark.parametrize("wrapper", ["image.", "image.module."])
+def test_the_named_copy_may_be_wrapped(wrapper: str) -> None:
+    checkpoint = twice("", wrapper)
+    wanted = spec({f"image_encoder.{key}": tensor for key, tensor in Encoder().state_dict().items()})
+    expected = truth((wrapper + key, f"image_encoder.{key}") for key in spec(Encoder()).keys)
+    assert found(match(spec(checkpoint), wanted)) == expected
+
+
 def test_what_is_all_that_a_module_holds_is_no_second_registration() -> None:
     """`image.layers` beside `layers` may be another tower: nothing is loaded from either without a flag."""
     layers = {f"layers.{i}.{role}": (8,) * dims for i in range(3) for role, dims in (("weight", 2), ("bias", 1))}
