@@ -126,8 +126,7 @@ def _assignment(state: _State, chosen: Mapping[str, Match]) -> Assignment:
         relation = neighbours.settle(Relation(guess.checkpoint_keys, (target,), equal.how, why=why))
         one = relation.match(frees, _rounded(sides, guess.checkpoint_keys[0], target))
         others = tuple(key for key in guess.alternatives if key in equal.sources)
-        served[target] = replace(
-            one,
+        served[target] = one._replace(
             confidence=min(guess.confidence, one.confidence),
             ambiguous=guess.ambiguous or one.ambiguous,
             alternatives=others,

@@ -75,5 +75,5 @@ def _refilled(
         if other is not None:
             free.remove(other)
             reason = f"values gave {match.checkpoint_keys[0]} to another key, and this one came free"
-            kept[key] = replace(match, checkpoint_keys=(other,), confidence=REFUTED, ambiguous=True, reason=reason)
+            kept[key] = match._replace(checkpoint_keys=(other,), confidence=REFUTED, ambiguous=True, reason=reason)
     return kept

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from automatch.learning.arrays import Arrays
@@ -55,8 +54,8 @@ def by_likeness(
         if max(len(given), len(wanted)) <= MOST_ALIKE:
             for source, target, best, second in _closest(given, wanted, checkpoint, model):
                 said = f"values: they follow each other ({best:.2f}, the next {second:.2f}), which decides"
-                out[target] = replace(
-                    matches[target], checkpoint_keys=(source,), confidence=SURE, ambiguous=False, alternatives=(),
+                out[target] = matches[target]._replace(
+                    checkpoint_keys=(source,), confidence=SURE, ambiguous=False, alternatives=(),
                     reason=f"{said}; without values: {matches[target].reason}",
                 )  # fmt: skip
     return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -201,8 +201,7 @@ def _turned(
         said += f", {only}: this decides" if sure else ""
     confidence = SURE if sure else TURNED if leaf in told else match.confidence
     rivals = () if sure else tuple(key for key in match.alternatives if key != source)
-    return replace(
-        match,
+    return match._replace(
         checkpoint_keys=(source,),
         confidence=confidence,
         ambiguous=not sure,
@@ -223,5 +222,5 @@ def _refuted(
         leaf = cut_key(match.model_keys[0])[1]
         if marks[now[leaf], leaf] < 0:
             reason = f"values: {known[now[leaf]].words()}, which a {leaf} never is; without values: {match.reason}"
-            out[match.model_keys[0]] = replace(match, confidence=REFUTED, reason=reason)
+            out[match.model_keys[0]] = match._replace(confidence=REFUTED, reason=reason)
     return out

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from automatch.spec import Shape
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """Checkpoint keys that serve model keys through one operation.
+
+    A named tuple, not a dataclass: a checkpoint may have a hundred thousand of them.
 
     Attributes:
         model_keys: one key; several for chunk and unstack, in the order of the pieces.

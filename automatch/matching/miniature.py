@@ -133,11 +133,13 @@ def _half(spec: StateDictSpec, columns: Sequence[Column], repeats: Sequence[Repe
             stay += column.places.values()
             continue
         ranks = [(axis.at, {str(axis.first + rank): rank for rank in range(axis.kept)}) for axis in axes]
-        for numbers, place in column.places.items():
-            if all(numbers[at] in kept_here for at, kept_here in ranks):
-                own = tuple(kept_here[numbers[at]] for at, kept_here in ranks)
-                places[spec.tensors[place].key] = _Place(column, axes, numbers, own)
-                stay.append(place)
+        left = list(column.places.items())
+        for at, kept_here in ranks:
+            left = [(numbers, place) for numbers, place in left if numbers[at] in kept_here]
+        for numbers, place in left:
+            own = tuple(kept_here[numbers[at]] for at, kept_here in ranks)
+            places[spec.tensors[place].key] = _Place(column, axes, numbers, own)
+            stay.append(place)
     tensors = tuple(spec.tensors[place] for place in sorted(stay))
     return Half(replace(spec, tensors=tensors), spec, places)
 
@@ -170,7 +172,7 @@ def enlarged(small: Assignment, mine: Half, theirs: Half) -> list[Match] | None:
         first = cut[0]
         if len(cut) < len(own) or match.ambiguous or any(not _goes_with(place, first) for place in cut):
             return None
-        said = replace(match, model_keys=(), checkpoint_keys=())
+        said = match._replace(model_keys=(), checkpoint_keys=())
         families[said, tuple(place.family() for place in cut)].append((first.ranks, match))
     for members in families.values():
         grown = _grown(members, mine, theirs)
@@ -194,17 +196,5 @@ def _grown(members: Sequence[tuple[Ranks, Match]], mine: Half, theirs: Half) -> 
         return None
     served = zip(*map(theirs.keys_like, match.model_keys), strict=True)
     serving = zip(*map(mine.keys_like, match.checkpoint_keys), strict=True)
-    return [
-        Match(
-            model_keys,
-            checkpoint_keys,
-            match.op,
-            match.confidence,
-            reason=match.reason,
-            dim=match.dim,
-            perm=match.perm,
-            sizes=match.sizes,
-            shape=match.shape,
-        )
-        for model_keys, checkpoint_keys in zip(served, serving, strict=True)
-    ]
+    said = match[2:]
+    return [Match(*keys, *said) for keys in zip(served, serving, strict=True)]

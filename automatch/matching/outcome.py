@@ -184,7 +184,7 @@ def _match(
         return (
             None
             if said is None
-            else replace(said, confidence=confidence, ambiguous=ambiguous, alternatives=alternatives, reason=reason)
+            else said._replace(confidence=confidence, ambiguous=ambiguous, alternatives=alternatives, reason=reason)
         )
     perm, shape = (1, 0) if turned else s.perm or _inverse(t.perm), _reshaped(s, t, ops)
     if _merged_then_turned(s, ops):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from automatch.describing.tokens import ROLES, words_of
 from automatch.describing.tree import Node
@@ -104,6 +105,7 @@ class Context:
         return 0.0 if self.names.silent else 1.0
 
 
+@lru_cache(maxsize=1 << 16)
 def module_path(path: tuple[str, ...]) -> tuple[str, ...]:
     """The path of the module that a leaf's path leads into; a bare parameter is a module of its own."""
     return path[: role_of(path)[0]]
@@ -117,8 +119,9 @@ def block_of(module: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
-def role_of(path: Sequence[str]) -> tuple[int, str]:
-    """(length of the module's path, role of the leaf in it)."""
+@lru_cache(maxsize=1 << 16)
+def role_of(path: tuple[str, ...]) -> tuple[int, str]:
+    """(length of the module's path, role of the leaf in it); asked of the same paths by one stage after the other."""
     last = path[-1]
     half = half_of(path)
     if half is not None:

@@ -42,7 +42,7 @@ def below(
 ) -> tuple[list[Match], list[str], list[Mismatch]]:
     """All that is asked for, without the scope and without the keys outside it."""
     short = [
-        replace(match, checkpoint_keys=tuple(key.removeprefix(scope) for key in match.checkpoint_keys))
+        match._replace(checkpoint_keys=tuple(key.removeprefix(scope) for key in match.checkpoint_keys))
         for match in matches
     ]
     keys = [key.removeprefix(scope) for key in checkpoint_keys if key.startswith(scope)]
