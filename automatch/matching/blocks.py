@@ -17,17 +17,16 @@ from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.company import company
 from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
+from automatch.matching.equals import BlockPair, choose
 from automatch.matching.evidence import Evidence
-from automatch.matching.free import Taken, are_networks, by_kind, may_take_turns, outermost, ranked, within
+from automatch.matching.free import Taken, by_kind, outermost, within
 from automatch.matching.gathering import units_of
-from automatch.matching.grids import across
 from automatch.matching.identity import Identity
-from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, beside_layers, template
 from automatch.matching.lists import align_lists, beside_turned, count_otherwise, may_run_backwards, run_apart
 from automatch.matching.misnamed import misnamed, named_apart
 from automatch.matching.modules import assign_units
-from automatch.matching.names import Names, contrast
+from automatch.matching.names import Names
 from automatch.matching.rivals import with_rivals
 from automatch.matching.sides import Side
 from automatch.matching.truncated import of_one_name
@@ -39,13 +38,6 @@ LARGER = 1.25
 EXPLAINED = 0.999
 """Lists whose items, put together one by one, share less than this of what the whole lists share are cut otherwise."""
 
-SIMILARITY, LOST = 4.0, 0.2
-"""What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks, and how much of that a difference
-counts that is only lost tensors."""
-
-DOUBT = 0.1
-"""Names of two blocks must tell them from two others by more than this, or the pair is in doubt."""
-
 LEARN_FROM = 0.9
 """Other blocks are told of decisions that are at least this sure without them."""
 
@@ -54,9 +46,6 @@ TAUGHT = 4.0
 
 SMALLEST = 4
 """Fewer tensors are no block; they are matched one by one."""
-
-_MANY = 96
-"""So many equal blocks are put together in their order, without looking at names."""
 
 
 class Solver:
@@ -83,7 +72,6 @@ class Solver:
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
         self._disputed: set[int] = set()  # blocks that might as well have been chosen for one that is in doubt
-        self._unless_taken: list[tuple[tuple[int, int], list[Node]]] = []  # what might have been chosen instead
         self._memo: dict[tuple[int, int, bool, bool], list[Placed]] = {}
 
     def _support(self, a: tuple[str, ...], b: tuple[str, ...]) -> float:
@@ -255,7 +243,7 @@ class Solver:
             self._learn((*mine[top_a:], *beside[0]), (*theirs[top_b:], *beside[1]))
         return out
 
-    def _pair_blocks(self, top_a: Node, top_b: Node) -> list[tuple[Node, Node]]:
+    def _pair_blocks(self, top_a: Node, top_b: Node) -> list[BlockPair]:
         """Blocks below two nodes, largest common part first."""
         mine, theirs = (
             by_kind([n for n in below(top) if n.count >= SMALLEST and not is_module(n)]) for top in (top_a, top_b)
@@ -264,14 +252,15 @@ class Solver:
         if whole < 1.0:  # one side may be a part of the other
             mine.setdefault(top_a.struct, []).append(top_a)
             theirs.setdefault(top_b.struct, []).append(top_b)
-        queue = kinds_to_try(self._compared, (mine, theirs), (top_a, top_b), whole)
+        tops = top_a, top_b
+        queue = kinds_to_try(self._compared, (mine, theirs), tops, whole)
         taken_a, taken_b = Taken(top_a), Taken(top_b)
         alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
         out = [*of_one_name(top_a, top_b, (self.source, self.target), SMALLEST)] if alike else []
         for x, y in out:
             taken_a.take(x)
             taken_b.take(y)
-        self._unless_taken.clear()
+        unless_taken: list[tuple[BlockPair, list[Node]]] = []
         for s_kind, t_kind in queue:
             left = [n for k in s_kind for n in mine[k] if taken_a.free(n)]
             right = [n for k in t_kind for n in theirs[k] if taken_b.free(n)]
@@ -280,14 +269,14 @@ class Solver:
             left, right, lost = with_rivals(self._compared, (left, right), (mine, theirs), (taken_a, taken_b))
             left, right = outermost(left), outermost(right)
             compete = set(map(id, (*left, *right)))
-            for x, y in self._assign_nodes(left, right, top_a, top_b, lost):
-                if (x is top_a and y is top_b) or misnamed(x, y, (top_a, top_b), compete, self.names, self._compared):
+            choice = choose(left, right, tops, self._compared, self.names, self.context.order_trust, lost)
+            self._doubted.update((id(x), id(y)) for x, y in choice.doubted)
+            self._disputed.update(map(id, choice.disputed))
+            unless_taken += choice.unless_taken
+            for x, y in choice.pairs:
+                if (x is top_a and y is top_b) or misnamed(x, y, tops, compete, self.names, self._compared):
                     continue
-                if (
-                    within(x, self._disputed)
-                    or within(y, self._disputed)
-                    or named_apart(x, y, (top_a, top_b), self.names)
-                ):
+                if within(x, self._disputed) or within(y, self._disputed) or named_apart(x, y, tops, self.names):
                     self._doubted.add((id(x), id(y)))
                 taken_a.take(x)
                 taken_b.take(y)
@@ -297,104 +286,5 @@ class Solver:
                     for part in surplus(self.target.tree, y, self.source.tree, x, SMALLEST):
                         taken_b.release(part)
                 out.append((x, y))
-        self._doubted.update(pair for pair, own in self._unless_taken if any(map(taken_a.free, own)))
+        self._doubted.update((id(x), id(y)) for (x, y), own in unless_taken if any(map(taken_a.free, own)))
         return out
-
-    def _assign_nodes(
-        self, left: list[Node], right: list[Node], top_a: Node, top_b: Node, lost: bool = False
-    ) -> list[tuple[Node, Node]]:
-        """Which of several equal blocks goes to which: by names of their paths, then by order."""
-        if not left or not right:
-            return []
-        if max(len(left), len(right)) > _MANY:
-            return list(zip(left, right, strict=False)) if len(left) == len(right) else []
-        order = across([n.tokens(top_a) for n in left], [n.tokens(top_b) for n in right])
-        right = [right[j] for j in order]
-        paths = [[n.tokens(top) for n in side] for side, top in ((left, top_a), (right, top_b))]
-        words = [[self.names.path_words(n.spelt(top)) for n in side] for side, top in ((left, top_a), (right, top_b))]
-        weights = contrast(words[0], words[1])
-        templates = [[template(p) for p in side] for side in paths]
-        ranks = [ranked(side) for side in templates]
-        kinds = [[(n.signature, n.count) for n in side] for side in (left, right)]
-        places = [ranked(own) for own in kinds]
-        matrix: list[list[float]] = []
-        apart: list[list[float]] = []  # the same without order
-        for i in range(len(left)):
-            row, bare = list[float](), list[float]()
-            for j in range(len(right)):
-                name = self.names.compare(words[0][i], words[1][j], weights)
-                if self.context.names_trust and self.names.contradiction(words[0][i], words[1][j], blocks=True):
-                    row.append(-1.0)
-                    bare.append(-1.0)
-                    continue
-                (mine, count), (theirs, other) = places[0][i], places[1][j]
-                as_many = len(left) == len(right)
-                place = 1.0 - abs(i - j) / len(left) if as_many else 0.5
-                if not as_many and kinds[0][i] == kinds[1][j] and count == other:  # of their kind
-                    as_many, place = True, 1.0 - abs(mine - theirs) / count
-                number = 0.0
-                if left[i].label == right[j].label:
-                    number = (0.0 if as_many else 0.35) if left[i].label.isdecimal() else 0.3
-                local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
-                similar = SIMILARITY * self._compared.similar(left[i], right[j])
-                if lost and left[i].skeleton == right[j].skeleton:  # a tensor that one of them lost is little evidence
-                    similar = SIMILARITY - LOST * (SIMILARITY - similar)
-                bare.append(2.0 + self.context.names_trust * name * 1.2 + number + local + similar)
-                row.append(bare[-1] + place * 0.6 * self.context.order_trust)
-            matrix.append(row)
-            apart.append(bare)
-        chosen = {i: j for i, j in enumerate(assign(matrix)) if j >= 0 and matrix[i][j] > 0}
-        if not self.names.silent:
-            networks = are_networks(left, top_a) and are_networks(right, top_b)
-            self._note_doubts(left, right, chosen, apart, templates, networks)
-            if order != sorted(order) and len({*templates[0]}) == len({*templates[1]}) == 1:  # or cut elsewhere?
-                self._doubted.update((id(left[i]), id(right[j])) for i, j in chosen.items())
-        return [(left[i], right[j]) for i, j in chosen.items()]
-
-    def _note_doubts(
-        self,
-        left: list[Node],
-        right: list[Node],
-        chosen: dict[int, int],
-        apart: list[list[float]],
-        templates: list[list[tuple[str, ...]]],
-        networks: bool,
-    ) -> None:
-        """Remember the pairs of blocks that only order tells from others.
-
-        Numbered siblings have an order; where some are missing and it is not kept, the pairs are in doubt as well. So
-        are whole networks that are numbered on one side and named on the other (`0` and `1` are in no order of a
-        `decoder` and an `encoder`), and the items of a list that fills two of other names, maybe by turns.
-        """
-        taken = set(chosen.values())
-        by_turns = may_take_turns(templates, self.names.lexicon.order)
-        for i, j in chosen.items():
-            if by_turns and any(
-                (templates[0][k], templates[1][m]) != (templates[0][i], templates[1][j])
-                and apart[i][j] - max(apart[i][m], apart[k][j]) < DOUBT
-                for k, m in chosen.items()
-            ):
-                self._doubted.add((id(left[i]), id(right[j])))
-            if "#" not in template(right[j].tokens()):  # what has no number is no item of a list more than another
-                own = [n for k, n in enumerate(left) if k not in chosen and templates[0][k] == templates[0][i]]
-                self._unless_taken.append(((id(left[i]), id(right[j])), own))
-            free = [m for m in range(len(right)) if m not in taken and templates[1][m] != templates[1][j]]
-            loose = [k for k in range(len(left)) if k not in chosen and templates[0][k] != templates[0][i]]
-            if any(apart[i][j] - apart[i][m] < DOUBT for m in free) or any(
-                apart[i][j] - apart[k][j] < DOUBT for k in loose
-            ):
-                self._doubted.add((id(left[i]), id(right[j])))
-                self._disputed.update(id(right[m]) for m in free if apart[i][j] - apart[i][m] < DOUBT)
-                self._disputed.update(id(left[k]) for k in loose if apart[i][j] - apart[k][j] < DOUBT)
-                continue
-            for k, m in chosen.items():
-                siblings = templates[0][i] == templates[0][k], templates[1][j] == templates[1][m]
-                if not all(siblings) and self.context.order_trust < 1:
-                    siblings = False, False  # one side is sorted by name: the numbers of the other are no order of it
-                if networks and not all(siblings):
-                    siblings = False, False
-                if any(siblings) and not (all(siblings) and len(left) != len(right) and (i < k) != (j < m)):
-                    continue
-                if all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT:
-                    self._doubted.add((id(left[i]), id(right[j])))
-                    break

@@ -197,4 +197,4 @@ def _grown(members: Sequence[tuple[Ranks, Match]], mine: Half, theirs: Half) -> 
     served = zip(*map(theirs.keys_like, match.model_keys), strict=True)
     serving = zip(*map(mine.keys_like, match.checkpoint_keys), strict=True)
     said = match[2:]
-    return [Match(*keys, *said) for keys in zip(served, serving, strict=True)]
+    return [Match._make((*keys, *said)) for keys in zip(served, serving, strict=True)]

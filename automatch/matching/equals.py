@@ -1,0 +1,188 @@
+"""Which of several equal blocks goes to which: by names of their paths, then by order; and what is in doubt of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from automatch.describing.tree import Node
+from automatch.matching.compared import Compared
+from automatch.matching.free import are_networks, may_take_turns, ranked
+from automatch.matching.grids import across
+from automatch.matching.lap import assign
+from automatch.matching.leaves import template
+from automatch.matching.names import Names, contrast
+
+SIMILARITY, LOST = 4.0, 0.2
+"""What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks, and how much of that a difference
+counts that is only lost tensors."""
+
+DOUBT = 0.1
+"""Names of two blocks must tell them from two others by more than this, or the pair is in doubt."""
+
+_MANY = 96
+"""So many equal blocks are put together in their order, without looking at names."""
+
+_NEVER = -1.0
+"""What a pair is worth whose names exclude each other."""
+
+Blocks = Sequence[Node]
+BlockPair = tuple[Node, Node]
+
+
+@dataclass(slots=True)
+class Choice:
+    """Which block goes to which.
+
+    Attributes:
+        pairs: the chosen pairs.
+        doubted: those of them that only order tells from others.
+        disputed: blocks that might as well have been chosen for one that is in doubt.
+        unless_taken: pairs that are in doubt as long as one of these blocks of the checkpoint has no other partner.
+    """
+
+    pairs: list[BlockPair] = field(default_factory=list)
+    doubted: list[BlockPair] = field(default_factory=list)
+    disputed: list[Node] = field(default_factory=list)
+    unless_taken: list[tuple[BlockPair, list[Node]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Equals:
+    """Equal blocks of both sides, with what tells them apart.
+
+    Attributes:
+        left: those of the checkpoint.
+        right: those of the model.
+        templates: their paths without numbers, of either side.
+        order_trust: in [0, 1]; small where one side is sorted by name.
+    """
+
+    left: Blocks
+    right: Blocks
+    templates: tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
+    order_trust: float
+
+
+def choose(
+    left: Blocks, right: Blocks, tops: BlockPair, compared: Compared, names: Names, order_trust: float, lost: bool
+) -> Choice:
+    """Which of several equal blocks goes to which.
+
+    Args:
+        left: blocks of the checkpoint, in state_dict order.
+        right: blocks of the model, likewise.
+        tops: the two corresponding nodes below which they stand.
+        compared: how similar two blocks are.
+        names: compares words.
+        order_trust: in [0, 1]; small where one side is sorted by name.
+        lost: whether two blocks of one build differ but in tensors that one of them lost.
+    """
+    if not left or not right:
+        return Choice()
+    if max(len(left), len(right)) > _MANY:
+        return Choice(list(zip(left, right, strict=False)) if len(left) == len(right) else [])
+    order = across([n.tokens(tops[0]) for n in left], [n.tokens(tops[1]) for n in right])
+    right = [right[j] for j in order]
+    mine, theirs = ([template(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True))
+    equals = _Equals(left, right, (mine, theirs), order_trust)
+    worth, apart = _worth(equals, tops, compared, names, lost)
+    chosen = {i: j for i, j in enumerate(assign(worth)) if j >= 0 and worth[i][j] > 0}
+    choice = Choice([(left[i], right[j]) for i, j in chosen.items()])
+    if not names.silent:
+        networks = are_networks(left, tops[0]) and are_networks(right, tops[1])
+        _note_doubts(choice, equals, chosen, apart, networks, may_take_turns(equals.templates, names.lexicon.order))
+        if order != sorted(order) and len({*mine}) == len({*theirs}) == 1:  # or cut elsewhere?
+            choice.doubted += choice.pairs
+    return choice
+
+
+def _worth(
+    equals: _Equals, tops: BlockPair, compared: Compared, names: Names, lost: bool
+) -> tuple[list[list[float]], list[list[float]]]:
+    """What each pair is worth, and the same without regard to order."""
+    left, right = equals.left, equals.right
+    words = [[names.path_words(n.spelt(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]
+    weights = contrast(words[0], words[1])
+    ranks = [ranked(side) for side in equals.templates]
+    kinds = [[(n.signature, n.count) for n in side] for side in (left, right)]
+    places = [ranked(own) for own in kinds]
+    matrix: list[list[float]] = []
+    apart: list[list[float]] = []
+    for i, x in enumerate(left):
+        row, bare = list[float](), list[float]()
+        for j, y in enumerate(right):
+            name = names.compare(words[0][i], words[1][j], weights)
+            if not names.silent and names.contradiction(words[0][i], words[1][j], blocks=True):
+                row.append(_NEVER)
+                bare.append(_NEVER)
+                continue
+            (at, count), (other_at, other) = places[0][i], places[1][j]
+            as_many = len(left) == len(right)
+            place = 1.0 - abs(i - j) / len(left) if as_many else 0.5
+            if not as_many and kinds[0][i] == kinds[1][j] and count == other:  # of their kind
+                as_many, place = True, 1.0 - abs(at - other_at) / count
+            number = 0.0
+            if x.label == y.label:
+                number = (0.0 if as_many else 0.35) if x.label.isdecimal() else 0.3
+            local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
+            similar = SIMILARITY * compared.similar(x, y)
+            if lost and x.skeleton == y.skeleton:  # a tensor that one of them lost is little evidence
+                similar = SIMILARITY - LOST * (SIMILARITY - similar)
+            bare.append(2.0 + (0.0 if names.silent else name * 1.2) + number + local + similar)
+            row.append(bare[-1] + place * 0.6 * equals.order_trust)
+        matrix.append(row)
+        apart.append(bare)
+    return matrix, apart
+
+
+def _note_doubts(
+    choice: Choice,
+    equals: _Equals,
+    chosen: dict[int, int],
+    apart: list[list[float]],
+    networks: bool,
+    by_turns: bool,
+) -> None:
+    """Note which pairs only order tells from others.
+
+    Numbered siblings have an order; where some are missing and it is not kept, the pairs are in doubt as well. So
+    are whole networks that are numbered on one side and named on the other (`0` and `1` are in no order of a
+    `decoder` and an `encoder`), and the items of a list that fills two of other names, maybe by turns.
+    """
+    left, right, templates = equals.left, equals.right, equals.templates
+    taken = set(chosen.values())
+    for i, j in chosen.items():
+        pair = left[i], right[j]
+        if by_turns and any(
+            (templates[0][k], templates[1][m]) != (templates[0][i], templates[1][j])
+            and apart[i][j] - max(apart[i][m], apart[k][j]) < DOUBT
+            for k, m in chosen.items()
+        ):
+            choice.doubted.append(pair)
+        if "#" not in template(right[j].tokens()):  # what has no number is no item of a list more than another
+            own = [n for k, n in enumerate(left) if k not in chosen and templates[0][k] == templates[0][i]]
+            choice.unless_taken.append((pair, own))
+        free = [m for m in range(len(right)) if m not in taken and templates[1][m] != templates[1][j]]
+        loose = [k for k in range(len(left)) if k not in chosen and templates[0][k] != templates[0][i]]
+        free = [m for m in free if apart[i][j] - apart[i][m] < DOUBT]
+        loose = [k for k in loose if apart[i][j] - apart[k][j] < DOUBT]
+        if free or loose:
+            choice.doubted.append(pair)
+            choice.disputed += [right[m] for m in free] + [left[k] for k in loose]
+        elif any(_may_change(equals, (i, j), other, apart, networks) for other in chosen.items()):
+            choice.doubted.append(pair)
+
+
+def _may_change(
+    equals: _Equals, pair: tuple[int, int], other: tuple[int, int], apart: list[list[float]], networks: bool
+) -> bool:
+    """Might two chosen pairs as well have each other's partners?"""
+    (i, j), (k, m) = pair, other
+    mine, theirs = equals.templates
+    siblings = mine[i] == mine[k], theirs[j] == theirs[m]
+    if not all(siblings) and (networks or equals.order_trust < 1):
+        siblings = False, False  # where one side is sorted by name, the numbers of the other are no order of it
+    if any(siblings) and not (all(siblings) and len(equals.left) != len(equals.right) and (i < k) != (j < m)):
+        return False
+    return all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT
