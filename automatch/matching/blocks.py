@@ -17,7 +17,8 @@ from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.company import company
 from automatch.matching.compared import Compared, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
-from automatch.matching.equals import BlockPair, choose
+from automatch.matching.decided import BlockPair, Decided, Pin
+from automatch.matching.equals import choose
 from automatch.matching.evidence import Evidence
 from automatch.matching.free import Taken, by_kind, outermost, within
 from automatch.matching.gathering import units_of
@@ -59,6 +60,7 @@ class Solver:
         order_trust: float,
         identity: Identity,
         forbidden: Callable[[Leaf, Leaf], bool] | None = None,
+        pins: Sequence[tuple[Leaf, Leaf]] = (),
     ) -> None:
         self.source, self.target, self.names = source, target, names
         self.learnt: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
@@ -73,6 +75,12 @@ class Solver:
         self._doubted: set[tuple[int, int]] = set()
         self._disputed: set[int] = set()  # blocks that might as well have been chosen for one that is in doubt
         self._memo: dict[tuple[int, int, bool, bool], list[Placed]] = {}
+        places = source.at([mine for mine, _ in pins]), target.at([theirs for _, theirs in pins])
+        self._decided = Decided(
+            Pin(i, j, mine.path, theirs.path) for i, j, (mine, theirs) in zip(*places, pins, strict=True)
+        )
+        for mine, theirs in pins:
+            self._teach(mine.path, theirs.path)
 
     def _support(self, a: tuple[str, ...], b: tuple[str, ...]) -> float:
         a, b = template(a), template(b)
@@ -86,7 +94,7 @@ class Solver:
         self.learnt[a, b] += 1
         self.learnt_source[a] += 1
 
-    def teach(self, mine: tuple[str, ...], theirs: tuple[str, ...]) -> None:
+    def _teach(self, mine: tuple[str, ...], theirs: tuple[str, ...]) -> None:
         """A person pinned these two leaves: modules of these names belong together, in all blocks."""
         a, b = module_path(mine), module_path(theirs)
         for depth_a in range(1, len(a) + 1):
@@ -121,9 +129,12 @@ class Solver:
         backwards = bool(blocks) and (turned or may_run_backwards(top_a, top_b, self.names))
         if backwards:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
+        pinned = self._decided.aligned(blocks, top_a, top_b) if blocks else None
+        if pinned is not None:
+            blocks, backwards = pinned, False
         apart = bool(blocks) and self.context.order_trust == 1
         apart = apart and run_apart(top_a, top_b, (self.source.places(top_a), self.target.places(top_b)))
-        if backwards or apart or (blocks and count_otherwise(top_a, top_b)):
+        if pinned is None and (backwards or apart or (blocks and count_otherwise(top_a, top_b))):
             self._doubted.update((id(x), id(y)) for x, y in blocks)
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
@@ -261,6 +272,7 @@ class Solver:
             taken_a.take(x)
             taken_b.take(y)
         unless_taken: list[tuple[BlockPair, list[Node]]] = []
+        order_trust, settled = self.context.order_trust, set[tuple[int, int]]()
         for s_kind, t_kind in queue:
             left = [n for k in s_kind for n in mine[k] if taken_a.free(n)]
             right = [n for k in t_kind for n in theirs[k] if taken_b.free(n)]
@@ -269,10 +281,11 @@ class Solver:
             left, right, lost = with_rivals(self._compared, (left, right), (mine, theirs), (taken_a, taken_b))
             left, right = outermost(left), outermost(right)
             compete = set(map(id, (*left, *right)))
-            choice = choose(left, right, tops, self._compared, self.names, self.context.order_trust, lost)
+            choice = choose((left, right), tops, self._compared, self._decided, self.names, order_trust, lost)
             self._doubted.update((id(x), id(y)) for x, y in choice.doubted)
             self._disputed.update(map(id, choice.disputed))
             unless_taken += choice.unless_taken
+            settled.update((id(x), id(y)) for x, y in choice.settled)
             for x, y in choice.pairs:
                 if (x is top_a and y is top_b) or misnamed(x, y, tops, compete, self.names, self._compared):
                     continue
@@ -287,4 +300,5 @@ class Solver:
                         taken_b.release(part)
                 out.append((x, y))
         self._doubted.update((id(x), id(y)) for (x, y), own in unless_taken if any(map(taken_a.free, own)))
+        self._doubted.difference_update(settled)
         return out

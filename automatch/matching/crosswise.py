@@ -49,12 +49,12 @@ def _groups(pairs: Mapping[Path, Path]) -> Iterator[dict[Path, Path]]:
                 said[top[-1]][k].add(name)
     for (top, home), cells in lists.items():
         names = {k: next(iter(own)) for k, own in said[top[-1]].items() if len(own) == 1}
-        moved = _moved(_of(cells, names), names)
+        known = _of(cells, names)
+        moved = _moved(known, names)
         rest = len(home) + 2
-        if moved:
-            yield {
-                one: (*home, *moved[cell], *pairs[one][rest:]) for one, cell, _ in modules[top, home] if cell in moved
-            }
+        if moved:  # the others of these lists stand where they do for the same reason
+            new = {**known, **moved}
+            yield {one: (*home, *new[cell], *pairs[one][rest:]) for one, cell, _ in modules[top, home] if cell in new}
 
 
 def _cells(modules: Sequence[tuple[Path, Cell, Cell]]) -> Cells:

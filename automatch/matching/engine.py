@@ -215,13 +215,10 @@ def _solve(
         numbers = [-1 if leaf.integer else shapes(leaf.shape) for leaf in leaves]
         weights = {n: VECTOR for n, leaf in zip(numbers, leaves, strict=True) if len(leaf.shape) < 2}
         sides.append(Side(leaves, Tree([leaf.path for leaf in leaves], numbers, structs, weights)))
-    decided = bool(decisions.pinned or decisions.forbidden)
-    solver = Solver(sides[0], sides[1], names, order_trust, identity, decisions.refuses if decided else None)
     by_key = {key: leaf for leaf in target for key in leaf.keys}
-    for leaf in source:
-        for wanted in decisions.pinned.get(leaf.keys[0], ()):
-            solver.teach(leaf.path, by_key[wanted].path)
-    return solver.solve_roots()
+    pins = [(s, by_key[key]) for s in source for key in decisions.pinned.get(s.keys[0], ())]
+    refuses = decisions.refuses if decisions.pinned or decisions.forbidden else None
+    return Solver(sides[0], sides[1], names, order_trust, identity, refuses, pins).solve_roots()
 
 
 def _reviewed(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from automatch.describing.tree import Node
 from automatch.matching.compared import Compared
+from automatch.matching.decided import BlockPair, Decided
 from automatch.matching.free import are_networks, may_take_turns, ranked
 from automatch.matching.grids import across
 from automatch.matching.lap import assign
@@ -26,8 +27,10 @@ _MANY = 96
 _NEVER = -1.0
 """What a pair is worth whose names exclude each other."""
 
+_PINNED = 100.0
+"""What a pair is worth that a person joined: more than all that speaks for others."""
+
 Blocks = Sequence[Node]
-BlockPair = tuple[Node, Node]
 
 
 @dataclass(slots=True)
@@ -39,12 +42,14 @@ class Choice:
         doubted: those of them that only order tells from others.
         disputed: blocks that might as well have been chosen for one that is in doubt.
         unless_taken: pairs that are in doubt as long as one of these blocks of the checkpoint has no other partner.
+        settled: pairs that a person's pins settle, whatever speaks against them.
     """
 
     pairs: list[BlockPair] = field(default_factory=list)
     doubted: list[BlockPair] = field(default_factory=list)
     disputed: list[Node] = field(default_factory=list)
     unless_taken: list[tuple[BlockPair, list[Node]]] = field(default_factory=list)
+    settled: list[BlockPair] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +70,26 @@ class _Equals:
 
 
 def choose(
-    left: Blocks, right: Blocks, tops: BlockPair, compared: Compared, names: Names, order_trust: float, lost: bool
+    blocks: tuple[Blocks, Blocks],
+    tops: BlockPair,
+    compared: Compared,
+    decided: Decided,
+    names: Names,
+    order_trust: float,
+    lost: bool,
 ) -> Choice:
     """Which of several equal blocks goes to which.
 
     Args:
-        left: blocks of the checkpoint, in state_dict order.
-        right: blocks of the model, likewise.
+        blocks: those of the checkpoint and of the model, each in state_dict order.
         tops: the two corresponding nodes below which they stand.
         compared: how similar two blocks are.
+        decided: which blocks a person's pins join.
         names: compares words.
         order_trust: in [0, 1]; small where one side is sorted by name.
         lost: whether two blocks of one build differ but in tensors that one of them lost.
     """
+    left, right = blocks
     if not left or not right:
         return Choice()
     if max(len(left), len(right)) > _MANY:
@@ -87,13 +99,25 @@ def choose(
     mine, theirs = ([template(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True))
     equals = _Equals(left, right, (mine, theirs), order_trust)
     worth, apart = _worth(equals, tops, compared, names, lost)
+    ways = decided.ways(left, right)
+    for (i, j), together in ways.items():
+        worth[i][j] = worth[i][j] + _PINNED if together else _NEVER
     chosen = {i: j for i, j in enumerate(assign(worth)) if j >= 0 and worth[i][j] > 0}
     choice = Choice([(left[i], right[j]) for i, j in chosen.items()])
-    if not names.silent:
-        networks = are_networks(left, tops[0]) and are_networks(right, tops[1])
-        _note_doubts(choice, equals, chosen, apart, networks, may_take_turns(equals.templates, names.lexicon.order))
-        if order != sorted(order) and len({*mine}) == len({*theirs}) == 1:  # or cut elsewhere?
-            choice.doubted += choice.pairs
+    if names.silent:
+        return choice
+    networks = are_networks(left, tops[0]) and are_networks(right, tops[1])
+    by_turns = may_take_turns(equals.templates, names.lexicon.order)
+    settled = {i for i, j in chosen.items() if decided.settles(left[i], right[j], max(len(left), len(right)))}
+    choice.settled = [(left[i], right[chosen[i]]) for i in settled]
+    _note_doubts(choice, equals, chosen, settled, apart, networks, by_turns)
+    if settled:  # in doubt as before is what goes elsewhere than its siblings
+        before = Choice()
+        _note_doubts(before, equals, chosen, set(), apart, networks, by_turns)
+        choice.doubted += [pair for pair in before.doubted if decided.speaks_against(*pair)]
+    cut_elsewhere = order != sorted(order) and len({*mine}) == len({*theirs}) == 1
+    if cut_elsewhere or (not settled and _may_be_turned(equals)):
+        choice.doubted += choice.pairs
     return choice
 
 
@@ -112,7 +136,7 @@ def _worth(
     for i, x in enumerate(left):
         row, bare = list[float](), list[float]()
         for j, y in enumerate(right):
-            name = names.compare(words[0][i], words[1][j], weights)
+            name = names.compare(words[0][i], words[1][j], weights, blocks=True)
             if not names.silent and names.contradiction(words[0][i], words[1][j], blocks=True):
                 row.append(_NEVER)
                 bare.append(_NEVER)
@@ -140,11 +164,12 @@ def _note_doubts(
     choice: Choice,
     equals: _Equals,
     chosen: dict[int, int],
+    settled: Collection[int],
     apart: list[list[float]],
     networks: bool,
     by_turns: bool,
 ) -> None:
-    """Note which pairs only order tells from others.
+    """Note which pairs only order tells from others; those that pins settled are neither in doubt nor rivals.
 
     Numbered siblings have an order; where some are missing and it is not kept, the pairs are in doubt as well. So
     are whole networks that are numbered on one side and named on the other (`0` and `1` are in no order of a
@@ -152,12 +177,13 @@ def _note_doubts(
     """
     left, right, templates = equals.left, equals.right, equals.templates
     taken = set(chosen.values())
-    for i, j in chosen.items():
+    unsettled = [(i, j) for i, j in chosen.items() if i not in settled]
+    for i, j in unsettled:
         pair = left[i], right[j]
         if by_turns and any(
             (templates[0][k], templates[1][m]) != (templates[0][i], templates[1][j])
             and apart[i][j] - max(apart[i][m], apart[k][j]) < DOUBT
-            for k, m in chosen.items()
+            for k, m in unsettled
         ):
             choice.doubted.append(pair)
         if "#" not in template(right[j].tokens()):  # what has no number is no item of a list more than another
@@ -170,8 +196,21 @@ def _note_doubts(
         if free or loose:
             choice.doubted.append(pair)
             choice.disputed += [right[m] for m in free] + [left[k] for k in loose]
-        elif any(_may_change(equals, (i, j), other, apart, networks) for other in chosen.items()):
+        elif any(_may_change(equals, (i, j), other, apart, networks) for other in unsettled):
             choice.doubted.append(pair)
+
+
+def _may_be_turned(equals: _Equals) -> bool:
+    """Are as many lists as they have items numbered on one side, and named on the other?
+
+    Of `enc.0.mab0`, `enc.0.mab1`, `enc.1.mab0` and `enc.1.mab1` the first two may be `compress`, or the first and the
+    third.
+    """
+    count = len(equals.left)
+    if not count == len(equals.right) > 1:
+        return False
+    square = all(node.is_list and len(node.children) == count for node in (*equals.left, *equals.right))
+    return square and (len({*equals.templates[0]}) == 1) != (len({*equals.templates[1]}) == 1)
 
 
 def _may_change(

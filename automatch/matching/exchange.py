@@ -36,6 +36,8 @@ def exchanged(
         for n, wanted in ((n, wanted) for module, wanted in group.items() for n in places[module]):
             s, t, e = out[n]
             other = there.get(wanted + t.path[len(module_path(t.path)) :])
+            if other is t and e.level == "pin":
+                continue  # stays where a person put it
             if other is None or other.shape != s.shape or e.level == "pin" or refuses(s, other):
                 break
             new[n] = s, other, replace(e, level=level)

@@ -145,8 +145,10 @@ class Names:
             return max(ABBREVIATED, _spelling(a, b))
         return _spelling(a, b)
 
-    def compare(self, a: Sequence[Word], b: Sequence[Word], weights: Mapping[str, float]) -> float:
-        """Similarity of two paths in [-1, 1].
+    def compare(
+        self, a: Sequence[Word], b: Sequence[Word], weights: Mapping[str, float], blocks: bool = False
+    ) -> float:
+        """Similarity of two paths in [-1, 1]; `blocks`: whole blocks are named.
 
         Each word is held against its best partner on the other side; rare words weigh more
         (`weights`). Concepts that exclude each other (query against key) speak against.
@@ -164,7 +166,7 @@ class Names:
                 gained += weight * max(self.alike(word, other) for other in theirs)
         score = gained / total if total else 0.0
         score -= self._unlike(a, b)
-        against = self.contradiction(a, b)
+        against = self.contradiction(a, b, blocks)
         return max(-1.0, min(score - against, -0.2)) if against else score
 
     def _unlike(self, a: Sequence[Word], b: Sequence[Word]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from automatch.describing.tree import Node, Tree
@@ -22,3 +23,8 @@ class Side:
     def below(self, node: Node) -> list[Leaf]:
         """The leaves under a node, in the tree's order."""
         return [self.leaves[i] for i in self.tree.order[node.start : node.end]]
+
+    def at(self, leaves: Sequence[Leaf]) -> list[int]:
+        """The places of some leaves in the tree's order."""
+        place = {id(self.leaves[i]): at for at, i in enumerate(self.tree.order)} if leaves else {}
+        return [place[id(leaf)] for leaf in leaves]

@@ -45,6 +45,7 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
     looked_at = [leaf for leaf in leaves if leaf.shape in shapes and "stack" not in leaf.ops]
     called = {(leaf.path[-1], leaf.shape) for leaf in others if len(leaf.shape) == 1}
     families = [f for f in _families(looked_at, mine, theirs, called) if not _listed(f, others)]
+    families = _without_crowds(families, others, mine, theirs)
     if not families:
         return leaves
     matrices = [family for family in families if len(family.stacks[0][0].shape) == 2]
@@ -140,6 +141,30 @@ def _families(
             if straight or turned:
                 yield _Family(hole, stacks, straight, turned)
                 break
+
+
+def _without_crowds(
+    families: list[_Family], others: Sequence[Leaf], mine: Counter[Shape], theirs: Counter[Shape]
+) -> list[_Family]:
+    """The families without those of vectors that want one stack together: the two rows of a table are none of them.
+
+    Where some are called like the stack, it is theirs, if there are not too many of them.
+    """
+    wanting: dict[Shape, list[_Family]] = defaultdict(list)
+    for family in families:
+        first = family.stacks[0]
+        if len(first[0].shape) == 1:
+            wanting[(len(first), *first[0].shape)].append(family)
+    crowds: set[int] = set()
+    for joined, own in wanting.items():
+        there = theirs[joined] - mine[joined]
+        ends = {leaf.path[-1] for leaf in others if leaf.shape == joined}
+        named = [family for family in own if family.stacks[0][0].path[-1] in ends]
+        if there <= 0 or sum(len(family.stacks) for family in own) <= there:
+            continue
+        kept = named if sum(len(family.stacks) for family in named) <= there else []
+        crowds.update(id(family) for family in own if family not in kept)
+    return [family for family in families if id(family) not in crowds]
 
 
 def _listed(family: _Family, others: list[Leaf]) -> bool:

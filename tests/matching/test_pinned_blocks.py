@@ -1,0 +1,94 @@
+"""A pin takes the block around its tensor along, and what has no other partner then follows."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from automatch.matching import match
+from automatch.matching.assignment import Assignment
+from automatch.spec import StateDictSpec
+from tests.matching.built import built
+from tests.matching.truth import flagged, spec
+
+GENERATOR = ("model.1", "model.4", "model.10.conv_block.1", "model.10.conv_block.5", "model.19")
+OTHER = ("stem", "down.0", "blocks.0.conv1", "blocks.0.conv2", "up.0")
+
+
+def generators(names: tuple[str, ...], parts: tuple[str, ...]) -> StateDictSpec:
+    """Equal networks under some names, e.g. the two generators of a CycleGAN."""
+    convs = [(3, 8), (8, 16), (16, 16), (16, 16), (16, 8)]
+    return spec(built({f"{n}.{p}": nn.Conv2d(*size, 3) for n in names for p, size in zip(parts, convs, strict=True)}))
+
+
+def serving(answer: Assignment) -> dict[str, str]:
+    """Which checkpoint key serves which model key."""
+    return {m.model_keys[0]: m.checkpoint_keys[0] for m in answer.matches}
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [("netG_A", "gen_ba"), ("netG_A", "gen_ab"), ("netG_B", "gen_ab")])
+@pytest.mark.parametrize("part", range(5))
+def test_one_pin_tells_two_equal_networks_apart(mine: str, theirs: str, part: int) -> None:
+    """Nothing says which generator is which; one tensor that a person pins says it for both."""
+    checkpoint, model = generators(("netG_A", "netG_B"), GENERATOR), generators(("gen_ab", "gen_ba"), OTHER)
+    assert flagged(match(checkpoint, model)) == set(model.keys)
+    pin = (f"{mine}.{GENERATOR[part]}.weight", f"{theirs}.{OTHER[part]}.weight")
+    answer = match(checkpoint, model, pin=[pin])
+    other = {"netG_A": "netG_B", "netG_B": "netG_A"}[mine]
+    networks = {theirs: mine, ({"gen_ab", "gen_ba"} - {theirs}).pop(): other}
+    assert {key: own.split(".")[0] for key, own in serving(answer).items()} == {
+        key: networks[key.split(".")[0]] for key in model.keys
+    }
+    assert not flagged(answer)
+
+
+@pytest.mark.parametrize("names", [("G_A2B", "G_B2A"), ("g_xy", "g_yx")])
+def test_a_letter_of_a_network_is_no_bias(names: tuple[str, str]) -> None:
+    """The `B` of `netG_B` names a network, whatever `b` is called in a layer."""
+    answer = match(generators(("netG_A", "netG_B"), GENERATOR), generators(names, OTHER))
+    assert not answer.missing_keys
+
+
+def test_a_pin_says_which_way_two_lists_are_counted() -> None:
+    """Levels of one size: a decoder that counts down, and a pin that says that it does not."""
+    mine = built({f"encoder.down.{i}.{p}": nn.Conv2d(8, 8, 3) for i in range(4) for p in ("a", "b")})
+    theirs = built({f"decoder.up.{i}.{p}": nn.Conv2d(8, 8, 3) for i in range(4) for p in ("a", "b")})
+    for i in (0, 1):
+        for turned in (False, True):
+            other = 3 - i if turned else i
+            pin = (f"encoder.down.{i}.a.weight", f"decoder.up.{other}.a.weight")
+            answer = match(spec(mine), spec(theirs), pin=[pin])
+            wanted = {f"decoder.up.{3 - n if turned else n}.a.weight": f"encoder.down.{n}.a.weight" for n in range(4)}
+            assert {key: serving(answer)[key] for key in wanted} == wanted
+            assert not flagged(answer)
+
+
+def test_what_goes_elsewhere_than_its_pinned_sibling_stays_in_doubt() -> None:
+    """The first block is the decoder layer, a person says; that the second is the cross-attention nobody says."""
+    parts = {"n1": nn.LayerNorm(8), "attn": nn.Linear(8, 8), "n2": nn.LayerNorm(8), "mlp": nn.Linear(8, 16)}
+    mine = built({f"blocks.{i}.{name}": part for i in range(2) for name, part in parts.items()})
+    theirs = built({f"lang.{own}.{name}": part for own in ("cross", "layer") for name, part in parts.items()})
+    answer = match(spec(mine), spec(theirs), pin=[("blocks.0.n1.weight", "lang.layer.n1.weight")])
+    assert flagged(answer) == {key for key in theirs.state_dict() if key.startswith("lang.cross.")}
+
+
+def test_a_pin_of_one_list_of_a_grid_leaves_the_rest_in_doubt() -> None:
+    """Two lists of two: `compress` may hold both of the first encoder, or the first of both."""
+    parts = {"q": nn.Linear(8, 8), "k": nn.Linear(8, 16), "norm": nn.LayerNorm(8)}
+    mine = built({f"enc.{i}.mab{j}.{name}": part for i in (0, 1) for j in (0, 1) for name, part in parts.items()})
+    theirs = built(
+        {f"{own}.{i}.{name}": part for own in ("compress", "expand") for i in (0, 1) for name, part in parts.items()}
+    )
+    answer = match(spec(mine), spec(theirs), pin=[("enc.0.mab0.q.weight", "compress.0.q.weight")])
+    assert {key for key in theirs.state_dict() if not key.startswith("compress.0.")} <= flagged(answer)
+
+
+def test_two_rows_of_a_table_are_no_norms_of_two_layers() -> None:
+    """The types of BERT's tokens, without a word that says so: [2, d], as two layers' norms on each other."""
+    layers = {f"layer.{i}.{name}": nn.LayerNorm(8) for i in range(2) for name in ("norm1", "norm2")}
+    linear = {f"layer.{i}.linear": nn.Linear(8, 16) for i in range(2)}
+    saved = built({"segment": nn.Embedding(2, 8), **layers, **linear})
+    model = built({f"encoder.{name}": part for name, part in {**layers, **linear}.items()})
+    model.add_module("adapter", nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 8)))
+    answer = match(spec(saved), spec(model))
+    assert {f"encoder.{name}.weight" for name in (*layers, *linear)} <= set(serving(answer))
