@@ -73,7 +73,8 @@ class Solver:
         self._wrapped = wrapped if all(wrapped) else (0, 0)  # a name that is everywhere tells nothing apart
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._doubted: set[tuple[int, int]] = set()
-        self._disputed: set[int] = set()  # blocks that might as well have been chosen for one that is in doubt
+        # blocks of either side that might as well have been chosen for one that is in doubt
+        self._disputed: tuple[dict[int, Node], dict[int, Node]] = ({}, {})
         self._memo: dict[tuple[int, int, bool, bool], list[Placed]] = {}
         places = source.at([mine for mine, _ in pins]), target.at([theirs for _, theirs in pins])
         self._decided = Decided(
@@ -157,6 +158,7 @@ class Solver:
         used_a, used_b = {i for i, _, _ in out}, {j for _, j, _ in out}
         for _ in range(2):  # once more for the tensors of modules that were matched in part
             more = self._doubted_alike(self._rest(a, b, blocks, out, used_a, used_b, waiting), out, a)
+            more = [(i, j, self._doubted_with(e, a.start + i, b.start + j)) for i, j, e in more]
             out += more
             used_a.update(i for i, _, _ in more)
             used_b.update(j for _, j, _ in more)
@@ -177,6 +179,13 @@ class Solver:
         leaves, order = self.source.leaves, self.source.tree.order
         doubts = {leaves[order[a.start + i]].shape: e for i, _, e in done if e.waiting}
         return [(i, j, doubts.get(leaves[order[a.start + i]].shape, e)) for i, j, e in more] if doubts else more
+
+    def _doubted_with(self, evidence: Evidence, i: int, j: int) -> Evidence:
+        """The evidence of two tensors, in doubt if either is of a block that another might stand for."""
+        disputed = any(
+            node.start <= at < node.end for own, at in zip(self._disputed, (i, j), strict=True) for node in own.values()
+        )
+        return replace(evidence, level="blocks") if disputed and evidence.level == "unit" else evidence
 
     def _still_waiting(
         self,
@@ -283,13 +292,15 @@ class Solver:
             compete = set(map(id, (*left, *right)))
             choice = choose((left, right), tops, self._compared, self._decided, self.names, order_trust, lost)
             self._doubted.update((id(x), id(y)) for x, y in choice.doubted)
-            self._disputed.update(map(id, choice.disputed))
+            for known, disputed in zip(self._disputed, choice.disputed, strict=True):
+                known.update((id(node), node) for node in disputed)
             unless_taken += choice.unless_taken
             settled.update((id(x), id(y)) for x, y in choice.settled)
             for x, y in choice.pairs:
                 if (x is top_a and y is top_b) or misnamed(x, y, tops, compete, self.names, self._compared):
                     continue
-                if within(x, self._disputed) or within(y, self._disputed) or named_apart(x, y, tops, self.names):
+                mine_too, theirs_too = self._disputed
+                if within(x, mine_too) or within(y, theirs_too) or named_apart(x, y, tops, self.names):
                     self._doubted.add((id(x), id(y)))
                 taken_a.take(x)
                 taken_b.take(y)

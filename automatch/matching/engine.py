@@ -49,6 +49,7 @@ from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names, norms_close
 from automatch.matching.numbered import by_number
 from automatch.matching.one_model import doubt_other_heads, drop_strangers, is_one_model
+from automatch.matching.ordinals import as_they_run
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, followed, in_pinned_order, resolve
@@ -256,6 +257,7 @@ def _reviewed(
     found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
     found = as_counted_down(found, target, refuses)
     found = doubt_exchangeable(doubt_other_homes(found, source), names)
+    found = as_they_run(found, source, target, names, refuses)
     return as_their_modules(doubt_lonely(drop_surplus(found, source), source, names))
 
 

@@ -40,14 +40,15 @@ class Choice:
     Attributes:
         pairs: the chosen pairs.
         doubted: those of them that only order tells from others.
-        disputed: blocks that might as well have been chosen for one that is in doubt.
+        disputed: blocks of the checkpoint, and of the model, that might as well have been chosen for one that is in
+            doubt.
         unless_taken: pairs that are in doubt as long as one of these blocks of the checkpoint has no other partner.
         settled: pairs that a person's pins settle, whatever speaks against them.
     """
 
     pairs: list[BlockPair] = field(default_factory=list)
     doubted: list[BlockPair] = field(default_factory=list)
-    disputed: list[Node] = field(default_factory=list)
+    disputed: tuple[list[Node], list[Node]] = field(default_factory=lambda: ([], []))
     unless_taken: list[tuple[BlockPair, list[Node]]] = field(default_factory=list)
     settled: list[BlockPair] = field(default_factory=list)
 
@@ -195,7 +196,8 @@ def _note_doubts(
         loose = [k for k in loose if apart[i][j] - apart[k][j] < DOUBT]
         if free or loose:
             choice.doubted.append(pair)
-            choice.disputed += [right[m] for m in free] + [left[k] for k in loose]
+            choice.disputed[0].extend(left[k] for k in loose)
+            choice.disputed[1].extend(right[m] for m in free)
         elif any(_may_change(equals, (i, j), other, apart, networks) for other in unsettled):
             choice.doubted.append(pair)
 

@@ -176,13 +176,14 @@ def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
         for shape in mine:
             if 1 not in shape or mine[shape] <= theirs[shape]:
                 continue
+            bare = squeeze(shape)
+            moved = len(shape) == 3 and len(set(bare)) > 1  # a 1 elsewhere: [1, n, d] against [n, 1, d]
             if any(
                 theirs[other] > mine[other] and len(other) == len(shape) and sorted(other) == sorted(shape)
                 for other in theirs
-                if other != shape
+                if other != shape and not (moved and squeeze(other) == bare)
             ):
                 continue  # a kernel in another layout
-            bare = squeeze(shape)
             forms = [s for s in theirs if squeeze(s) == bare and s != shape]
             pointwise = len(bare) == 2 and shape[:2] == bare and shape not in theirs and bare in theirs
             # a [1, 1, d] is a vector whatever other vectors there are, and a [1, n, d] that nobody else has a matrix

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.exchange import Refuses
-from automatch.matching.leaves import Leaf, numbered
+from automatch.matching.leaves import Leaf, numbered, without_digits
 from automatch.matching.names import Names
 from automatch.matching.units import block_of, module_path, role_of
 from automatch.spec import Shape
@@ -95,15 +96,18 @@ _PARTS = frozenset({"weight_v", "weight_orig"})
 def of_one_shape(
     found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names, refuses: Refuses
 ) -> list[Found]:
-    """Further pairs: matrices left over on both sides that are the only ones of their shape there; always flagged."""
+    """Further pairs: matrices left over on both sides that are the only ones of their shape there; always flagged.
+
+    Or as many, if those of either side have one name but for their numbers, by which they are put together.
+    """
     used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
-    counts = Counter(leaf.shape for leaf in source), Counter(leaf.shape for leaf in target)
-    alone = {
-        leaf.shape: leaf
-        for leaf in source
-        if id(leaf) not in used and counts[0][leaf.shape] == counts[1][leaf.shape] == 1 and len(set(leaf.shape)) > 1
-    }
-    pairs = [(alone[t.shape], t) for t in target if t.shape in alone and id(t) not in served]
+    mine, theirs = (_alone(side, taken) for side, taken in ((source, used), (target, served)))
+    pairs = [
+        pair
+        for shape, own in mine.items()
+        if len(own) == len(theirs.get(shape, ()))
+        for pair in zip(own, theirs[shape], strict=True)
+    ]
     return [
         (s, t, Evidence(level="only"))
         for s, t in pairs
@@ -111,6 +115,23 @@ def of_one_shape(
         if not refuses(s, t)
         if not _against(module_path(s.path), module_path(t.path), names) and _is_table(s, names) == _is_table(t, names)
     ]
+
+
+def _alone(side: Sequence[Leaf], matched: set[int]) -> dict[Shape, list[Leaf]]:
+    """The matrices of a side of whose shape none is matched, where they have one name, by their numbers."""
+    of_shape: dict[Shape, list[Leaf]] = defaultdict(list)
+    for leaf in side:
+        of_shape[leaf.shape].append(leaf)
+    return {
+        shape: sorted(own, key=lambda leaf: _numbers(leaf.path))
+        for shape, own in of_shape.items()
+        if len(set(shape)) > 1 and matched.isdisjoint(map(id, own))
+        if len({without_digits(leaf.path) for leaf in own}) == 1
+    }
+
+
+def _numbers(path: Path) -> list[int]:
+    return [int(number) for token in path for number in re.findall(r"\d+", token)]
 
 
 def _is_table(leaf: Leaf, names: Names) -> bool:

@@ -152,9 +152,10 @@ def _without_crowds(
     """
     wanting: dict[Shape, list[_Family]] = defaultdict(list)
     for family in families:
-        first = family.stacks[0]
-        if len(first[0].shape) == 1:
-            wanting[(len(first), *first[0].shape)].append(family)
+        members = family.stacks[0]
+        joined = (len(members), *members[0].shape)
+        if len(joined) == 2:
+            wanting[joined].append(family)
     crowds: set[int] = set()
     for joined, own in wanting.items():
         there = theirs[joined] - mine[joined]
