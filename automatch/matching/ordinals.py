@@ -1,7 +1,8 @@
 """Norms of a transformer's layer that one side numbers and the other names by what stands beside them.
 
 `norm1`, `norm2` and `norm3` of torch's `TransformerDecoderLayer` are those of the self-attention, the cross-attention
-and the feed-forward part: that is the order in which a layer runs, in whatever order its modules are registered.
+and the feed-forward part: that is the order in which a layer runs, in whatever order its norms are registered. `norm1`
+of Deformable DETR's decoder is that of the cross-attention, which comes first there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Found
@@ -18,35 +20,40 @@ from automatch.matching.names import Names
 from automatch.matching.units import block_of, module_path
 
 Path = tuple[str, ...]
-Norms = dict[int, Path]
-"""The norms of a layer, by their number or by the part that they belong to."""
-
 SELF, CROSS, MLP = 1, 2, 3
 _PARTS = {"mlp": MLP, "cross": CROSS, "selfattn": SELF, "attention": SELF}
 
 _NUMBERED = re.compile(r"(?:norm|ln|layer_?norm)_?([123])")
 
 
+class _Told(NamedTuple):
+    """Numbered norms with the named ones, and whether they run in another order than usual."""
+
+    norms: tuple[tuple[Path, Path], ...]
+    odd: bool
+
+
 def as_they_run(
     found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names, refuses: Refuses
 ) -> list[Found]:
-    """The same pairs, with numbered norms at those that are named by the parts of a layer, where that was in doubt.
+    """The same pairs, with numbered norms at those that are named by the parts of a layer.
 
-    Where there are two attentions they must be registered in the order in which the norms are numbered: `norm1` of
-    Deformable DETR's decoder is that of the cross-attention, which comes first.
+    Only where that was in doubt, or where the attentions stand in another order than the names of norms tell of.
     """
     doubted = {module_path(s.path) for s, _, e in found if judge(e).ambiguous}
     pairs = {module_path(s.path): module_path(t.path) for s, t, _ in found if not (s.ops or t.ops)}
-    if doubted.isdisjoint(pairs):
-        return found
-    mine, theirs = _blocks(source), _blocks(target)
+    norms = [s for s, t in pairs.items() if _NUMBERED.fullmatch(s[-1]) or _NUMBERED.fullmatch(t[-1])]
+    mine, theirs = (_blocks(side) if norms else {} for side in (source, target))
     groups: list[Mapping[Path, Path]] = []
-    for one, other in dict.fromkeys((block_of(s), block_of(t)) for s, t in pairs.items() if s in doubted):
-        group = _as_numbered(mine.get(one, ()), theirs.get(other, ()), len(one), len(other), names)
-        if group is None:
-            back = _as_numbered(theirs.get(other, ()), mine.get(one, ()), len(other), len(one), names)
-            group = back and {named: numbered for numbered, named in back.items()}
-        if group and all(pairs.get(s) in group.values() for s in group) and not doubted.isdisjoint(group):
+    for one, other in dict.fromkeys((block_of(s), block_of(pairs[s])) for s in norms):
+        ours, others = mine.get(one, ()), theirs.get(other, ())
+        there = _as_numbered(ours, others, len(one), len(other), names)
+        back = _as_numbered(others, ours, len(other), len(one), names) if there is None else None
+        told = there or back
+        if told is None:
+            continue
+        group = dict(told.norms) if there else {named: numbered for numbered, named in told.norms}
+        if all(pairs.get(s) in group.values() for s in group) and (told.odd or not doubted.isdisjoint(group)):
             groups.append(group)
     return exchanged(found, target, groups, "runs", refuses)
 
@@ -60,10 +67,8 @@ def _blocks(leaves: Sequence[Leaf]) -> dict[Path, list[Path]]:
     return {block: list(modules) for block, modules in out.items() if block}
 
 
-def _as_numbered(
-    numbered: Sequence[Path], named: Sequence[Path], depth: int, other: int, names: Names
-) -> dict[Path, Path] | None:
-    """Each numbered norm of a block with the norm of the other block that is named so; None where these are no such.
+def _as_numbered(numbered: Sequence[Path], named: Sequence[Path], depth: int, other: int, names: Names) -> _Told | None:
+    """The numbered norms of a block and those of another block that are named so; None where these are no such.
 
     Args:
         numbered: the modules of the one block.
@@ -72,18 +77,22 @@ def _as_numbered(
         other: how long the path of the other is.
         names: compares words.
     """
-    ordinals = {int(m[1]): path for path in numbered if (m := _NUMBERED.fullmatch(path[-1]))}
+    own = [path for path in numbered if _is_norm(path, names)]
+    ordinals = {int(m[1]): path for path in own if (m := _NUMBERED.fullmatch(path[-1]))}
     norms = [path for path in named if _is_norm(path, names)]
     parts = {part: path for path in norms if (part := _part(path[other:], names))}
     wanted = [SELF, CROSS, MLP] if CROSS in parts else [SELF, MLP]
-    if sorted(ordinals) != list(range(1, len(wanted) + 1)) or sorted(parts) != wanted or len(norms) != len(parts):
+    if sorted(ordinals) != list(range(1, len(wanted) + 1)) or sorted(parts) != wanted:
         return None
-    run = [
-        part for path in numbered if not _is_norm(path, names) and (part := _part(path[depth:], names)) in (SELF, CROSS)
-    ]
-    if CROSS in parts and list(dict.fromkeys(run)) != [SELF, CROSS]:
+    if len(own) != len(ordinals) or len(norms) != len(parts):
+        return None  # SAM's `norm4` is that of another cross-attention
+    run = wanted
+    if CROSS in parts:
+        there = (_part(path[depth:], names) for path in numbered if not _is_norm(path, names))
+        run = [*dict.fromkeys(part for part in there if part in (SELF, CROSS)), MLP]
+    if len(run) != len(wanted):
         return None
-    return {ordinals[n]: parts[part] for n, part in enumerate(wanted, 1)}
+    return _Told(tuple((ordinals[n], parts[part]) for n, part in enumerate(run, 1)), run != wanted)
 
 
 def _is_norm(path: Path, names: Names) -> bool:
