@@ -24,7 +24,7 @@ from automatch.matching.free import Taken, by_kind, outermost, within
 from automatch.matching.gathering import units_of
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, beside_layers, template
-from automatch.matching.lists import align_lists, beside_turned, count_otherwise, may_run_backwards, run_apart
+from automatch.matching.lists import align_lists, beside_turned, count_from_elsewhere, may_run_backwards, run_apart
 from automatch.matching.misnamed import misnamed, named_apart
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names
@@ -41,6 +41,9 @@ EXPLAINED = 0.999
 
 LEARN_FROM = 0.9
 """Other blocks are told of decisions that are at least this sure without them."""
+
+NAMED = 0.3
+"""Names that tell a pair from its rivals by this are no matter of order."""
 
 TAUGHT = 4.0
 """A pin weighs more than all other evidence."""
@@ -130,21 +133,27 @@ class Solver:
         backwards = bool(blocks) and (turned or may_run_backwards(top_a, top_b, self.names))
         if backwards:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
+        usual, settled = blocks, False
         pinned = self._decided.aligned(blocks, top_a, top_b) if blocks else None
         if pinned is not None:
-            blocks, backwards = pinned, False
+            (blocks, settled), backwards = pinned, False
         apart = bool(blocks) and self.context.order_trust == 1
         apart = apart and run_apart(top_a, top_b, (self.source.places(top_a), self.target.places(top_b)))
-        if pinned is None and (backwards or apart or (blocks and count_otherwise(top_a, top_b))):
-            self._doubted.update((id(x), id(y)) for x, y in blocks)
+        if not settled:
+            doubted = backwards or apart or blocks != usual
+            self._doubted.update(
+                (id(x), id(y))
+                for x, y in blocks
+                if (doubted or count_from_elsewhere(x, y)) and not self._decided.joins(x, y)
+            )
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
         waiting: dict[tuple[int, int], tuple[Evidence, Node, Node]] = {}
         taken: tuple[set[int], set[int]] = (set(), set())
         for x, y in sorted(blocks, key=lambda pair: self._compared.similar(*pair) < 1.0):
-            doubted = (id(x), id(y)) in self._doubted
+            in_doubt = (id(x), id(y)) in self._doubted
             for i, j, evidence in self.solve(x, y):
-                if doubted and evidence.level == "unit":
+                if in_doubt and evidence.level == "unit":
                     evidence = replace(evidence, level="blocks")
                 i, j = i + x.start - a.start, j + y.start - b.start
                 if i in taken[0] or j in taken[1]:
@@ -158,7 +167,7 @@ class Solver:
         used_a, used_b = {i for i, _, _ in out}, {j for _, j, _ in out}
         for _ in range(2):  # once more for the tensors of modules that were matched in part
             more = self._doubted_alike(self._rest(a, b, blocks, out, used_a, used_b, waiting), out, a)
-            more = [(i, j, self._doubted_with(e, a.start + i, b.start + j)) for i, j, e in more]
+            more = self._doubted_with(more, a, b)
             out += more
             used_a.update(i for i, _, _ in more)
             used_b.update(j for _, j, _ in more)
@@ -180,12 +189,26 @@ class Solver:
         doubts = {leaves[order[a.start + i]].shape: e for i, _, e in done if e.waiting}
         return [(i, j, doubts.get(leaves[order[a.start + i]].shape, e)) for i, j, e in more] if doubts else more
 
-    def _doubted_with(self, evidence: Evidence, i: int, j: int) -> Evidence:
-        """The evidence of two tensors, in doubt if either is of a block that another might stand for."""
-        disputed = any(
-            node.start <= at < node.end for own, at in zip(self._disputed, (i, j), strict=True) for node in own.values()
-        )
-        return replace(evidence, level="blocks") if disputed and evidence.level == "unit" else evidence
+    def _doubted_with(self, more: list[Placed], a: Node, b: Node) -> list[Placed]:
+        """Flags pairs of which either is of a block that another might stand for, and what only order parts from it."""
+        disputed = [
+            any(self._is_disputed(side, at) for side, at in enumerate((a.start + i, b.start + j))) for i, j, _ in more
+        ]
+        if not any(disputed):
+            return more
+        leaves, order = self.source.leaves, self.source.tree.order
+        shapes = [leaves[order[a.start + i]].shape for i, _, _ in more]
+        odd = {shape for shape, doubted in zip(shapes, disputed, strict=True) if doubted}
+        return [
+            (i, j, replace(e, level="blocks"))
+            if e.level == "unit" and (doubted or (shape in odd and e.rivals and e.name_margin * e.trust_names < NAMED))
+            else (i, j, e)
+            for (i, j, e), doubted, shape in zip(more, disputed, shapes, strict=True)
+        ]
+
+    def _is_disputed(self, side: int, at: int) -> bool:
+        """Stands the leaf at a place of a side's tree in a block that might have been chosen for another?"""
+        return any(node.start <= at < node.end for node in self._disputed[side].values())
 
     def _still_waiting(
         self,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
 
-from automatch.describing.tree import Node
+from automatch.describing.tree import Node, descend
 from automatch.matching.leaves import template
 
 BlockPair = tuple[Node, Node]
@@ -36,20 +36,10 @@ class Decided:
 
     def __init__(self, pins: Iterable[Pin]) -> None:
         self._pins = sorted(pins, key=lambda pin: pin.place)
+        self._said: dict[tuple[int, int], tuple[set[tuple[Path, Path]], set[Path], set[Path]]] = {}
 
-    def settles(self, x: Node, y: Node, lists: int) -> bool:
-        """Leads a pin from the one block into the other, so that all of the one belongs into the other?
-
-        Not so where the two are among as many lists as they have items: of `enc.0.mab0`, `enc.0.mab1`, `enc.1.mab0` and
-        `enc.1.mab1` the first two may fill `compress`, or the first and the third.
-
-        Args:
-            x: a block of the checkpoint.
-            y: a block of the model.
-            lists: how many blocks there are that might be meant instead.
-        """
-        if x.is_list and y.is_list and 1 < lists == len(x.children):
-            return False
+    def joins(self, x: Node, y: Node) -> bool:
+        """Leads a pin from the one block into the other?"""
         return bool(self._joined([x], [y]))
 
     def speaks_against(self, x: Node, y: Node) -> bool:
@@ -57,23 +47,18 @@ class Decided:
         mine, theirs = template(x.spelt()), template(y.spelt())
         if not self._pins or "#" not in (*mine, *theirs):
             return False
-        pairs = {(template(pin.path[: len(mine)]), template(pin.other_path[: len(theirs)])) for pin in self._pins}
-        return (mine, theirs) not in pairs and any(
-            ("#" in mine and a == mine) or ("#" in theirs and b == theirs) for a, b in pairs
-        )
+        depths = len(mine), len(theirs)
+        if depths not in self._said:
+            pairs = {(template(pin.path[: depths[0]]), template(pin.other_path[: depths[1]])) for pin in self._pins}
+            self._said[depths] = pairs, {a for a, _ in pairs}, {b for _, b in pairs}
+        pairs, ours, others = self._said[depths]
+        return (mine, theirs) not in pairs and (("#" in mine and mine in ours) or ("#" in theirs and theirs in others))
 
-    def ways(self, left: Sequence[Node], right: Sequence[Node]) -> dict[tuple[int, int], bool]:
-        """For pairs of several blocks, by their places in the lists: do pins join them, or keep them apart?
-
-        Pins keep two blocks apart that they join with others of the lists. What is not in the answer is not decided.
-        """
-        joined = self._joined(left, right)
-        mine, theirs = {i for i, _ in joined}, {j for _, j in joined}
-        return {
-            (i, j): (i, j) in joined
-            for i, j in product(range(len(left)), range(len(right)) if joined else ())
-            if i in mine or j in theirs
-        }
+    def joined(self, left: Sequence[Node], right: Sequence[Node]) -> set[tuple[int, int]]:
+        """The pairs of several blocks, by their places here, that pins join, each with no other of these."""
+        found = self._joined(left, right)
+        mine, theirs = Counter(i for i, _ in found), Counter(j for _, j in found)
+        return {(i, j) for i, j in found if mine[i] == theirs[j] == 1}
 
     def _joined(self, left: Sequence[Node], right: Sequence[Node]) -> set[tuple[int, int]]:
         """Which of some blocks, none inside another, pins join; a regex may have pinned every tensor of a file."""
@@ -89,8 +74,8 @@ class Decided:
                     out.add((i, spans[at][2]))
         return out
 
-    def aligned(self, blocks: list[BlockPair], a: Node, b: Node) -> list[BlockPair] | None:
-        """The items of two lists as pins want them; None where no pin joins any.
+    def aligned(self, blocks: list[BlockPair], a: Node, b: Node) -> tuple[list[BlockPair], bool] | None:
+        """The items of two lists as pins want them; None where no pin joins any, or says which way they are counted.
 
         Args:
             blocks: the items as they were put together.
@@ -98,11 +83,41 @@ class Decided:
             b: the model's list.
 
         Returns:
-            The same pairs, or the lists counted against each other; [] where a pin wants neither.
+            The same pairs, or the lists counted against each other, or all as far apart as the pinned ones; [] where
+            pins want none of these. And whether that leaves nothing open: where one list is longer, or the two are a
+            square of lists, a pin shows no more than itself.
         """
-        joined = {(id(a.children[i]), id(b.children[j])) for i, j in self._joined(a.children, b.children)}
+        left, right = a.children, b.children
+        joined = self._joined(left, right)
         if not joined:
             return None
-        as_many = len(a.children) == len(b.children)
-        turned = list(zip(a.children, reversed(b.children), strict=True)) if as_many else []
-        return next((p for p in (blocks, turned) if joined <= {(id(x), id(y)) for x, y in p}), [])
+        wanted = {(id(left[i]), id(right[j])) for i, j in joined}
+        turned = list(zip(left, reversed(right), strict=True)) if len(left) == len(right) else []
+        usual, against = (wanted <= {(id(x), id(y)) for x, y in pairs} for pairs in (blocks, turned))
+        if usual and against and len(left) > 1:
+            return None  # the one in the middle
+        open_ = is_square((*left, *right), len(left))
+        if usual:
+            return blocks, len(left) == len(right) and not open_
+        if against:
+            return turned, not open_
+        steps = {j - i for i, j in joined}
+        step = steps.pop()
+        moved = [] if steps else [(x, right[i + step]) for i, x in enumerate(left) if 0 <= i + step < len(right)]
+        return moved, False
+
+
+def is_square(blocks: Sequence[Node], count: int) -> bool:
+    """Are blocks made of as many equal parts as there are such blocks? Then rows may be columns.
+
+    Of `enc.0.mab0`, `enc.0.mab1`, `enc.1.mab0` and `enc.1.mab1` the first two may fill `compress`, or the first and
+    the third; `critic.q1` and `critic_target.q1` may be `nets.0.online` and `nets.0.slow`, or `nets.1.online`.
+    """
+    return count > 1 and any(_equal_parts(block) == count for block in blocks)
+
+
+def _equal_parts(block: Node) -> int:
+    """Of how many equal blocks a block is made; 0 where it holds anything else."""
+    parts = descend(block).children
+    alike = len({(part.signature, part.count) for part in parts}) == 1 and all(part.children for part in parts)
+    return len(parts) if alike else 0

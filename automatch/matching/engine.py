@@ -217,7 +217,8 @@ def _solve(
         weights = {n: VECTOR for n, leaf in zip(numbers, leaves, strict=True) if len(leaf.shape) < 2}
         sides.append(Side(leaves, Tree([leaf.path for leaf in leaves], numbers, structs, weights)))
     by_key = {key: leaf for leaf in target for key in leaf.keys}
-    pins = [(s, by_key[key]) for s in source for key in decisions.pinned.get(s.keys[0], ())]
+    wanted = ((s, other) for s in source for key in s.keys for other in decisions.pinned.get(key, ()))
+    pins = [(s, by_key[other]) for s, other in wanted if other in by_key]
     refuses = decisions.refuses if decisions.pinned or decisions.forbidden else None
     return Solver(sides[0], sides[1], names, order_trust, identity, refuses, pins).solve_roots()
 
@@ -257,7 +258,8 @@ def _reviewed(
     found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
     found = as_counted_down(found, target, refuses)
     found = doubt_exchangeable(doubt_other_homes(found, source), names)
-    found = as_they_run(found, source, target, names, refuses)
+    if order_trust == 1:
+        found = as_they_run(found, source, target, names, refuses)
     return as_their_modules(doubt_lonely(drop_surplus(found, source), source, names))
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from automatch.describing.tree import Node
 from automatch.matching.compared import Compared
-from automatch.matching.decided import BlockPair, Decided
+from automatch.matching.decided import BlockPair, Decided, is_square
 from automatch.matching.free import are_networks, may_take_turns, ranked
 from automatch.matching.grids import across
 from automatch.matching.lap import assign
 from automatch.matching.leaves import template
+from automatch.matching.lists import count_from_elsewhere, same_numbers
 from automatch.matching.names import Names, contrast
 
 SIMILARITY, LOST = 4.0, 0.2
@@ -27,8 +28,9 @@ _MANY = 96
 _NEVER = -1.0
 """What a pair is worth whose names exclude each other."""
 
-_PINNED = 100.0
-"""What a pair is worth that a person joined: more than all that speaks for others."""
+_PINNED, _AS_FAR = 100.0, 1.0
+"""What a pair is worth that a person joined: more than all that speaks for others; and one whose numbers are as far
+apart."""
 
 Blocks = Sequence[Node]
 
@@ -100,26 +102,65 @@ def choose(
     mine, theirs = ([template(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True))
     equals = _Equals(left, right, (mine, theirs), order_trust)
     worth, apart = _worth(equals, tops, compared, names, lost)
-    ways = decided.ways(left, right)
-    for (i, j), together in ways.items():
-        worth[i][j] = worth[i][j] + _PINNED if together else _NEVER
-    chosen = {i: j for i, j in enumerate(assign(worth)) if j >= 0 and worth[i][j] > 0}
+    usual = _best(worth)
+    pinned = decided.joined(left, right)
+    chosen = _best(_with_pins(equals, worth, pinned)) if pinned else usual
     choice = Choice([(left[i], right[j]) for i, j in chosen.items()])
     if names.silent:
         return choice
     networks = are_networks(left, tops[0]) and are_networks(right, tops[1])
     by_turns = may_take_turns(equals.templates, names.lexicon.order)
-    settled = {i for i, j in chosen.items() if decided.settles(left[i], right[j], max(len(left), len(right)))}
+    count = max(len(left), len(right))
+    settled = {i for i, j in chosen.items() if (i, j) in pinned and not is_square((left[i], right[j]), count)}
     choice.settled = [(left[i], right[chosen[i]]) for i in settled]
     _note_doubts(choice, equals, chosen, settled, apart, networks, by_turns)
-    if settled:  # in doubt as before is what goes elsewhere than its siblings
+    if settled:
         before = Choice()
         _note_doubts(before, equals, chosen, set(), apart, networks, by_turns)
-        choice.doubted += [pair for pair in before.doubted if decided.speaks_against(*pair)]
+        as_many = len(left) == len(right)
+        choice.doubted += [pair for pair in before.doubted if not as_many or decided.speaks_against(*pair)]
+        if any(usual.get(i) != chosen[i] for i in settled) and (not as_many or len(chosen) > len(settled) + 1):
+            choice.doubted += _siblings(equals, chosen, settled)
     cut_elsewhere = order != sorted(order) and len({*mine}) == len({*theirs}) == 1
     if cut_elsewhere or (not settled and _may_be_turned(equals)):
         choice.doubted += choice.pairs
     return choice
+
+
+def _best(worth: list[list[float]]) -> dict[int, int]:
+    return {i: j for i, j in enumerate(assign(worth)) if j >= 0 and worth[i][j] > 0}
+
+
+def _with_pins(equals: _Equals, worth: list[list[float]], pinned: Collection[tuple[int, int]]) -> list[list[float]]:
+    """What pairs are worth after a person's pins; numbered siblings of what was pinned are as far from each other."""
+    out = [list(row) for row in worth]
+    said = {_step(equals, *pair) for pair in pinned} - {None}
+    mine, theirs = {i for i, _ in pinned}, {j for _, j in pinned}
+    for i, row in enumerate(out):
+        for j in range(len(row)):
+            if i in mine or j in theirs:
+                row[j] = row[j] + _PINNED if (i, j) in pinned else _NEVER
+            elif row[j] > _NEVER and _step(equals, i, j) in said:
+                row[j] += _AS_FAR
+    return out
+
+
+def _step(equals: _Equals, i: int, j: int) -> tuple[object, ...] | None:
+    """The paths of a pair without their numbers, and how far their last numbers are apart; None without numbers."""
+    x, y = equals.left[i].label, equals.right[j].label
+    if not (x.isdecimal() and y.isdecimal()):
+        return None
+    return equals.templates[0][i], equals.templates[1][j], int(y) - int(x)
+
+
+def _siblings(equals: _Equals, chosen: Mapping[int, int], settled: Collection[int]) -> list[BlockPair]:
+    """The pairs beside those that pins settled, of the same lists: their numbers and order have been contradicted."""
+    lists = {(equals.templates[0][i], equals.templates[1][chosen[i]]) for i in settled}
+    return [
+        (equals.left[i], equals.right[j])
+        for i, j in chosen.items()
+        if i not in settled and (equals.templates[0][i], equals.templates[1][j]) in lists
+    ]
 
 
 def _worth(
@@ -132,6 +173,7 @@ def _worth(
     ranks = [ranked(side) for side in equals.templates]
     kinds = [[(n.signature, n.count) for n in side] for side in (left, right)]
     places = [ranked(own) for own in kinds]
+    same = same_numbers(left, right)
     matrix: list[list[float]] = []
     apart: list[list[float]] = []
     for i, x in enumerate(left):
@@ -148,8 +190,10 @@ def _worth(
             if not as_many and kinds[0][i] == kinds[1][j] and count == other:  # of their kind
                 as_many, place = True, 1.0 - abs(at - other_at) / count
             number = 0.0
-            if x.label == y.label:
-                number = (0.0 if as_many else 0.35) if x.label.isdecimal() else 0.3
+            if x.label.isdecimal() and y.label.isdecimal():
+                number = 0.0 if as_many or not same(i, j) else 0.35
+            elif x.label == y.label:
+                number = 0.3
             local = 0.2 if ranks[0][i] == ranks[1][j] else 0.0
             similar = SIMILARITY * compared.similar(x, y)
             if lost and x.skeleton == y.skeleton:  # a tensor that one of them lost is little evidence
@@ -198,16 +242,14 @@ def _note_doubts(
             choice.doubted.append(pair)
             choice.disputed[0].extend(left[k] for k in loose)
             choice.disputed[1].extend(right[m] for m in free)
-        elif any(_may_change(equals, (i, j), other, apart, networks) for other in unsettled):
+            continue
+        counted = len(left) != len(right) and count_from_elsewhere(*pair)
+        if counted or any(_may_change(equals, (i, j), other, apart, networks) for other in unsettled):
             choice.doubted.append(pair)
 
 
 def _may_be_turned(equals: _Equals) -> bool:
-    """Are as many lists as they have items numbered on one side, and named on the other?
-
-    Of `enc.0.mab0`, `enc.0.mab1`, `enc.1.mab0` and `enc.1.mab1` the first two may be `compress`, or the first and the
-    third.
-    """
+    """Are as many lists as they have items numbered on one side, and named on the other? See `is_square`."""
     count = len(equals.left)
     if not count == len(equals.right) > 1:
         return False

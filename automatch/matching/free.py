@@ -44,12 +44,19 @@ def ranked(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
 
 
 def are_networks(nodes: Sequence[Node], top: Node) -> bool:
-    """Do several nodes stand side by side, and are they nearly all of what is below `top`?"""
+    """Do several nodes stand side by side, wrappers apart, and are they nearly all of what is below `top`?"""
     return (
         len(nodes) > 1
-        and len({id(node.parent) for node in nodes}) == 1
+        and len({id(_outermost(node).parent) for node in nodes}) == 1
         and sum(node.count for node in nodes) >= NEARLY_ALL * top.count
     )
+
+
+def _outermost(node: Node) -> Node:
+    """The node around a node that holds nothing else, if there is one."""
+    while node.parent is not None and node.parent.count == node.count:
+        node = node.parent
+    return node
 
 
 def may_take_turns(sides: Sequence[Sequence[tuple[str, ...]]], order: Collection[frozenset[str]]) -> bool:

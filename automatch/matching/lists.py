@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from automatch.describing.tree import Node, below, is_block
 from automatch.matching.names import Names
@@ -13,6 +14,10 @@ SIMILAR = 0.5
 
 SAME_NUMBER, SAME_NUMBER_OF_FEWER = 0.01, 0.1
 """What an equal number is worth, and where one list is shorter: as a rule its last items are missing, not its first."""
+
+NUMBERS = 0.5
+"""What all equal numbers together are worth at most: less than an item that has no partner, as one side may count
+from 1."""
 
 RELATED = 0.3
 """Names of two lists that are less alike do not show that both count in one direction."""
@@ -33,7 +38,7 @@ def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: 
     if not all(n.children for n in left + right):
         return []
     shorter, longer = sorted((a, b), key=lambda node: len(node.children))
-    fewer = 0.0 if _has_odd_one(shorter, longer) else SAME_NUMBER_OF_FEWER
+    fewer = 0.0 if _has_odd_one(shorter, longer) else min(SAME_NUMBER_OF_FEWER, NUMBERS / len(shorter.children))
     total, pairs = _align(similar, left, right, SAME_NUMBER if len(left) == len(right) else fewer)
     forwards, _ = _align(similar, left, right, SAME_NUMBER)  # an odd first item is no reason to turn the list round
     backwards = _align(similar, left, right[::-1], SAME_NUMBER)
@@ -48,6 +53,84 @@ def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: 
     if not pairs or total < 0.8 * len(pairs) or len(pairs) < 0.5 * min(len(left), len(right)):
         return []
     return pairs
+
+
+def same_numbers(left: Sequence[Node], right: Sequence[Node]) -> Callable[[int, int], bool]:
+    """Says of two blocks, by their places here, whether they have one number in their lists.
+
+    Lists of other names are each counted from their first block: `block1` is `layers.0`. Where two lists have
+    one name the numbers themselves count, as the first items may be what is missing, unless what stands before these
+    shows that they are not.
+    """
+    own, other = ([_in_list(node) for node in side] for side in (left, right))
+
+    def same(i: int, j: int) -> bool:
+        mine, theirs = own[i], other[j]
+        if mine is None or theirs is None:
+            return left[i].label == right[j].label
+        from_first = mine.list != theirs.list or (mine.before == theirs.before is not None)
+        return mine.at == theirs.at if from_first else mine.number == theirs.number
+
+    return same
+
+
+def count_from_elsewhere(x: Node, y: Node) -> bool:
+    """Are two blocks items of lists that differ in how many of their kind they hold, and in the number of the first?
+
+    Then the first may be missing, or it has another number: nothing shows which, unless a block of another kind stands
+    before it in both.
+    """
+    own, other = _run(x), _run(y)
+    if len(own) == len(other) or min(len(own), len(other)) < 2 or own[0].label == other[0].label:
+        return False
+    if _length(own[0]) == _length(other[0]):
+        return False
+    before = [_before(run[0]) for run in (own, other)]
+    return None in before or before[0] != before[1]
+
+
+def item_of(node: Node) -> Node:
+    """The item of a list that a block is, wrappers that hold nothing else apart; the block itself where it is none."""
+    while node.parent is not None and not node.parent.is_list and node.parent.count == node.count:
+        node = node.parent
+    return node
+
+
+def _run(node: Node) -> list[Node]:
+    """The items of a block's list that are built as it is; none where it is in no list."""
+    item = item_of(node)
+    if item.parent is None or not item.parent.is_list or not item.label.isdecimal():
+        return []
+    return [other for other in item.parent.children if _build(other) == _build(item)]
+
+
+class _Place(NamedTuple):
+    """Where a block stands: the name of its list, its number, that from the first block there, what is before that."""
+
+    list: str
+    number: int
+    at: int
+    before: tuple[int, int] | None
+
+
+def _in_list(node: Node) -> _Place | None:
+    """Where a block stands in its list; None where it is in none."""
+    item = item_of(node)
+    if item.parent is None or not item.parent.is_list or not item.label.isdecimal():
+        return None
+    first = next(own for own in item.parent.children if own is item or is_block(own) == is_block(item))
+    return _Place(item.parent.label, int(item.label), int(item.label) - int(first.label), _before(first))
+
+
+def _length(item: Node) -> int:
+    return len(item.parent.children) if item.parent is not None else 1
+
+
+def _before(item: Node) -> tuple[int, int] | None:
+    """How the item before an item of a list is built; None for the first."""
+    items = item.parent.children if item.parent is not None else [item]
+    at = next(i for i, own in enumerate(items) if own is item)
+    return _build(items[at - 1]) if at else None
 
 
 def _has_odd_one(shorter: Node, longer: Node) -> bool:
@@ -95,6 +178,7 @@ def _align(
     n, m = len(left), len(right)
     values = [[0.0] * (m + 1) for _ in range(n + 1)]
     cache: dict[tuple[int, int], float] = {}
+    same = same_numbers(left, right)
 
     def gain(i: int, j: int) -> float:
         key = (left[i].struct, right[j].struct)
@@ -102,7 +186,7 @@ def _align(
         if found is None:
             found = similar(left[i], right[j])
             cache[key] = found = found if found >= SIMILAR else -1.0
-        return found + (place if left[i].label == right[j].label else 0.0)
+        return found + (place if same(i, j) else 0.0)
 
     if n == m and all(gain(i, i) > 0.9 for i in range(n)):
         return sum(min(1.0, gain(i, i)) for i in range(n)), list(zip(left, right, strict=True))
@@ -160,20 +244,6 @@ def beside_turned(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> b
             if forwards != backwards:
                 ways.add(forwards)
     return ways == {False}
-
-
-def count_otherwise(a: Node, b: Node) -> bool:
-    """Do two lists of equal items differ in length and in where they begin to count?
-
-    Then the first may be missing, or it has another number: nothing shows which.
-    """
-    items = (*a.children, *b.children)
-    return (
-        len(a.children) != len(b.children)
-        and min(len(a.children), len(b.children)) > 1
-        and a.children[0].label != b.children[0].label
-        and len({(n.signature, n.count) for n in items}) == 1
-    )
 
 
 def is_list_against_item(a: Node, b: Node) -> bool:

@@ -1,8 +1,8 @@
 """Norms of a transformer's layer that one side numbers and the other names by what stands beside them.
 
-`norm1`, `norm2` and `norm3` of torch's `TransformerDecoderLayer` are those of the self-attention, the cross-attention
-and the feed-forward part: that is the order in which a layer runs, in whatever order its norms are registered. `norm1`
-of Deformable DETR's decoder is that of the cross-attention, which comes first there.
+`norm1`, `norm2` and `norm3` of torch's `TransformerDecoderLayer` are those of the self-attention, of the
+cross-attention and of the feed-forward part, in whatever order they are registered. `norm1` of Deformable DETR's
+decoder is that of the cross-attention: each of its norms stands behind its attention, and the cross-attention first.
 """
 
 from __future__ import annotations
@@ -26,11 +26,8 @@ _PARTS = {"mlp": MLP, "cross": CROSS, "selfattn": SELF, "attention": SELF}
 _NUMBERED = re.compile(r"(?:norm|ln|layer_?norm)_?([123])")
 
 
-class _Told(NamedTuple):
-    """Numbered norms with the named ones, and whether they run in another order than usual."""
-
-    norms: tuple[tuple[Path, Path], ...]
-    odd: bool
+_AMONG_THEM = frozenset({"unit", "astray", "crossed", "exchangeable"})
+"""Doubts that are about the norms of one block; other doubts are about the whole block, and stay."""
 
 
 def as_they_run(
@@ -38,13 +35,18 @@ def as_they_run(
 ) -> list[Found]:
     """The same pairs, with numbered norms at those that are named by the parts of a layer.
 
-    Only where that was in doubt, or where the attentions stand in another order than the names of norms tell of.
+    Only where that was in doubt, or where norms stand behind attentions of which the cross-attention is the first.
     """
-    doubted = {module_path(s.path) for s, _, e in found if judge(e).ambiguous}
+    levels: dict[Path, set[str]] = defaultdict(set)
+    doubted: set[Path] = set()
+    for s, _, e in found:
+        levels[module_path(s.path)].add(e.level)
+        if judge(e).ambiguous:
+            doubted.add(module_path(s.path))
     pairs = {module_path(s.path): module_path(t.path) for s, t, _ in found if not (s.ops or t.ops)}
     norms = [s for s, t in pairs.items() if _NUMBERED.fullmatch(s[-1]) or _NUMBERED.fullmatch(t[-1])]
     mine, theirs = (_blocks(side) if norms else {} for side in (source, target))
-    groups: list[Mapping[Path, Path]] = []
+    groups: tuple[list[Mapping[Path, Path]], list[Mapping[Path, Path]]] = [], []  # sure, and as doubtful as their block
     for one, other in dict.fromkeys((block_of(s), block_of(pairs[s])) for s in norms):
         ours, others = mine.get(one, ()), theirs.get(other, ())
         there = _as_numbered(ours, others, len(one), len(other), names)
@@ -54,8 +56,16 @@ def as_they_run(
             continue
         group = dict(told.norms) if there else {named: numbered for numbered, named in told.norms}
         if all(pairs.get(s) in group.values() for s in group) and (told.odd or not doubted.isdisjoint(group)):
-            groups.append(group)
-    return exchanged(found, target, groups, "runs", refuses)
+            outer = any(s in doubted and not levels[s] <= _AMONG_THEM for s in ours)
+            groups[outer].append(group)
+    return exchanged(exchanged(found, target, groups[0], "runs", refuses), target, groups[1], "blocks", refuses)
+
+
+class _Told(NamedTuple):
+    """Numbered norms with the named ones, and whether they run in another order than usual."""
+
+    norms: tuple[tuple[Path, Path], ...]
+    odd: bool
 
 
 def _blocks(leaves: Sequence[Leaf]) -> dict[Path, list[Path]]:
@@ -86,13 +96,27 @@ def _as_numbered(numbered: Sequence[Path], named: Sequence[Path], depth: int, ot
         return None
     if len(own) != len(ordinals) or len(norms) != len(parts):
         return None  # SAM's `norm4` is that of another cross-attention
-    run = wanted
-    if CROSS in parts:
-        there = (_part(path[depth:], names) for path in numbered if not _is_norm(path, names))
-        run = [*dict.fromkeys(part for part in there if part in (SELF, CROSS)), MLP]
-    if len(run) != len(wanted):
+    run = _run(numbered, depth, names) if CROSS in parts else wanted
+    if sorted(run) != wanted:
         return None
     return _Told(tuple((ordinals[n], parts[part]) for n, part in enumerate(run, 1)), run != wanted)
+
+
+def _run(modules: Sequence[Path], depth: int, names: Names) -> list[int]:
+    """The parts of a layer as its norms are numbered; the cross-attention first where each norm stands behind its own.
+
+    None where it is registered first and the norms behind all: some of these run it first, and others second.
+    """
+    attentions: list[int] = []
+    norms: list[int] = []  # how many attentions stand before each
+    for path in modules:
+        part = _part(path[depth:], names)
+        if _is_norm(path, names):
+            norms.append(len(attentions))
+        elif part in (SELF, CROSS) and part not in attentions:
+            attentions.append(part)
+    behind = norms[:2] == [1, 2]
+    return [*attentions, MLP] if attentions == [SELF, CROSS] or (attentions == [CROSS, SELF] and behind) else []
 
 
 def _is_norm(path: Path, names: Names) -> bool:

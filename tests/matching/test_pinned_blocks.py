@@ -92,3 +92,53 @@ def test_two_rows_of_a_table_are_no_norms_of_two_layers() -> None:
     model.add_module("adapter", nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 8)))
     answer = match(spec(saved), spec(model))
     assert {f"encoder.{name}.weight" for name in (*layers, *linear)} <= set(serving(answer))
+
+
+def blocks(name: str, numbers: range, parts: tuple[str, str] = ("fc1", "fc2")) -> StateDictSpec:
+    """A list of equal blocks between a table and a head, e.g. `block1, block2`."""
+    layers = {f"{name}{i}.{part}": nn.Linear(8, 8 + 8 * n) for i in numbers for n, part in enumerate(parts)}
+    return spec(built({"embed": nn.Embedding(20, 8), **layers, "head": nn.Linear(8, 5)}))
+
+
+@pytest.mark.parametrize(("few", "many"), [(2, 4), (2, 3), (6, 9), (3, 12)])
+@pytest.mark.parametrize("first", [1, 4])
+@pytest.mark.parametrize("names", [("block", "layers."), ("m.", "res.")])
+def test_lists_of_other_lengths_that_count_from_other_numbers(
+    few: int, many: int, first: int, names: tuple[str, str]
+) -> None:
+    """The first of `block1, block2` may be `layers.0`, or the file may lack what `layers.0` was: flagged."""
+    short, long = blocks(names[0], range(first, first + few)), blocks(names[1], range(many), ("linear1", "linear2"))
+    for checkpoint, model in ((short, long), (long, short)):
+        answer = match(checkpoint, model)
+        inside = {key for m in answer.matches for key in m.model_keys if "embed" not in key and "head" not in key}
+        assert inside
+        assert inside == flagged(answer)
+
+
+def test_a_pin_of_lists_of_other_lengths_says_how_far_they_are_apart() -> None:
+    """Two critics of which the first is the second of three: nothing but the pinned one is sure."""
+    mine, theirs = blocks("q", range(1, 3)), blocks("critics.", range(3), ("l1", "l2"))
+    answer = match(mine, theirs, pin=[("q1.fc1.weight", "critics.1.l1.weight")])
+    served = serving(answer)
+    assert served["critics.2.l1.weight"] == "q2.fc1.weight"
+    assert {key for key in flagged(answer) if key.startswith("critics.2.")} == {
+        f"critics.2.{part}.{role}" for part in ("l1", "l2") for role in ("weight", "bias")
+    }
+
+
+@pytest.mark.parametrize(("pinned", "other"), [(2, 1), (3, 0), (1, 2)])
+def test_what_a_pin_contradicts_is_not_sure_of_the_rest(pinned: int, other: int) -> None:
+    """Every second layer was kept, or the last: one pin does not say which, and the other layers stay in doubt."""
+    mine, theirs = blocks("layer.", range(6)), blocks("blocks.", range(3), ("a", "b"))
+    answer = match(mine, theirs, pin=[(f"layer.{pinned}.fc1.weight", f"blocks.{other}.a.weight")])
+    sure = {key for m in answer.matches if not m.ambiguous for key in m.model_keys if key.startswith("blocks.")}
+    assert {key.split(".")[1] for key in sure} == {str(other)}
+
+
+def test_equal_networks_in_wrappers_are_not_told_apart_by_their_numbers() -> None:
+    """`teacher` and `student` against `net1.model` and `net2.model`: either may be either."""
+    parts = {"0": nn.Linear(8, 16), "2": nn.Linear(16, 16), "4": nn.Linear(16, 4)}
+    mine = built({f"{name}.{part}": module for name in ("teacher", "student") for part, module in parts.items()})
+    inner = dict(zip(("0", "2.0", "3"), parts.values(), strict=True))
+    theirs = built({f"net{n}.model.{part}": module for n in (1, 2) for part, module in inner.items()})
+    assert flagged(match(spec(mine), spec(theirs))) == set(theirs.state_dict())
