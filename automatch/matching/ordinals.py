@@ -1,8 +1,7 @@
 """Norms of a transformer's layer that one side numbers and the other names by what stands beside them.
 
 `norm1`, `norm2` and `norm3` of torch's `TransformerDecoderLayer` are those of the self-attention, of the
-cross-attention and of the feed-forward part, in whatever order they are registered. `norm1` of Deformable DETR's
-decoder is that of the cross-attention: each of its norms stands behind its attention, and the cross-attention first.
+cross-attention and of the feed-forward part, in whatever order they are registered.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Found
@@ -26,17 +24,14 @@ _PARTS = {"mlp": MLP, "cross": CROSS, "selfattn": SELF, "attention": SELF}
 _NUMBERED = re.compile(r"(?:norm|ln|layer_?norm)_?([123])")
 
 
-_AMONG_THEM = frozenset({"unit", "astray", "crossed", "exchangeable"})
-"""Doubts that are about the norms of one block; other doubts are about the whole block, and stay."""
+_OF_THE_BLOCK = frozenset({"blocks", "lent", "once", "echo"})
+"""Doubts that are about a whole block, and not about which of its norms is which."""
 
 
 def as_they_run(
     found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names, refuses: Refuses
 ) -> list[Found]:
-    """The same pairs, with numbered norms at those that are named by the parts of a layer.
-
-    Only where that was in doubt, or where norms stand behind attentions of which the cross-attention is the first.
-    """
+    """The same pairs, with numbered norms that were in doubt at those that are named by the parts of a layer."""
     levels: dict[Path, set[str]] = defaultdict(set)
     doubted: set[Path] = set()
     for s, _, e in found:
@@ -51,21 +46,11 @@ def as_they_run(
         ours, others = mine.get(one, ()), theirs.get(other, ())
         there = _as_numbered(ours, others, len(one), len(other), names)
         back = _as_numbered(others, ours, len(other), len(one), names) if there is None else None
-        told = there or back
-        if told is None:
-            continue
-        group = dict(told.norms) if there else {named: numbered for numbered, named in told.norms}
-        if all(pairs.get(s) in group.values() for s in group) and (told.odd or not doubted.isdisjoint(group)):
-            outer = any(s in doubted and not levels[s] <= _AMONG_THEM for s in ours)
+        group = there or {named: numbered for numbered, named in (back or {}).items()}
+        if all(pairs.get(s) in group.values() for s in group) and not doubted.isdisjoint(group):
+            outer = any(not levels[s].isdisjoint(_OF_THE_BLOCK) for s in ours if s in levels)
             groups[outer].append(group)
     return exchanged(exchanged(found, target, groups[0], "runs", refuses), target, groups[1], "blocks", refuses)
-
-
-class _Told(NamedTuple):
-    """Numbered norms with the named ones, and whether they run in another order than usual."""
-
-    norms: tuple[tuple[Path, Path], ...]
-    odd: bool
 
 
 def _blocks(leaves: Sequence[Leaf]) -> dict[Path, list[Path]]:
@@ -77,7 +62,9 @@ def _blocks(leaves: Sequence[Leaf]) -> dict[Path, list[Path]]:
     return {block: list(modules) for block, modules in out.items() if block}
 
 
-def _as_numbered(numbered: Sequence[Path], named: Sequence[Path], depth: int, other: int, names: Names) -> _Told | None:
+def _as_numbered(
+    numbered: Sequence[Path], named: Sequence[Path], depth: int, other: int, names: Names
+) -> dict[Path, Path] | None:
     """The numbered norms of a block and those of another block that are named so; None where these are no such.
 
     Args:
@@ -96,27 +83,10 @@ def _as_numbered(numbered: Sequence[Path], named: Sequence[Path], depth: int, ot
         return None
     if len(own) != len(ordinals) or len(norms) != len(parts):
         return None  # SAM's `norm4` is that of another cross-attention
-    run = _run(numbered, depth, names) if CROSS in parts else wanted
-    if sorted(run) != wanted:
-        return None
-    return _Told(tuple((ordinals[n], parts[part]) for n, part in enumerate(run, 1)), run != wanted)
-
-
-def _run(modules: Sequence[Path], depth: int, names: Names) -> list[int]:
-    """The parts of a layer as its norms are numbered; the cross-attention first where each norm stands behind its own.
-
-    None where it is registered first and the norms behind all: some of these run it first, and others second.
-    """
-    attentions: list[int] = []
-    norms: list[int] = []  # how many attentions stand before each
-    for path in modules:
-        part = _part(path[depth:], names)
-        if _is_norm(path, names):
-            norms.append(len(attentions))
-        elif part in (SELF, CROSS) and part not in attentions:
-            attentions.append(part)
-    behind = norms[:2] == [1, 2]
-    return [*attentions, MLP] if attentions == [SELF, CROSS] or (attentions == [CROSS, SELF] and behind) else []
+    there = (_part(path[depth:], names) for path in numbered if not _is_norm(path, names))
+    if CROSS in parts and list(dict.fromkeys(part for part in there if part in (SELF, CROSS))) != [SELF, CROSS]:
+        return None  # some of those that register the cross-attention first run it first
+    return {ordinals[n]: parts[part] for n, part in enumerate(wanted, 1)}
 
 
 def _is_norm(path: Path, names: Names) -> bool:

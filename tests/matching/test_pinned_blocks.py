@@ -7,7 +7,7 @@ from torch import nn
 
 from automatch.matching import match
 from automatch.matching.assignment import Assignment
-from automatch.spec import StateDictSpec
+from automatch.spec import StateDictSpec, TensorSpec
 from tests.matching.built import built
 from tests.matching.truth import flagged, spec
 
@@ -88,10 +88,11 @@ def test_two_rows_of_a_table_are_no_norms_of_two_layers() -> None:
     layers = {f"layer.{i}.{name}": nn.LayerNorm(8) for i in range(2) for name in ("norm1", "norm2")}
     linear = {f"layer.{i}.linear": nn.Linear(8, 16) for i in range(2)}
     saved = built({"segment": nn.Embedding(2, 8), **layers, **linear})
-    model = built({f"encoder.{name}": part for name, part in {**layers, **linear}.items()})
+    model = built({name.replace("layer", "stack"): part for name, part in {**layers, **linear}.items()})
     model.add_module("adapter", nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 8)))
-    answer = match(spec(saved), spec(model))
-    assert {f"encoder.{name}.weight" for name in (*layers, *linear)} <= set(serving(answer))
+    served = serving(match(spec(saved), spec(model)))
+    wanted = {f"{name.replace('layer', 'stack')}.weight": f"{name}.weight" for name in (*layers, *linear)}
+    assert {key: served.get(key) for key in wanted} == wanted
 
 
 def blocks(name: str, numbers: range, parts: tuple[str, str] = ("fc1", "fc2")) -> StateDictSpec:
@@ -142,3 +143,46 @@ def test_equal_networks_in_wrappers_are_not_told_apart_by_their_numbers() -> Non
     inner = dict(zip(("0", "2.0", "3"), parts.values(), strict=True))
     theirs = built({f"net{n}.model.{part}": module for n in (1, 2) for part, module in inner.items()})
     assert flagged(match(spec(mine), spec(theirs))) == set(theirs.state_dict())
+
+
+def test_what_a_doubted_block_might_have_been_is_doubted_too() -> None:
+    """`skip` and `body.conv3` of one shape against `downsample` and `conv3`: if one is in doubt, so is the other."""
+    mine: dict[str, nn.Module] = {"stem": nn.Conv2d(3, 8, 3)}
+    theirs: dict[str, nn.Module] = {"conv": nn.Conv2d(3, 8, 3)}
+    for i in range(2):
+        for n, (before, width) in enumerate(((8, 4), (4, 4), (4, 8)), 1):
+            mine |= {f"units.{i}.body.c{n}.conv": nn.Conv2d(before, width, 1 + 2 * (n == 2))}
+            mine |= {f"units.{i}.body.c{n}.bn": nn.BatchNorm2d(width)}
+            theirs |= {f"layers.{i}.conv{n}": nn.Conv2d(before, width, 1 + 2 * (n == 2))}
+            theirs |= {f"layers.{i}.bn{n}": nn.BatchNorm2d(width)}
+        mine |= {f"units.{i}.pass.conv": nn.Conv2d(4, 8, 1), f"units.{i}.pass.bn": nn.BatchNorm2d(8)}
+        theirs |= {f"layers.{i}.side.0": nn.Conv2d(4, 8, 1), f"layers.{i}.side.1": nn.BatchNorm2d(8)}
+    wanted = {
+        f"layers.{i}.{part}": f"units.{i}.{own}"
+        for i in (0, 1)
+        for part, own in (("conv3.weight", "body.c3.conv.weight"), ("side.0.weight", "pass.conv.weight"))
+    }
+    answer = match(spec(built(mine)), spec(built(theirs)))
+    sure = {key: own for key, own in serving(answer).items() if key not in flagged(answer)}
+    assert all(sure.get(key, own) == own for key, own in wanted.items())
+
+
+def test_matrices_of_a_shape_of_their_own_go_by_their_numbers() -> None:
+    """`convt_I1, convt_I2` of LapSRN against `levels.0.image_up, levels.1.image_up`: nothing else is of this shape."""
+    mine: dict[str, nn.Module] = {"conv_input": nn.Conv2d(1, 64, 3, bias=False)}
+    theirs: dict[str, nn.Module] = {"head": nn.Conv2d(1, 64, 3, bias=False)}
+    for i in (1, 2):
+        features = [nn.Conv2d(64, 64, 3, bias=False) for _ in range(10)]
+        mine |= {f"convt_I{i}": nn.ConvTranspose2d(1, 1, 4, bias=False), f"convt_R{i}": nn.Conv2d(64, 1, 3, bias=False)}
+        mine |= {f"convt_F{i}.0.cov_block.{2 * n}": conv for n, conv in enumerate(features)}
+        mine |= {f"convt_F{i}.0.cov_block.20": nn.ConvTranspose2d(64, 64, 4, bias=False)}
+        theirs |= {f"levels.{i - 1}.features.{n}": conv for n, conv in enumerate(features)}
+        theirs |= {f"levels.{i - 1}.feature_up": nn.ConvTranspose2d(64, 64, 4, bias=False)}
+        theirs |= {f"levels.{i - 1}.residual": nn.Conv2d(64, 1, 3, bias=False)}
+        theirs |= {f"levels.{i - 1}.image_up": nn.ConvTranspose2d(1, 1, 4, bias=False)}
+    saved = spec(built({f"model.{name}": part for name, part in mine.items()}))
+    saved = StateDictSpec("file", (TensorSpec("epoch", (), "int64"), *saved.tensors))
+    answer = match(saved, spec(built(theirs)))
+    wanted = {f"levels.{i - 1}.image_up.weight": f"model.convt_I{i}.weight" for i in (1, 2)}
+    assert wanted.items() <= serving(answer).items()
+    assert wanted.keys() <= flagged(answer)
