@@ -44,8 +44,8 @@ class Decisions:
             if wanted is not None and not any(other in wanted for other in theirs.keys):
                 return True
         served = self._served
-        if any(other in served and key not in served[other] for other in theirs.keys for key in mine.keys):
-            return True
+        if any(other in served and served[other].isdisjoint(mine.keys) for other in theirs.keys):
+            return True  # what is joined needs no pin for each of its parts
         return self.forbids(mine, theirs)
 
     def forbids(self, mine: Leaf, theirs: Leaf) -> bool:

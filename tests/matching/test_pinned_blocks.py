@@ -186,3 +186,20 @@ def test_matrices_of_a_shape_of_their_own_go_by_their_numbers() -> None:
     wanted = {f"levels.{i - 1}.image_up.weight": f"model.convt_I{i}.weight" for i in (1, 2)}
     assert wanted.items() <= serving(answer).items()
     assert wanted.keys() <= flagged(answer)
+
+
+def test_a_pin_of_one_part_loses_no_bias() -> None:
+    """`linears.0` is the first of what is joined, a person says: the biases of all three are still joined."""
+    mine = built({f"layers.{i}.attn.linears.{n}": nn.Linear(16, 16) for i in range(2) for n in range(4)})
+    theirs = built({f"layers.{i}.self_attn": nn.MultiheadAttention(16, 2) for i in range(2)})
+    answer = match(
+        spec(mine), spec(theirs), pin=[("layers.0.attn.linears.0.weight", "layers.0.self_attn.in_proj_weight")]
+    )
+    assert not answer.missing_keys
+    assert not answer.unexpected_keys
+    joined = {m.model_keys[0]: m.checkpoint_keys for m in answer.matches if m.op == "concat"}
+    assert joined == {
+        f"layers.{i}.self_attn.in_proj_{part}": tuple(f"layers.{i}.attn.linears.{n}.{part}" for n in range(3))
+        for i in range(2)
+        for part in ("weight", "bias")
+    }
