@@ -44,19 +44,21 @@ def ranked(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
 
 
 def are_networks(nodes: Sequence[Node], top: Node) -> bool:
-    """Do several nodes stand side by side, wrappers apart, and are they nearly all of what is below `top`?"""
-    return (
-        len(nodes) > 1
-        and len({id(_outermost(node).parent) for node in nodes}) == 1
-        and sum(node.count for node in nodes) >= NEARLY_ALL * top.count
-    )
+    """Do several nodes stand side by side, and are they nearly all of what is below `top`?
+
+    Wrappers that hold nothing else count for what they hold, right below `top`: `net1.model` and `net2.model`.
+    """
+    beside = len({id(node.parent) for node in nodes}) == 1 or all(_is_below(node, top) for node in nodes)
+    return len(nodes) > 1 and beside and sum(node.count for node in nodes) >= NEARLY_ALL * top.count
 
 
-def _outermost(node: Node) -> Node:
-    """The node around a node that holds nothing else, if there is one."""
+def _is_below(node: Node, top: Node) -> bool:
     while node.parent is not None and node.parent.count == node.count:
         node = node.parent
-    return node
+    around = node.parent
+    if around is None or (around.is_list and not around.gathered):
+        return False  # an item of a list
+    return top in (around, around.parent if around.gathered else None)
 
 
 def may_take_turns(sides: Sequence[Sequence[tuple[str, ...]]], order: Collection[frozenset[str]]) -> bool:

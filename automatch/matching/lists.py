@@ -69,6 +69,7 @@ def same_numbers(left: Sequence[Node], right: Sequence[Node]) -> Callable[[int, 
         if mine is None or theirs is None:
             return left[i].label == right[j].label
         from_first = mine.list != theirs.list or (mine.before == theirs.before is not None)
+        from_first = from_first and min(mine.alike, theirs.alike) > 1
         return mine.at == theirs.at if from_first else mine.number == theirs.number
 
     return same
@@ -77,16 +78,20 @@ def same_numbers(left: Sequence[Node], right: Sequence[Node]) -> Callable[[int, 
 def count_from_elsewhere(x: Node, y: Node) -> bool:
     """Are two blocks items of lists that differ in how many of their kind they hold, and in the number of the first?
 
-    Then the first may be missing, or it has another number: nothing shows which, unless a block of another kind stands
-    before it in both.
+    Then the first may be missing, or it has another number: nothing shows which. That one side counts from 1 and the
+    other from 0 is no doubt, unless both lists have one name, nor is it where other blocks stand before both.
     """
     own, other = _run(x), _run(y)
-    if len(own) == len(other) or min(len(own), len(other)) < 2 or own[0].label == other[0].label:
+    if len(own) == len(other) or min(len(own), len(other)) < 2 or _length(own[0]) == _length(other[0]):
         return False
-    if _length(own[0]) == _length(other[0]):
+    mine, theirs = _in_list(own[0]), _in_list(other[0])
+    if mine is None or theirs is None or mine.number == theirs.number:
         return False
-    before = [_before(run[0]) for run in (own, other)]
-    return None in before or before[0] != before[1]
+    if mine.list == theirs.list and item_of(x).label == item_of(y).label:
+        return False
+    if mine.list != theirs.list and {mine.number, theirs.number} == {0, 1}:
+        return False
+    return _before(own[0]) is None or _before(other[0]) is None
 
 
 def item_of(node: Node) -> Node:
@@ -105,11 +110,20 @@ def _run(node: Node) -> list[Node]:
 
 
 class _Place(NamedTuple):
-    """Where a block stands: the name of its list, its number, that from the first block there, what is before that."""
+    """Where a block stands in a list.
+
+    Attributes:
+        list: the name of the list.
+        number: the block's number.
+        at: its number from that of the first block there.
+        alike: how many blocks there are built as it is.
+        before: how the item before the first block is built; None where none is.
+    """
 
     list: str
     number: int
     at: int
+    alike: int
     before: tuple[int, int] | None
 
 
@@ -118,8 +132,13 @@ def _in_list(node: Node) -> _Place | None:
     item = item_of(node)
     if item.parent is None or not item.parent.is_list or not item.label.isdecimal():
         return None
+    number, around = int(item.label), item.parent.parent
+    if around is not None and any(
+        own.label == item.parent.label.rstrip("_") for own in around.children if own is not item.parent
+    ):
+        return _Place(item.parent.label, number, number, len(_run(item)), None)  # Keras' first `block` has no number
     first = next(own for own in item.parent.children if own is item or is_block(own) == is_block(item))
-    return _Place(item.parent.label, int(item.label), int(item.label) - int(first.label), _before(first))
+    return _Place(item.parent.label, number, number - int(first.label), len(_run(item)), _before(first))
 
 
 def _length(item: Node) -> int:
