@@ -75,7 +75,7 @@ class Decided:
         return out
 
     def aligned(self, blocks: list[BlockPair], a: Node, b: Node) -> tuple[list[BlockPair], bool] | None:
-        """The items of two lists as pins want them; None where no pin joins any, or says which way they are counted.
+        """The items of two lists as pins want them; None where no pin joins any, or it is the middle of both.
 
         Args:
             blocks: the items as they were put together.
