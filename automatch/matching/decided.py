@@ -113,11 +113,12 @@ def is_square(blocks: Sequence[Node], count: int) -> bool:
     Of `enc.0.mab0`, `enc.0.mab1`, `enc.1.mab0` and `enc.1.mab1` the first two may fill `compress`, or the first and
     the third; `critic.q1` and `critic_target.q1` may be `nets.0.online` and `nets.0.slow`, or `nets.1.online`.
     """
-    return count > 1 and any(_equal_parts(block) == count for block in blocks)
+    return count > 1 and any(_parts(block) == count for block in blocks)
 
 
-def _equal_parts(block: Node) -> int:
-    """Of how many equal blocks a block is made; 0 where it holds anything else."""
-    parts = descend(block).children
-    alike = len({(part.signature, part.count) for part in parts}) == 1 and all(part.children for part in parts)
-    return len(parts) if alike else 0
+def _parts(block: Node) -> int:
+    """Of how many blocks a list is made, or another block, if these are equal; 0 where it holds anything else."""
+    inside = descend(block)
+    parts = inside.children
+    alike = inside.is_list or len({(part.signature, part.count) for part in parts}) == 1
+    return len(parts) if alike and all(part.children for part in parts) else 0
