@@ -47,6 +47,10 @@ def _as_they_stand(_left: object, right: Sequence[object]) -> list[int]:
     return list(range(len(right)))
 
 
+def _none_of_them(left: Sequence[object], _right: object) -> list[bool]:
+    return [False] * len(left)
+
+
 def _first_three(*values: Any) -> tuple[Any, ...]:
     return values[:3]
 
@@ -216,7 +220,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("flag: square grids of lists", _in("equals", ("_may_be_turned", _always(False)))),
     Signal(
         "flag: lists of other lengths that count otherwise",
-        _everywhere("count_from_elsewhere", _always(False), "equals", "blocks"),
+        _everywhere("count_from_elsewhere", _none_of_them, "equals", "blocks"),
     ),
     Signal("flag: what a doubted block might have been", _in("blocks.Solver", ("_is_disputed", _always(False)))),
     Signal("flag: free rivals", _everywhere("judge", _judged(free=0), *_JUDGING)),

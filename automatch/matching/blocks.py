@@ -141,10 +141,11 @@ class Solver:
         apart = apart and run_apart(top_a, top_b, (self.source.places(top_a), self.target.places(top_b)))
         if not settled:
             doubted = backwards or apart or blocks != usual
+            elsewhere = count_from_elsewhere([x for x, _ in blocks], [y for _, y in blocks])
             self._doubted.update(
                 (id(x), id(y))
-                for x, y in blocks
-                if (doubted or count_from_elsewhere(x, y)) and not self._decided.joins(x, y)
+                for (x, y), counted in zip(blocks, elsewhere, strict=True)
+                if (doubted or counted) and not self._decided.joins(x, y)
             )
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
@@ -315,15 +316,15 @@ class Solver:
             compete = set(map(id, (*left, *right)))
             choice = choose((left, right), tops, self._compared, self._decided, self.names, order_trust, lost)
             self._doubted.update((id(x), id(y)) for x, y in choice.doubted)
-            for known, disputed in zip(self._disputed, choice.disputed, strict=True):
-                known.update((id(node), node) for node in disputed)
+            for known, nodes in zip(self._disputed, choice.disputed, strict=True):
+                known.update((id(node), node) for node in nodes)
             unless_taken += choice.unless_taken
             settled.update((id(x), id(y)) for x, y in choice.settled)
             for x, y in choice.pairs:
                 if (x is top_a and y is top_b) or misnamed(x, y, tops, compete, self.names, self._compared):
                     continue
-                mine_too, theirs_too = self._disputed
-                if within(x, mine_too) or within(y, theirs_too) or named_apart(x, y, tops, self.names):
+                disputed = any(map(within, (x, y), self._disputed))
+                if disputed or named_apart(x, y, tops, self.names):
                     self._doubted.add((id(x), id(y)))
                 taken_a.take(x)
                 taken_b.take(y)

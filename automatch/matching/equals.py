@@ -223,7 +223,8 @@ def _note_doubts(
     left, right, templates = equals.left, equals.right, equals.templates
     taken = set(chosen.values())
     unsettled = [(i, j) for i, j in chosen.items() if i not in settled]
-    for i, j in unsettled:
+    elsewhere = count_from_elsewhere([left[i] for i, _ in unsettled], [right[j] for _, j in unsettled])
+    for (i, j), counted in zip(unsettled, elsewhere, strict=True):
         pair = left[i], right[j]
         if by_turns and any(
             (templates[0][k], templates[1][m]) != (templates[0][i], templates[1][j])
@@ -243,8 +244,9 @@ def _note_doubts(
             choice.disputed[0].extend(left[k] for k in loose)
             choice.disputed[1].extend(right[m] for m in free)
             continue
-        counted = len(left) != len(right) and count_from_elsewhere(*pair)
-        if counted or any(_may_change(equals, (i, j), other, apart, networks) for other in unsettled):
+        if (counted and len(left) != len(right)) or any(
+            _may_change(equals, (i, j), other, apart, networks) for other in unsettled
+        ):
             choice.doubted.append(pair)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ def same_numbers(left: Sequence[Node], right: Sequence[Node]) -> Callable[[int, 
     one name the numbers themselves count, as the first items may be what is missing, unless what stands before these
     shows that they are not.
     """
-    own, other = ([_in_list(node) for node in side] for side in (left, right))
+    own, other = (_in_lists(side) for side in (left, right))
 
     def same(i: int, j: int) -> bool:
         mine, theirs = own[i], other[j]
@@ -75,23 +76,27 @@ def same_numbers(left: Sequence[Node], right: Sequence[Node]) -> Callable[[int, 
     return same
 
 
-def count_from_elsewhere(x: Node, y: Node) -> bool:
-    """Are two blocks items of lists that differ in how many of their kind they hold, and in the number of the first?
+def count_from_elsewhere(left: Sequence[Node], right: Sequence[Node]) -> list[bool]:
+    """Says of pairs of blocks whether their lists begin with other numbers, and one of the two has more of such items.
 
     Then the first may be missing, or it has another number: nothing shows which. That one side counts from 1 and the
     other from 0 is no doubt, unless both lists have one name, nor is it where other blocks stand before both.
     """
-    own, other = _run(x), _run(y)
-    if len(own) == len(other) or min(len(own), len(other)) < 2 or _length(own[0]) == _length(other[0]):
+    return [
+        mine is not None and theirs is not None and _begin_elsewhere(mine, theirs)
+        for mine, theirs in zip(_in_lists(left), _in_lists(right), strict=True)
+    ]
+
+
+def _begin_elsewhere(mine: _Place, theirs: _Place) -> bool:
+    if mine.length == theirs.length or mine.alike == theirs.alike or min(mine.alike, theirs.alike) < 2:
         return False
-    mine, theirs = _in_list(own[0]), _in_list(other[0])
-    if mine is None or theirs is None or mine.number == theirs.number:
+    firsts = {mine.first, theirs.first}
+    if len(firsts) == 1 or (mine.list == theirs.list and mine.number == theirs.number):
         return False
-    if mine.list == theirs.list and item_of(x).label == item_of(y).label:
+    if mine.list != theirs.list and firsts == {0, 1}:
         return False
-    if mine.list != theirs.list and {mine.number, theirs.number} == {0, 1}:
-        return False
-    return _before(own[0]) is None or _before(other[0]) is None
+    return mine.leads or theirs.leads
 
 
 def item_of(node: Node) -> Node:
@@ -101,55 +106,61 @@ def item_of(node: Node) -> Node:
     return node
 
 
-def _run(node: Node) -> list[Node]:
-    """The items of a block's list that are built as it is; none where it is in no list."""
-    item = item_of(node)
-    if item.parent is None or not item.parent.is_list or not item.label.isdecimal():
-        return []
-    return [other for other in item.parent.children if _build(other) == _build(item)]
-
-
 class _Place(NamedTuple):
     """Where a block stands in a list.
 
     Attributes:
         list: the name of the list.
+        length: how many items it has.
         number: the block's number.
         at: its number from that of the first block there.
-        alike: how many blocks there are built as it is.
-        before: how the item before the first block is built; None where none is.
+        before: how the item before that first block is built; None where none is.
+        alike: how many items are built as the block is.
+        first: the number of the first of these.
+        leads: nothing stands before the first of these.
     """
 
     list: str
+    length: int
     number: int
     at: int
-    alike: int
     before: tuple[int, int] | None
+    alike: int
+    first: int
+    leads: bool
 
 
-def _in_list(node: Node) -> _Place | None:
-    """Where a block stands in its list; None where it is in none."""
-    item = item_of(node)
-    if item.parent is None or not item.parent.is_list or not item.label.isdecimal():
-        return None
-    number, around = int(item.label), item.parent.parent
-    if around is not None and any(
-        own.label == item.parent.label.rstrip("_") for own in around.children if own is not item.parent
-    ):
-        return _Place(item.parent.label, number, number, len(_run(item)), None)  # Keras' first `block` has no number
-    first = next(own for own in item.parent.children if own is item or is_block(own) == is_block(item))
-    return _Place(item.parent.label, number, number - int(first.label), len(_run(item)), _before(first))
+def _in_lists(nodes: Sequence[Node]) -> list[_Place | None]:
+    """Where each of some blocks stands in its list, which is looked through once; None for those that are in none."""
+    known: dict[int, dict[int, _Place]] = {}
+    out: list[_Place | None] = []
+    for item in map(item_of, nodes):
+        if item.parent is None or not item.parent.is_list or not item.label.isdecimal():
+            out.append(None)
+            continue
+        if id(item.parent) not in known:
+            known[id(item.parent)] = dict(_places(item.parent))
+        out.append(known[id(item.parent)].get(id(item)))
+    return out
 
 
-def _length(item: Node) -> int:
-    return len(item.parent.children) if item.parent is not None else 1
-
-
-def _before(item: Node) -> tuple[int, int] | None:
-    """How the item before an item of a list is built; None for the first."""
-    items = item.parent.children if item.parent is not None else [item]
-    at = next(i for i, own in enumerate(items) if own is item)
-    return _build(items[at - 1]) if at else None
+def _places(top: Node) -> Iterator[tuple[int, _Place]]:
+    """The places of a list's items, by identity."""
+    items = [item for item in top.children if item.label.isdecimal()]
+    builds = [_build(item) for item in items]
+    counts = Counter(builds)
+    firsts = {build: at for at, build in reversed([*enumerate(builds)])}
+    heads = {is_block(item): at for at, item in reversed([*enumerate(items)])}
+    # Keras' first `block` has no number, and stands beside the list of the others
+    bare = top.parent is not None and any(
+        n is not top and n.label == top.label.rstrip("_") for n in top.parent.children
+    )
+    for item, build in zip(items, builds, strict=True):
+        number, first, head = int(item.label), firsts[build], 0 if bare else heads[is_block(item)]
+        at = number - (0 if bare else int(items[head].label))
+        before = builds[head - 1] if head else None
+        leads = first == 0
+        yield id(item), _Place(top.label, len(items), number, at, before, counts[build], int(items[first].label), leads)
 
 
 def _has_odd_one(shorter: Node, longer: Node) -> bool:
