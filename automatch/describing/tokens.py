@@ -51,9 +51,11 @@ def split_component(component: str) -> tuple[str, ...]:
 def split_key(key: str) -> tuple[str, ...]:
     """A key's path tokens, cut at `.`, `/` and at the paths hidden inside components.
 
-    Without what TensorFlow sets behind its variables, `:0` or `/.ATTRIBUTES/VARIABLE_VALUE`.
+    Without what TensorFlow sets behind its variables, `:0` or `/.ATTRIBUTES/VARIABLE_VALUE`. The TensorFlow models of
+    transformers write `_._` for a point, as in `layer_._0` (`modeling_tf_pytorch_utils`).
     """
     key = _OUTPUT.sub("", key) if ":" in key or "/." in key else key
+    key = key.replace("_._", ".") if "_._" in key else key
     parts = key.replace("/", ".").split(".") if "/" in key else key.split(".")
     out: list[str] = []
     for part in parts:

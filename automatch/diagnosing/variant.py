@@ -19,7 +19,7 @@ _GLUED = re.compile(r"(.*[A-Za-z]_)(\d{1,5})")
 
 
 def differences(evidence: Evidence) -> tuple[str, ...]:
-    """Sentences such as "12 layers in `encoder.layer` against 24", the telling ones first.
+    """What the checkpoint has, such as "12 layers in `encoder.layer` against 24", the telling ones first.
 
     Args:
         evidence: with all keys of both sides where they are known, else with the lists.
@@ -36,10 +36,9 @@ def _bottlenecks(evidence: Evidence) -> list[str]:
     model_has = any(_BLOCK_PART.match(k) for k in evidence.missing_keys)
     if file_has == model_has:
         return []
-    return [
-        f"the {'checkpoint' if file_has else 'model'} has bottleneck blocks (a third convolution), the other side "
-        f"has not"
-    ]
+    if file_has:
+        return ["bottleneck blocks (a third convolution in each), and the model none"]
+    return ["no bottleneck blocks (a third convolution in each), and the model does"]
 
 
 def _depths(evidence: Evidence) -> list[str]:

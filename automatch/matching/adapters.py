@@ -16,6 +16,12 @@ _FIRST_OF = {"lora_B": "lora_A", "lora_b": "lora_a", "lora_up": "lora_down", "up
 
 _HALVES = {**dict.fromkeys(_FIRST_OF.values(), FIRST), **dict.fromkeys(_FIRST_OF, SECOND)}
 
+MAGNITUDE = "lora_magnitude_vector"
+"""How PEFT calls the lengths of the columns, which DoRA learns beside the two halves."""
+
+_PEFT = frozenset({"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", MAGNITUDE})
+"""What PEFT calls the tensors of its LoRA layers."""
+
 
 def is_adapter(leaf: Leaf) -> bool:
     """Is a tensor half of an adapter? What q, k and v learnt in three is no part of anything but an adapter."""
@@ -41,6 +47,37 @@ def first_half(path: tuple[str, ...]) -> tuple[str, ...] | None:
         if _is_half(path, at) and path[at] in _FIRST_OF:
             return (*path[:at], _FIRST_OF[path[at]], *path[at + 1 :])
     return None
+
+
+def drop_adapter_name(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
+    """Take the adapter's name out of the paths of the one side that has it (in place).
+
+    PEFT's model calls a half `X.lora_A.default.weight`, and its files leave the name out, as there is but one.
+
+    Returns:
+        Whether there are several, of which the first was taken, though no name says that it is meant.
+    """
+    for leaf in [*source, *target]:
+        if MAGNITUDE in leaf.path and leaf.path[-1] == "weight":
+            leaf.path = leaf.path[:-1]  # a parameter in the file, and in the model a module that holds one
+    names = [list(dict.fromkeys(n for leaf in side for n in _adapter_names(leaf.path))) for side in (source, target)]
+    for side, own, others in ((source, names[0], names[1]), (target, names[1], names[0])):
+        if own and "" not in own and others == [""]:
+            for leaf in side:
+                if own[0] in _adapter_names(leaf.path):
+                    at = leaf.path.index(own[0])
+                    leaf.path = (*leaf.path[:at], *leaf.path[at + 1 :])
+            return len(own) > 1
+    return False
+
+
+def _adapter_names(path: Sequence[str]) -> list[str]:
+    """Between `lora_A` and `weight`; "" where nothing stands there, and none for a tensor that is no half."""
+    at = next((i for i, token in enumerate(path) if token in _PEFT), None)
+    if at is None:
+        return []
+    behind = path[at + 1 :]
+    return [behind[0] if behind and behind[0] not in ("weight", "bias") else ""]
 
 
 def doubt_half_adapters(found: list[Found], target: Sequence[Leaf]) -> list[Found]:

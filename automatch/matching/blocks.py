@@ -15,7 +15,7 @@ from dataclasses import replace
 from automatch.describing.tree import Node, below, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.company import company
-from automatch.matching.compared import Compared, kinds_to_try, surplus
+from automatch.matching.compared import Compared, Kinds, alike_layers, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.decided import BlockPair, Decided, Pin
 from automatch.matching.equals import choose
@@ -64,6 +64,7 @@ class Solver:
         identity: Identity,
         forbidden: Callable[[Leaf, Leaf], bool] | None = None,
         pins: Sequence[tuple[Leaf, Leaf]] = (),
+        by_layers: bool = False,
     ) -> None:
         self.source, self.target, self.names = source, target, names
         self.learnt: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
@@ -75,6 +76,10 @@ class Solver:
         wrapped = in_common(source.leaves), in_common(target.leaves)
         self._wrapped = wrapped if all(wrapped) else (0, 0)  # a name that is everywhere tells nothing apart
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
+        self._by_layers = by_layers
+        # the layers of both sides that have too little in common to be put together, unless it must be
+        self.layers_apart: list[tuple[list[Node], list[Node]]] = []
+        self.crosses_layers = False
         self._doubted: set[tuple[int, int]] = set()
         # blocks of either side that might as well have been chosen for one that is in doubt
         self._disputed: tuple[dict[int, Node], dict[int, Node]] = ({}, {})
@@ -109,8 +114,18 @@ class Solver:
     def solve_roots(self) -> list[tuple[Leaf, Leaf, Evidence]]:
         """Match everything; leaves of the two sides with the evidence."""
         found = self.solve(self.source.tree.root, self.target.tree.root)
+        self.crosses_layers = bool(self.layers_apart) and any(self._crosses(i, j) for i, j, _ in found)
         mine, theirs = self.source.tree.order, self.target.tree.order
         return [(self.source.leaves[mine[i]], self.target.leaves[theirs[j]], e) for i, j, e in found]
+
+    def _crosses(self, i: int, j: int) -> bool:
+        """Are two leaves, by their places in the trees, in layers of different numbers that were not put together?"""
+        for own, others in self.layers_apart:
+            mine = next((n for n, node in enumerate(own) if node.start <= i < node.end), None)
+            theirs = next((n for n, node in enumerate(others) if node.start <= j < node.end), None)
+            if mine is not None and theirs is not None and mine != theirs:
+                return True
+        return False
 
     def solve(self, a: Node, b: Node) -> list[Placed]:
         """Pairs of leaves under two corresponding nodes, as positions relative to their starts."""
@@ -298,6 +313,11 @@ class Solver:
             theirs.setdefault(top_b.struct, []).append(top_b)
         tops = top_a, top_b
         queue = kinds_to_try(self._compared, (mine, theirs), tops, whole)
+        layers = alike_layers(self._compared, (mine, theirs), tops)
+        if layers is not None and self._by_layers:
+            queue.append(layers)
+        elif layers is not None:
+            self.layers_apart.append((_in_order(layers[0], mine), _in_order(layers[1], theirs)))
         taken_a, taken_b = Taken(top_a), Taken(top_b)
         alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
         out = [*of_one_name(top_a, top_b, (self.source, self.target), SMALLEST)] if alike else []
@@ -337,3 +357,7 @@ class Solver:
         self._doubted.update((id(x), id(y)) for (x, y), own in unless_taken if any(map(taken_a.free, own)))
         self._doubted.difference_update(settled)
         return out
+
+
+def _in_order(kinds: Sequence[int], side: Kinds) -> list[Node]:
+    return sorted((node for kind in kinds for node in side[kind]), key=lambda node: node.start)

@@ -12,6 +12,9 @@ from automatch.matching.lists import is_list_against_item, is_list_against_sever
 CLOSE = 0.75
 """Blocks that are not items of corresponding lists must share at least this."""
 
+LAYERS_ALIKE, MAINLY = 0.5, 0.6
+"""The layers of two networks may be less alike, where both have as many and these are so much of either."""
+
 EXACT = 12
 """Of so many tensors, a block has its equal not by chance."""
 
@@ -126,6 +129,33 @@ def kinds_to_try(
                     scored.append((shared * dice**4, x.start, y.start, structs, others))
     scored.sort(key=lambda item: (-item[0], item[1], item[2]))
     return [(s, t) for _, _, _, s, t in scored]
+
+
+def alike_layers(
+    compared: Compared, kinds: tuple[Kinds, Kinds], tops: tuple[Node, Node]
+) -> tuple[list[int], list[int]] | None:
+    """The kinds of the layers of either side, where these have less in common than other blocks must.
+
+    Only where both have as many and they make most of what lies below the tops: gate and up may be one tensor here,
+    and two there whose names do not say so.
+    """
+    layers = [_layers(_by_signature(side), side, top) for side, top in zip(kinds, tops, strict=True)]
+    counts = {sum(len(side[k]) for k in own) for own, side in zip(layers, kinds, strict=True)}
+    if not all(layers) or len(counts) > 1:
+        return None
+    x, y = (side[own[0]][0] for own, side in zip(layers, kinds, strict=True))
+    return (layers[0], layers[1]) if LAYERS_ALIKE <= compared.similar(x, y) < CLOSE else None
+
+
+def _layers(classes: Mapping[tuple[int, int], list[int]], kinds: Kinds, top: Node) -> list[int]:
+    """The kinds of the equal items that make most of what lies below a node; [] where there are none."""
+
+    def share(structs: Sequence[int]) -> float:
+        nodes = [n for k in structs for n in kinds[k]]
+        return len(nodes) * nodes[0].count / top.count if len(nodes) > 1 and nodes[0].label.isdecimal() else 0.0
+
+    most = max(classes.values(), key=share, default=[])
+    return most if most and share(most) >= MAINLY else []
 
 
 def _whole_elsewhere(

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from automatch.matching.adapters import is_adapter
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
@@ -96,6 +97,19 @@ def not_crossed(
         return (own is None or own.raw != t.raw) and (named is None or named.raw != s.raw)
 
     return [(s, t, e) for s, t, e in found if e.level == "pin" or not is_crossed(s, t)]
+
+
+def by_every_name(source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
+    """The pairs of equal names, if the model holds every tensor of the checkpoint under its name, in its shape.
+
+    An encoder for a model that has more: what else is of that shape is no question. Of an adapter half are enough, as
+    its file names the modules that it was learnt for.
+    """
+    theirs = {leaf.path: leaf for leaf in target}
+    same = [(s, theirs.get(s.path)) for s in source]
+    pairs = [(s, t) for s, t in same if t is not None and s.raw == t.raw and not (s.ops or t.ops)]
+    least = len(source) / 2 if all(map(is_adapter, source)) else len(source)
+    return [(s, t, Evidence(name=1.0, level="name")) for s, t in pairs] if len(pairs) >= least else []
 
 
 def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
@@ -196,7 +210,7 @@ def drop_half_matched(
     for s, t, _ in found:
         home_a, home_b = _half(s, free[0]), _half(t, free[1])
         renamed = home_a and home_b and home_a[-1] != home_b[-1] and not identity(s.path, t.path)
-        renamed = renamed and module_path(s.path) not in single
+        renamed = renamed and module_path(s.path) not in single and t.path != s.path[-len(t.path) :]
         home = (home_a, home_b) if renamed and home_a and home_b else None
         homes.append(home)
     for home in {home for home in homes if home}:

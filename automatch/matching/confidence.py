@@ -55,6 +55,7 @@ _BY_LEVEL = {
     "head": Judgement(
         0.45, True, "of one shape, in a model that is the same otherwise: the same under another name, or another head"
     ),
+    "adapters": Judgement(0.4, True, "of one of several adapters, and no name says which of them is meant"),
     "half": Judgement(0.4, True, "second halves of adapters that were learnt apart, without their first halves"),
     "once": Judgement(0.45, True, "the checkpoint holds it once and the model in every block: shared, or missing"),
     "exchanged": Judgement(0.4, True, "what fitted better has the name of another model key and serves that"),
@@ -87,6 +88,7 @@ _BY_LEVEL = {
     "lonely": Judgement(0.4, True, "the only one of its container that fits, and no name says that it was meant"),
     "copies": Judgement(0.4, True, "of one of several copies in the file, and no name says which of them is meant"),
     "doubtful": Judgement(0.3, True, "too little of the two networks fits"),
+    "inputs": Judgement(0.35, True, "of networks that read other inputs: the first layers are of other kinds"),
 }
 """What is said of pairs that were found, or put in doubt, in a way of their own."""
 

@@ -12,7 +12,7 @@ from automatch.collecting import paused
 from automatch.describing.lexicon import EMPTY, lexicon
 from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
-from automatch.matching.adapters import doubt_half_adapters
+from automatch.matching.adapters import doubt_half_adapters, drop_adapter_name, is_adapter
 from automatch.matching.adopted import adopt
 from automatch.matching.against import doubt_crossed
 from automatch.matching.assignment import Assignment, Sample
@@ -22,6 +22,7 @@ from automatch.matching.cleanup import beside_the_model, without_originals
 from automatch.matching.columns import as_elsewhere
 from automatch.matching.completion import (
     MOSTLY,
+    by_every_name,
     by_own_name,
     by_same_keys,
     called_alike,
@@ -30,6 +31,7 @@ from automatch.matching.completion import (
     namesakes,
     not_crossed,
 )
+from automatch.matching.confidence import judge
 from automatch.matching.counted import as_counted_down
 from automatch.matching.counters import as_their_modules
 from automatch.matching.crosswise import as_numbered
@@ -37,11 +39,12 @@ from automatch.matching.evidence import Evidence, Found
 from automatch.matching.exchangeable import doubt_exchangeable
 from automatch.matching.flat import at_one_place
 from automatch.matching.folding import fold_parts
+from automatch.matching.frames import fold_frames
 from automatch.matching.gaps import between_the_same
 from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
 from automatch.matching.items import doubt_other_homes
-from automatch.matching.kinship import are_namesakes, flagged, is_little, kinship
+from automatch.matching.kinship import are_namesakes, flagged, is_called_the_same, is_little, kinship, read_otherwise
 from automatch.matching.laid import fold_laid
 from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, counted, leaves_of, to_squeeze
@@ -131,6 +134,7 @@ def _match(
     if by == "name" or (by == "all" and _same_keys(checkpoint, model)):
         found, pairs = _equal_names(source, target, decisions)
         return assignment(checkpoint, model, found, source, pairs, times=times)
+    several = drop_adapter_name(source, target)
     tied = {t.key: t.tied for t in model.tensors if t.tied}
     listed = by_number(source, target, tied, silent=by == "topology")
     if listed and not any(decisions.refuses(s, t) for s, t, _ in listed):
@@ -152,7 +156,9 @@ def _match(
     order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
     identity = Identity(source, target)
     decided = bool(decisions.pinned or decisions.forbidden)
-    found = at_one_place(source, target, names) if order_trust == 1 and not decided else []
+    found = [] if silent or decided else by_every_name(source, target)
+    if not found and order_trust == 1 and not decided:
+        found = at_one_place(source, target, names)
     found = found or _solve(source, target, names, order_trust, identity, decisions)
     if not decided:
         found = in_sequence(found)
@@ -164,6 +170,8 @@ def _match(
     found = in_pinned_order(found, decisions)
     _refuse_unfit(apart, found)
     found = doubt_half_adapters(found, target)
+    if several and not decided:
+        found = [(s, t, flagged(e, "adapters") if is_adapter(t) else e) for s, t, e in found]
     found = _believed(found, source, target, identity, cleaned.undecided, bool(decisions.pinned))
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)
@@ -185,17 +193,21 @@ def _believed(
     """The pairs of two networks of one build: none of others, and flagged where they are too few, or of a copy."""
     kin = kinship(found, source, target)
     parted = any(leaf.path[-1] == "weight_g" for leaf in (*source, *target))  # weight norm leaves but the biases
-    related = parted and identity.holds and are_namesakes(found, identity)
+    related = (parted and identity.holds) or is_called_the_same(source, target)
+    related = related and are_namesakes(found, identity)
     if kin < UNRELATED and not (pinned or related):
         return []
     if not related and is_little(found, source, target, kin, identity) and identity.of_the_model < MOSTLY:
         return [(s, t, flagged(e, "doubtful")) for s, t, e in found]
+    if not related and not are_namesakes(found, identity) and read_otherwise(found, source, target):
+        return [(s, t, flagged(e, "inputs")) for s, t, e in found]
     return [(s, t, flagged(e, "copies")) for s, t, e in found] if undecided else found
 
 
 def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
     """Both sides in one form: layouts alike, and what only one side has in one tensor joined on the other."""
     source, target = fold_laid(source, target), fold_laid(target, source)
+    source, target = fold_frames(source, target), fold_frames(target, source)
     merge_heads(source, target)
     merge_heads(target, source)
     unify_layouts(source, target)
@@ -220,7 +232,17 @@ def _solve(
     wanted = ((s, other) for s in source for key in s.keys for other in decisions.pinned.get(key, ()))
     pins = [(s, by_key[other]) for s, other in wanted if other in by_key]
     refuses = decisions.refuses if decisions.pinned or decisions.forbidden else None
-    return Solver(sides[0], sides[1], names, order_trust, identity, refuses, pins).solve_roots()
+    solver = Solver(sides[0], sides[1], names, order_trust, identity, refuses, pins)
+    found = solver.solve_roots()
+    if not solver.layers_apart:
+        return found
+    again = Solver(sides[0], sides[1], names, order_trust, identity, refuses, pins, by_layers=True).solve_roots()
+    return again if solver.crosses_layers or _sure(again) > _sure(found) else found
+
+
+def _sure(found: Sequence[Found]) -> int:
+    """How many pairs are not flagged."""
+    return sum(not judge(evidence).ambiguous for _, _, evidence in found)
 
 
 def _reviewed(
@@ -252,8 +274,8 @@ def _reviewed(
         found += not_crossed(of_one_shape(found, source, target, names, refuses), source, target, identity, found)
     found += in_order_of_use(found, source, target, refuses)
     found = doubt_other_heads(found, names, identity)
-    found = doubt_misplaced(found, source, target, identity, refuses)
     if order_trust == 1:
+        found = doubt_misplaced(found, source, target, identity, refuses)
         found = doubt_crossed(found, source, target, names, refuses)
     found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
     found = as_counted_down(found, target, refuses)

@@ -31,7 +31,7 @@ class Evidence:
         level: how it was found ("unit", "name", "shared", "tied", "echo", "once", "copy", "sequence", "summed",
             "spelt", "usual", "placed", "used", "remains", "outside", "only", "down", "pin"), or a doubt ("blocks",
             "gate", "beside", "moved", "crossed", "elsewhere", "exchanged", "exchangeable", "half", "lent", "lonely",
-            "copies", "followed", "doubtful").
+            "copies", "adapters", "inputs", "followed", "doubtful").
         free: how many unmatched tensors of the scope would fit one of the two.
         backwards: one side numbers these modules from the last on, and the other from the first.
         loose: numbered on one side, and named on the other in another order than it stands beside its like.

@@ -223,6 +223,7 @@ def _join(members: tuple[Leaf, ...], dim: int, path: Hole, gone: dict[int, Leaf 
         raw=members[0].raw,
         flat=members[0].flat,
         sizes=tuple(m.shape[dim] for m in members),
+        guessed=any(m.guessed for m in members),
     )
 
 

@@ -26,13 +26,14 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
     known: dict[Shape, tuple[Shape, tuple[int, ...] | None] | None] = {}
+    experts = {leaf.shape for leaf in others if _of_experts(leaf)}
     modules: set[tuple[str, ...]] = set()
     for leaf in leaves:
         if not 3 <= len(leaf.shape) <= 4 or leaf.shape in theirs:
             continue
         if leaf.shape not in known:
             one_by_one = any(theirs[s] >= leaf.shape[0] + mine[s] for s in (leaf.shape[1:], leaf.shape[:0:-1]))
-            of_experts = one_by_one and any("expert" in token for token in leaf.path)
+            of_experts = one_by_one and (_of_experts(leaf) or leaf.shape[1:] in experts or leaf.shape[:0:-1] in experts)
             known[leaf.shape] = None if of_experts else _merged(leaf.shape, mine, theirs)
         way = known[leaf.shape]
         if way is not None:
@@ -46,6 +47,10 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
         if leaf.path[:-1] in modules or (leaf.shape in merged and leaf.shape not in theirs):
             leaf.shape = leaf.flat = (math.prod(leaf.shape),)
             leaf.ops += ("reshape",)
+
+
+def _of_experts(leaf: Leaf) -> bool:
+    return any("expert" in token for token in leaf.path)
 
 
 def _merged(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> tuple[Shape, tuple[int, ...] | None] | None:

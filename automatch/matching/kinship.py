@@ -9,7 +9,7 @@ from dataclasses import replace
 from automatch.matching.completion import MOSTLY
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
-from automatch.matching.leaves import Leaf
+from automatch.matching.leaves import Leaf, numbered, template
 
 DOUBTFUL = 0.55
 """Below this kinship all that is matched is flagged."""
@@ -19,6 +19,15 @@ PART = 0.33
 
 NAMES_ALONE = 10.0
 """So many times the share of what is matched may names add at most."""
+
+KINDS = 6
+"""So many kinds of names have two networks in common only if they are two sizes of one model."""
+
+NEARLY_ALL = 0.9
+"""Of a part of another network, so much fits it; and of networks that read other inputs hardly ever."""
+
+_BESIDE = frozenset({"pos", "position", "positional", "relative", "token", "cls", "mask"})
+"""Words of what is learnt beside the input: tables of positions, class and mask tokens."""
 
 
 def kinship(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> float:
@@ -52,6 +61,16 @@ def are_namesakes(found: Sequence[Found], identity: Identity) -> bool:
     return sum(s.path == t.path or identity(s.path, t.path) for s, t, _ in found) >= MOSTLY * max(1, len(found))
 
 
+def is_called_the_same(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
+    """Are nearly all names of the smaller side names of the other, as in two sizes of one model?
+
+    And are they of several kinds: every network has a `features.0`.
+    """
+    mine, theirs = ({leaf.path for leaf in side} for side in (source, target))
+    both = mine & theirs
+    return len(both) >= MOSTLY * min(len(mine), len(theirs)) and len(set(map(template, both))) >= KINDS
+
+
 def _share(matched: Sequence[Leaf], side: Sequence[Leaf]) -> float:
     """Geometric mean of the shares of keys and of elements that are matched."""
     keys = sum(not leaf.integer for leaf in side)
@@ -59,6 +78,49 @@ def _share(matched: Sequence[Leaf], side: Sequence[Leaf]) -> float:
     mine = {id(leaf): leaf for leaf in matched if not leaf.integer}
     done = sum(math.prod(leaf.shape) for leaf in mine.values())
     return math.sqrt(len(mine) / keys * done / total) if keys and total else 0.0
+
+
+def read_otherwise(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
+    """Do two networks read inputs of other kinds: a table of words here, a convolution over pixels or sound there?
+
+    The layers of a speech encoder fit those of a language model of its width. So where neither side's first layer is
+    matched, the other side must have one of its kind that is left over: for another vocabulary, or one more channel.
+    Unless nearly all else of a side is matched: then the first layer is missing, or was made anew.
+    """
+    used = {id(leaf) for s, t, _ in found for leaf in (s, t)}
+    first, other = _first_layer(source), _first_layer(target)
+    if first is None or other is None or id(first) in used or id(other) in used:
+        return False
+    if (len(first.shape) > 2) == (len(other.shape) > 2):
+        return False
+    left = [[leaf for leaf in side if id(leaf) not in used] for side in (source, target)]
+    if any(len(rest) <= (1 - NEARLY_ALL) * len(side) for rest, side in zip(left, (source, target), strict=True)):
+        return False
+    sides = [[leaf for leaf in side if not numbered(leaf.path)] for side in left]
+    return not (any(_of_a_kind(first, leaf) for leaf in sides[1]) and any(_of_a_kind(other, leaf) for leaf in sides[0]))
+
+
+def _first_layer(side: Sequence[Leaf]) -> Leaf | None:
+    """The first matrix or kernel of a side in state_dict order that is no table of positions, masks or the like."""
+    layers = (
+        leaf
+        for leaf in side
+        if len(leaf.shape) > 1 and not (leaf.integer or leaf.whole) and _BESIDE.isdisjoint(_words(leaf))
+    )
+    return min(layers, key=lambda leaf: leaf.place, default=None)
+
+
+def _words(leaf: Leaf) -> set[str]:
+    return {word for token in leaf.path for word in token.lower().split("_")}
+
+
+def _of_a_kind(a: Leaf, b: Leaf) -> bool:
+    """May one be the other with more rows, more columns or more channels, or a part of a stack?"""
+    if a.shape[1:] == b.shape or a.shape == b.shape[1:]:
+        return True
+    if len(a.shape) == 2 == len(b.shape):
+        return a.shape[0] == b.shape[0] or a.shape[1] == b.shape[1] or a.shape == b.shape[::-1]
+    return len(a.shape) > 2 and len(b.shape) > 2
 
 
 def flagged(evidence: Evidence, level: str) -> Evidence:

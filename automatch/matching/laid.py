@@ -23,8 +23,10 @@ def fold_laid(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     """
     tall = Counter(leaf.shape for leaf in others if len(leaf.shape) >= 2 and not leaf.integer)
     mine = Counter(leaf.shape for leaf in leaves)
+    kernels = {tuple(sorted(shape)) for shape in mine if len(shape) > 2}
     for shape in list(tall):
-        if mine[shape] or not any(shape[0] == len(parts) for parts in PARTS):
+        turned = tuple(sorted(shape)) in kernels  # a kernel of [2, 2, a, b] in another layout
+        if mine[shape] or turned or not any(shape[0] == len(parts) for parts in PARTS):
             del tall[shape]
     gone: dict[int, Leaf | None] = {}
     for parts in PARTS:

@@ -177,7 +177,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     theirs = Counter(leaf.shape for leaf in others)
     stacks = _stacks(others, leaves)
     halved = _halved(others, {leaf.shape for leaf in leaves})
-    votes = _votes(leaves, others, families, here, called, stacks, halved)
+    votes, by_loss = _votes(leaves, others, families, here, called, stacks, halved)
     whole = _halved(leaves, set(theirs))
     kernels_here = any(_is_kernel(leaf) for leaf in leaves)
     bare_there = any(kind_of(leaf)[0] == "projection" for leaf in others)
@@ -222,12 +222,17 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         for leaf in members:
             if id(leaf) in upright:
                 continue  # a Linear beside GPT-2's Conv1D
-            leaf.shape = permuted(shape, perm)
-            if leaf.perm in APART and leaf.ops[-1:] == ("reshape",):
-                leaf.perm, leaf.flat = APART[leaf.perm], leaf.shape
-            else:
-                leaf.perm = perm
-                leaf.ops += ("transpose",)
+            leaf.guessed = leaf.guessed or (not prior and votes[kind] <= by_loss[kind])
+            _turn(leaf, perm)
+
+
+def _turn(leaf: Leaf, perm: tuple[int, ...]) -> None:
+    leaf.shape = permuted(leaf.shape, perm)
+    if leaf.perm in APART and leaf.ops[-1:] == ("reshape",):
+        leaf.perm, leaf.flat = APART[leaf.perm], leaf.shape
+    else:
+        leaf.perm = perm
+        leaf.ops += ("transpose",)
 
 
 def _shown(families: Families, theirs: Counter[Shape], stacks: set[Shape]) -> defaultdict[Kind, set[tuple[int, ...]]]:
@@ -265,11 +270,15 @@ def _votes(
     called: Mapping[Path, set[Shape]],
     stacks: set[Shape],
     halved: set[Shape],
-) -> Counter[Kind]:
-    """For each kind of tensor, what speaks for (positive) and against its being transposed."""
+) -> tuple[Counter[Kind], Counter[Kind]]:
+    """For each kind of tensor, what speaks for (positive) and against its being transposed.
+
+    And what of it might as well come of tensors that either side lost: a projection that leads up here, and is not
+    there, and the one that leads down there.
+    """
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
-    votes: Counter[Kind] = Counter()
+    votes, by_loss = Counter[Kind](), Counter[Kind]()
     alike = {(without_digits(name), shape): members for (name, shape), members in families.items()}
     for (_, shape), members in alike.items():
         perms = _perms(shape, stacks)
@@ -290,6 +299,7 @@ def _votes(
         pieces = _cut(turned, mine, theirs) or _cut(shape, theirs, mine)
         if lack > 0 and excess > 0 and 2 * theirs[shape] <= mine[shape] and not pieces:
             votes[kind] += 2
+            by_loss[kind] += 2 * (lack != excess)
         elif theirs[shape] and as_it_is < crosswise:
             votes[kind] -= 2
     there = orientations(others)
@@ -299,7 +309,10 @@ def _votes(
             votes[kind] += BY_BIAS
         elif lies < 0 and standing <= 0 and (standing or kind[0] != STACK):
             votes[kind] -= BY_BIAS
-    return votes
+    for kind, lost in by_loss.items():
+        if lost >= votes[kind] > 0 > there[kind]:
+            votes[kind] = 0  # the other side's stand, as those of a Linear do
+    return votes, by_loss
 
 
 def _upright(leaves: list[Leaf], here: Counter[Kind]) -> set[int]:

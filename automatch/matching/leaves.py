@@ -181,7 +181,7 @@ def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
             if any(
                 theirs[other] > mine[other] and len(other) == len(shape) and sorted(other) == sorted(shape)
                 for other in theirs
-                if other != shape and not (moved and squeeze(other) == bare)
+                if other != shape and not (moved and squeeze(other) == bare and 1 in (shape[0], other[0]))
             ):
                 continue  # a kernel in another layout
             forms = [s for s in theirs if squeeze(s) == bare and s != shape]

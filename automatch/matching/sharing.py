@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from automatch.matching.adapters import is_adapter
 from automatch.matching.cleanup import BASE, COPY, ORIGINAL
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
@@ -39,6 +40,7 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             or len(leaf.raw) != 2
             or leaf.raw[0] == leaf.raw[1]
             or leaf.ops
+            or is_adapter(leaf)
             or not _may_be_tied(_concepts(leaf, names), _TIED_MODEL)
         ):
             continue

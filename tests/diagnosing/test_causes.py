@@ -179,3 +179,34 @@ def test_every_cause_answers_with_its_words() -> None:
         assert check(Evidence()) is None
     for cause in (best(nn.DataParallel(ConvNet()).state_dict(), ConvNet()), best(lora(Encoder()), Encoder())):
         assert cause.cause in CAUSE_WORDS
+
+
+def convolutions(bias: bool) -> nn.Module:
+    return nn.Sequential(*(nn.Conv2d(4, 4, 3, bias=bias) for _ in range(3)))
+
+
+def linears(bias: bool) -> nn.Module:
+    return nn.Sequential(*(nn.Linear(4, 4, bias=bias) for _ in range(3)))
+
+
+def test_a_batch_norm_is_folded_into_convolutions_only() -> None:
+    folded = "folded its batch norm into them or "
+    assert folded in best(convolutions(bias=True).state_dict(), convolutions(bias=False)).sentence
+    assert folded not in best(linears(bias=True).state_dict(), linears(bias=False)).sentence
+    assert "built with bias=False" in best(linears(bias=True).state_dict(), linears(bias=False)).sentence
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_bottleneck_blocks_are_told_in_one_sentence(turn: bool) -> None:
+    def residual(convs: int) -> nn.Module:
+        net = nn.Module()
+        net.layers = nn.ModuleList(
+            nn.ModuleDict({f"conv{k}": nn.Conv2d(4 * k, 8 * convs, 1) for k in range(1, convs + 1)}) for _ in range(2)
+        )
+        return net
+
+    file, model = (residual(2), residual(3)) if turn else (residual(3), residual(2))
+    sentence = best(file.state_dict(), model).sentence
+    has = "no bottleneck blocks (a third convolution in each), and the model does"
+    assert (has if turn else "bottleneck blocks (a third convolution in each), and the model none") in sentence
+    assert "the checkpoint has the " not in sentence

@@ -22,7 +22,16 @@ def check(evidence: Evidence) -> Finding | None:
         0.62,
         f"the {has} has {'a bias' if len(biases) == 1 else 'biases'} that the {lacks} lacks "
         f"({count(len(biases), 'key')} such as `{biases[0]}`), "
-        "their weights fit: one side folded its batch norm into them or was built with bias=False",
+        f"their weights fit: one side {_how(evidence, biases)}was built with bias=False",
         "build the model with the same bias setting as when it was saved; a missing bias that a norm follows may be "
         "filled with zeros on purpose",
     )
+
+
+def _how(evidence: Evidence, biases: list[str]) -> str:
+    """What else makes biases: a batch norm that was folded, but into no linear layer and no recurrent one."""
+    known = [tensor for spec in (evidence.checkpoint, evidence.model) if spec is not None for tensor in spec.tensors]
+    ranks = {tensor.key: len(tensor.shape) for tensor in known}
+    weights = [ranks.get(f"{bias.removesuffix('bias')}weight") for bias in biases]
+    flat = bool(known) and all(rank is not None and rank <= 2 for rank in weights)
+    return "" if flat else "folded its batch norm into them or "

@@ -1,0 +1,65 @@
+"""Networks whose layers fit and which read something else; and one model in another size."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from automatch.matching import match
+from tests.matching.built import built
+from tests.matching.truth import solved, spec, truth
+
+WIDTH = 16
+
+
+def encoder(first: dict[str, nn.Module], names: tuple[str, ...], head: dict[str, nn.Module]) -> nn.Module:
+    """Layers of one size between an input and a head; `names` are those of the list and of its linears."""
+    where, *linears = names
+    layers: dict[str, nn.Module] = {}
+    for i in range(3):
+        for name, (before, width) in zip(linears, ((WIDTH, WIDTH), (WIDTH, 64), (64, WIDTH)), strict=True):
+            layers[f"{where}.{i}.{name}"] = nn.Linear(before, width)
+    return built({**first, **layers, **head})
+
+
+SPEECH = ("encoder.layers", "attention.k_proj", "feed_forward.intermediate", "feed_forward.output")
+TEXT = ("decoder.layers", "self_attn.k_proj", "fc1", "fc2")
+
+
+def speech() -> nn.Module:
+    convolutions: dict[str, nn.Module] = {
+        f"feature_extractor.conv_layers.{i}.conv": nn.Conv1d(1 if i == 0 else 24, 24, 10 if i == 0 else 3)
+        for i in range(3)
+    }
+    return encoder(convolutions, SPEECH, {"lm_head": nn.Linear(WIDTH, 7)})
+
+
+def test_layers_of_a_network_that_reads_sound_are_flagged_in_one_that_reads_words() -> None:
+    model = encoder({"embed_tokens": nn.Embedding(50, WIDTH)}, TEXT, {"out": nn.Linear(WIDTH, 50, bias=False)})
+    answer = match(spec(speech()), spec(model))
+    assert [m for m in answer.matches if not m.ambiguous] == []
+
+
+@pytest.mark.parametrize("rows", [50, 64])
+def test_another_vocabulary_is_no_other_input(rows: int) -> None:
+    mine = encoder({"embed": nn.Embedding(50, WIDTH)}, TEXT, {"out": nn.Linear(WIDTH, 5)})
+    theirs = encoder({"table": nn.Embedding(rows, WIDTH)}, ("blocks", *TEXT[1:]), {"out": nn.Linear(WIDTH, 5)})
+    answer = match(spec(mine), spec(theirs))
+    assert [m for m in answer.matches if m.ambiguous] == []
+    assert len(answer.matches) >= 20
+
+
+def test_what_is_left_over_of_one_model_in_two_sizes_is_what_has_one_shape_in_both() -> None:
+    """The norms of the heads are as wide in the small model as in the large one; nothing else is."""
+
+    def model(width: int) -> nn.Module:
+        modules: dict[str, nn.Module] = {"embed": nn.Embedding(50, width)}
+        for i in range(4):
+            modules[f"layers.{i}.attn.q_proj"] = nn.Linear(width, 32, bias=False)
+            modules[f"layers.{i}.attn.q_norm"] = nn.RMSNorm(8)
+            modules[f"layers.{i}.mlp.up"] = nn.Linear(width, 2 * width)
+            modules[f"layers.{i}.mlp.down"] = nn.Linear(2 * width, width)
+        return built(modules)
+
+    keys = [f"layers.{i}.attn.q_norm.weight" for i in range(4)]
+    solved(spec(model(16)), spec(model(24)), truth((key, key) for key in keys))
