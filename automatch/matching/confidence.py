@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from automatch.matching.evidence import Evidence
 
+SLIGHT = 0.3
+"""A choice that is better than the next by no more than this is hardly one."""
+
 VARIETY = 3
 """Fewer different shapes make no sequence that could agree or not."""
 
@@ -138,7 +141,7 @@ def _among_rivals(e: Evidence) -> Judgement:
         return Judgement(0.92, False, "as in the other blocks")
     if e.fit_margin >= 0.2 and not e.intact and order < 0.4:
         return Judgement(0.4, True, "more tensors of the two modules fit, but tensors are missing around them")
-    if names >= 0.08 and order > -0.2:
+    if names >= 0.08 and order > -0.2 and e.margin > SLIGHT:
         return Judgement(0.97, False, "names and order decide between modules of one shape")
     if e.free and e.margin < 0.7:
         return Judgement(0.4, True, "an unmatched tensor of the same shape would fit as well")

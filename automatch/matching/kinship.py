@@ -24,7 +24,7 @@ KINDS = 6
 """So many kinds of names have two networks in common only if they are two sizes of one model."""
 
 NEARLY_ALL = 0.9
-"""Of a part of another network, so much fits it; and of networks that read other inputs hardly ever."""
+"""Of a part of another network, so much fits it."""
 
 _BESIDE = frozenset({"pos", "position", "positional", "relative", "token", "cls", "mask"})
 """Words of what is learnt beside the input: tables of positions, class and mask tokens."""
@@ -85,7 +85,8 @@ def read_otherwise(found: Sequence[Found], source: Sequence[Leaf], target: Seque
 
     The layers of a speech encoder fit those of a language model of its width. So where neither side's first layer is
     matched, the other side must have one of its kind that is left over: for another vocabulary, or one more channel.
-    Unless nearly all else of a side is matched: then the first layer is missing, or was made anew.
+    Unless nothing else is left over outside the lists of a side that is nearly all matched: then the first layer is
+    missing, or was made anew.
     """
     used = {id(leaf) for s, t, _ in found for leaf in (s, t)}
     first, other = _first_layer(source), _first_layer(target)
@@ -94,20 +95,23 @@ def read_otherwise(found: Sequence[Found], source: Sequence[Leaf], target: Seque
     if (len(first.shape) > 2) == (len(other.shape) > 2):
         return False
     left = [[leaf for leaf in side if id(leaf) not in used] for side in (source, target)]
-    if any(len(rest) <= (1 - NEARLY_ALL) * len(side) for rest, side in zip(left, (source, target), strict=True)):
+    outside = [[leaf for leaf in side if leaf is first or leaf is other or not numbered(leaf.path)] for side in left]
+    fewest = min(sum(map(_is_layer, side)) for side in outside)
+    matched = max(1 - len(rest) / len(side) for rest, side in zip(left, (source, target), strict=True))
+    if fewest == 1 and matched >= NEARLY_ALL:
         return False
-    sides = [[leaf for leaf in side if not numbered(leaf.path)] for side in left]
-    return not (any(_of_a_kind(first, leaf) for leaf in sides[1]) and any(_of_a_kind(other, leaf) for leaf in sides[0]))
+    return not (
+        any(_of_a_kind(first, leaf) for leaf in outside[1]) and any(_of_a_kind(other, leaf) for leaf in outside[0])
+    )
 
 
 def _first_layer(side: Sequence[Leaf]) -> Leaf | None:
     """The first matrix or kernel of a side in state_dict order that is no table of positions, masks or the like."""
-    layers = (
-        leaf
-        for leaf in side
-        if len(leaf.shape) > 1 and not (leaf.integer or leaf.whole) and _BESIDE.isdisjoint(_words(leaf))
-    )
-    return min(layers, key=lambda leaf: leaf.place, default=None)
+    return min(filter(_is_layer, side), key=lambda leaf: leaf.place, default=None)
+
+
+def _is_layer(leaf: Leaf) -> bool:
+    return len(leaf.shape) > 1 and not (leaf.integer or leaf.whole) and _BESIDE.isdisjoint(_words(leaf))
 
 
 def _words(leaf: Leaf) -> set[str]:

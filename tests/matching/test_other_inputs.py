@@ -40,6 +40,36 @@ def test_layers_of_a_network_that_reads_sound_are_flagged_in_one_that_reads_word
     assert [m for m in answer.matches if not m.ambiguous] == []
 
 
+def test_deep_layers_of_an_image_network_are_flagged_in_one_that_reads_words() -> None:
+    """Nearly all tensors of either fit, as there are so many layers."""
+
+    def transformer(first: dict[str, nn.Module], name: str, head: dict[str, nn.Module]) -> nn.Module:
+        layers = {
+            f"{name}.{i}.{part}": nn.Linear(before, width)
+            for i in range(12)
+            for part, before, width in (("attn.qkv", WIDTH, 48), ("attn.proj", WIDTH, WIDTH), ("mlp", WIDTH, WIDTH))
+        }
+        return built({**first, **layers, **head})
+
+    image = transformer({"patch_embed.proj": nn.Conv2d(3, WIDTH, 4)}, "blocks", {"head": nn.Linear(WIDTH, 10)})
+    words = transformer({"wte": nn.Embedding(50, WIDTH)}, "h", {"lm_head": nn.Linear(WIDTH, 50, bias=False)})
+    answer = match(spec(image), spec(words))
+    assert [m for m in answer.matches if not m.ambiguous] == []
+
+
+def test_a_first_layer_that_is_missing_is_no_other_input() -> None:
+    """A tower of a model that has an image tower beside it, whose file lost the table of words."""
+    layers: dict[str, nn.Module] = {}
+    for i in range(3):
+        layers |= {f"text.layers.{i}.up": nn.Linear(WIDTH, 64), f"text.layers.{i}.down": nn.Linear(64, WIDTH)}
+    tower = {f"image.blocks.{i}.mix": nn.Conv2d(8, 8, 3) for i in range(3)}
+    model = built({"image.patch": nn.Conv2d(3, 8, 4), **tower, "text.tokens": nn.Embedding(50, WIDTH), **layers})
+    file = built({name.removeprefix("text."): module for name, module in layers.items()})
+    answer = match(spec(file), spec(model))
+    assert len(answer.matches) == 12
+    assert [m for m in answer.matches if m.ambiguous] == []
+
+
 @pytest.mark.parametrize("rows", [50, 64])
 def test_another_vocabulary_is_no_other_input(rows: int) -> None:
     mine = encoder({"embed": nn.Embedding(50, WIDTH)}, TEXT, {"out": nn.Linear(WIDTH, 5)})
