@@ -127,7 +127,6 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("lists are no stacks", _in("stacks", ("_listed", _always(False)))),
     Signal("stacks: the layout in which all are found", _in("stacks", ("_by_number", _always(0)))),
     Signal("kernels of single frames", _in("engine", ("fold_frames", _first))),
-    Signal("layouts: q, k and v in one", _in("stored", ("_is_fused", _always(False)))),
     Signal("fused parts (q, k, v)", _in("engine", ("fold_parts", _first))),
     # names
     Signal("names", _in("engine", ("Names", _silent))),

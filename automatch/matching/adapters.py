@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from automatch.describing.tokens import words_of
-from automatch.matching.evidence import Found
+from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
 
 FIRST, SECOND, BIAS = "lora_A", "lora_B", "lora_B.bias"
@@ -18,6 +18,9 @@ _HALVES = {**dict.fromkeys(_FIRST_OF.values(), FIRST), **dict.fromkeys(_FIRST_OF
 
 MAGNITUDE = "lora_magnitude_vector"
 """How PEFT calls the lengths of the columns, which DoRA learns beside the two halves."""
+
+MOSTLY = 0.8
+"""Of an adapter whose halves have their namesakes to this share, the others have nothing to do with other modules."""
 
 _PEFT = frozenset({"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", MAGNITUDE})
 """What PEFT calls the tensors of its LoRA layers."""
@@ -55,7 +58,7 @@ def drop_adapter_name(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
     PEFT's model calls a half `X.lora_A.default.weight`, and its files leave the name out, as there is but one.
 
     Returns:
-        Whether there are several, of which the first was taken, though no name says that it is meant.
+        Whether there are several on a side and they are called otherwise on the other: no name says which is meant.
     """
     for leaf in [*source, *target]:
         if MAGNITUDE in leaf.path and leaf.path[-1] == "weight":
@@ -68,7 +71,7 @@ def drop_adapter_name(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
                     at = leaf.path.index(own[0])
                     leaf.path = (*leaf.path[:at], *leaf.path[at + 1 :])
             return len(own) > 1
-    return False
+    return all(names) and max(map(len, names)) > 1 and set(names[0]) != set(names[1])
 
 
 def _adapter_names(path: Sequence[str]) -> list[str]:
@@ -78,6 +81,78 @@ def _adapter_names(path: Sequence[str]) -> list[str]:
         return []
     behind = path[at + 1 :]
     return [behind[0] if behind and behind[0] not in ("weight", "bias") else ""]
+
+
+def by_their_modules(source: Sequence[Leaf], target: Sequence[Leaf]) -> tuple[list[Found], list[Leaf]]:
+    """The pairs of adapters' halves whose modules have one name on both sides, but for what stands before all of them.
+
+    However the halves are called (`lora_down`, `lora_A.default`) and the names are joined (kohya's scripts write
+    `lora_te_encoder_block_0_layer_0_SelfAttention_q`): what fits besides is no question. At least half of the
+    checkpoint's must have their namesake, in their shape.
+
+    Returns:
+        The pairs, and the halves of the checkpoint that have no namesake though nearly all others have: they are
+        nobody else's.
+    """
+    mine = {half: leaf for leaf in source if (half := _module_and_half(leaf)) is not None}
+    theirs = {half: leaf for leaf in target if (half := _module_and_half(leaf)) is not None}
+    best: list[tuple[Leaf, Leaf]] = []
+    for own, other in _prefixes([name for name, _ in mine], [name for name, _ in theirs]):
+        pairs = [
+            (s, theirs[other + name[len(own) :], half])
+            for (name, half), s in mine.items()
+            if name.startswith(own) and (other + name[len(own) :], half) in theirs
+        ]
+        if len(pairs) > len(best) and (_fit(pairs, 1) or _fit(pairs, -1)):
+            best = pairs
+    if 2 * len(best) < len(mine):
+        return [], []
+    if not _fit(best, 1):  # MLX stores them [in, rank] and [rank, out]
+        for s, _ in best:
+            s.shape, s.perm, s.ops = s.shape[::-1], (1, 0), ("transpose",)
+    used = {id(s) for s, _ in best}
+    left = [leaf for leaf in mine.values() if id(leaf) not in used]
+    found = [(s, t, Evidence(name=1.0, level="name")) for s, t in best]
+    return found, left if len(best) >= MOSTLY * len(mine) else []
+
+
+def _fit(pairs: Sequence[tuple[Leaf, Leaf]], step: int) -> bool:
+    """Have all pairs one shape, or (`step` -1) is each the other's turned?"""
+    return all(s.raw == t.raw[::step] and (step > 0 or len(s.raw) <= 2) for s, t in pairs)
+
+
+def drop_from_base(found: list[Found], target: Sequence[Leaf]) -> list[Found]:
+    """The pairs without those that would put a half of an adapter in the weights beside which the model has some."""
+    if not any(map(is_adapter, target)):
+        return found
+    return [(s, t, e) for s, t, e in found if is_adapter(t) or not is_adapter(s) or e.level == "pin"]
+
+
+def _module_and_half(leaf: Leaf) -> tuple[str, str] | None:
+    """The name of the module that an adapter stands beside, joined by `_`, and which part of the adapter it is."""
+    half = half_of(leaf.path)
+    at, part = half or (next((i for i, token in enumerate(leaf.path) if token in _PEFT), 0), "")
+    return ("_".join(leaf.path[:at]), part or leaf.path[at]) if at and not leaf.ops else None
+
+
+_TRIED = 3
+"""So many names of the checkpoint are looked at for what stands before them."""
+
+
+def _prefixes(mine: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What may stand before all names of either side: before the longest end that two of them have in common."""
+    seen = set()
+    names = set(theirs)
+    for name in list(dict.fromkeys(mine))[:_TRIED]:
+        ends = [(at, name[at:]) for at in range(len(name)) if at == 0 or name[at - 1] == "_"]
+        for at, end in ends:
+            found = [other[: len(other) - len(end)] for other in names if other.endswith(end)]
+            heads = {head for head in found if not head or head.endswith("_")}
+            if len(heads) == 1 and (pair := (name[:at], heads.pop())) not in seen:
+                seen.add(pair)
+                yield pair
+            if found:
+                break
 
 
 def doubt_half_adapters(found: list[Found], target: Sequence[Leaf]) -> list[Found]:

@@ -8,6 +8,7 @@ way, and equal pairs of blocks are solved once.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -120,12 +121,10 @@ class Solver:
 
     def _crosses(self, i: int, j: int) -> bool:
         """Are two leaves, by their places in the trees, in layers of different numbers that were not put together?"""
-        for own, others in self.layers_apart:
-            mine = next((n for n, node in enumerate(own) if node.start <= i < node.end), None)
-            theirs = next((n for n, node in enumerate(others) if node.start <= j < node.end), None)
-            if mine is not None and theirs is not None and mine != theirs:
-                return True
-        return False
+        return any(
+            (mine := _item_at(own, i)) is not None and (theirs := _item_at(others, j)) is not None and mine != theirs
+            for own, others in self.layers_apart
+        )
 
     def solve(self, a: Node, b: Node) -> list[Placed]:
         """Pairs of leaves under two corresponding nodes, as positions relative to their starts."""
@@ -315,7 +314,7 @@ class Solver:
         queue = kinds_to_try(self._compared, (mine, theirs), tops, whole)
         layers = alike_layers(self._compared, (mine, theirs), tops)
         if layers is not None and self._by_layers:
-            queue.append(layers)
+            queue.insert(0, layers)
         elif layers is not None:
             self.layers_apart.append((_in_order(layers[0], mine), _in_order(layers[1], theirs)))
         taken_a, taken_b = Taken(top_a), Taken(top_b)
@@ -361,3 +360,9 @@ class Solver:
 
 def _in_order(kinds: Sequence[int], side: Kinds) -> list[Node]:
     return sorted((node for kind in kinds for node in side[kind]), key=lambda node: node.start)
+
+
+def _item_at(layers: Sequence[Node], place: int) -> int | None:
+    """Which of some blocks, in the order of the tree, holds a place of it."""
+    at = bisect_right(layers, place, key=lambda node: node.start) - 1
+    return at if at >= 0 and place < layers[at].end else None

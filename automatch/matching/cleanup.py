@@ -147,7 +147,9 @@ def drop_originals(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     trained = {leaf.path[: leaf.path.index(COPY)] for leaf in leaves if COPY in leaf.path}
     gone = {i for i, x in enumerate(leaves) if ORIGINAL in x.path and x.path[: x.path.index(ORIGINAL)] in trained}
     dropped = {key: "what a module was before it was trained" for i in sorted(gone) for key in leaves[i].keys}
-    notes = (f"what {len(dropped)} tensors were before PEFT trained them whole is left out",) if dropped else ()
+    many = f"{len(dropped)} tensors were before PEFT trained them"
+    what = "one tensor was before PEFT trained it" if len(dropped) == 1 else many
+    notes = (f"what {what} whole is left out",) if dropped else ()
     return Cleaned([leaf for i, leaf in enumerate(leaves) if i not in gone], dropped, notes)
 
 

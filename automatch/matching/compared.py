@@ -134,25 +134,28 @@ def kinds_to_try(
 def alike_layers(
     compared: Compared, kinds: tuple[Kinds, Kinds], tops: tuple[Node, Node]
 ) -> tuple[list[int], list[int]] | None:
-    """The kinds of the layers of either side, where these have less in common than other blocks must.
+    """The kinds of the layers of either side, where these are not equal.
 
     Only where both have as many and they make most of what lies below the tops: gate and up may be one tensor here,
-    and two there whose names do not say so.
+    and two there whose names do not say so, or an attention is lost.
     """
     layers = [_layers(_by_signature(side), side, top) for side, top in zip(kinds, tops, strict=True)]
     counts = {sum(len(side[k]) for k in own) for own, side in zip(layers, kinds, strict=True)}
     if not all(layers) or len(counts) > 1:
         return None
     x, y = (side[own[0]][0] for own, side in zip(layers, kinds, strict=True))
-    return (layers[0], layers[1]) if LAYERS_ALIKE <= compared.similar(x, y) < CLOSE else None
+    return (layers[0], layers[1]) if LAYERS_ALIKE <= compared.similar(x, y) < 1.0 else None
 
 
 def _layers(classes: Mapping[tuple[int, int], list[int]], kinds: Kinds, top: Node) -> list[int]:
-    """The kinds of the equal items that make most of what lies below a node; [] where there are none."""
+    """The kinds of the equal items of a list that makes most of what lies below a node; [] where there is none."""
 
     def share(structs: Sequence[int]) -> float:
         nodes = [n for k in structs for n in kinds[k]]
-        return len(nodes) * nodes[0].count / top.count if len(nodes) > 1 and nodes[0].label.isdecimal() else 0.0
+        parent = nodes[0].parent
+        if parent is None or not parent.is_list or not len(nodes) == len(parent.children) > 1:
+            return 0.0
+        return parent.count / top.count if all(n.parent is parent for n in nodes) else 0.0
 
     most = max(classes.values(), key=share, default=[])
     return most if most and share(most) >= MAINLY else []

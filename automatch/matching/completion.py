@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from automatch.matching.adapters import is_adapter
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
@@ -102,14 +101,14 @@ def not_crossed(
 def by_every_name(source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
     """The pairs of equal names, if the model holds every tensor of the checkpoint under its name, in its shape.
 
-    An encoder for a model that has more: what else is of that shape is no question. Of an adapter half are enough, as
-    its file names the modules that it was learnt for.
+    An encoder for a model that has more: what else is of that shape is no question.
     """
     theirs = {leaf.path: leaf for leaf in target}
+    if len(theirs) < len(target) or len({leaf.path for leaf in source}) < len(source):
+        return []
     same = [(s, theirs.get(s.path)) for s in source]
     pairs = [(s, t) for s, t in same if t is not None and s.raw == t.raw and not (s.ops or t.ops)]
-    least = len(source) / 2 if all(map(is_adapter, source)) else len(source)
-    return [(s, t, Evidence(name=1.0, level="name")) for s, t in pairs] if len(pairs) >= least else []
+    return [(s, t, Evidence(name=1.0, level="name")) for s, t in pairs] if len(pairs) == len(source) else []
 
 
 def by_own_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
@@ -12,7 +12,13 @@ from automatch.collecting import paused
 from automatch.describing.lexicon import EMPTY, lexicon
 from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
-from automatch.matching.adapters import doubt_half_adapters, drop_adapter_name, is_adapter
+from automatch.matching.adapters import (
+    by_their_modules,
+    doubt_half_adapters,
+    drop_adapter_name,
+    drop_from_base,
+    is_adapter,
+)
 from automatch.matching.adopted import adopt
 from automatch.matching.against import doubt_crossed
 from automatch.matching.assignment import Assignment, Sample
@@ -147,6 +153,9 @@ def _match(
     target = without(target, copies)
     cleaned = beside_the_model(source, target, decisions.pinned, {key for key, _ in decisions.forbidden})
     source = cleaned.leaves
+    decided = bool(decisions.pinned or decisions.forbidden)
+    halves, mine, theirs = _adapters(source, target, decisions) if by == "all" else ([], [], [])
+    source, target = _without(source, mine), _without(target, theirs)
     lay_out(source, target)
     source, target = unify_scanned(source, target, _unified)
     tokens = dict.fromkeys(t for x in source for t in x.path), dict.fromkeys(t for x in target for t in x.path)
@@ -154,15 +163,12 @@ def _match(
     silent = by == "topology"
     names = Names(EMPTY if silent else lexicon(), silent=silent, tokens=tokens, norms_close=close)
     order_trust = SORTED_TRUST if is_sorted(checkpoint.keys) != is_sorted(model.keys) and by != "topology" else 1.0
-    identity = Identity(source, target)
-    decided = bool(decisions.pinned or decisions.forbidden)
-    found = [] if silent or decided else by_every_name(source, target)
-    if not found and order_trust == 1 and not decided:
-        found = at_one_place(source, target, names)
-    found = found or _solve(source, target, names, order_trust, identity, decisions)
-    if not decided:
-        found = in_sequence(found)
-        found = found if is_sorted(checkpoint.keys) or is_sorted(model.keys) else in_one_list(found, source, target)
+    whole = _together(source, mine), _together(target, theirs)
+    identity = Identity(whole[0], whole[1])
+    found = _put_together(source, target, names, order_trust, identity, decisions)
+    if not (decided or is_sorted(checkpoint.keys) or is_sorted(model.keys)):
+        found = in_one_list(found, source, target)
+    (source, target), found = whole, found + halves
     as_named((s, t) for s, t, _ in found)
     found, apart = _pinned(found, source, target, decisions)
     found = _reviewed(found, source, target, names, order_trust, identity, decisions)
@@ -170,8 +176,7 @@ def _match(
     found = in_pinned_order(found, decisions)
     _refuse_unfit(apart, found)
     found = doubt_half_adapters(found, target)
-    if several and not decided:
-        found = [(s, t, flagged(e, "adapters") if is_adapter(t) else e) for s, t, e in found]
+    found = _doubt_adapters(found) if several and not decided else found
     found = _believed(found, source, target, identity, cleaned.undecided, bool(decisions.pinned))
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found += share(found, target, tied)
@@ -219,6 +224,20 @@ def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[L
     return source, target
 
 
+def _put_together(
+    source: list[Leaf], target: list[Leaf], names: Names, order_trust: float, identity: Identity, decisions: Decisions
+) -> list[Found]:
+    """The pairs of a first look: by whole keys, by place in one list, or else block by block."""
+    decided = bool(decisions.pinned or decisions.forbidden)
+    found = [] if names.silent or decided else by_every_name(source, target)
+    if not found and order_trust == 1 and not decided:
+        found = at_one_place(source, target, names)
+    if not found and source:
+        found = _solve(source, target, names, order_trust, identity, decisions)
+    found = drop_from_base(found, target)
+    return found if decided else in_sequence(found)
+
+
 def _solve(
     source: list[Leaf], target: list[Leaf], names: Names, order_trust: float, identity: Identity, decisions: Decisions
 ) -> list[Found]:
@@ -234,10 +253,33 @@ def _solve(
     refuses = decisions.refuses if decisions.pinned or decisions.forbidden else None
     solver = Solver(sides[0], sides[1], names, order_trust, identity, refuses, pins)
     found = solver.solve_roots()
-    if not solver.layers_apart:
+    if not solver.layers_apart or refuses is not None:
         return found
     again = Solver(sides[0], sides[1], names, order_trust, identity, refuses, pins, by_layers=True).solve_roots()
     return again if solver.crosses_layers or _sure(again) > _sure(found) else found
+
+
+def _adapters(
+    source: Sequence[Leaf], target: Sequence[Leaf], decisions: Decisions
+) -> tuple[list[Found], list[Leaf], list[Leaf]]:
+    """The pairs of adapters that their names tell, and what of either side needs no further look."""
+    halves, strangers = by_their_modules(source, target)
+    if any(decisions.refuses(s, t) for s, t, _ in halves):
+        return [], [], []
+    return halves, [*(s for s, _, _ in halves), *strangers], [t for _, t, _ in halves]
+
+
+def _doubt_adapters(found: list[Found]) -> list[Found]:
+    return [(s, t, flagged(e, "adapters") if is_adapter(t) else e) for s, t, e in found]
+
+
+def _without(leaves: Sequence[Leaf], some: Iterable[Leaf]) -> list[Leaf]:
+    gone = set(map(id, some))
+    return [leaf for leaf in leaves if id(leaf) not in gone]
+
+
+def _together(leaves: Sequence[Leaf], more: Iterable[Leaf]) -> list[Leaf]:
+    return sorted([*leaves, *more], key=lambda leaf: leaf.place)
 
 
 def _sure(found: Sequence[Found]) -> int:

@@ -235,7 +235,9 @@ def _note_doubts(
         if "#" not in template(right[j].tokens()):  # what has no number is no item of a list more than another
             own = [n for k, n in enumerate(left) if k not in chosen and templates[0][k] == templates[0][i]]
             choice.unless_taken.append((pair, own))
-        free = [m for m in range(len(right)) if m not in taken and templates[1][m] != templates[1][j]]
+        # of numbered siblings the first is taken, but by what has no number itself
+        siblings = "#" not in templates[0][i] and "#" in templates[1][j][-1:]
+        free = [m for m in range(len(right)) if m not in taken and (siblings or templates[1][m] != templates[1][j])]
         loose = [k for k in range(len(left)) if k not in chosen and templates[0][k] != templates[0][i]]
         free = [m for m in free if apart[i][j] - apart[i][m] < DOUBT]
         loose = [k for k in loose if apart[i][j] - apart[k][j] < DOUBT]

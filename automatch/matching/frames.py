@@ -25,6 +25,7 @@ def fold_frames(leaves: list[Leaf], others: Sequence[Leaf]) -> list[Leaf]:
     theirs = Counter(leaf.shape for leaf in others if len(leaf.shape) == _DIM + 3)
     if not theirs:
         return leaves
+    single = Counter(leaf.shape for leaf in others)
     groups: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
         if len(leaf.shape) == _DIM + 2 and not leaf.ops:
@@ -33,8 +34,8 @@ def fold_frames(leaves: list[Leaf], others: Sequence[Leaf]) -> list[Leaf]:
     gone: dict[int, Leaf | None] = {}
     for (name, shape), members in groups.items():
         joined = (*shape[:_DIM], len(members), *shape[_DIM:])
-        if len(members) < 2 or not theirs[joined]:
-            continue
+        if len(members) < 2 or not theirs[joined] or single[shape] >= len(members):
+            continue  # nothing of it, or the other side has them one by one
         theirs[joined] -= 1
         frames = sorted(members, key=lambda leaf: int(leaf.path[-1]) if leaf.path[-1].isdecimal() else -1)
         first = min(members, key=lambda leaf: leaf.place)

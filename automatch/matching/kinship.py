@@ -26,8 +26,11 @@ KINDS = 6
 NEARLY_ALL = 0.9
 """Of a part of another network, so much fits it."""
 
-_BESIDE = frozenset({"pos", "position", "positional", "relative", "token", "cls", "mask"})
-"""Words of what is learnt beside the input: tables of positions, class and mask tokens."""
+_PLACES, _TOKENS = (
+    frozenset({"pos", "position", "positional", "relative"}),
+    frozenset({"token", "tokens", "cls", "mask"}),
+)
+"""Words of what is learnt beside the input: tables of positions; class and mask tokens, which are no weights."""
 
 
 def kinship(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> float:
@@ -111,7 +114,12 @@ def _first_layer(side: Sequence[Leaf]) -> Leaf | None:
 
 
 def _is_layer(leaf: Leaf) -> bool:
-    return len(leaf.shape) > 1 and not (leaf.integer or leaf.whole) and _BESIDE.isdisjoint(_words(leaf))
+    """Is a tensor a matrix or a kernel that something goes through?"""
+    if len(leaf.shape) < 2 or leaf.integer or leaf.whole:
+        return False
+    words = _words(leaf)
+    token = leaf.path[-1] != "weight" and not _TOKENS.isdisjoint(words)
+    return not token and (len(leaf.shape) > 2 or _PLACES.isdisjoint(words))
 
 
 def _words(leaf: Leaf) -> set[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from automatch.describing.tokens import ROLES, split_key, words_of
@@ -23,8 +23,8 @@ from automatch.spec import Shape
 _PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
     2: ((1, 0),),
     3: ((2, 1, 0), (1, 2, 0)),
-    4: ((3, 2, 0, 1), (2, 3, 0, 1)),
-    5: ((4, 3, 0, 1, 2),),
+    4: ((3, 2, 0, 1), (2, 3, 0, 1), (0, 3, 1, 2)),
+    5: ((4, 3, 0, 1, 2), (0, 4, 1, 2, 3)),
 }
 
 CONVENTION = 100
@@ -222,8 +222,24 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         for leaf in members:
             if id(leaf) in upright:
                 continue  # a Linear beside GPT-2's Conv1D
-            leaf.guessed = leaf.guessed or (not prior and votes[kind] <= by_loss[kind])
+            leaf.guessed = leaf.guessed or (not prior and kind in by_loss)
             _turn(leaf, perm)
+    _turn_cubes(leaves)
+
+
+def _turn_cubes(leaves: Sequence[Leaf]) -> None:
+    """Turn kernels like [out, 3, 3, in] of three channels as all others of the side that show it (in place).
+
+    MLX keeps the channels last: its first convolution has the shape of torch's.
+    """
+    for rank in (3, 4, 5):
+        last = (0, rank - 1, *range(1, rank - 1))
+        kernels = [leaf for leaf in leaves if len(leaf.shape) == rank and leaf.path[-1] == "weight"]
+        cubes = [leaf for leaf in kernels if not leaf.ops and permuted(leaf.shape, last) == leaf.shape]
+        turned = sum(leaf.perm == last for leaf in kernels)
+        if turned and turned + len(cubes) == len(kernels):
+            for leaf in cubes:
+                _turn(leaf, last)
 
 
 def _turn(leaf: Leaf, perm: tuple[int, ...]) -> None:
@@ -270,19 +286,20 @@ def _votes(
     called: Mapping[Path, set[Shape]],
     stacks: set[Shape],
     halved: set[Shape],
-) -> tuple[Counter[Kind], Counter[Kind]]:
+) -> tuple[Counter[Kind], set[Kind]]:
     """For each kind of tensor, what speaks for (positive) and against its being transposed.
 
-    And what of it might as well come of tensors that either side lost: a projection that leads up here, and is not
-    there, and the one that leads down there.
+    And the kinds for which only tensors of one shape speak, more or fewer than there are of it turned: this might as
+    well come of losses, of a projection that leads up here, and is not there, and of the one that leads down there.
     """
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
-    votes, by_loss = Counter[Kind](), Counter[Kind]()
+    votes: Counter[Kind] = Counter()
+    by_loss: dict[Kind, Counter[Shape]] = defaultdict(Counter)
     alike = {(without_digits(name), shape): members for (name, shape), members in families.items()}
     for (_, shape), members in alike.items():
         perms = _perms(shape, stacks)
-        turned = permuted(shape, perms[0]) if perms else shape
+        turned = permuted(shape, next(iter(_fitting(shape, perms, theirs)), perms[0])) if perms else shape
         kind = kind_of(members[0], perms)
         if shape in halved:
             votes[kind] += 4
@@ -299,7 +316,8 @@ def _votes(
         pieces = _cut(turned, mine, theirs) or _cut(shape, theirs, mine)
         if lack > 0 and excess > 0 and 2 * theirs[shape] <= mine[shape] and not pieces:
             votes[kind] += 2
-            by_loss[kind] += 2 * (lack != excess)
+            if lack != excess:
+                by_loss[kind][shape] += 1
         elif theirs[shape] and as_it_is < crosswise:
             votes[kind] -= 2
     there = orientations(others)
@@ -309,10 +327,7 @@ def _votes(
             votes[kind] += BY_BIAS
         elif lies < 0 and standing <= 0 and (standing or kind[0] != STACK):
             votes[kind] -= BY_BIAS
-    for kind, lost in by_loss.items():
-        if lost >= votes[kind] > 0 > there[kind]:
-            votes[kind] = 0  # the other side's stand, as those of a Linear do
-    return votes, by_loss
+    return votes, {kind for kind, shapes in by_loss.items() if len(shapes) == 1 and votes[kind] <= 2 * shapes.total()}
 
 
 def _upright(leaves: list[Leaf], here: Counter[Kind]) -> set[int]:

@@ -106,17 +106,19 @@ def share(found: Sequence[Found], target: Sequence[Leaf], tied: Mapping[str, str
     """
     if not tied:
         return []
-    serving: dict[str, Leaf] = {}
-    for s, t, _ in found:
+    serving: dict[str, tuple[Leaf, Evidence]] = {}
+    for s, t, evidence in found:
         if not t.ops:
-            serving.setdefault(tied.get(t.keys[0], t.keys[0]), s)
+            said = evidence if judge(evidence).ambiguous else Evidence(level="shared")  # no surer than what it shares
+            serving.setdefault(tied.get(t.keys[0], t.keys[0]), (s, said))
     served = {id(t) for _, t, _ in found}
     roots = set(tied.values())
     out: list[Found] = []
     for leaf in target:
         root = tied.get(leaf.keys[0], leaf.keys[0])
         if id(leaf) not in served and root in roots and root in serving:
-            out.append((serving[root], leaf, Evidence(level="shared")))
+            s, said = serving[root]
+            out.append((s, leaf, said))
     return out
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from automatch.describing.lexicon import lexicon
 from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.adapters import is_adapter
 from automatch.matching.leaves import Leaf, numbered, template
@@ -61,10 +60,7 @@ def orientations(leaves: Iterable[Leaf]) -> Counter[Kind]:
 
 
 def lying(leaves: Iterable[Leaf]) -> Iterator[tuple[Leaf, bool]]:
-    """Matrices, or stacks of them, that show whether they are stored [in, out]: by the length of the bias beside them.
-
-    Query, key and value in one are three times as wide as what goes in, whether they have a bias or not.
-    """
+    """Matrices beside a bias, or stacks of them, and whether its length shows them to be stored [in, out]."""
     matrices: dict[tuple[str, ...], Leaf] = {}
     biases: dict[tuple[str, ...], Shape] = {}
     for leaf in leaves:
@@ -79,14 +75,6 @@ def lying(leaves: Iterable[Leaf]) -> Iterator[tuple[Leaf, bool]]:
         bias, (*stacked, rows, columns) = biases.get(module), leaf.shape
         if bias in ((*stacked, rows), (*stacked, columns)):
             yield leaf, bias == (*stacked, columns)
-        elif bias is None and not stacked and 3 * min(rows, columns) == max(rows, columns) and _is_fused(leaf):
-            yield leaf, columns > rows
-
-
-def _is_fused(leaf: Leaf) -> bool:
-    """Is a tensor called query, key and value in one?"""
-    words = lexicon().words
-    return any("qkv" in words.get(token.lower(), ()) for token in leaf.path[-2:])
 
 
 def tail(path: tuple[str, ...]) -> tuple[str, ...]:

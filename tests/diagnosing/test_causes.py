@@ -12,6 +12,7 @@ from torch import nn
 from automatch.diagnosing.causes import CAUSES
 from automatch.diagnosing.evidence import CAUSE_WORDS, Evidence, Finding, gather
 from automatch.diagnosing.judging import findings
+from automatch.matching import match
 from automatch.matching.assignment import Mismatch
 from automatch.spec import StateDictSpec, TensorSpec
 from tests.diagnosing.models import ConvNet, Encoder, lora, quantized
@@ -210,3 +211,28 @@ def test_bottleneck_blocks_are_told_in_one_sentence(turn: bool) -> None:
     has = "no bottleneck blocks (a third convolution in each), and the model does"
     assert (has if turn else "bottleneck blocks (a third convolution in each), and the model none") in sentence
     assert "the checkpoint has the " not in sentence
+
+
+def adapted(names: tuple[str, str]) -> nn.Module:
+    """A layer with an adapter beside it, whose halves are called so."""
+    net = nn.Module()
+    net.layer = nn.Module()
+    net.layer.base_layer = nn.Linear(8, 8)
+    for name, (rows, columns) in zip(names, ((2, 8), (8, 2)), strict=True):
+        half: nn.Module = nn.Linear(columns, rows, bias=False)
+        for part in reversed(name.split(".")):
+            outer = nn.Module()
+            outer.add_module(part, half)
+            half = outer
+        for part, module in half.named_children():
+            net.layer.add_module(part, module)
+    return net
+
+
+def test_an_adapter_file_for_a_model_with_its_adapter_is_told_as_that() -> None:
+    model = adapted(("lora_A.default", "lora_B.default"))
+    file = {k.replace(".default", ""): t for k, t in model.state_dict().items() if "lora" in k}
+    given, wanted = spec("file", file), spec("model", model.state_dict())
+    found = findings(gather(given, wanted, match(given, wanted)))[0]
+    assert found.cause == "lora/peft"
+    assert found.sentence == "an adapter's file for a model that has its adapter attached: 2 adapter keys, all placed"

@@ -226,10 +226,20 @@ def test_a_left_over_norm_is_not_the_missing_one(mine: str, other: str, hf: bool
     honest(*knocked_out(mine, other, hf))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="fc1 left over has the shape of the missing q, k and v together: cut into them, silently"
+@pytest.mark.parametrize(
+    "hf",
+    [
+        pytest.param(
+            False,
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="fc1 left over has the shape of the missing q, k and v together: cut into them, silently",
+            ),
+        ),
+        True,
+    ],
+    ids=["same code", "other code"],
 )
-@pytest.mark.parametrize("hf", [False, True], ids=["same code", "other code"])
 def test_a_left_over_is_not_cut_into_what_is_missing(hf: bool) -> None:
     honest(*knocked_out("self_attn.", "fc", hf))
 

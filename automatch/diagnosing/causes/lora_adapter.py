@@ -30,6 +30,14 @@ def check(evidence: Evidence) -> Finding | None:
     if evidence.mismatched and number and share([m.key for m in evidence.mismatched], _MARK.match) >= 0.5:
         sentence = f"the adapter was trained for another base model or rank: {number} adapter tensors have other shapes"
         advice = "attach the adapter to the base model named in its adapter_config.json, with the same rank"
+    elif _is_served(evidence):
+        halves = sum(bool(_MARK.match(k)) for k in evidence.unexpected_keys)
+        what = "an adapter's file for a model that has its adapter attached"
+        sentence = f"{what}: {count(halves, 'adapter key')}, all placed"
+        advice = (
+            "what is missing is the base model's: load the base weights before the adapter is attached, then this file "
+            "with the library that trained it, or by the rules with `strict=False`"
+        )
     elif in_checkpoint:
         own = sum(bool(_MARK.match(k)) for k in evidence.unexpected_keys)
         alone = own == len(evidence.unexpected_keys) and (not evidence.checkpoint or own == len(evidence.checkpoint))
@@ -52,3 +60,16 @@ def check(evidence: Evidence) -> Finding | None:
         sentence = f"keys begin with `base_model.model.`, as peft wraps a model: {len(keys)} keys"
         advice = "load with the library that saved it (`PeftModel.from_pretrained`), or into the wrapped base model"
     return Finding("lora/peft", score, sentence, advice)
+
+
+def _is_served(evidence: Evidence) -> bool:
+    """Has every adapter tensor of either side its partner on the other, under whatever name?"""
+    own, wanted = (
+        [k for k in side if _MARK.match(k) and "base_layer" not in k]
+        for side in (evidence.unexpected_keys, evidence.missing_keys)
+    )
+    if evidence.assignment is None or not (own and wanted):
+        return False
+    used = {key for m in evidence.assignment.matches for key in m.checkpoint_keys}
+    served = {key for m in evidence.assignment.matches for key in m.model_keys}
+    return used.issuperset(own) and served.issuperset(wanted)
