@@ -80,3 +80,48 @@ def test_a_small_kernel_is_no_stack_of_keys_and_values() -> None:
             theirs.append((f"{there}.{name}.weight", (rows, columns)))
             expected[theirs[-1][0],] = Served((mine[-1][0],), "transpose")
     solved(spec(mine), spec(theirs), expected)
+
+
+def pixels(last: bool) -> tuple[Keys, list[str]]:
+    """A small network whose kernels have their channels last (MLX), or behind the outputs (torch)."""
+    keys: Keys = []
+    for name, out, channels in (("conv1", 16, 3), ("layers.0.conv", 32, 16), ("layers.1.conv", 32, 32)):
+        keys.append((f"{name}.weight", (out, 3, 3, channels) if last else (out, channels, 3, 3)))
+        keys.append((f"{name}.bias", (out,)))
+    return [*keys, ("fc.weight", (10, 32))], [key for key, shape in keys if len(shape) > 2]
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_kernels_with_their_channels_last_are_turned_with_the_first_that_does_not_show_it(turn: bool) -> None:
+    """Three channels and kernels of three: [16, 3, 3, 3] in either layout."""
+    (mlx, kernels), (torch, _) = pixels(last=True), pixels(last=False)
+    expected = {(key,): Served((key,), "transpose" if key in kernels else "rename") for key, _ in mlx}
+    answer = solved(spec(torch if turn else mlx), spec(mlx if turn else torch), expected)
+    assert {m.perm for m in answer.matches if m.op == "transpose"} == {(0, 2, 3, 1) if turn else (0, 3, 1, 2)}
+
+
+def test_kernels_that_the_other_side_has_one_by_one_are_no_frames() -> None:
+    layers: Keys = [
+        (f"layers.{i}.{name}", shape) for i in range(2) for name, shape in (("a", (64, 16)), ("b", (16, 64)))
+    ]
+    own: Keys = [(f"kernels.{i}", (16, 3, 4, 4)) for i in range(2)]
+    theirs: Keys = [*own, ("temporal.weight", (16, 3, FRAMES, 4, 4)), *layers]
+    solved(spec([*own, *layers]), spec(theirs), {(key,): Served((key,)) for key, _ in [*own, *layers]})
+
+
+def test_frames_lie_in_the_order_of_their_numbers() -> None:
+    mine, theirs, expected = both_towers()
+    solved(spec([mine[1], mine[0], *mine[2:]]), spec(theirs), expected)
+
+
+def test_what_fits_only_turned_and_in_other_numbers_is_a_guess() -> None:
+    """Either the file lies [in, out], or it lost what leads up and the model what leads down."""
+    mine: Keys = [("wte.weight", (50, 16))]
+    theirs: Keys = [("embed.weight", (50, 16))]
+    for i in range(3):
+        mine += [(f"h.{i}.attn.qkv.weight", (48, 16)), (f"h.{i}.attn.proj.weight", (16, 16))]
+        mine += [(f"h.{i}.mlp.proj.weight", (16, 64))]
+        theirs += [(f"layers.{i}.attn.{part}_proj.weight", (16, 16)) for part in "qkvo"]
+        theirs += [(f"layers.{i}.mlp.{part}_proj.weight", (64, 16)) for part in ("gate", "up")]
+    answer = match(spec(mine), spec(theirs))
+    assert [m for m in answer.matches if "transpose" in m.op and not m.ambiguous] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from automatch.matching import match
@@ -144,3 +146,51 @@ def test_a_bias_whose_module_is_called_the_same_is_no_stranger_in_half_a_head() 
     mine.append(("transformer/tf_model/transformer/positions/embeddings:0", (24, WIDTH)))
     theirs += [("pred_layer.proj.weight", (50, WIDTH)), ("pred_layer.proj.bias", (50,))]
     assert found(match(spec(sorted(mine)), spec(theirs)))["pred_layer.proj.bias",] == Served((mine[0][0],))
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_an_attention_that_is_missing_is_not_taken_from_another_layer(depth: int) -> None:
+    """The decoder was trained without an encoder: no cross-attention, of whatever layer."""
+    mine: Keys = []
+    theirs: Keys = []
+    expected: dict[tuple[str, ...], Served] = {}
+    for i in range(depth):
+        own = [(f"{part}_proj", (16, 16)) for part in "qkvo"]
+        mine += [(f"decoder.{i}.self_attn.{part}.weight", shape) for part, shape in own]
+        theirs += [(f"dec.{i}.attn{n}.{part[0]}.weight", shape) for n in (1, 2) for part, shape in own]
+        expected |= {
+            (f"dec.{i}.attn1.{part[0]}.weight",): Served((f"decoder.{i}.self_attn.{part}.weight",)) for part, _ in own
+        }
+        for n, shape in enumerate(((32, 16), (16, 32))):
+            mine.append((f"decoder.{i}.fc{n}.weight", shape))
+            theirs.append((f"dec.{i}.ff.{n}.weight", shape))
+            expected[theirs[-1][0],] = Served((mine[-1][0],))
+    assert found(match(spec(mine), spec(theirs))) == expected
+
+
+def network(name: str, *widths: int) -> Keys:
+    sizes = pairwise(widths)
+    return [
+        pair
+        for at, (before, width) in enumerate(sizes)
+        for pair in ((f"{name}.{2 * at}.weight", (width, before)), (f"{name}.{2 * at}.bias", (width,)))
+    ]
+
+
+def test_which_of_two_numbered_critics_the_only_one_is_no_shape_says() -> None:
+    mine = [*network("pi", 8, 16, 16, 4), *network("q2", 10, 16, 16, 1)]
+    theirs = network("actor", 8, 16, 16, 4)
+    for i in (1, 2):
+        theirs += network(f"critic.net{i}", 10, 16, 16, 1)
+    answer = match(spec(mine), spec(theirs))
+    assert {key for m in answer.matches for key in m.model_keys if "critic" in key} == flagged(answer)
+
+
+def test_the_first_of_several_layers_is_still_the_first() -> None:
+    """What is numbered itself goes by its number, however many there are on the other side."""
+    mine = [pair for i in range(2) for pair in network(f"blocks.{i}", 16, 24, 16)]
+    theirs = [pair for i in range(4) for pair in network(f"layers.{i}", 16, 24, 16)]
+    answer = match(spec(mine), spec(theirs))
+    assert {m.model_keys[0]: m.checkpoint_keys[0] for m in answer.matches} == {
+        key.replace("blocks", "layers"): key for key, _ in mine
+    }

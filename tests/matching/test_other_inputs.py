@@ -34,8 +34,9 @@ def speech() -> nn.Module:
     return encoder(convolutions, SPEECH, {"lm_head": nn.Linear(WIDTH, 7)})
 
 
-def test_layers_of_a_network_that_reads_sound_are_flagged_in_one_that_reads_words() -> None:
-    model = encoder({"embed_tokens": nn.Embedding(50, WIDTH)}, TEXT, {"out": nn.Linear(WIDTH, 50, bias=False)})
+@pytest.mark.parametrize("table", ["embed_tokens", "token_embd", "token_embedding", "wte"])
+def test_layers_of_a_network_that_reads_sound_are_flagged_in_one_that_reads_words(table: str) -> None:
+    model = encoder({table: nn.Embedding(50, WIDTH)}, TEXT, {"out": nn.Linear(WIDTH, 50, bias=False)})
     answer = match(spec(speech()), spec(model))
     assert [m for m in answer.matches if not m.ambiguous] == []
 
@@ -68,6 +69,15 @@ def test_a_first_layer_that_is_missing_is_no_other_input() -> None:
     answer = match(spec(file), spec(model))
     assert len(answer.matches) == 12
     assert [m for m in answer.matches if m.ambiguous] == []
+
+
+def test_a_tied_copy_is_no_surer_than_its_partner() -> None:
+    """The table of words of the model, a live one, is its head."""
+    model = encoder({"embed": nn.Embedding(7, WIDTH)}, TEXT, {"out": nn.Linear(WIDTH, 7, bias=False)})
+    model.out.weight = model.embed.weight
+    file = speech()
+    answer = match(spec(file), spec(model))
+    assert [m for m in answer.matches if not m.ambiguous] == []
 
 
 @pytest.mark.parametrize("rows", [50, 64])
