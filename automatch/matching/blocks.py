@@ -16,7 +16,7 @@ from dataclasses import replace
 from automatch.describing.tree import Node, below, descend, is_module
 from automatch.matching.coherence import Coherence, Placed
 from automatch.matching.company import company
-from automatch.matching.compared import Compared, Kinds, alike_layers, kinds_to_try, surplus
+from automatch.matching.compared import CLOSE, Compared, Kinds, alike_layers, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.decided import BlockPair, Decided, Pin
 from automatch.matching.equals import choose
@@ -78,8 +78,9 @@ class Solver:
         self._wrapped = wrapped if all(wrapped) else (0, 0)  # a name that is everywhere tells nothing apart
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
         self._by_layers = by_layers
-        # the layers of both sides that have too little in common to be put together, unless it must be
+        # the layers of both sides that have too little in common to be put together, unless it must be; and others
         self.layers_apart: list[tuple[list[Node], list[Node]]] = []
+        self._layers_close: list[tuple[list[Node], list[Node]]] = []
         self.crosses_layers = False
         self._doubted: set[tuple[int, int]] = set()
         # blocks of either side that might as well have been chosen for one that is in doubt
@@ -115,16 +116,13 @@ class Solver:
     def solve_roots(self) -> list[tuple[Leaf, Leaf, Evidence]]:
         """Match everything; leaves of the two sides with the evidence."""
         found = self.solve(self.source.tree.root, self.target.tree.root)
-        self.crosses_layers = bool(self.layers_apart) and any(self._crosses(i, j) for i, j, _ in found)
+        self.crosses_layers = any(_cross(self.layers_apart, i, j) for i, j, _ in found)
+        found = [
+            (i, j, replace(e, level="blocks") if e.level == "unit" and _cross(self._layers_close, i, j) else e)
+            for i, j, e in found
+        ]
         mine, theirs = self.source.tree.order, self.target.tree.order
         return [(self.source.leaves[mine[i]], self.target.leaves[theirs[j]], e) for i, j, e in found]
-
-    def _crosses(self, i: int, j: int) -> bool:
-        """Are two leaves, by their places in the trees, in layers of different numbers that were not put together?"""
-        return any(
-            (mine := _item_at(own, i)) is not None and (theirs := _item_at(others, j)) is not None and mine != theirs
-            for own, others in self.layers_apart
-        )
 
     def solve(self, a: Node, b: Node) -> list[Placed]:
         """Pairs of leaves under two corresponding nodes, as positions relative to their starts."""
@@ -301,6 +299,20 @@ class Solver:
             self._learn((*mine[top_a:], *beside[0]), (*theirs[top_b:], *beside[1]))
         return out
 
+    def _layers(self, mine: Kinds, theirs: Kinds, tops: BlockPair) -> list[tuple[list[int], list[int]]]:
+        """The layers of both sides, if they have little in common and are to be put together; else they are noted."""
+        layers = alike_layers(self._compared, (mine, theirs), tops)
+        if layers is None:
+            return []
+        own, others = _in_order(layers[0], mine), _in_order(layers[1], theirs)
+        if self._compared.similar(own[0], others[0]) < CLOSE:
+            if self._by_layers:
+                return [layers]
+            self.layers_apart.append((own, others))
+        elif all(len({id(n.parent) for n in side}) == 1 for side in (own, others)):
+            self._layers_close.append((own, others))
+        return []
+
     def _pair_blocks(self, top_a: Node, top_b: Node) -> list[BlockPair]:
         """Blocks below two nodes, largest common part first."""
         mine, theirs = (
@@ -312,11 +324,7 @@ class Solver:
             theirs.setdefault(top_b.struct, []).append(top_b)
         tops = top_a, top_b
         queue = kinds_to_try(self._compared, (mine, theirs), tops, whole)
-        layers = alike_layers(self._compared, (mine, theirs), tops)
-        if layers is not None and self._by_layers:
-            queue.insert(0, layers)
-        elif layers is not None:
-            self.layers_apart.append((_in_order(layers[0], mine), _in_order(layers[1], theirs)))
+        queue += self._layers(mine, theirs, tops)
         taken_a, taken_b = Taken(top_a), Taken(top_b)
         alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
         out = [*of_one_name(top_a, top_b, (self.source, self.target), SMALLEST)] if alike else []
@@ -359,7 +367,16 @@ class Solver:
 
 
 def _in_order(kinds: Sequence[int], side: Kinds) -> list[Node]:
-    return sorted((node for kind in kinds for node in side[kind]), key=lambda node: node.start)
+    """The outermost blocks of some kinds, in the order of the tree."""
+    return sorted(outermost([node for kind in kinds for node in side[kind]]), key=lambda node: node.start)
+
+
+def _cross(layers: Sequence[tuple[list[Node], list[Node]]], i: int, j: int) -> bool:
+    """Are two leaves, by their places in the trees, in layers of different numbers?"""
+    return any(
+        (mine := _item_at(own, i)) is not None and (theirs := _item_at(others, j)) is not None and mine != theirs
+        for own, others in layers
+    )
 
 
 def _item_at(layers: Sequence[Node], place: int) -> int | None:

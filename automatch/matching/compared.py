@@ -148,14 +148,11 @@ def alike_layers(
 
 
 def _layers(classes: Mapping[tuple[int, int], list[int]], kinds: Kinds, top: Node) -> list[int]:
-    """The kinds of the equal items of a list that makes most of what lies below a node; [] where there is none."""
+    """The kinds of the equal items that make most of what lies below a node; [] where there are none."""
 
     def share(structs: Sequence[int]) -> float:
         nodes = [n for k in structs for n in kinds[k]]
-        parent = nodes[0].parent
-        if parent is None or not parent.is_list or not len(nodes) == len(parent.children) > 1:
-            return 0.0
-        return parent.count / top.count if all(n.parent is parent for n in nodes) else 0.0
+        return len(nodes) * nodes[0].count / top.count if len(nodes) > 1 and nodes[0].label.isdecimal() else 0.0
 
     most = max(classes.values(), key=share, default=[])
     return most if most and share(most) >= MAINLY else []

@@ -95,13 +95,14 @@ def read_otherwise(found: Sequence[Found], source: Sequence[Leaf], target: Seque
     first, other = _first_layer(source), _first_layer(target)
     if first is None or other is None or id(first) in used or id(other) in used:
         return False
-    if (len(first.shape) > 2) == (len(other.shape) > 2):
-        return False
+    if (len(first.shape) > 2) == (len(other.shape) > 2) or any(len(s.shape) > 2 for s, _, _ in found):
+        return False  # convolutions that fit read of the same
     left = [[leaf for leaf in side if id(leaf) not in used] for side in (source, target)]
-    outside = [[leaf for leaf in side if leaf is first or leaf is other or not numbered(leaf.path)] for side in left]
+    ends = {id(leaf) for leaf in (first, other) if len(leaf.shape) > 2}  # of sound, the first convolution of a list
+    outside = [[leaf for leaf in side if id(leaf) in ends or not numbered(leaf.path)] for side in left]
     fewest = min(sum(map(_is_layer, side)) for side in outside)
     matched = max(1 - len(rest) / len(side) for rest, side in zip(left, (source, target), strict=True))
-    if fewest == 1 and matched >= NEARLY_ALL:
+    if fewest < 2 and (fewest == 0 or matched >= NEARLY_ALL):
         return False
     return not (
         any(_of_a_kind(first, leaf) for leaf in outside[1]) and any(_of_a_kind(other, leaf) for leaf in outside[0])

@@ -316,7 +316,7 @@ def _votes(
         pieces = _cut(turned, mine, theirs) or _cut(shape, theirs, mine)
         if lack > 0 and excess > 0 and 2 * theirs[shape] <= mine[shape] and not pieces:
             votes[kind] += 2
-            if lack != excess:
+            if lack != excess and len(shape) == 2:
                 by_loss[kind][shape] += 1
         elif theirs[shape] and as_it_is < crosswise:
             votes[kind] -= 2
