@@ -263,7 +263,8 @@ def _shown(families: Families, theirs: Counter[Shape], stacks: set[Shape]) -> de
 
 
 def _fitting(shape: Shape, perms: Iterable[tuple[int, ...]], theirs: Counter[Shape]) -> list[tuple[int, ...]]:
-    return [perm for perm in perms if theirs[permuted(shape, perm)]]
+    fitting = [perm for perm in perms if theirs[permuted(shape, perm)]]
+    return [perm for perm in fitting if perm[0] or permuted(shape, perm) != shape]  # [out, 3, 3, 3] shows nothing
 
 
 def _known(members: list[Leaf], fitting: list[tuple[int, ...]], shown: set[tuple[int, ...]]) -> tuple[int, ...] | None:

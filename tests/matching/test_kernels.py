@@ -125,3 +125,16 @@ def test_what_fits_only_turned_and_in_other_numbers_is_a_guess() -> None:
         theirs += [(f"layers.{i}.mlp.{part}_proj.weight", (64, 16)) for part in ("gate", "up")]
     answer = match(spec(mine), spec(theirs))
     assert [m for m in answer.matches if "transpose" in m.op and not m.ambiguous] == []
+
+
+def test_a_turned_head_turns_no_kernel_of_three_channels() -> None:
+    """Paddle stores linear layers [in, out], and kernels as torch does."""
+    widths = (("conv1", 32, 3), ("conv2", 32, 32), ("conv3", 64, 32))
+    convolutions: Keys = [(f"{name}.weight", (out, before, 3, 3)) for name, out, before in widths]
+    answer = match(
+        spec([*convolutions, ("out.weight", (64, 10)), ("out.bias", (10,))]),
+        spec([*convolutions, ("fc.weight", (10, 64)), ("fc.bias", (10,))]),
+    )
+    served = found(answer)
+    assert served["fc.weight",] == Served(("out.weight",), "transpose")
+    assert [served[key,] for key, _ in convolutions] == [Served((key,)) for key, _ in convolutions]
