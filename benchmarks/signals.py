@@ -161,6 +161,8 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("matrices without a name", _in("engine", ("in_order_of_use", _always([])))),
     Signal("one list of layers", _in("engine", ("at_one_place", _always([])))),
     Signal("all keys of the checkpoint", _in("engine", ("by_every_name", _always([])))),
+    Signal("adapters by their modules", _in("engine", ("by_their_modules", _always(([], []))))),
+    Signal("adapters are no base weights", _in("engine", ("drop_from_base", _first))),
     Signal("names of adapters", _in("engine", ("drop_adapter_name", _always(False)))),
     Signal("one item before a list", _in("engine", ("in_one_list", _first))),
     Signal("lists as those beside them", _in("blocks", ("beside_turned", _always(False)))),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from automatch.describing.tokens import words_of
+from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf
 
@@ -16,13 +17,13 @@ _FIRST_OF = {"lora_B": "lora_A", "lora_b": "lora_a", "lora_up": "lora_down", "up
 
 _HALVES = {**dict.fromkeys(_FIRST_OF.values(), FIRST), **dict.fromkeys(_FIRST_OF, SECOND)}
 
-MAGNITUDE = "lora_magnitude_vector"
+_MAGNITUDE = "lora_magnitude_vector"
 """How PEFT calls the lengths of the columns, which DoRA learns beside the two halves."""
 
-MOSTLY = 0.8
+_MOSTLY = 0.8
 """Of an adapter whose halves have their namesakes to this share, the others have nothing to do with other modules."""
 
-_PEFT = frozenset({"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", MAGNITUDE})
+_PEFT = frozenset({"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", _MAGNITUDE})
 """What PEFT calls the tensors of its LoRA layers."""
 
 
@@ -61,26 +62,44 @@ def drop_adapter_name(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
         Whether there are several on a side and they are called otherwise on the other: no name says which is meant.
     """
     for leaf in [*source, *target]:
-        if MAGNITUDE in leaf.path and leaf.path[-1] == "weight":
+        if _MAGNITUDE in leaf.path and leaf.path[-1] == "weight":
             leaf.path = leaf.path[:-1]  # a parameter in the file, and in the model a module that holds one
-    names = [list(dict.fromkeys(n for leaf in side for n in _adapter_names(leaf.path))) for side in (source, target)]
-    for side, own, others in ((source, names[0], names[1]), (target, names[1], names[0])):
+    mine, theirs = (
+        list(dict.fromkeys(n for leaf in side for n in _adapter_names(leaf.path))) for side in (source, target)
+    )
+    if len(mine) == 1 == len(theirs):
+        _take_out(source, mine[0])
+        _take_out(target, theirs[0])
+        return False
+    for side, own, others in ((source, mine, theirs), (target, theirs, mine)):
         if own and "" not in own and others == [""]:
-            for leaf in side:
-                if own[0] in _adapter_names(leaf.path):
-                    at = leaf.path.index(own[0])
-                    leaf.path = (*leaf.path[:at], *leaf.path[at + 1 :])
-            return len(own) > 1
-    return all(names) and max(map(len, names)) > 1 and set(names[0]) != set(names[1])
+            _take_out(side, own[0])
+            return True
+    return bool(mine and theirs) and set(mine) != set(theirs)
+
+
+def _take_out(side: Sequence[Leaf], name: str) -> None:
+    for leaf in side:
+        if name and name in _adapter_names(leaf.path):
+            at = len(leaf.path) - 1 - leaf.path[::-1].index(name)
+            leaf.path = (*leaf.path[:at], *leaf.path[at + 1 :])
 
 
 def _adapter_names(path: Sequence[str]) -> list[str]:
     """Between `lora_A` and `weight`; "" where nothing stands there, and none for a tensor that is no half."""
-    at = next((i for i, token in enumerate(path) if token in _PEFT), None)
-    if at is None:
+    part = _part_of(path)
+    if part is None:
         return []
-    behind = path[at + 1 :]
-    return [behind[0] if behind and behind[0] not in ("weight", "bias") else ""]
+    behind = path[part[0] + 1 :]
+    return [behind[0] if behind and behind[0] not in ROLES else ""]
+
+
+def _part_of(path: Sequence[str]) -> tuple[int, str] | None:
+    """Like `half_of`, with all else that PEFT learns beside a module; the index is that of what it is called."""
+    for at, token in enumerate(path):
+        if at and (token in _PEFT or _is_half(path, at)):
+            return at, _HALVES.get(token, token)
+    return None
 
 
 def by_their_modules(source: Sequence[Leaf], target: Sequence[Leaf]) -> tuple[list[Found], list[Leaf]]:
@@ -94,8 +113,7 @@ def by_their_modules(source: Sequence[Leaf], target: Sequence[Leaf]) -> tuple[li
         The pairs, and the halves of the checkpoint that have no namesake though nearly all others have: they are
         nobody else's.
     """
-    mine = {half: leaf for leaf in source if (half := _module_and_half(leaf)) is not None}
-    theirs = {half: leaf for leaf in target if (half := _module_and_half(leaf)) is not None}
+    mine, theirs = _by_module(source), _by_module(target)
     best: list[tuple[Leaf, Leaf]] = []
     for own, other in _prefixes([name for name, _ in mine], [name for name, _ in theirs]):
         pairs = [
@@ -113,7 +131,7 @@ def by_their_modules(source: Sequence[Leaf], target: Sequence[Leaf]) -> tuple[li
     used = {id(s) for s, _ in best}
     left = [leaf for leaf in mine.values() if id(leaf) not in used]
     found = [(s, t, Evidence(name=1.0, level="name")) for s, t in best]
-    return found, left if len(best) >= MOSTLY * len(mine) else []
+    return found, left if len(best) >= _MOSTLY * len(mine) else []
 
 
 def _fit(pairs: Sequence[tuple[Leaf, Leaf]], step: int) -> bool:
@@ -125,15 +143,23 @@ def drop_from_base(found: list[Found], target: Sequence[Leaf]) -> list[Found]:
     """The pairs without those that would put a half of an adapter in the weights beside which the model has some."""
     if not any(map(is_adapter, target)):
         return found
-    return [(s, t, e) for s, t, e in found if is_adapter(t) or not is_adapter(s) or e.level == "pin"]
+    return [(s, t, e) for s, t, e in found if is_adapter(t) or e.level == "pin" or not is_adapter(s)]
 
 
-def _module_and_half(leaf: Leaf) -> tuple[str, str] | None:
-    """The name of the module that an adapter stands beside, joined by `_`, and which part of the adapter it is."""
-    half = half_of(leaf.path)
-    at, part = half or (next((i for i, token in enumerate(leaf.path) if token in _PEFT), 0), "")
-    return ("_".join(leaf.path[:at]), part or leaf.path[at]) if at and not leaf.ops else None
+def _by_module(leaves: Sequence[Leaf]) -> dict[tuple[str, tuple[str, ...]], Leaf]:
+    """The parts of adapters by the names of their modules, joined by `_`, and by what they are; none if two are one."""
+    out: dict[tuple[str, tuple[str, ...]], Leaf] = {}
+    for leaf in leaves:
+        part = None if leaf.ops else _part_of(leaf.path)
+        if part is not None:
+            at, what = part
+            behind = tuple(token for token in leaf.path[at + 1 :] if token != "weight")
+            if out.setdefault(("_".join(leaf.path[:at]), (what, *behind)), leaf) is not leaf:
+                return {}
+    return out
 
+
+_NUMBER = re.compile(r"(?<![A-Za-z])\d+")
 
 _TRIED = 3
 """So many names of the checkpoint are looked at for what stands before them."""
@@ -150,7 +176,8 @@ def _prefixes(mine: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[str,
             heads = {head for head in found if not head or head.endswith("_")}
             if len(heads) == 1 and (pair := (name[:at], heads.pop())) not in seen:
                 seen.add(pair)
-                yield pair
+                if _NUMBER.findall(pair[0]) == _NUMBER.findall(pair[1]):  # the third layer is not the fifth
+                    yield pair
             if found:
                 break
 

@@ -149,13 +149,14 @@ def alike_layers(
 
 def _layers(classes: Mapping[tuple[int, int], list[int]], kinds: Kinds, top: Node) -> list[int]:
     """The kinds of the equal items that make most of what lies below a node; [] where there are none."""
-
-    def share(structs: Sequence[int]) -> float:
-        nodes = [n for k in structs for n in kinds[k]]
-        return len(nodes) * nodes[0].count / top.count if len(nodes) > 1 and nodes[0].label.isdecimal() else 0.0
-
-    most = max(classes.values(), key=share, default=[])
-    return most if most and share(most) >= MAINLY else []
+    items = {tuple(own): [n for k in own for n in kinds[k]] for own in classes.values()}
+    shares = {
+        own: len(nodes) * nodes[0].count / top.count
+        for own, nodes in items.items()
+        if len(nodes) > 1 and nodes[0].label.isdecimal()
+    }
+    most = max(shares, key=shares.__getitem__, default=())
+    return list(most) if most and shares[most] >= MAINLY else []
 
 
 def _whole_elsewhere(

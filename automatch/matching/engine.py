@@ -173,6 +173,7 @@ def _match(
     found, apart = _pinned(found, source, target, decisions)
     found = _reviewed(found, source, target, names, order_trust, identity, decisions)
     found, source, target = add_up(found, source, target, decisions.forbids)
+    found = drop_from_base(found, target)
     found = in_pinned_order(found, decisions)
     _refuse_unfit(apart, found)
     found = doubt_half_adapters(found, target)
@@ -234,7 +235,6 @@ def _put_together(
         found = at_one_place(source, target, names)
     if not found and source:
         found = _solve(source, target, names, order_trust, identity, decisions)
-    found = drop_from_base(found, target)
     return found if decided else in_sequence(found)
 
 

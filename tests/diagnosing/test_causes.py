@@ -232,6 +232,7 @@ def adapted(names: tuple[str, str]) -> nn.Module:
 def test_an_adapter_file_for_a_model_with_its_adapter_is_told_as_that() -> None:
     model = adapted(("lora_A.default", "lora_B.default"))
     file = {k.replace(".default", ""): t for k, t in model.state_dict().items() if "lora" in k}
+    file["lora_layer.alpha"] = torch.tensor(4.0)
     given, wanted = spec("file", file), spec("model", model.state_dict())
     found = findings(gather(given, wanted, match(given, wanted)))[0]
     assert found.cause == "lora/peft"

@@ -71,6 +71,17 @@ def test_a_first_layer_that_is_missing_is_no_other_input() -> None:
     assert [m for m in answer.matches if m.ambiguous] == []
 
 
+def test_two_inputs_on_either_side_are_told_from_one_another() -> None:
+    """Text and images, registered in another order: a larger vocabulary, and other channels."""
+    words, pixels = nn.Embedding(50, WIDTH), nn.Conv2d(3, WIDTH, 4)
+    mine = encoder({"table": words, "patch": pixels}, TEXT, {"out": nn.Linear(WIDTH, 5)})
+    more, grey = nn.Embedding(64, WIDTH), nn.Conv2d(1, WIDTH, 4)
+    theirs = encoder({"stem": grey, "words": more}, ("blocks", *TEXT[1:]), {"head": nn.Linear(WIDTH, 7)})
+    answer = match(spec(mine), spec(theirs))
+    assert len(answer.matches) == 18
+    assert [m for m in answer.matches if m.ambiguous] == []
+
+
 def test_a_tied_copy_is_no_surer_than_its_partner() -> None:
     """The table of words of the model, a live one, is its head."""
     model = encoder({"embed": nn.Embedding(7, WIDTH)}, TEXT, {"out": nn.Linear(WIDTH, 7, bias=False)})

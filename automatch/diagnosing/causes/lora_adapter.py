@@ -30,8 +30,7 @@ def check(evidence: Evidence) -> Finding | None:
     if evidence.mismatched and number and share([m.key for m in evidence.mismatched], _MARK.match) >= 0.5:
         sentence = f"the adapter was trained for another base model or rank: {number} adapter tensors have other shapes"
         advice = "attach the adapter to the base model named in its adapter_config.json, with the same rank"
-    elif _is_served(evidence):
-        halves = sum(bool(_MARK.match(k)) for k in evidence.unexpected_keys)
+    elif halves := _served(evidence):
         what = "an adapter's file for a model that has its adapter attached"
         sentence = f"{what}: {count(halves, 'adapter key')}, all placed"
         advice = (
@@ -62,14 +61,17 @@ def check(evidence: Evidence) -> Finding | None:
     return Finding("lora/peft", score, sentence, advice)
 
 
-def _is_served(evidence: Evidence) -> bool:
-    """Has every adapter tensor of either side its partner on the other, under whatever name?"""
+def _served(evidence: Evidence) -> int:
+    """How many adapter tensors the checkpoint has, if all of either side have partners; else 0.
+
+    The scales that kohya's scripts write beside the halves (`alpha`) are none, and have no place in PEFT's models.
+    """
     own, wanted = (
-        [k for k in side if _MARK.match(k) and "base_layer" not in k]
+        [k for k in side if _MARK.match(k) and "base_layer" not in k and not k.endswith(".alpha")]
         for side in (evidence.unexpected_keys, evidence.missing_keys)
     )
-    if evidence.assignment is None or not (own and wanted):
-        return False
+    if evidence.assignment is None or not wanted:
+        return 0
     used = {key for m in evidence.assignment.matches for key in m.checkpoint_keys}
     served = {key for m in evidence.assignment.matches for key in m.model_keys}
-    return used.issuperset(own) and served.issuperset(wanted)
+    return len(own) if used.issuperset(own) and served.issuperset(wanted) else 0
