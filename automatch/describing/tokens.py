@@ -71,6 +71,15 @@ def split_blob(key: str) -> tuple[str, ...]:
     return (*split_component(blob[1]), *filter(None, (blob[2], _LETTERS[blob[3]], blob[4])))
 
 
+_TOWERS = {"v": "vision", "a": "audio"}
+
+
+def split_projector(key: str) -> tuple[str, ...]:
+    """The path tokens of llama.cpp's multimodal projector, where `v.` is the vision tower, and `a.` the audio tower."""
+    path = split_key(key)
+    return (_TOWERS.get(path[0], path[0]), *path[1:])
+
+
 def _plain(path: list[str]) -> tuple[str, ...]:
     """`parametrizations.weight.original0` as `torch.nn.utils.weight_norm` called it: `weight_g`."""
     at = path.index("parametrizations")

@@ -20,59 +20,43 @@ from automatch.matching.adapters import (
     is_adapter,
 )
 from automatch.matching.adopted import adopt
-from automatch.matching.against import doubt_crossed
 from automatch.matching.assignment import Assignment, Sample
-from automatch.matching.beside import doubt_misplaced
 from automatch.matching.blocks import Solver
 from automatch.matching.cleanup import beside_the_model, without_originals
-from automatch.matching.columns import as_elsewhere
 from automatch.matching.completion import (
     MOSTLY,
     by_every_name,
-    by_own_name,
-    by_same_keys,
-    called_alike,
-    drop_half_matched,
     mismatches,
-    namesakes,
     not_crossed,
 )
 from automatch.matching.confidence import judge
-from automatch.matching.counted import as_counted_down
-from automatch.matching.counters import as_their_modules
-from automatch.matching.crosswise import as_numbered
 from automatch.matching.evidence import Evidence, Found
-from automatch.matching.exchangeable import doubt_exchangeable
 from automatch.matching.flat import at_one_place
 from automatch.matching.folding import fold_parts
 from automatch.matching.frames import fold_frames
-from automatch.matching.gaps import between_the_same
 from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
-from automatch.matching.items import doubt_other_homes
 from automatch.matching.kinship import are_namesakes, flagged, is_called_the_same, is_little, kinship, read_otherwise
 from automatch.matching.laid import fold_laid
 from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, counted, leaves_of, to_squeeze
+from automatch.matching.left_over import left_over
 from automatch.matching.miniature import enlarged, miniature
 from automatch.matching.names import Names, norms_close
 from automatch.matching.numbered import by_number
-from automatch.matching.one_model import doubt_other_heads, drop_strangers, is_one_model
-from automatch.matching.ordinals import as_they_run
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, followed, in_pinned_order, resolve
-from automatch.matching.remains import of_damaged_modules, of_no_layer, of_one_shape
+from automatch.matching.reviewed import reviewed
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
 from automatch.matching.sequence import in_one_list, in_sequence
 from automatch.matching.sharing import in_every_block, share, tie, trained_copies
 from automatch.matching.sides import Side
 from automatch.matching.stacks import fold_stacks
-from automatch.matching.strays import doubt_lonely, drop_surplus
 from automatch.matching.summed import add_up
 from automatch.matching.twins import held_twice, serve_copies, without
-from automatch.matching.unnamed import in_order_of_use, lay_out
+from automatch.matching.unnamed import lay_out
 from automatch.spec import StateDictSpec
 
 UNRELATED = 0.4
@@ -171,7 +155,7 @@ def _match(
     (source, target), found = whole, found + halves
     as_named((s, t) for s, t, _ in found)
     found, apart = _pinned(found, source, target, decisions)
-    found = _reviewed(found, source, target, names, order_trust, identity, decisions)
+    found = reviewed(found, source, target, names, order_trust, identity, decisions)
     found, source, target = add_up(found, source, target, decisions.forbids)
     found = drop_from_base(found, target)
     found = in_pinned_order(found, decisions)
@@ -184,6 +168,7 @@ def _match(
     found = trained_copies(found, target, decisions.forbids)
     found += [f for f in in_every_block(found, target) if not decisions.forbids(f[0], f[1])]
     found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
+    found += not_crossed(left_over(found, source, target, names, decisions.refuses), source, target, identity, found)
     pairs = mismatches(found, source, target, names, identity)
     return assignment(checkpoint, model, found, source, pairs, cleaned.notes, cleaned.dropped, times)
 
@@ -285,46 +270,6 @@ def _together(leaves: Sequence[Leaf], more: Iterable[Leaf]) -> list[Leaf]:
 def _sure(found: Sequence[Found]) -> int:
     """How many pairs are not flagged."""
     return sum(not judge(evidence).ambiguous for _, _, evidence in found)
-
-
-def _reviewed(
-    found: list[Found],
-    source: Sequence[Leaf],
-    target: Sequence[Leaf],
-    names: Names,
-    order_trust: float,
-    identity: Identity,
-    decisions: Decisions,
-) -> list[Found]:
-    """The pairs after a look at the whole: what whole keys, neighbours and all other blocks say of each."""
-    refuses = decisions.refuses
-    if not names.silent:
-        if not (decisions.pinned or decisions.forbidden):
-            wrapped = identity if identity.holds else Identity(source, target, both=True)
-            found = by_same_keys(by_own_name(found, source, target), source, target, wrapped)
-        found = drop_strangers(not_crossed(found, source, target, identity), identity)
-    found = drop_half_matched(found, source, target, identity)
-    found += [f for f in namesakes(found, source, target, identity, names.silent) if not refuses(f[0], f[1])]
-    if names.silent:
-        return found
-    found += [f for f in called_alike(found, source, target, names) if not refuses(f[0], f[1])]
-    if not is_one_model(found, identity):
-        if order_trust == 1:
-            found += between_the_same(found, source, target, names, refuses)
-            found += of_damaged_modules(found, source, target, names, refuses)
-        found += of_no_layer(found, source, target, names, refuses)
-        found += not_crossed(of_one_shape(found, source, target, names, refuses), source, target, identity, found)
-    found += in_order_of_use(found, source, target, refuses)
-    found = doubt_other_heads(found, names, identity)
-    if order_trust == 1:
-        found = doubt_misplaced(found, source, target, identity, refuses)
-        found = doubt_crossed(found, source, target, names, refuses)
-    found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
-    found = as_counted_down(found, target, refuses)
-    found = doubt_exchangeable(doubt_other_homes(found, source), names)
-    if order_trust == 1:
-        found = as_they_run(found, source, target, names, refuses)
-    return as_their_modules(doubt_lonely(drop_surplus(found, source), source, names))
 
 
 def _pinned(

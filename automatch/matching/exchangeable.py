@@ -12,12 +12,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from automatch.matching.confidence import judge
-from automatch.matching.evidence import Found
+from automatch.matching.evidence import Evidence, Found
 from automatch.matching.names import Names, Word
 from automatch.matching.units import block_of, module_path
 
 BETTER = 0.5
 """By so much must the words that tell the four apart be more alike once they are exchanged."""
+
+NAMED = 0.5
+"""Names that are as alike as this are those of one module."""
 
 MANY = 24
 """More modules of one block that hold the same are not compared."""
@@ -34,7 +37,7 @@ def doubt_exchangeable(found: list[Found], names: Names) -> list[Found]:
     for (s, t), pairs in modules.items():
         held = frozenset((leaf.path[-1], leaf.shape) for _, leaf, _ in pairs if not leaf.integer)
         groups[block_of(t[:-1]), held].append((s, t))
-    doubted: set[tuple[Path, Path]] = set()
+    doubted: dict[tuple[Path, Path], str] = {}
     for group in groups.values():
         loose = [both for both in group if any(judge(e).ambiguous for _, _, e in modules[both])]
         sure = [both for both in group if both not in loose and all(e.level == "unit" for _, _, e in modules[both])]
@@ -48,13 +51,18 @@ def doubt_exchangeable(found: list[Found], names: Names) -> list[Found]:
                 now = names.compare(own, mine, {}) + names.compare(others, theirs_alone, {})
                 then = names.compare(own, theirs_alone, {}) + names.compare(others, mine, {})
                 if then > now + BETTER:
-                    doubted.add((s, t))
+                    doubted[s, t] = "exchangeable"
+                elif s[:-1] == other[:-1] and all(_was_left(e) for _, _, e in modules[s, t]):
+                    doubted[s, t] = "leavings"
     if not doubted:
         return found
-    return [
-        (s, t, replace(e, level="exchangeable") if (module_path(s.path), module_path(t.path)) in doubted else e)
-        for s, t, e in found
-    ]
+    levels = [doubted.get((module_path(s.path), module_path(t.path))) for s, t, _ in found]
+    return [(s, t, replace(e, level=level) if level else e) for (s, t, e), level in zip(found, levels, strict=True)]
+
+
+def _was_left(e: Evidence) -> bool:
+    """Is it but the last of several of one list, as the others had been given away?"""
+    return e.rivals == 0 and e.name < NAMED
 
 
 def _apart(one: Sequence[Word], other: Sequence[Word]) -> tuple[list[Word], list[Word]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from automatch.describing.tokens import split_blob, split_key
+from automatch.describing.tokens import split_blob, split_key, split_projector
 from automatch.matching.variables import paths_of_variables
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
@@ -79,7 +79,7 @@ def is_whole(tensor: TensorSpec) -> bool:
 
 def leaves_of(spec: StateDictSpec, squeezed: frozenset[Shape] = frozenset()) -> list[Leaf]:
     """One leaf per key, in state_dict order; the shapes in `squeezed` lose their dimensions of size 1."""
-    split = split_blob if _are_blobs(spec) else split_key
+    split = split_blob if _are_blobs(spec) else split_projector if _is_projector(spec) else split_key
     named = paths_of_variables(spec)
     mixed = not all(map(is_whole, spec.tensors))
     return [
@@ -104,6 +104,12 @@ def _are_blobs(spec: StateDictSpec) -> bool:
     """Are the keys those of Caffe2's blobs, `conv1_w`?"""
     plain = all("." not in key and "/" not in key for key in spec.keys)
     return plain and sum(key.endswith("_w") for key in spec.keys) >= SEVERAL
+
+
+def _is_projector(spec: StateDictSpec) -> bool:
+    """Are the keys those of llama.cpp's multimodal projector, `v.blk.0.attn_q.weight` beside `mm.0.weight`?"""
+    tops = {key.split(".", 1)[0] for key in spec.keys}
+    return "mm" in tops and bool(tops & {"v", "a"})
 
 
 _NUMBER = re.compile(r"(\d+)")

@@ -277,13 +277,14 @@ def beside_turned(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> b
 
 
 def is_list_against_item(a: Node, b: Node) -> bool:
-    """Is one a list of blocks, and the other a block of a list that holds no list itself?
+    """Is one a list of blocks, and the other a block of a list that holds no list of blocks itself?
 
     Two layers are not one of twice the size.
     """
     if not a.is_list or b.is_list or b.parent is None or not b.parent.is_list or len(b.parent.children) < 2:
         return False
-    return sum(map(is_block, a.children)) > 1 and not any(node.is_list for node in below(b))
+    holds_lists = any(node.is_list and any(map(is_block, node.children)) for node in below(b))
+    return sum(map(is_block, a.children)) > 1 and not holds_lists
 
 
 def is_list_against_several(a: Node, b: Node) -> bool:

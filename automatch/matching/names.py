@@ -26,8 +26,14 @@ SHORT = 3
 SHORTENED, ABBREVIATED = 2, 0.5
 """So many letters at least stand for a word, and so many at least are left out; and how alike the two then are."""
 
+INITIAL = 0.4
+"""How alike a word is to its first letter: little, but no other letter is at all."""
+
 _NOTHING: frozenset[str] = frozenset()
 _AFTER = ("post", "pre")
+
+_NORMED = {f"{letter}norm": (letter, "norm") for letter in "qkv"}
+"""The norms of queries and of keys where they are written as one word."""
 
 _ATTENDING = frozenset({"key", "attention", "qkv"})
 _UNATTENDED = {"q": _NOTHING, "v": frozenset({"critic"})}
@@ -59,7 +65,7 @@ class Names:
         )
         self._common = {w for words in mine for w in words} & {w for words in theirs for w in words}
         self._norms_close = norms_close
-        self._glued = {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
+        self._glued = _NORMED | {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
         self._words: dict[str, tuple[Word, ...]] = {}
         self._alike: dict[tuple[Word, Word], float] = {}
 
@@ -141,6 +147,8 @@ class Names:
         a, b = short.text, long.text
         if "_" in a or "_" in b or "~" in a or "~" in b:
             return 0.0  # words that mean more than their letters
+        if len(a) == 1 and len(b) > SHORT and a == b[0] and not (short.concepts or long.concepts):
+            return INITIAL  # `r_emb` for the resistance, beside `c_emb` for the compliance
         if a not in self._common and SHORTENED <= len(a) <= len(b) - SHORTENED and a[0] == b[0] and _within(a, b):
             return max(ABBREVIATED, _spelling(a, b))
         return _spelling(a, b)

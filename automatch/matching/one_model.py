@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,9 +21,26 @@ SAME_MODEL = 0.9
 """From this share of equal names on, two networks are one model, and only what was changed is called otherwise."""
 
 
+FEWEST = 8
+"""Fewer pairs have one prefix each by chance."""
+
+
 def is_one_model(found: Sequence[Found], identity: Identity) -> bool:
     """Is nearly all of the two sides called the same?"""
     return sum(identity(s.path, t.path) for s, t, _ in found) >= SAME_MODEL * len(found)
+
+
+def is_wrapped_model(found: Sequence[Found]) -> bool:
+    """Is nearly all of the two sides called the same behind one prefix each, as `model.model.` and `funnel.`?"""
+    prefixes: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
+    for s, t, _ in found:
+        same = 0
+        for a, b in zip(reversed(s.path), reversed(t.path), strict=False):
+            if a != b:
+                break
+            same += 1
+        prefixes[s.path[: len(s.path) - same], t.path[: len(t.path) - same]] += 1
+    return len(found) >= FEWEST and max(prefixes.values()) >= SAME_MODEL * len(found)
 
 
 def drop_strangers(found: list[Found], identity: Identity) -> list[Found]:

@@ -10,7 +10,7 @@ from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.leaves import Leaf, has_digits, without_digits
 from automatch.matching.names import Names
-from automatch.matching.one_model import say_other_things
+from automatch.matching.one_model import is_wrapped_model, say_other_things
 from automatch.matching.units import block_of, module_path
 from automatch.spec import Shape
 
@@ -48,10 +48,15 @@ def drop_surplus(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
 def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> list[Found]:
     """The pairs, those flagged whose names say nothing, of the only module of a container that serves any.
 
+    In what is one model under the same names, but for what was changed, there is no such pair at all, nor one of blocks
+    that have other partners.
+
     The last layer of a head of several layers has the shape of a head of one: fastai puts a norm and a linear layer
     more before it. And a matrix of BERT's head for masked words, of a shape that many have, is not a pooler's: where
     it is the head of another name in what is one model otherwise, there is no such pair.
     """
+    one_model = is_wrapped_model(found)
+    company = SEVERAL - 1 if one_model else SEVERAL
     used = {id(s) for s, _, _ in found}
     shapes = Counter(leaf.shape for leaf in source)
     modules: dict[Path, dict[Path, None]] = defaultdict(dict)
@@ -69,7 +74,7 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> li
                 serving[module[:depth]].add(module)
 
     def is_alone(home: Path) -> bool:
-        return len(modules[home]) >= SEVERAL and len(serving[home]) == 1
+        return len(modules[home]) >= company and len(serving[home]) == 1
 
     def is_torn(s: Leaf) -> bool:
         home = module_path(s.path)[:-1]
@@ -84,8 +89,8 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> li
             return True
         return is_torn(s) and module in common and not has_digits(s.path) and say_other_things(s, t, names)
 
-    return [
-        (s, t, replace(e, level="lonely") if e.level == "unit" and is_lonely(s, t, e.name) else e)
-        for s, t, e in found
-        if not (e.level == "head" and is_torn(s))
-    ]
+    kept = [(s, t, e) for s, t, e in found if not (e.level == "head" and is_torn(s))]
+    alone = [e.level == "unit" and is_lonely(s, t, e.name) for s, t, e in kept]
+    if one_model:
+        return [pair for pair, own in zip(kept, alone, strict=True) if not own and pair[2].level != "astray"]
+    return [(s, t, replace(e, level="lonely") if own else e) for (s, t, e), own in zip(kept, alone, strict=True)]

@@ -135,8 +135,7 @@ def _sums(ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: 
                 continue  # the same module in another size
             for own, alike in _rows(modules, {n: parts[n] for n in names}, partners):
                 held = {n: [many[m] for m in rows] for n, rows in alike.items()}
-                whole = [ones[m] for m in own]
-                sets += [_Option(name, whole, {n: held[n] for n in ns}, dim) for ns, dim in _adding_up(whole, held)]
+                sets += _options(name, [ones[m] for m in own], held)
         if len(sets) == 1:
             options += sets
             wanted.update(list(sets[0].parts))
@@ -145,6 +144,8 @@ def _sums(ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: 
         called = {found[1] for n in one.parts if (found := role_in(n))}
         counted = len(said) == len(one.parts) and len({_DIGITS.sub("#", name[-1]) for name in one.parts}) == 1
         lacking = said - called if called or not counted else ()  # a qkv without a v is none
+        if len(lacking) == 1 and said.isdisjoint(PARTS[0]) and len(one.parts) == len(said):
+            lacking = ()  # of gate and up, the part that is not the gate
         if any(wanted[n] > 1 for n in one.parts) or lacking:
             continue
         order, level = _ordered(one.name, list(one.parts))
@@ -155,6 +156,33 @@ def _sums(ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: 
                 one.dim,
                 level,
             )
+
+
+def _options(name: Path, whole: list[list[Leaf]], parts: dict[Path, list[list[Leaf]]]) -> list[_Option]:
+    """The sets of parts that add up to a module; where there are none, to what is left of one that lost tensors."""
+    found = [_Option(name, whole, {n: parts[n] for n in names}, dim) for names, dim in _adding_up(whole, parts)]
+    if found:
+        return found
+    for role in ("weight", "bias"):
+        kept = [_only(role, held) for held in whole]
+        some = {n: own for n, rows in parts.items() if all(own := [_only(role, held) for held in rows])}
+        lost = kept != whole or any(some[n] != parts[n] for n in some)
+        bare = len(whole) == 1 and whole == kept and role == "weight"  # a table, and heads with their biases
+        if all(kept) and lost and not bare:
+            sets = _adding_up(kept, some, lost)
+            alike = [(names, dim) for names, dim in sets if _lie_side_by_side([parts[n][0] for n in names])]
+            found += [_Option(name, kept, {n: some[n] for n in names}, dim) for names, dim in alike]
+    return found
+
+
+def _lie_side_by_side(parts: Sequence[Sequence[Leaf]]) -> bool:
+    """Do the weights of some modules take the same inputs? Biases alone add up to anything."""
+    weights = [leaf.shape[1:] for held in parts for leaf in _only("weight", held)]
+    return len(weights) < len(parts) or len(set(weights)) == 1
+
+
+def _only(role: str, leaves: Sequence[Leaf]) -> list[Leaf]:
+    return [leaf for leaf in leaves if role_of(leaf.path)[1] == role]
 
 
 def _families(modules: dict[Path, list[Leaf]]) -> dict[Path, list[Path]]:
@@ -188,13 +216,13 @@ def _rows(
 
 
 def _adding_up(
-    wholes: Sequence[list[Leaf]], parts: dict[Path, list[list[Leaf]]]
+    wholes: Sequence[list[Leaf]], parts: dict[Path, list[list[Leaf]]], lost: bool = False
 ) -> Iterator[tuple[tuple[Path, ...], int]]:
     """The sets of parts that are together as large as the whole, in every block."""
     roles = [_roles(whole) for whole in wholes]
     parts = {name: own for name, own in parts.items() if all(_roles(p) == r for p, r in zip(own, roles, strict=True))}
     rank = max(len(leaf.shape) for leaf in wholes[0])
-    if not 1 < len(parts) <= MOST or (len(wholes) == 1 and rank < 2):
+    if not 1 < len(parts) <= MOST or (len(wholes) == 1 and rank < 2 and not lost):
         return
     for size in range(2, len(parts) + 1):
         for chosen in combinations(parts, size):
@@ -239,10 +267,15 @@ def _ordered(whole: Path, parts: Sequence[Path]) -> tuple[Sequence[Path], str]:
     for word in words if len(firsts) == len(parts) else ():
         if len(word) == len(parts) and set(word) == firsts.keys() > set(PARTS[0]):
             return [firsts[letter] for letter in word], "spelt"
-    hits = [(found[1], name) for name in parts if (found := role_in(name)) and found[1] in PARTS[0]]
+    said = said_order(whole[-1])
+    named = {found[1]: name for name in parts if (found := role_in(name))}
+    others = [name for name in parts if name not in named.values()]
+    lacking = [role for role in said if role not in named]
+    if len(said) == len(parts) and len(lacking) == len(others) == 1 and named.keys() <= set(said):
+        return [named.get(role, others[0]) for role in said], "spelt"
+    hits = [(role, name) for role, name in named.items() if role in PARTS[0]]
     if sorted(role for role, _ in hits) != sorted(PARTS[0]):
         return parts, "summed"
-    said = said_order(whole[-1])
     roles = dict(hits)
     first = [roles[role] for role in (said if sorted(said) == sorted(PARTS[0]) else PARTS[0])]
     rest = [name for name in parts if name not in first]

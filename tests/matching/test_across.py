@@ -13,7 +13,7 @@ from torch import nn
 from automatch.matching import match
 from automatch.matching.grids import across
 from tests.matching.built import built
-from tests.matching.truth import by_rename, flagged, found, solved, spec
+from tests.matching.truth import by_rename, flagged, found, solved, spec, truth
 
 ROLES = ("0", "2")
 
@@ -127,3 +127,25 @@ def test_grids_of_other_sizes_are_turned_or_cut_elsewhere() -> None:
     mine = [(f"s.{i}.{j}.{key}", shape) for i in range(2) for j in range(3) for key, shape in parts.items()]
     theirs = [(f"stages.{i}.{j}.{key}", shape) for i in range(3) for j in range(2) for key, shape in parts.items()]
     assert flagged(match(spec(mine), spec(theirs))) == {key for key, _ in theirs}
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+@pytest.mark.parametrize("back", [False, True])
+def test_two_lists_beside_each_other_and_a_list_of_two(steps: int, back: bool) -> None:
+    """MeshGraphNets' steps of an edge and a node network each, as two lists: with two steps all sizes fit crosswise."""
+    parts = {"eb_module": ("edge_updates", 18), "nb_module": ("node_updates", 12)}
+    inner = {"net.0": "hidden.0", "net.2": "hidden.1", "net.4": "out", "net.5": "norm"}
+    pairs: dict[str, str] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
+    for i in range(steps):
+        for part, (name, width) in parts.items():
+            for own, other in inner.items():
+                matrix = (6,) if other == "norm" else (6, width if own == "net.0" else 6)
+                for role, shape in (("weight", matrix), ("bias", (6,))):
+                    key = f"steps.{i}.{part}.{own}.{role}"
+                    pairs[key], sizes[key] = f"{name}.{i}.{other}.{role}", shape
+    mine = [(key, sizes[key]) for key in pairs]
+    theirs = sorted(((other, sizes[key]) for key, other in pairs.items()), key=lambda pair: pair[0].startswith("edge"))
+    file, model = (theirs, mine) if back else (mine, theirs)
+    expected = truth((b, a) for a, b in pairs.items()) if back else truth(pairs.items())
+    assert found(match(spec(file), spec(model))) == expected

@@ -9,10 +9,11 @@ from torch import nn
 
 from automatch.describing.lexicon import lexicon
 from automatch.matching import match
+from automatch.matching.leaves import leaves_of
 from automatch.matching.names import Names
 from tests.matching.built import built, either, layered
 from tests.matching.transformers import turned
-from tests.matching.truth import by_rename, complete, flagged, found, honest, renamed, solved, spec
+from tests.matching.truth import by_rename, complete, flagged, found, honest, renamed, solved, spec, truth
 
 BOTH = pytest.mark.parametrize("swap", [False, True], ids=["as it is", "the other way round"])
 WIDTH = 16
@@ -272,3 +273,41 @@ def test_t5_is_no_time() -> None:
     names = Names(lexicon(), tokens=(("mlp_t5", "text_embedder"), ("t_embedder",)))
     mine, text, time = (names.token_words(token) for token in ("mlp_t5", "text_embedder", "t_embedder"))
     assert names.contradiction(mine, text) == 0 < names.contradiction(time, text)
+
+
+def test_norms_written_as_one_word_in_a_sorted_file() -> None:
+    """Krea's `prenorm`, `postnorm`, `qnorm` and `knorm`, as a file that is sorted by name has them: backwards."""
+    names = {
+        "attn.qknorm.knorm": "attn.norm_k",
+        "attn.qknorm.qnorm": "attn.norm_q",
+        "attn.wqkv": "attn.to_qkv",
+        "mlp.down": "ff.linear_out",
+        "mlp.up": "ff.linear_in",
+        "postnorm": "norm2",
+        "prenorm": "norm1",
+    }
+    sizes = {"attn.wqkv": (48, 16), "mlp.up": (40, 16), "mlp.down": (16, 40), "postnorm": (16,), "prenorm": (16,)}
+    order = ["prenorm", "attn.wqkv", "attn.qknorm.qnorm", "attn.qknorm.knorm", "postnorm", "mlp.up", "mlp.down"]
+    file = [(f"blocks.{i}.{name}.weight", sizes.get(name, (8,))) for i in range(3) for name in sorted(names)]
+    model = [(f"layers.{i}.{names[name]}.weight", sizes.get(name, (8,))) for i in range(3) for name in order]
+    expected = truth((f"blocks.{i}.{a}.weight", f"layers.{i}.{b}.weight") for i in range(3) for a, b in names.items())
+    assert found(match(spec(file), spec(model))) == expected
+
+
+def test_the_norm_of_a_queries_norm_is_no_norm_of_keys() -> None:
+    """Both are norms, and exclude each other, however they are written."""
+    names = Names(lexicon())
+    for query, key in (("q_norm", "k_norm"), ("qnorm", "knorm"), ("attn_q_norm", "k_norm")):
+        assert names.contradiction(names.token_words(query), names.token_words(key)) > 0
+        assert names.contradiction(names.token_words(query), names.token_words("norm_q")) == 0
+
+
+def test_the_towers_of_llama_cpps_projector_are_no_values() -> None:
+    """`v.post_ln` is the norm behind the vision tower, which Qwen2-VL has in its merger, as `ln_q`."""
+    names = Names(lexicon())
+    given = spec([("v.post_ln.weight", (16,)), ("a.blk.0.ln1.weight", (16,)), ("mm.0.weight", (24, 64))])
+    vision, audio, _ = (leaf.path for leaf in leaves_of(given))
+    assert names.contradiction(names.path_words(vision), names.path_words(("visual", "merger", "ln_q"))) == 0
+    assert names.contradiction(names.path_words(audio), names.path_words(vision)) > 0
+    alone = leaves_of(spec([("v.weight", (16,)), ("a.weight", (16,))]))
+    assert [leaf.path[0] for leaf in alone] == ["v", "a"]

@@ -99,3 +99,17 @@ def test_in_one_model_it_is_none_at_all() -> None:
     """All other names are equal: what is called otherwise is another head, and has lost its own place."""
     answer = match(spec(encoder(OLD) + MLM), spec([*encoder(OLD), ("bert.pooler.dense.weight", (16, 16))]))
     assert answer.missing_keys == ("bert.pooler.dense.weight",)
+
+
+def test_a_layer_of_another_head_of_one_model_is_no_classifier() -> None:
+    """A pooling by attention behind a backbone, and the classifier of the library: all else has the same names."""
+    body: Keys = [(f"layer.{i}.{part}.weight", (16, 16)) for i in range(6) for part in ("query", "output")]
+    pool: Keys = [
+        ("pool.attention.0.weight", (16, 16)),
+        ("pool.attention.2.weight", (1, 16)),
+        ("pool.norm.weight", (5,)),
+        ("head.weight", (3, 16)),
+    ]
+    file = [(f"model.backbone.{key}", shape) for key, shape in body] + [(f"model.{key}", shape) for key, shape in pool]
+    model = [(f"funnel.{key}", shape) for key, shape in body] + [("classifier.dense.weight", (16, 16))]
+    assert match(spec(file), spec(model)).missing_keys == ("classifier.dense.weight",)

@@ -176,3 +176,55 @@ def test_pins_of_numbered_parts() -> None:
         assert len(cut) == 6 and all(m.ambiguous != sure for m in cut)
         assert all("linears.1" in m.model_keys[0] for m in cut)
         assert all("linears.2" in m.model_keys[1] for m in cut) or not sure
+
+
+@pytest.mark.parametrize("up", ["proj", "up_layer"])
+@pytest.mark.parametrize("fused", ["gate_up", "up_gate"])
+def test_what_is_not_the_gate_is_the_other_half(up: str, fused: str) -> None:
+    """Qwen-Image's `gate_layer` and `proj`, fused: one half is called what the whole says, so the order is known."""
+    whole = network("layers", {f"img_mlp.{fused}": (WIDTH, 6 * WIDTH), "img_mlp.out": (3 * WIDTH, WIDTH)})
+    halves = {f"img_mlp.{up}": (WIDTH, 3 * WIDTH), "img_mlp.gate_layer": (WIDTH, 3 * WIDTH)}
+    split = network("layers", {**halves, "img_mlp.out": (3 * WIDTH, WIDTH)})
+    cut = [m for m in answer(whole, split).matches if m.op == "chunk"]
+    first = "gate_layer" if fused == "gate_up" else up
+    assert len(cut) == 6
+    assert all(first in m.model_keys[0] for m in cut)
+
+
+def without(network: nn.Module, *lost: str) -> list[tuple[str, tuple[int, ...]]]:
+    return [(t.key, t.shape) for t in spec(network).tensors if not t.key.endswith(lost)]
+
+
+@pytest.mark.parametrize("lost", [("dilated.weight",), ("dilated.bias",), ("tanh.bias",), ("sigm.weight",)])
+def test_what_is_left_of_modules_that_lost_tensors(lost: tuple[str, ...]) -> None:
+    """A bias without its weight is still the sum of two biases; flagged, as nothing says in which order they lie."""
+    role = "weight" if lost[0].endswith("bias") else "bias"
+    assignment = answer(without(FUSED, *lost), without(SPLIT, *lost))
+    cut = [m for m in assignment.matches if m.op == "chunk"]
+    assert [m.checkpoint_keys for m in cut] == [(f"layers.{i}.dilated.{role}",) for i in range(3)]
+    assert all(m.ambiguous for m in cut)
+
+
+@pytest.mark.parametrize(
+    ("whole", "parts"),
+    [
+        ({"keyword.bias": (12,)}, {"stem.weight": (8, 3, 3), "stem.bias": (8,), "fc.weight": (4, 9), "fc.bias": (4,)}),
+        (
+            {"table.weight": (12, 6)},
+            {f"head.{n}.{k}": v for n in "ab" for k, v in (("weight", (6, 6)), ("bias", (6,)))},
+        ),
+        (
+            {"qkv_proj.weight": (48, WIDTH)},
+            {f"{name}_proj.weight": (WIDTH, WIDTH) for name in ("q", "k", "output")},
+        ),
+    ],
+)
+def test_what_adds_up_by_chance(whole: dict[str, tuple[int, ...]], parts: dict[str, tuple[int, ...]]) -> None:
+    """Biases of layers that take other inputs, a table, and a fused attention of which the value is missing."""
+    body = [(f"layers.{i}.mlp.up.weight", (40 + i, WIDTH)) for i in range(4)]
+    mine = [
+        *((key.replace("layers", "body"), shape) for key, shape in body),
+        *((f"net.{k}", v) for k, v in parts.items()),
+    ]
+    theirs = [*body, *((f"out.{k}", v) for k, v in whole.items())]
+    assert {m.op for m in answer(mine, theirs).matches} == {"rename"}

@@ -9,7 +9,7 @@ from torch import nn
 
 from automatch.matching import match
 from tests.matching.built import built
-from tests.matching.truth import by_rename, found, honest, renamed, solved, spec, truth
+from tests.matching.truth import by_rename, flagged, found, honest, renamed, solved, spec, truth
 
 
 def heads(names: list[str]) -> nn.Module:
@@ -318,3 +318,41 @@ def test_a_head_of_another_name_may_be_another_head(mine: str, theirs: str, doub
     assert {m.model_keys[0].rpartition(".")[0] for m in assignment.matches if m.ambiguous} == (
         {theirs} if doubted else set()
     )
+
+
+def test_the_first_letter_of_a_word() -> None:
+    """`r_emb` and `c_emb` are the tables of resistances and of compliances, whatever the order in the file."""
+    widths = [(7, 5), (9, 7), (11, 9), (13, 11)]
+    rest = [(f"lin{i}.weight", shape) for i, shape in enumerate(widths)]
+    file = [("r_emb.weight", (3, 2)), ("c_emb.weight", (3, 2)), *rest]
+    model = [("tables.compliance.weight", (3, 2)), ("tables.resistance.weight", (3, 2))]
+    model += [(f"dense{i}.weight", shape) for i, shape in enumerate(widths)]
+    pairs = [("c_emb.weight", "tables.compliance.weight"), ("r_emb.weight", "tables.resistance.weight")]
+    pairs += [(f"lin{i}.weight", f"dense{i}.weight") for i in range(4)]
+    honest(spec(file), spec(model), truth(pairs))
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_gated_layer_is_none_of_two_matrices(back: bool) -> None:
+    """StarCoder's `c_fc` and `c_proj` fit two of the three matrices of Qwen's mlp, and were learnt without a gate."""
+    plain, gated = [], []
+    for i in range(4):
+        for side in (plain, gated):
+            side.append((f"layers.{i}.self_attn.q_proj.weight", (32, 32)))
+        plain += [(f"layers.{i}.mlp.c_fc.weight", (72, 32)), (f"layers.{i}.mlp.c_proj.weight", (32, 72))]
+        shapes = {"gate_proj": (72, 32), "up_proj": (72, 32), "down_proj": (32, 72)}
+        gated += [(f"layers.{i}.mlp.{name}.weight", shape) for name, shape in shapes.items()]
+    file, model = (gated, plain) if back else (plain, gated)
+    answer = match(spec(file), spec(model))
+    mlp = {key for key, _ in model if ".mlp." in key}
+    assert mlp <= flagged(answer) | {*answer.missing_keys}
+    assert not flagged(answer) - mlp
+
+
+def test_a_gated_layer_that_lost_its_gate_is_still_one() -> None:
+    shapes = {"gate_proj": (72, 32), "up_proj": (72, 32), "down_proj": (32, 72)}
+    model = [(f"layers.{i}.mlp.{name}.weight", shape) for i in range(4) for name, shape in shapes.items()]
+    file = [(f"blocks.{key[7:]}", shape) for key, shape in model if "gate" not in key]
+    answer = match(spec(file), spec(model))
+    assert found(answer) == by_rename(file, lambda key: f"layers.{key[7:]}")
+    assert not flagged(answer)

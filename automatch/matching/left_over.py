@@ -1,0 +1,183 @@
+"""Modules that are left over on both sides at the very end, and fit nothing else that is left over.
+
+A weight that is missing does not make its bias another module's, nor does a module that one side lacks change which
+is which of the others. What stages before could not tell, for want of whole modules or of names, is proposed here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+
+from automatch.matching.evidence import Evidence, Found
+from automatch.matching.exchange import Refuses
+from automatch.matching.leaves import Leaf, squeeze
+from automatch.matching.names import Names
+from automatch.matching.one_model import is_wrapped_model
+from automatch.matching.units import block_of, module_path, role_of
+
+Path = tuple[str, ...]
+
+MANY = 64
+"""What fits more modules than these is not compared."""
+
+ALIKE = 0.3
+"""Parameters without a module are of one kind from this likeness of their names on."""
+
+
+@dataclass(slots=True)
+class _Module:
+    """A module: its tensors by their roles, those of them that are left over, and the modules that it was given."""
+
+    path: Path
+    held: dict[str, Leaf] = field(default_factory=dict)
+    left: dict[str, Leaf] = field(default_factory=dict)
+    partners: set[Path] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Two modules, and what of the first serves what of the second."""
+
+    mine: _Module
+    theirs: _Module
+    pairs: tuple[tuple[Leaf, Leaf], ...]
+
+
+def left_over(
+    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names, refuses: Refuses
+) -> list[Found]:
+    """Further pairs: left-over modules that fit one left-over module alone; always flagged.
+
+    Or several that fit as many, and no others: these are taken in the order of the two sides. Nothing is proposed in
+    one and the same model: what it lost and what it has instead are the heads of two tasks.
+    """
+    if names.silent or not found or is_wrapped_model(found):
+        return []
+    mine = _modules(source, [(s, t) for s, t, _ in found])
+    theirs = _modules(target, [(t, s) for s, t, _ in found])
+    fits = [fit for fit in _fits(mine, theirs, found, names) if not any(refuses(s, t) for s, t in fit.pairs)]
+    rows: dict[Path, list[_Fit]] = defaultdict(list)
+    columns: dict[Path, list[Path]] = defaultdict(list)
+    for fit in fits:
+        rows[fit.mine.path].append(fit)
+        columns[fit.theirs.path].append(fit.mine.path)
+    out: list[Found] = []
+    for path, row in rows.items():
+        alike, others = columns[row[0].theirs.path], [fit.theirs.path for fit in row]
+        if len(alike) != len(others) or any([fit.theirs.path for fit in rows[one]] != others for one in alike):
+            continue
+        if all(columns[other] == alike for other in others):
+            out += [(s, t, Evidence(level="left")) for s, t in row[alike.index(path)].pairs]
+    return out
+
+
+def _modules(leaves: Sequence[Leaf], pairs: Sequence[tuple[Leaf, Leaf]]) -> dict[Path, _Module]:
+    """The modules of a side by their paths, in its order; `pairs`: its leaves, and what they were matched with."""
+    taken = {key for own, _ in pairs for key in own.keys}
+    out: dict[Path, _Module] = {}
+    for leaf in sorted(leaves, key=lambda leaf: leaf.place):
+        length, role = role_of(leaf.path)
+        module = out.setdefault(leaf.path[:length], _Module(leaf.path[:length]))
+        module.held["weight" if role == "*" else role] = leaf
+        if taken.isdisjoint(leaf.keys) and not leaf.integer:
+            module.left["weight" if role == "*" else role] = leaf
+    for own, other in pairs:
+        path = module_path(own.path)
+        if path in out:
+            out[path].partners.add(module_path(other.path))
+    return out
+
+
+def _fits(mine: dict[Path, _Module], theirs: dict[Path, _Module], found: Sequence[Found], names: Names) -> list[_Fit]:
+    """The modules of either side of which something left over is of one role and one shape, in the order of both."""
+    homes = _homes(found)
+    holding: dict[tuple[Path, str, int], list[_Module]] = defaultdict(list)
+    anywhere: dict[tuple[str, int], list[_Module]] = defaultdict(list)
+    for module in theirs.values():
+        for role, leaf in module.left.items():
+            holding[_home(module.path), role, prod(leaf.shape)].append(module)
+            anywhere[role, prod(leaf.shape)].append(module)
+    out = []
+    for one in mine.values():
+        home = homes.get(_home(one.path))
+        wanted = [(role, prod(leaf.shape)) for role, leaf in one.left.items()]
+        near = [anywhere.get(kind, ()) if home is None else holding.get((home, *kind), ()) for kind in wanted]
+        others = {id(other): other for row in near if len(row) <= MANY for other in row}
+        for other in sorted(others.values(), key=lambda module: min(leaf.place for leaf in module.held.values())):
+            both = [(s, t) for r, s in one.left.items() if (t := other.left.get(r)) is not None]
+            pairs = [(seen, t) for s, t in both if (seen := _seen_as(s, t)) is not None]
+            if not pairs or _have_their_own(one.path, other.path, mine, theirs):
+                continue
+            if _may_be(one, other) and _are_of_one_kind(one.path, other.path, pairs, names):
+                out.append(_Fit(one, other, tuple(pairs)))
+    return out
+
+
+def _have_their_own(a: Path, b: Path, mine: Mapping[Path, _Module], theirs: Mapping[Path, _Module]) -> bool:
+    """Does either of two modules stand on the other side, under its own name, in the container of its partner?"""
+    inside = a[len(_home(a)) :], b[len(_home(b)) :]
+    return inside[0] != inside[1] and _home(b) + inside[0] in theirs and _home(a) + inside[1] in mine
+
+
+def _may_be(one: _Module, other: _Module) -> bool:
+    """Does nothing else that the two hold speak against it?"""
+    if not (_leads_to(one.partners, other.path) and _leads_to(other.partners, one.path)):
+        return False
+    held = [(leaf, other.held[role]) for role, leaf in one.held.items() if role in other.held]
+    seen = [_seen_as(s, t) for s, t in held]
+    changed = {
+        op for (s, _), as_other in zip(held, seen, strict=True) if as_other and as_other is not s for op in as_other.ops
+    }
+    if None in seen or not changed or one.partners or other.partners:
+        return None not in seen
+    return "transpose" not in changed and bool(_home(one.path) and _home(other.path))
+
+
+def _leads_to(partners: set[Path], path: Path) -> bool:
+    """Is a module what another was given, or a part of it? What was a parameter of `conv` may be its `conv.lin` now."""
+    return all(partner in (path, path[:-1]) for partner in partners)
+
+
+def _seen_as(s: Leaf, t: Leaf) -> Leaf | None:
+    """A tensor in the shape of another: the same, or that of a table that is written in one row."""
+    if s.shape == t.shape:
+        return s
+    ranks = len(squeeze(s.shape)), len(squeeze(t.shape))
+    flat = prod(s.shape) == prod(t.shape) and min(ranks) == 1 and (max(ranks) == 1 or t.path[-1] != "bias")
+    if s.ops or t.ops:
+        return None
+    if len(s.raw) == 2 and s.raw[::-1] == t.raw:
+        return replace(s, shape=t.shape, ops=("transpose",), perm=(1, 0))
+    return replace(s, shape=t.shape, ops=("reshape",)) if flat else None
+
+
+def _are_of_one_kind(a: Path, b: Path, pairs: Sequence[tuple[Leaf, Leaf]], names: Names) -> bool:
+    """Do the names of two modules leave it open that they are one? A table is no head, and a lone vector anything."""
+    words = names.path_words(a), names.path_words(b)
+    if names.contradiction(*words) > 0 or _is_table(a, names) != _is_table(b, names):
+        return False
+    alike = names.compare(*words, {})
+    if any(role_of(leaf.path)[1] == "*" for pair in pairs for leaf in pair):
+        return alike > ALIKE or bool(_home(a) and _home(b))
+    return alike >= 0 or len(pairs) > 1 or len(pairs[0][0].shape) > 1
+
+
+def _is_table(path: Path, names: Names) -> bool:
+    """Is a module called an embedding? A head has the same shape."""
+    return any("embedding" in word.concepts for word in names.path_words(path[-2:]))
+
+
+def _home(module: Path) -> Path:
+    """The innermost numbered container around a module, itself left out."""
+    return block_of(module[:-1])
+
+
+def _homes(found: Sequence[Found]) -> dict[Path, Path]:
+    """The partners of numbered containers, as most of what is in them says."""
+    links: dict[Path, Counter[Path]] = defaultdict(Counter)
+    for s, t, _ in found:
+        links[_home(module_path(s.path))][_home(module_path(t.path))] += 1
+    return {a: max(count, key=count.__getitem__) for a, count in links.items() if a}
