@@ -54,7 +54,10 @@ def left_over(
     Or several that fit as many, and no others: these are taken in the order of the two sides. Nothing is proposed in
     one and the same model: what it lost and what it has instead are the heads of two tasks.
     """
-    if names.silent or not found or is_wrapped_model(found):
+    used, served = {key for s, _, _ in found for key in s.keys}, {key for _, t, _ in found for key in t.keys}
+    if names.silent or not found or not (_is_left(source, used) and _is_left(target, served)):
+        return []
+    if is_wrapped_model(found):
         return []
     mine = _modules(source, [(s, t) for s, t, _ in found])
     theirs = _modules(target, [(t, s) for s, t, _ in found])
@@ -72,6 +75,10 @@ def left_over(
         if all(columns[other] == alike for other in others):
             out += [(s, t, Evidence(level="left")) for s, t in row[alike.index(path)].pairs]
     return out
+
+
+def _is_left(leaves: Sequence[Leaf], taken: set[str]) -> bool:
+    return any(not leaf.integer and taken.isdisjoint(leaf.keys) for leaf in leaves)
 
 
 def _modules(leaves: Sequence[Leaf], pairs: Sequence[tuple[Leaf, Leaf]]) -> dict[Path, _Module]:

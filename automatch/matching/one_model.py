@@ -12,7 +12,7 @@ from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
 from automatch.matching.names import Names, Word
-from automatch.matching.units import module_path
+from automatch.matching.units import module_path, role_of
 
 UNLIKE = 0.5
 """Words that are less alike say other things."""
@@ -20,6 +20,9 @@ UNLIKE = 0.5
 SAME_MODEL = 0.9
 """From this share of equal names on, two networks are one model, and only what was changed is called otherwise."""
 
+
+COMMON = 3
+"""A shape that more tensors have says nothing."""
 
 FEWEST = 8
 """Fewer pairs have one prefix each by chance."""
@@ -57,17 +60,29 @@ def drop_strangers(found: list[Found], identity: Identity) -> list[Found]:
     ]
 
 
-def doubt_other_heads(found: list[Found], names: Names, identity: Identity) -> list[Found]:
+def doubt_other_heads(found: list[Found], source: Sequence[Leaf], names: Names, identity: Identity) -> list[Found]:
     """The same pairs, those of no layer flagged whose names say other things, in what is one model otherwise.
 
-    A `seg_head` may be the `cls_head` under another name, or the head of another task that is as large.
+    A `seg_head` may be the `cls_head` under another name, or the head of another task that is as large. Without those
+    of shapes that are common, as all layers have them: a `pooler` fits a `classifier.dense` in every transformer.
     """
     if not identity.holds:
         return found
     heads = {id(t) for s, t, e in found if _is_other_head(s, t, e, names, identity)}
     if not heads or not is_one_model([pair for pair in found if id(pair[1]) not in heads], identity):
         return found
-    return [(s, t, replace(e, level="head") if id(t) in heads else e) for s, t, e in found]
+    shapes = Counter(leaf.shape for leaf in source)
+    telling = {module_path(s.path) for s, _, _ in found if shapes[s.shape] <= COMMON or role_of(s.path)[1] == "*"}
+
+    def is_of_any(s: Leaf, t: Leaf) -> bool:
+        around = identity.bare(module_path(s.path)[:-1], 0), identity.bare(module_path(t.path)[:-1], 1)
+        return module_path(s.path) not in telling and (around[0] != around[1] or not around[0])
+
+    return [
+        (s, t, replace(e, level="head") if id(t) in heads else e)
+        for s, t, e in found
+        if not (id(t) in heads and is_of_any(s, t))
+    ]
 
 
 def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity) -> bool:

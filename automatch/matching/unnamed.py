@@ -14,6 +14,7 @@ from dataclasses import replace
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.exchange import Refuses
 from automatch.matching.leaves import Leaf
+from automatch.spec import Shape
 
 FEWEST = 4
 """Fewer are in some order by chance."""
@@ -29,7 +30,7 @@ def lay_out(source: Sequence[Leaf], target: Sequence[Leaf]) -> None:
     known = {leaf.keys for leaf in source}
     theirs = [t for t in target if len(t.raw) == 2 and t.keys not in known]
     for mine in _lists(source):
-        if len(mine) == len(theirs) and _is_turned(mine, theirs):
+        if _in_order(mine, theirs)[1]:
             for leaf in mine:
                 leaf.shape, leaf.ops, leaf.perm, leaf.guessed = leaf.raw[::-1], ("transpose",), (1, 0), True
 
@@ -44,14 +45,12 @@ def in_order_of_use(
     used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
     theirs = [t for t in target if id(t) not in served and len(t.raw) == 2 and not t.ops]
     for mine in _lists([s for s in source if id(s) not in used]):
-        turned = _is_turned(mine, theirs) if len(mine) == len(theirs) else None
-        if turned is None:
-            continue
+        others, turned = _in_order(mine, theirs)
         laid = [replace(s, shape=s.raw, ops=(), perm=None) for s in mine]
         if turned:
             laid = [replace(s, shape=s.raw[::-1], ops=("transpose",), perm=(1, 0)) for s in mine]
-        pairs = list(zip(laid, theirs, strict=True))
-        if not any(refuses(s, t) for s, t in pairs):
+        pairs = list(zip(laid, others, strict=True)) if others else []
+        if pairs and not any(refuses(s, t) for s, t in pairs):
             return [(s, t, Evidence(level="used")) for s, t in pairs]
     return []
 
@@ -68,8 +67,34 @@ def _lists(leaves: Sequence[Leaf]) -> Iterator[list[Leaf]]:
             yield [numbered[number] for number in sorted(numbered)]
 
 
-def _is_turned(mine: Sequence[Leaf], theirs: Sequence[Leaf]) -> bool | None:
-    """Are the first transposed, all of them? None where the shapes differ, or show neither."""
+def _in_order(mine: Sequence[Leaf], theirs: Sequence[Leaf]) -> tuple[list[Leaf], bool]:
+    """Those of the second that the first are, in order, and whether all are transposed; none where this is not clear.
+
+    There may be more of the second (an embedding that the file has not, another head), if they leave but one way.
+    """
     shapes = [t.raw for t in theirs]
-    straight, turned = [s.raw for s in mine] == shapes, [s.raw[::-1] for s in mine] == shapes
-    return None if straight == turned else turned
+    straight, turned = _only_way([s.raw for s in mine], shapes), _only_way([s.raw[::-1] for s in mine], shapes)
+    if (straight is None) == (turned is None):
+        return [], False
+    return [theirs[at] for at in straight or turned or ()], straight is None
+
+
+def _only_way(some: Sequence[Shape], shapes: Sequence[Shape]) -> list[int] | None:
+    """Where some shapes stand among others, in their order; None where they do not, or in several ways."""
+    first, last = _earliest(some, shapes), _earliest(some[::-1], shapes[::-1])
+    if first is None or last is None or first != [len(shapes) - 1 - at for at in reversed(last)]:
+        return None
+    return first
+
+
+def _earliest(some: Sequence[Shape], shapes: Sequence[Shape]) -> list[int] | None:
+    out: list[int] = []
+    at = 0
+    for shape in some:
+        while at < len(shapes) and shapes[at] != shape:
+            at += 1
+        if at == len(shapes):
+            return None
+        out.append(at)
+        at += 1
+    return out

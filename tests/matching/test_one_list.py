@@ -232,6 +232,21 @@ def test_matrices_that_an_exporter_left_without_a_name() -> None:
     assert flagged(assignment) == matrices
 
 
+@pytest.mark.parametrize("more", [("embed.weight", (50, 16)), ("head.weight", (7, 16))])
+def test_matrices_that_the_model_has_besides_leave_the_others_in_their_order(more: tuple[str, tuple[int, ...]]) -> None:
+    """A head for other classes, or a table that is not in the file; of one that is as large any may be meant."""
+    parts = {}
+    for i in range(3):
+        parts |= {f"h.{i}.norm1": nn.LayerNorm(16), f"h.{i}.q": nn.Linear(16, 16)}
+        parts |= {f"h.{i}.up": nn.Linear(16, 40), f"h.{i}.down": nn.Linear(40, 16)}
+    model = built(parts)
+    keys, expected = exported(model)
+    held = [(tensor.key, tensor.shape) for tensor in spec(model).tensors]
+    assert found(match(spec(keys), spec([more, *held]))) == expected
+    assert found(match(spec(keys), spec([*held, more]))) == expected
+    honest(keys, [*held[:8], ("h.0.other.weight", (16, 16)), *held[8:]], expected)
+
+
 def test_a_pin_of_a_matrix_without_a_name_turns_it() -> None:
     model = built({f"h.{i}.{name}": nn.Linear(8, 8) for i in range(2) for name in "qk"} | {"up": nn.Linear(8, 16)})
     keys, expected = exported(model)

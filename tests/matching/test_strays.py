@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from automatch.describing.lexicon import lexicon
 from automatch.matching import match
 from automatch.matching.evidence import Evidence, Found
@@ -113,3 +115,12 @@ def test_a_layer_of_another_head_of_one_model_is_no_classifier() -> None:
     file = [(f"model.backbone.{key}", shape) for key, shape in body] + [(f"model.{key}", shape) for key, shape in pool]
     model = [(f"funnel.{key}", shape) for key, shape in body] + [("classifier.dense.weight", (16, 16))]
     assert match(spec(file), spec(model)).missing_keys == ("classifier.dense.weight",)
+
+
+@pytest.mark.parametrize(("shape", "proposed"), [((16, 16), False), ((9, 16), True)])
+def test_another_head_of_one_model_and_the_same_under_another_name(shape: tuple[int, int], proposed: bool) -> None:
+    """A pooler has the shape of every matrix of a layer; that a shape is rare makes two heads one, flagged."""
+    body: Keys = [(f"layer.{i}.{part}.weight", (16, 16)) for i in range(8) for part in ("query", "output")]
+    answer = match(spec([*body, ("pooler.dense.weight", shape)]), spec([*body, ("transform.lin.weight", shape)]))
+    assert flagged(answer) == ({"transform.lin.weight"} if proposed else set())
+    assert answer.missing_keys == (() if proposed else ("transform.lin.weight",))
