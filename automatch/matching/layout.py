@@ -151,10 +151,14 @@ def _is_table(leaf: Leaf) -> bool:
     return any(word.startswith("embed") for word in words) or not _TABLES.isdisjoint(words)
 
 
+_PACKED = frozenset({"qweight", "qzeros", "scales"})
+"""How AWQ and GPTQ call what they keep of a quantized matrix: packed along one dimension, and turned by nobody."""
+
+
 def _families(leaves: Iterable[Leaf]) -> Families:
     out: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
-        if len(leaf.shape) >= 2:
+        if len(leaf.shape) >= 2 and leaf.path[-1] not in _PACKED:
             out[(template(leaf.path), leaf.shape)].append(leaf)
     return out
 

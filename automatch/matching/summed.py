@@ -163,7 +163,7 @@ def _options(name: Path, whole: list[list[Leaf]], parts: dict[Path, list[list[Le
     found = [_Option(name, whole, {n: parts[n] for n in names}, dim) for names, dim in _adding_up(whole, parts)]
     if found:
         return found
-    for role in ("weight", "bias"):
+    for role in sorted({role_of(leaf.path)[1] for held in whole for leaf in held} - {"*"}):
         kept = [_only(role, held) for held in whole]
         some = {n: own for n, rows in parts.items() if all(own := [_only(role, held) for held in rows])}
         lost = kept != whole or any(some[n] != parts[n] for n in some)

@@ -350,3 +350,25 @@ def test_the_kernels_of_a_separable_layer_are_no_modules() -> None:
         ("sep", "pointwise_kernel"),
         ("mlp", "fc", "kernel"),
     ]
+
+
+def test_what_a_quantized_matrix_is_packed_in_is_not_turned() -> None:
+    """AWQ's scales look transposed where other parts have lost tensors; they are joined as they lie."""
+    sizes = {"q_proj": 512, "k_proj": 128, "v_proj": 128, "o_proj": 512, "gate_proj": 1408, "up_proj": 1408}
+    joined = {"qkv_proj": 768, "o_proj": 512, "gate_up_proj": 2816}
+
+    def packed(names: dict[str, int], lost: str) -> list[tuple[str, tuple[int, ...]]]:
+        keys = []
+        for i in range(2):
+            for name, width in names.items():
+                home = f"layers.{i}.{'mlp' if 'gate' in name or 'up' in name else 'self_attn'}.{name}"
+                keys += [(f"{home}.qweight", (512, width // 8)), (f"{home}.qzeros", (4, width // 8))]
+                keys += [(f"{home}.scales", (4, width))]
+                keys += [(f"{home}.bias", (width,))] if name in ("q_proj", "k_proj", "v_proj") else []
+            down = f"layers.{i}.mlp.down_proj"
+            keys += [(f"{down}.qweight", (1408, 64)), (f"{down}.qzeros", (11, 64)), (f"{down}.scales", (11, 512))]
+        return [(key, shape) for key, shape in keys if not key.endswith(lost)]
+
+    answer = match(spec(packed(sizes, "k_proj.qzeros")), spec(packed(joined, "qkv_proj.bias")))
+    fused = {m.model_keys[0]: m.op for m in answer.matches if "gate_up" in m.model_keys[0]}
+    assert len(fused) == 6 and set(fused.values()) == {"concat"}
