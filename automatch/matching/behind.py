@@ -1,7 +1,8 @@
-"""Norms that are numbered apart from the layers they stand behind: Keras' `batch_normalization_7` follows `conv2d_7`.
+"""Norms that Keras numbers apart from the layers they stand behind: `batch_normalization_7` follows `conv2d_7`.
 
 Where there are as many of either, and each norm is as wide as the layer of its number, the numbers were given in the
-order of use; what serves the layer then says which norm of the other side is meant.
+order of use; what serves the layer then says which norm of the other side is meant. Keras leaves the first of a kind
+without a number; names that a person numbered may stand in any order, a norm before its layer or behind it.
 """
 
 from __future__ import annotations
@@ -28,27 +29,32 @@ FEWEST = 4
 def behind_their_layers(
     found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], refuses: Refuses
 ) -> list[Found]:
-    """The same pairs, with norms that are numbered apart on one side at those behind their layers on the other."""
+    """The same pairs, with norms that Keras numbered on one side at those behind their layers on the other.
+
+    Only what the norms of one kind serve is exchanged between them, and only if some of it was in doubt. Where some
+    of them are lost, those are flagged beside which another of their width is left over.
+    """
     sides = _modules(source), _modules(target)
+    kinds = [_numbered(side) for side in sides]
+    if not any(kinds):
+        return found
     pairs = {module_path(s.path): module_path(t.path) for s, t, _ in found}
     flagged = [(module_path(s.path), module_path(t.path)) for s, t, e in found if judge(e).ambiguous]
-    doubted = {s for s, _ in flagged}, {t for _, t in flagged}
     for turned in (False, True):
-        own, other = sides[turned], sides[not turned]
-        next_norms = {a: b for a, b in pairwise(other) if not _is_norm(other[a]) and _is_norm(other[b])}
+        other = sides[not turned]
         partners = {t: s for s, t in pairs.items()} if turned else pairs
-        for layers, norms in _numbered(own):
+        doubted = {pair[turned] for pair in flagged}
+        next_norms = {a: b for a, b in pairwise(other) if not _is_norm(other[a]) and _is_norm(other[b])}
+        for layers, norms in kinds[turned]:
+            behind = {norm: next_norms.get(partners.get(layer, ())) for layer, norm in zip(layers, norms, strict=False)}
+            served = {partners.get(norm) for norm in norms}
             if not layers:
                 found = _doubt_uneven(found, {*norms}, other, turned)
-                continue
-            behind = [next_norms.get(partners.get(layer, ())) for layer in layers]
-            group = {norm: there for norm, there in zip(norms, behind, strict=True) if there is not None}
-            if len(set(behind)) < len(norms) or len(group) < len(norms):
-                continue
-            moves = {there: norm for norm, there in group.items()} if turned else group
-            if moves.keys() <= pairs.keys() and any(pairs[s] != t or s in doubted[0] for s, t in moves.items()):
+            elif None not in served and {*behind.values()} == served and not doubted.isdisjoint(norms):
+                moves = {norm: there for norm, there in behind.items() if there is not None}
+                moves = {there: norm for norm, there in moves.items()} if turned else moves
                 found = exchanged(found, target, [moves], "behind", refuses)
-                unsure = {norm for layer, norm in zip(layers, norms, strict=True) if layer in doubted[turned]}
+                unsure = {norm for layer, norm in zip(layers, norms, strict=True) if layer in doubted}
                 found = [_as_its_layer(f, module_path((f[1] if turned else f[0]).path) in unsure) for f in found]
     return found
 
@@ -93,22 +99,26 @@ def _width(held: Sequence[Leaf]) -> int:
 
 
 def _numbered(modules: Modules) -> list[tuple[list[Path], list[Path]]]:
-    """Norms that one stem names, `bn_3`, in the order of their numbers, and the layers beside them that are as wide.
+    """Norms of one kind that Keras numbered, in the order of their numbers, and the layers of one kind beside them.
 
-    No layers where those that are numbered so are not as wide, or not as many.
+    No layers where those that are numbered so are not as wide, or not as many, or all of one width.
     """
     kinds: dict[Path, dict[int, Path]] = defaultdict(dict)
     for path in modules:
-        stem, number = stem_index(path[-1]) or (f"{path[-1]}_", 0)  # Keras writes the first without a number
-        kind = *path[:-1], stem
-        kinds[kind][number] = path
-    rows = [[own[n] for n in sorted(own)] for own in kinds.values() if len(own) >= FEWEST]
-    norms = [row for row in rows if all(_is_norm(modules[path]) for path in row)]
-    layers = [row for row in rows if all(any(len(x.shape) > 1 for x in modules[path]) for path in row)]
+        stem = stem_index(path[-1])
+        if stem is not None and stem[0].endswith("_"):
+            kind = *path[:-1], stem[0][:-1]
+            kinds[kind][stem[1]] = path
+    rows: dict[Path, list[list[Path]]] = defaultdict(list)
+    for first, own in kinds.items():
+        if first in modules and 0 not in own and len(own) >= FEWEST - 1:
+            rows[first[:-1]].append([first, *(own[n] for n in sorted(own))])
     out = []
-    for row in norms:
-        beside = [other for other in layers if other[0][:-1] == row[0][:-1]]
-        fits = [o for o in beside if [_width(modules[a]) for a in o] == [modules[b][0].shape[0] for b in row]]
-        if beside and len(fits) < 2:
-            out.append((fits[0] if fits else [], row))
+    for beside in rows.values():
+        layers = [row for row in beside if all(any(len(x.shape) > 1 for x in modules[path]) for path in row)]
+        for row in beside:
+            widths = [modules[path][0].shape[0] for path in row] if all(_is_norm(modules[p]) for p in row) else []
+            if layers and widths:
+                fits = [o for o in layers if len(set(widths)) > 1 and [_width(modules[a]) for a in o] == widths]
+                out.append((fits[0] if len(fits) == 1 else [], row))
     return out

@@ -23,6 +23,7 @@ from automatch.matching.equals import choose
 from automatch.matching.evidence import Evidence
 from automatch.matching.free import Taken, by_kind, outermost, within
 from automatch.matching.gathering import units_of
+from automatch.matching.grids import cells_across
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, beside_layers, template
 from automatch.matching.lists import align_lists, beside_turned, count_from_elsewhere, may_run_backwards, run_apart
@@ -142,11 +143,13 @@ class Solver:
         blocks = align_lists(top_a, top_b, self._compared.similar, turn=not alike) if lists else []
         if blocks and self._cut_otherwise(top_a, top_b, blocks):
             blocks = []
-        backwards = bool(blocks) and (turned or may_run_backwards(top_a, top_b, self.names))
+        lie_across = cells_across(top_a, top_b) if blocks else []
+        blocks = lie_across or blocks
+        backwards = bool(blocks) and not lie_across and (turned or may_run_backwards(top_a, top_b, self.names))
         if backwards:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
         usual, settled = blocks, False
-        pinned = self._decided.aligned(blocks, top_a, top_b) if blocks else None
+        pinned = self._decided.aligned(blocks, top_a, top_b) if blocks and not lie_across else None
         if pinned is not None:
             (blocks, settled), backwards = pinned, False
         apart = bool(blocks) and self.context.order_trust == 1

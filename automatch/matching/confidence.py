@@ -76,7 +76,7 @@ _BY_LEVEL = {
     "summed": Judgement(0.4, True, "together as large, in every block; nothing says in which order they lie"),
     "spelt": Judgement(0.95, False, "together as large, in every block, and the name spells their order"),
     "called": Judgement(0.9, False, "the only modules of this name outside the layers"),
-    "behind": Judgement(0.95, False, "behind the layer of its number, as all norms of the file"),
+    "behind": Judgement(0.95, False, "behind the layer of its number, as all norms of its kind"),
     "gap": Judgement(0.9, False, "between the same modules on both sides, and nothing else is left there"),
     "gate": Judgement(0.45, True, "taken in order; nothing says which of the two is the gate"),
     "remains": Judgement(0.45, True, "of modules that lack tensors on one side, the only ones that fit"),

@@ -33,7 +33,7 @@ def doubt_other_kind(found: list[Found], source: Sequence[Leaf], target: Sequenc
     for s, t, e in found:
         a, b = module_path(s.path)[:-1], module_path(t.path)[:-1]
         other = (a in plain[0] and b in gated[1]) or (a in gated[0] and b in plain[1])
-        alone = e.level == "unit" and len(s.shape) > 1 and not (s.ops or t.ops)
+        alone = e.level == "unit" and not (s.ops or t.ops)
         out.append((s, t, replace(e, level="ungated") if other and alone else e))
     return out
 

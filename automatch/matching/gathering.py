@@ -136,6 +136,8 @@ def _give_turns_to_norms(units: Sequence[Unit]) -> None:
             continue
         concepts = [{c for word in unit.words for c in word.concepts} for unit in group]
         turns = [2 if "cross" in own else 1 if own & {"attention", "selfattn"} else size for own in concepts]
+        if size == 2 and sorted("pre" in own for own in concepts) == [False, True]:
+            turns = [1 if "pre" in own else 2 if "final" in own else 0 for own in concepts]  # `prenorm`, `postnorm`
         if len(set(turns)) == 1 and {unit.peers for unit in group} == {size} == {3}:
             turns = [unit.rank + 1 for unit in group]
         elif [turn for turn, unit in zip(turns, group, strict=True) if unit.peers == 1] == [2]:

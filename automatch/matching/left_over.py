@@ -68,12 +68,17 @@ def left_over(
         rows[fit.mine.path].append(fit)
         columns[fit.theirs.path].append(fit.mine.path)
     out: list[Found] = []
+    seen: set[Path] = set()
     for path, row in rows.items():
         alike, others = columns[row[0].theirs.path], [fit.theirs.path for fit in row]
-        if len(alike) != len(others) or any([fit.theirs.path for fit in rows[one]] != others for one in alike):
+        if path in seen or len(alike) != len(others):
             continue
-        if all(columns[other] == alike for other in others):
-            out += [(s, t, Evidence(level="left")) for s, t in row[alike.index(path)].pairs]
+        seen.update(alike)
+        if all([fit.theirs.path for fit in rows[one]] == others for one in alike) and all(
+            columns[other] == alike for other in others
+        ):
+            for at, one in enumerate(alike):
+                out += [(s, t, Evidence(level="left")) for s, t in rows[one][at].pairs]
     return out
 
 

@@ -79,8 +79,8 @@ def same_numbers(left: Sequence[Node], right: Sequence[Node]) -> Callable[[int, 
 def count_from_elsewhere(left: Sequence[Node], right: Sequence[Node]) -> list[bool]:
     """Says of pairs of blocks whether their lists begin with other numbers, and one of the two has more of such items.
 
-    Then the first may be missing, or it has another number: nothing shows which. That one side counts from 1 and the
-    other from 0 is no doubt, unless both lists have one name, nor is it where other blocks stand before both.
+    Then the first may be missing, or it has another number: nothing shows which. That the longer one counts from 1 and
+    the other from 0 is no doubt, unless both lists have one name, nor is it where other blocks stand before both.
     """
     return [
         mine is not None and theirs is not None and _begin_elsewhere(mine, theirs)
@@ -94,7 +94,8 @@ def _begin_elsewhere(mine: _Place, theirs: _Place) -> bool:
     firsts = {mine.first, theirs.first}
     if len(firsts) == 1 or (mine.list == theirs.list and mine.number == theirs.number):
         return False
-    if mine.list != theirs.list and firsts == {0, 1}:
+    shorter = min(mine, theirs, key=lambda place: place.alike)
+    if mine.list != theirs.list and firsts == {0, 1} and shorter.first == 0:
         return False
     return mine.leads or theirs.leads
 

@@ -32,7 +32,7 @@ INITIAL = 0.4
 _NOTHING: frozenset[str] = frozenset()
 _AFTER = ("post", "pre")
 
-_NORMED = {f"{letter}norm": (letter, "norm") for letter in "qkv"}
+_NORMED = {f"{letter}norm": (letter, "norm") for letter in "qk"}
 """The norms of queries and of keys where they are written as one word."""
 
 _ATTENDING = frozenset({"key", "attention", "qkv"})
@@ -92,7 +92,7 @@ class Names:
             yield Word(f"~{beyond}", _NOTHING)
         if whole in lex.words:
             yield Word(whole, lex.words[whole])
-            kinds = ("".join(texts[:n]) for n in (1, 2))
+            kinds = ("".join(some) for some in (texts[:1], texts[:2]))
             kind = next((k for k in kinds if k != whole and "norm" in lex.words.get(k, _NOTHING)), None)
             if kind is not None:
                 yield Word(kind, lex.words[kind])  # the first norm is a norm

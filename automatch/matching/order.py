@@ -38,7 +38,11 @@ def places(
     fits: Mapping[tuple[int, int], object],
     aligned: Sequence[tuple[int, int]],
 ) -> dict[tuple[int, int], float]:
-    """How well the places of two modules agree, in [0, 1]: aligned in the sequence, same rank of their shape."""
+    """How well the places of two modules agree, in [0, 1]: aligned in the sequence, same rank of their shape.
+
+    Where lists lie across each other, modules that are called alike but for their numbers get the ranks of those at
+    their numbers (in place).
+    """
     together = set(aligned)
     ranks = _ranks(source), _ranks(target)
     for sort in ranks[0].keys() & ranks[1].keys():
@@ -48,6 +52,9 @@ def places(
             ranks[1][sort] = [theirs[j] for j in order]
             together -= {(i, j) for i in mine for j in theirs}
             together |= set(zip(mine, ranks[1][sort], strict=True))
+            for i, j in zip(mine, ranks[1][sort], strict=True):
+                if source[i].peers == target[j].peers == len(mine):
+                    target[j].rank = source[i].rank
     same = {
         (i, j)
         for sort, mine in ranks[0].items()

@@ -77,11 +77,11 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
             if fit > 0:
                 fits[i, j] = (pairs, fit)
     fits = _norms_apart(source, target, fits)
-    weights = contrast([u.words for u in source], [u.words for u in target])
-    name = _names_alike(source, target, fits, ctx, weights)
     aligned = common_subsequence([u.main() for u in source], [u.main() for u in target])
     sequence = len(aligned) / max(1, min(len(source), len(target)))
     order = places(source, target, fits, aligned)
+    weights = contrast([u.words for u in source], [u.words for u in target])
+    name = _names_alike(source, target, fits, ctx, weights)
     learnt = {(i, j): ctx.learnt(source[i].told, target[j].told) for i, j in fits}
     astray = frozenset(
         key for key, (pairs, _) in fits.items() if ctx.astray is not None and any(ctx.astray(m, t) for m, t in pairs)

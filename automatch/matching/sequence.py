@@ -143,12 +143,9 @@ def _served_by(
 def _are_siblings(one: Path, items: Sequence[Path]) -> bool:
     """Is a block called like the list that the others are items of, but for a number?"""
     depth = len(one) - 1
+    own = one[-1].rstrip("0123456789").rstrip("s")  # nothing of an item of the list itself
     called = {root[depth].rstrip("0123456789").rstrip("s") if len(root) > len(one) else "" for root in items}
-    return (
-        called == {one[-1].rstrip("0123456789").rstrip("s")}
-        and one[-1][-1].isdecimal()
-        and {r[:depth] for r in items} == {one[:-1]}
-    )
+    return called == {own} != {""} and one[-1][-1].isdecimal() and {r[:depth] for r in items} == {one[:-1]}
 
 
 def _root(paths: Sequence[Path]) -> Path:

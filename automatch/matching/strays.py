@@ -55,8 +55,6 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> li
     more before it. And a matrix of BERT's head for masked words, of a shape that many have, is not a pooler's: where
     it is the head of another name in what is one model otherwise, there is no such pair.
     """
-    one_model = is_wrapped_model(found)
-    company = SEVERAL - 1 if one_model else SEVERAL
     used = {id(s) for s, _, _ in found}
     shapes = Counter(leaf.shape for leaf in source)
     modules: dict[Path, dict[Path, None]] = defaultdict(dict)
@@ -74,7 +72,7 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> li
                 serving[module[:depth]].add(module)
 
     def is_alone(home: Path) -> bool:
-        return len(modules[home]) >= company and len(serving[home]) == 1
+        return len(modules[home]) >= SEVERAL and len(serving[home]) == 1
 
     def is_torn(s: Leaf) -> bool:
         home = module_path(s.path)[:-1]
@@ -91,6 +89,6 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> li
 
     kept = [(s, t, e) for s, t, e in found if not (e.level == "head" and is_torn(s))]
     alone = [e.level == "unit" and is_lonely(s, t, e.name) for s, t, e in kept]
-    if one_model:
+    if is_wrapped_model(found):
         return [pair for pair, own in zip(kept, alone, strict=True) if not own and pair[2].level != "astray"]
     return [(s, t, replace(e, level="lonely") if own else e) for (s, t, e), own in zip(kept, alone, strict=True)]

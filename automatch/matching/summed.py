@@ -25,6 +25,9 @@ Parts = tuple[list[Leaf], ...]
 
 _DIGITS = re.compile(r"\d+")
 
+NO_HALF = frozenset({"down", "out", "output", "router", "shared", "skip"})
+"""Words of what stands beside a gate and an up-projection, and is neither."""
+
 MOST = 8
 """Of more left-overs in a block than these, no sums are looked for."""
 
@@ -144,7 +147,8 @@ def _sums(ones: dict[Path, list[Leaf]], many: dict[Path, list[Leaf]], partners: 
         called = {found[1] for n in one.parts if (found := role_in(n))}
         counted = len(said) == len(one.parts) and len({_DIGITS.sub("#", name[-1]) for name in one.parts}) == 1
         lacking = said - called if called or not counted else ()  # a qkv without a v is none
-        if len(lacking) == 1 and said.isdisjoint(PARTS[0]) and len(one.parts) == len(said):
+        others = [n for n in one.parts if role_in(n) is None and NO_HALF.isdisjoint(words_of(n[-1]))]
+        if len(lacking) == len(others) == 1 and said.isdisjoint(PARTS[0]) and len(one.parts) == len(said):
             lacking = ()  # of gate and up, the part that is not the gate
         if any(wanted[n] > 1 for n in one.parts) or lacking:
             continue
@@ -268,12 +272,13 @@ def _ordered(whole: Path, parts: Sequence[Path]) -> tuple[Sequence[Path], str]:
         if len(word) == len(parts) and set(word) == firsts.keys() > set(PARTS[0]):
             return [firsts[letter] for letter in word], "spelt"
     said = said_order(whole[-1])
-    named = {found[1]: name for name in parts if (found := role_in(name))}
+    hits = [(found[1], name) for name in parts if (found := role_in(name))]
+    named = dict(hits)
     others = [name for name in parts if name not in named.values()]
     lacking = [role for role in said if role not in named]
-    if len(said) == len(parts) and len(lacking) == len(others) == 1 and named.keys() <= set(said):
-        return [named.get(role, others[0]) for role in said], "spelt"
-    hits = [(role, name) for role, name in named.items() if role in PARTS[0]]
+    if len(said) == len(parts) and len(lacking) == len(others) == 1 and len(named) == len(hits):
+        return [named.get(role, others[0]) for role in said], "summed"
+    hits = [(role, name) for role, name in hits if role in PARTS[0]]
     if sorted(role for role, _ in hits) != sorted(PARTS[0]):
         return parts, "summed"
     roles = dict(hits)

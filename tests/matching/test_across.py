@@ -13,7 +13,7 @@ from torch import nn
 from automatch.matching import match
 from automatch.matching.grids import across
 from tests.matching.built import built
-from tests.matching.truth import by_rename, flagged, found, solved, spec, truth
+from tests.matching.truth import by_rename, flagged, found, honest, solved, spec, truth
 
 ROLES = ("0", "2")
 
@@ -149,3 +149,65 @@ def test_two_lists_beside_each_other_and_a_list_of_two(steps: int, back: bool) -
     file, model = (theirs, mine) if back else (mine, theirs)
     expected = truth((b, a) for a, b in pairs.items()) if back else truth(pairs.items())
     assert found(match(spec(file), spec(model))) == expected
+
+
+KINDS = [
+    ("norm_layers_{k}.{i}", "blocks.{i}.norm{k}", (1, 2), 3),
+    ("norms{k}.{i}", "blocks.{i}.norm{k}", (1, 2), 2),
+    ("convs{k}.{i}", "units.{i}.conv{k}", (1, 2), 3),
+    ("w{k}.{i}", "layers.{i}.w{k}", (1, 2, 3), 3),
+    ("conv{k}.layer{i}", "layer{i}.conv{k}", (0, 1), 2),
+]
+
+
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize(("mine", "theirs", "kinds", "items"), KINDS)
+@pytest.mark.parametrize("shape", [(4, 4), (4,)])
+def test_lists_of_kinds_that_a_number_tells_apart(
+    mine: str, theirs: str, kinds: tuple[int, ...], items: int, shape: tuple[int, ...], back: bool
+) -> None:
+    """VITS' `norm_layers_1.0` is `blocks.0.norm1`, not its second item the second norm of the first block."""
+    cells = [(k, i) for k in kinds for i in range(items)]
+    pairs = {f"{mine.format(k=k, i=i)}.weight": f"{theirs.format(k=k, i=i)}.weight" for k, i in cells}
+    given = [(key, shape) for key in pairs]
+    wanted = [(f"{theirs.format(k=k, i=i)}.weight", shape) for i in range(items) for k in kinds]
+    file, model = (wanted, given) if back else (given, wanted)
+    expected = truth((b, a) for a, b in pairs.items()) if back else truth(pairs.items())
+    assert found(match(spec(file), spec(model))) == expected
+
+
+def test_kinds_in_a_network_of_other_modules() -> None:
+    """The layers of an encoder in VITS, whose attentions and feed-forwards stand in lists of their own."""
+    pairs: dict[str, str] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
+    parts = {"attn_layers.{i}.conv_q": "attn.q", "attn_layers.{i}.conv_o": "attn.o", "norm_layers_1.{i}": "norm1"}
+    parts |= {"ffn_layers.{i}.conv_1": "ffn.up", "ffn_layers.{i}.conv_2": "ffn.down", "norm_layers_2.{i}": "norm2"}
+    shapes = {"up": (32, 8, 3), "down": (8, 32, 3), "norm1": (8,), "norm2": (8,)}
+    for own, other in parts.items():
+        for i in range(6):
+            for role in ("weight", "bias"):
+                key = f"encoder.{own.format(i=i)}.{role}"
+                pairs[key] = f"text.blocks.{i}.{other}.{role}"
+                matrix = shapes.get(other.split(".")[-1], (8, 8, 1))
+                sizes[key] = matrix if role == "weight" else (matrix[0],)
+    model = sorted(((pairs[key], sizes[key]) for key in pairs), key=lambda one: int(one[0].split(".")[2]))
+    honest(list(sizes.items()), model, truth(pairs.items()))
+
+
+@pytest.mark.parametrize("depth", [3, 4, 12])
+def test_the_last_block_of_a_list_that_stands_first(depth: int) -> None:
+    """Shards in another order: the numbers are those of the model, and nothing is turned round."""
+    order = [depth - 1, *range(depth - 1)]
+    file = [(f"module.blocks.{i}.{r}", s) for i in order for r, s in (("weight", (4, 4)), ("bias", (4,)))]
+    model = [(f"blocks.{i}.{r}", s) for i in range(depth) for r, s in (("weight", (4, 4)), ("bias", (4,)))]
+    assert found(match(spec(file), spec(model))) == by_rename(file, lambda key: key[7:])
+
+
+@pytest.mark.parametrize("depth", [3, 12])
+def test_a_list_that_may_have_lost_its_first_item(depth: int) -> None:
+    """`layers.1` may be counted from 1, or what stood before it is lost."""
+    parts = {"q.weight": (16, 16), "fc.weight": (32, 16)}
+    file = [(f"layers.{i}.{key}", shape) for i in range(1, depth) for key, shape in parts.items()]
+    model = [(f"blocks.{i}.{key}", shape) for i in range(depth) for key, shape in parts.items()]
+    answer = match(spec(file), spec(model))
+    assert {key for key, _ in model} <= flagged(answer) | {*answer.missing_keys}

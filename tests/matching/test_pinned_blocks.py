@@ -107,7 +107,7 @@ def blocks(name: str, numbers: range, parts: tuple[str, str] = ("fc1", "fc2")) -
 def test_lists_of_other_lengths_that_count_from_other_numbers(
     few: int, many: int, first: int, names: tuple[str, str]
 ) -> None:
-    """`block1` is `layers.0`: one side counts from 1. Of `m.4` that is likely as well, and flagged."""
+    """`block1` may be `layers.0`, as one side counts from 1, or what stood before it is lost; so may `m.4`: flagged."""
     short, long = blocks(names[0], range(first, first + few)), blocks(names[1], range(many), ("linear1", "linear2"))
     for checkpoint, model in ((short, long), (long, short)):
         answer = match(checkpoint, model)
@@ -115,7 +115,19 @@ def test_lists_of_other_lengths_that_count_from_other_numbers(
         own = {f"{names[0]}{first + i}.fc1.weight": f"{names[1]}{i}.linear1.weight" for i in range(few)}
         assert served == (own if checkpoint is long else {b: a for a, b in own.items()})
         inside = {key for m in answer.matches for key in m.model_keys if "embed" not in key and "head" not in key}
-        assert flagged(answer) == (inside if first > 1 else set())
+        assert flagged(answer) == inside
+
+
+@pytest.mark.parametrize(("few", "many"), [(2, 4), (6, 9)])
+def test_a_longer_list_that_counts_from_one(few: int, many: int) -> None:
+    """`layers.0` is no block that is lost of `block1, block2, block3`, which count from 1."""
+    short, long = blocks("layers.", range(few)), blocks("block", range(1, many + 1), ("linear1", "linear2"))
+    for checkpoint, model in ((short, long), (long, short)):
+        answer = match(checkpoint, model)
+        pairs = {f"layers.{i}.fc1.weight": f"block{i + 1}.linear1.weight" for i in range(few)}
+        served = {key: own for key, own in serving(answer).items() if key.endswith("1.weight")}
+        assert served == (pairs if checkpoint is long else {b: a for a, b in pairs.items()})
+        assert not flagged(answer)
 
 
 def test_a_pin_of_lists_of_other_lengths_says_how_far_they_are_apart() -> None:

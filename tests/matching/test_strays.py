@@ -108,8 +108,8 @@ def test_a_layer_of_another_head_of_one_model_is_no_classifier() -> None:
     body: Keys = [(f"layer.{i}.{part}.weight", (16, 16)) for i in range(6) for part in ("query", "output")]
     pool: Keys = [
         ("pool.attention.0.weight", (16, 16)),
+        ("pool.attention.1.weight", (5,)),
         ("pool.attention.2.weight", (1, 16)),
-        ("pool.norm.weight", (5,)),
         ("head.weight", (3, 16)),
     ]
     file = [(f"model.backbone.{key}", shape) for key, shape in body] + [(f"model.{key}", shape) for key, shape in pool]
