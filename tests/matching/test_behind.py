@@ -79,3 +79,39 @@ def test_numbers_that_do_not_run_alike_say_nothing(lost: str) -> None:
         if f"{lost}/" not in serving:
             expected[(key,)] = Served((serving,), op)
     honest(file, model, expected)
+
+
+def test_a_file_of_torchs_names_for_a_model_of_keras() -> None:
+    """The other way round: the model is numbered, and the file says what stands behind what."""
+    file, numbers = torch_like()
+    roles = ("weight", "bias", "running_mean", "running_var")
+    expected = {}
+    for module, n in numbers.items():
+        number = f"_{n}" if n else ""
+        if f"{module}.bias" in dict(file):
+            for k, role in enumerate(roles):
+                expected[(f"layers/batch_normalization{number}/vars/{k}",)] = Served((f"{module}.{role}",))
+        else:
+            expected[(f"layers/conv2d{number}/vars/0",)] = Served((f"{module}.weight",), "transpose")
+    assert found(match(spec(file), spec(keras()))) == expected
+
+
+@pytest.mark.parametrize("kinds", [("norm", "linear"), ("bn_", "conv_"), ("batch_normalization_", "conv2d_")])
+@pytest.mark.parametrize("first", ["norm", "layer"])
+def test_norms_that_a_person_numbered_may_stand_before_their_layers(kinds: tuple[str, str], first: str) -> None:
+    """Pre-norm layers, and a norm behind all of them that the file has not: nothing moves on by one."""
+    file: Keys = [("embed.weight", (50, 16))]
+    model: Keys = [("tok.weight", (50, 16))]
+    pairs = {"tok.weight": "embed.weight"}
+    for i in range(6):
+        for kind, name in (
+            zip(kinds, ("norm", "fc"), strict=True) if first == "norm" else [(kinds[1], "fc"), (kinds[0], "norm")]
+        ):
+            for role, shape in (("weight", (16,) if name == "norm" else (16, 16)), ("bias", (16,))):
+                file.append((f"{kind}{i + 1}.{role}", shape))
+                model.append((f"layers.{i}.{name}.{role}", shape))
+                pairs[model[-1][0]] = file[-1][0]
+    model += [("norm.weight", (16,)), ("norm.bias", (16,)), ("out.weight", (50, 16))]
+    file.append(("head.weight", (50, 16)))
+    pairs["out.weight"] = "head.weight"
+    honest(file, model, {(b,): Served((a,)) for b, a in pairs.items()})

@@ -80,13 +80,28 @@ def test_a_table_in_one_row_and_a_parameter_that_became_a_layer() -> None:
     [
         (("lm_head.weight", (50, 6)), ("embed_tokens.weight", (50, 6))),  # a head is no table
         (("noise.epsilon", (5,)), ("atoms.support", (5,))),  # parameters that nothing says to be one
-        (("trunk.0.mlp.up.weight", (9, 6)), ("body.0.mlp.down.weight", (6, 9))),  # nothing shows that it is turned
+        (("trunk.0.alpha.weight", (9, 6)), ("body.0.omega.weight", (6, 9))),  # nothing shows that it is turned
         (("trunk.0.ffn_norm.weight", (6,)), ("body.1.norm.weight", (6,))),  # of another layer
         (("trunk.0.mask.bias", (1, 1, 4, 4)), ("body.0.ff.bias", (16,))),  # a mask is no bias
     ],
 )
 def test_what_only_fits_is_not_proposed(mine: tuple[str, tuple[int, ...]], theirs: tuple[str, tuple[int, ...]]) -> None:
     assert left([mine], [theirs]) == {}
+
+
+def test_what_has_its_own_name_on_the_other_side_is_nothing_else() -> None:
+    """One lost the weight of its `early`, the other that of its `late`."""
+    mine: Keys = [("trunk.0.early.bias", (5,)), ("trunk.0.late.bias", (5,)), ("trunk.0.late.weight", (5, 6))]
+    theirs: Keys = [("body.0.early.bias", (5,)), ("body.0.early.weight", (5, 6)), ("body.0.late.bias", (5,))]
+    served = {f"trunk.0.{name}.bias": f"body.0.{name}.bias" for name in ("early", "late")}
+    assert left(mine, theirs, served) == {}
+
+
+def test_what_fits_several_of_which_some_fit_others_is_left() -> None:
+    """Both fit the first table; the second fits another one besides."""
+    mine: Keys = [("a.weight", (9, 6)), ("b.weight", (9, 6)), ("b.bias", (9,))]
+    theirs: Keys = [("c.weight", (9, 6)), ("d.bias", (9,)), ("d.scale", (3,))]
+    assert left(mine, theirs) == {}
 
 
 def test_two_heads_of_one_model_are_two_heads() -> None:

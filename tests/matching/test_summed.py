@@ -191,6 +191,24 @@ def test_what_is_not_the_gate_is_the_other_half(up: str, fused: str) -> None:
     assert all(first in m.model_keys[0] for m in cut)
 
 
+@pytest.mark.parametrize("parts", [("up_a", "up_b"), ("gate_1", "gate_2")])
+def test_two_halves_of_one_name_are_in_doubt(parts: tuple[str, str]) -> None:
+    whole = network("layers", {"mlp2.gate_up": (WIDTH, 6 * WIDTH), "mlp2.out": (3 * WIDTH, WIDTH)})
+    halves = {f"mlp2.{part}": (WIDTH, 3 * WIDTH) for part in parts}
+    split = network("layers", {**halves, "mlp2.out": (3 * WIDTH, WIDTH)})
+    assert all(m.ambiguous for m in answer(whole, split).matches if m.op == "chunk")
+
+
+@pytest.mark.parametrize("more", ["q_rope", "k_pos", "query_rel"])
+def test_a_second_query_is_not_taken_for_the_first(more: str) -> None:
+    """All three of q, k and v are named, and one of them twice: in the order in which they are declared, flagged."""
+    whole = network("layers", {"attn.qkvx": (WIDTH, 4 * WIDTH)})
+    parts = ["to_q", "to_k", "to_v", more]
+    split = network("layers", {f"attn.{part}": (WIDTH, WIDTH) for part in parts})
+    cut = [m for m in answer(whole, split).matches if m.op == "chunk"]
+    assert all(m.ambiguous and [key.split(".")[3] for key in m.model_keys] == parts for m in cut)
+
+
 def without(network: nn.Module, *lost: str) -> list[tuple[str, tuple[int, ...]]]:
     return [(t.key, t.shape) for t in spec(network).tensors if not t.key.endswith(lost)]
 
@@ -213,6 +231,8 @@ def test_what_is_left_of_modules_that_lost_tensors(lost: tuple[str, ...]) -> Non
             {"table.weight": (12, 6)},
             {f"head.{n}.{k}": v for n in "ab" for k, v in (("weight", (6, 6)), ("bias", (6,)))},
         ),
+        ({"gate_up.weight": (48, WIDTH)}, {f"{name}.weight": (24, WIDTH) for name in ("up_proj", "router")}),
+        ({"gate_up.weight": (48, WIDTH)}, {f"{name}.weight": (24, WIDTH) for name in ("up_proj", "down_proj")}),
         (
             {"qkv_proj.weight": (48, WIDTH)},
             {f"{name}_proj.weight": (WIDTH, WIDTH) for name in ("q", "k", "output")},

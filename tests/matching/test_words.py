@@ -340,6 +340,8 @@ def test_a_gated_layer_is_none_of_two_matrices(back: bool) -> None:
         for side in (plain, gated):
             side.append((f"layers.{i}.self_attn.q_proj.weight", (32, 32)))
         plain += [(f"layers.{i}.mlp.c_fc.weight", (72, 32)), (f"layers.{i}.mlp.c_proj.weight", (32, 72))]
+        for side, name in ((plain, "c_proj"), (gated, "down_proj")):
+            side.append((f"layers.{i}.mlp.{name}.bias", (32,)))
         shapes = {"gate_proj": (72, 32), "up_proj": (72, 32), "down_proj": (32, 72)}
         gated += [(f"layers.{i}.mlp.{name}.weight", shape) for name, shape in shapes.items()]
     file, model = (gated, plain) if back else (plain, gated)
