@@ -13,7 +13,7 @@ from math import prod
 
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.exchange import Refuses
-from automatch.matching.leaves import Leaf, squeeze
+from automatch.matching.leaves import Leaf, squeeze, without_digits
 from automatch.matching.names import Names
 from automatch.matching.one_model import is_wrapped_model
 from automatch.matching.units import block_of, module_path, role_of
@@ -112,6 +112,7 @@ def _fits(mine: dict[Path, _Module], theirs: dict[Path, _Module], found: Sequenc
         for role, leaf in module.left.items():
             holding[_home(module.path), role, prod(leaf.shape)].append(module)
             anywhere[role, prod(leaf.shape)].append(module)
+    alike: dict[tuple[Path, Path], float | None] = {}
     out = []
     for one in mine.values():
         home = homes.get(_home(one.path))
@@ -123,8 +124,12 @@ def _fits(mine: dict[Path, _Module], theirs: dict[Path, _Module], found: Sequenc
             pairs = [(seen, t) for s, t in both if (seen := _seen_as(s, t)) is not None]
             if not pairs or _have_their_own(one.path, other.path, mine, theirs):
                 continue
-            if _may_be(one, other) and _are_of_one_kind(one.path, other.path, pairs, names):
-                out.append(_Fit(one, other, tuple(pairs)))
+            if _may_be(one, other):
+                called = without_digits(one.path), without_digits(other.path)  # the same in every layer
+                if called not in alike:
+                    alike[called] = _likeness(one.path, other.path, names)
+                if _are_of_one_kind(one.path, other.path, pairs, alike[called]):
+                    out.append(_Fit(one, other, tuple(pairs)))
     return out
 
 
@@ -166,15 +171,21 @@ def _seen_as(s: Leaf, t: Leaf) -> Leaf | None:
     return replace(s, shape=t.shape, ops=("reshape",)) if flat else None
 
 
-def _are_of_one_kind(a: Path, b: Path, pairs: Sequence[tuple[Leaf, Leaf]], names: Names) -> bool:
-    """Do the names of two modules leave it open that they are one? A table is no head, and a lone vector anything."""
-    words = names.path_words(a), names.path_words(b)
-    if names.contradiction(*words) > 0 or _is_table(a, names) != _is_table(b, names):
+def _are_of_one_kind(a: Path, b: Path, pairs: Sequence[tuple[Leaf, Leaf]], alike: float | None) -> bool:
+    """Do the names of two modules, `alike` if they may be one, leave it open? A lone vector may be anything."""
+    if alike is None:
         return False
-    alike = names.compare(*words, {})
     if any(role_of(leaf.path)[1] == "*" for pair in pairs for leaf in pair):
         return alike > ALIKE or bool(_home(a) and _home(b))
-    return alike >= 0 or len(pairs) > 1 or len(pairs[0][0].shape) > 1
+    return alike >= 0 or len(pairs) > 1 or len(pairs[0][0].raw) > 1
+
+
+def _likeness(a: Path, b: Path, names: Names) -> float | None:
+    """How alike two modules are called; None where they exclude each other, or one is a table and the other a head."""
+    words = names.path_words(a), names.path_words(b)
+    if names.contradiction(*words) > 0 or _is_table(a, names) != _is_table(b, names):
+        return None
+    return names.compare(*words, {})
 
 
 def _is_table(path: Path, names: Names) -> bool:
