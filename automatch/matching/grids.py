@@ -36,8 +36,18 @@ def across(left: Sequence[Path], right: Sequence[Path]) -> list[int]:
         return plain
     apart = [_apart(path) for path in left], [_apart(path) for path in right]
     said = _numbered_words(apart[0]) & _numbered_words(apart[1])
-    ways = _ways(left, right, said) or _ways(*apart, said)
+    ways = _ways(left, right, said)
+    if not ways:
+        ways = [way for way in _ways(*apart, said) if have_same_numbers(left, [right[j] for j in way])]
     return ways[0] if len(ways) == 1 else plain
+
+
+def have_same_numbers(left: Sequence[Path], right: Sequence[Path]) -> bool:
+    """Has each path the numbers of its partner, in whatever order? `norms1.0` is `blocks.0.norm1`, not `.1.norm0`."""
+    return all(
+        sorted(piece for piece in _apart(a) if piece.isdecimal()) == sorted(p for p in _apart(b) if p.isdecimal())
+        for a, b in zip(left, right, strict=True)
+    )
 
 
 def _ways(left: Sequence[Path], right: Sequence[Path], said: set[str]) -> list[list[int]]:

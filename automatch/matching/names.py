@@ -26,9 +26,6 @@ SHORT = 3
 SHORTENED, ABBREVIATED = 2, 0.5
 """So many letters at least stand for a word, and so many at least are left out; and how alike the two then are."""
 
-INITIAL = 0.4
-"""How alike a word is to its first letter: little, but no other letter is at all."""
-
 _NOTHING: frozenset[str] = frozenset()
 _AFTER = ("post", "pre")
 
@@ -147,8 +144,6 @@ class Names:
         a, b = short.text, long.text
         if "_" in a or "_" in b or "~" in a or "~" in b:
             return 0.0  # words that mean more than their letters
-        if len(a) == 1 and len(b) > SHORT and a == b[0] and not (short.concepts or long.concepts):
-            return INITIAL  # `r_emb` for the resistance, beside `c_emb` for the compliance
         if a not in self._common and SHORTENED <= len(a) <= len(b) - SHORTENED and a[0] == b[0] and _within(a, b):
             return max(ABBREVIATED, _spelling(a, b))
         return _spelling(a, b)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from automatch.matching.grids import across
+from automatch.matching.grids import across, have_same_numbers
 from automatch.matching.units import Sort, Unit
 
 
@@ -52,9 +52,11 @@ def places(
             ranks[1][sort] = [theirs[j] for j in order]
             together -= {(i, j) for i in mine for j in theirs}
             together |= set(zip(mine, ranks[1][sort], strict=True))
-            for i, j in zip(mine, ranks[1][sort], strict=True):
-                if source[i].peers == target[j].peers == len(mine):
-                    target[j].rank = source[i].rank
+            partners = list(zip(mine, ranks[1][sort], strict=True))
+            if have_same_numbers([source[i].path for i, _ in partners], [target[j].path for _, j in partners]):
+                for i, j in partners:
+                    if source[i].peers == target[j].peers == len(mine):
+                        target[j].rank = source[i].rank
     same = {
         (i, j)
         for sort, mine in ranks[0].items()

@@ -320,18 +320,6 @@ def test_a_head_of_another_name_may_be_another_head(mine: str, theirs: str, doub
     )
 
 
-def test_the_first_letter_of_a_word() -> None:
-    """`r_emb` and `c_emb` are the tables of resistances and of compliances, whatever the order in the file."""
-    widths = [(7, 5), (9, 7), (11, 9), (13, 11)]
-    rest = [(f"lin{i}.weight", shape) for i, shape in enumerate(widths)]
-    file = [("r_emb.weight", (3, 2)), ("c_emb.weight", (3, 2)), *rest]
-    model = [("tables.compliance.weight", (3, 2)), ("tables.resistance.weight", (3, 2))]
-    model += [(f"dense{i}.weight", shape) for i, shape in enumerate(widths)]
-    pairs = [("c_emb.weight", "tables.compliance.weight"), ("r_emb.weight", "tables.resistance.weight")]
-    pairs += [(f"lin{i}.weight", f"dense{i}.weight") for i in range(4)]
-    honest(spec(file), spec(model), truth(pairs))
-
-
 @pytest.mark.parametrize("back", [False, True])
 def test_a_gated_layer_is_none_of_two_matrices(back: bool) -> None:
     """StarCoder's `c_fc` and `c_proj` fit two of the three matrices of Qwen's mlp, and were learnt without a gate."""
