@@ -6,17 +6,18 @@ is which of the others. What stages before could not tell, for want of whole mod
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.exchange import Refuses
+from automatch.matching.homes import home_of, partners_of_homes
 from automatch.matching.leaves import Leaf, squeeze, without_digits
 from automatch.matching.names import Names
 from automatch.matching.one_model import is_wrapped_model
-from automatch.matching.units import block_of, module_path, role_of
+from automatch.matching.units import module_path, role_of
 
 Path = tuple[str, ...]
 
@@ -105,17 +106,17 @@ def _modules(leaves: Sequence[Leaf], pairs: Sequence[tuple[Leaf, Leaf]]) -> dict
 
 def _fits(mine: dict[Path, _Module], theirs: dict[Path, _Module], found: Sequence[Found], names: Names) -> list[_Fit]:
     """The modules of either side of which something left over is of one role and one shape, in the order of both."""
-    homes = _homes(found)
+    homes = partners_of_homes(found)
     holding: dict[tuple[Path, str, int], list[_Module]] = defaultdict(list)
     anywhere: dict[tuple[str, int], list[_Module]] = defaultdict(list)
     for module in theirs.values():
         for role, leaf in module.left.items():
-            holding[_home(module.path), role, prod(leaf.shape)].append(module)
+            holding[home_of(module.path), role, prod(leaf.shape)].append(module)
             anywhere[role, prod(leaf.shape)].append(module)
     alike: dict[tuple[Path, Path], float | None] = {}
     out = []
     for one in mine.values():
-        home = homes.get(_home(one.path))
+        home = homes.get(home_of(one.path))
         wanted = [(role, prod(leaf.shape)) for role, leaf in one.left.items()]
         near = [anywhere.get(kind, ()) if home is None else holding.get((home, *kind), ()) for kind in wanted]
         others = {id(other): other for row in near if len(row) <= MANY for other in row}
@@ -135,8 +136,8 @@ def _fits(mine: dict[Path, _Module], theirs: dict[Path, _Module], found: Sequenc
 
 def _have_their_own(a: Path, b: Path, mine: Mapping[Path, _Module], theirs: Mapping[Path, _Module]) -> bool:
     """Does either of two modules stand on the other side, under its own name, in the container of its partner?"""
-    inside = a[len(_home(a)) :], b[len(_home(b)) :]
-    return inside[0] != inside[1] and _home(b) + inside[0] in theirs and _home(a) + inside[1] in mine
+    inside = a[len(home_of(a)) :], b[len(home_of(b)) :]
+    return inside[0] != inside[1] and home_of(b) + inside[0] in theirs and home_of(a) + inside[1] in mine
 
 
 def _may_be(one: _Module, other: _Module) -> bool:
@@ -150,7 +151,7 @@ def _may_be(one: _Module, other: _Module) -> bool:
     }
     if None in seen or not changed or one.partners or other.partners:
         return None not in seen
-    return "transpose" not in changed and bool(_home(one.path) and _home(other.path))
+    return "transpose" not in changed and bool(home_of(one.path) and home_of(other.path))
 
 
 def _leads_to(partners: set[Path], path: Path) -> bool:
@@ -176,7 +177,7 @@ def _are_of_one_kind(a: Path, b: Path, pairs: Sequence[tuple[Leaf, Leaf]], alike
     if alike is None:
         return False
     if any(role_of(leaf.path)[1] == "*" for pair in pairs for leaf in pair):
-        return alike > ALIKE or bool(_home(a) and _home(b))
+        return alike > ALIKE or bool(home_of(a) and home_of(b))
     return alike >= 0 or len(pairs) > 1 or len(pairs[0][0].raw) > 1
 
 
@@ -191,16 +192,3 @@ def _likeness(a: Path, b: Path, names: Names) -> float | None:
 def _is_table(path: Path, names: Names) -> bool:
     """Is a module called an embedding? A head has the same shape."""
     return any("embedding" in word.concepts for word in names.path_words(path[-2:]))
-
-
-def _home(module: Path) -> Path:
-    """The innermost numbered container around a module, itself left out."""
-    return block_of(module[:-1])
-
-
-def _homes(found: Sequence[Found]) -> dict[Path, Path]:
-    """The partners of numbered containers, as most of what is in them says."""
-    links: dict[Path, Counter[Path]] = defaultdict(Counter)
-    for s, t, _ in found:
-        links[_home(module_path(s.path))][_home(module_path(t.path))] += 1
-    return {a: max(count, key=count.__getitem__) for a, count in links.items() if a}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.exchange import Refuses
+from automatch.matching.homes import home_of, partners_of_homes
 from automatch.matching.leaves import Leaf, numbered, without_digits
 from automatch.matching.names import Names
-from automatch.matching.units import block_of, module_path, role_of
+from automatch.matching.units import module_path, role_of
 from automatch.spec import Shape
 
 NORM, MATRIX = 0.3, 0.6
@@ -36,7 +37,7 @@ def of_damaged_modules(
     theirs = _untouched(target, {id(t) for _, t, _ in found})
     if not mine or not theirs:
         return []
-    homes = _homes(found)
+    homes = partners_of_homes(found)
     holding = _holding(mine), _holding(theirs)
     out: list[Found] = []
     for kept in sorted({_kept(held) for side in (mine, theirs) for held in side.values() if not _may_be_whole(held)}):
@@ -51,7 +52,7 @@ def of_damaged_modules(
             continue
         for a, b in zip(ours, others, strict=True):
             pairs = [(mine[a][role], theirs[b][role]) for role, _ in kept]
-            at_home = homes.get(_home(a), _home(b)) == _home(b)
+            at_home = homes.get(home_of(a), home_of(b)) == home_of(b)
             if at_home and not _against(a, b, names) and not any(refuses(s, t) for s, t in pairs):
                 out += [(s, t, Evidence(level="remains")) for s, t in pairs]
     return out
@@ -176,16 +177,3 @@ def _holding(modules: Mapping[Path, Held]) -> dict[tuple[str, Shape], list[Path]
         for one in _kept(held):
             out[one].append(path)
     return out
-
-
-def _home(module: Path) -> Path:
-    """The innermost numbered container around a module, itself left out."""
-    return block_of(module[:-1])
-
-
-def _homes(found: Sequence[Found]) -> dict[Path, Path]:
-    """The partners of numbered containers, as most of what is in them says."""
-    links: dict[Path, Counter[Path]] = defaultdict(Counter)
-    for s, t, _ in found:
-        links[_home(module_path(s.path))][_home(module_path(t.path))] += 1
-    return {a: max(count, key=count.__getitem__) for a, count in links.items() if a}

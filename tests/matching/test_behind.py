@@ -47,16 +47,22 @@ def torch_like() -> tuple[Keys, dict[str, int]]:
     return keys, numbers
 
 
-def test_each_norm_goes_with_the_convolution_of_its_number() -> None:
-    """By shapes alone the shortcut's norm is any of the three of its stage."""
-    model, numbers = torch_like()
+def served(model: Keys, numbers: dict[str, int]) -> dict[tuple[str, ...], Served]:
+    """What of the file serves the model, by the numbers of its modules there."""
     order = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
-    expected = {}
+    out = {}
     for key, shape in model:
         module, role = key.rsplit(".", 1)
         number = f"_{numbers[module]}" if numbers[module] else ""
         kind, op = ("conv2d", "transpose") if len(shape) > 1 else ("batch_normalization", "rename")
-        expected[(key,)] = Served((f"layers/{kind}{number}/vars/{order[role]}",), op)
+        out[(key,)] = Served((f"layers/{kind}{number}/vars/{order[role]}",), op)
+    return out
+
+
+def test_each_norm_goes_with_the_convolution_of_its_number() -> None:
+    """By shapes alone the shortcut's norm is any of the three of its stage."""
+    model, numbers = torch_like()
+    expected = served(model, numbers)
     answer = match(spec(keras()), spec(model))
     assert found(answer) == expected
     norms = {key for key, shape in model if len(shape) == 1}
@@ -69,15 +75,7 @@ def test_numbers_that_do_not_run_alike_say_nothing(lost: str) -> None:
     """One of either kind is missing: which norm is that of which layer is not told by their ranks."""
     model, numbers = torch_like()
     file = [(key, shape) for key, shape in keras() if f"{lost}/" not in key]
-    order = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
-    expected = {}
-    for key, shape in model:
-        module, role = key.rsplit(".", 1)
-        number = f"_{numbers[module]}" if numbers[module] else ""
-        kind, op = ("conv2d", "transpose") if len(shape) > 1 else ("batch_normalization", "rename")
-        serving = f"layers/{kind}{number}/vars/{order[role]}"
-        if f"{lost}/" not in serving:
-            expected[(key,)] = Served((serving,), op)
+    expected = {t: s for t, s in served(model, numbers).items() if f"{lost}/" not in s.checkpoint[0]}
     honest(file, model, expected)
 
 
