@@ -21,10 +21,16 @@ GATED = frozenset({"gate", "up", "down"})
 
 
 def doubt_other_kind(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
-    """The same pairs, those flagged of a gated layer and one of two matrices whose names know of no gate."""
+    """The same pairs, those flagged of a gated layer and one of two matrices whose names know of no gate.
+
+    Not where gate and up are one tensor, nor where other matrices stand beside them in the block.
+    """
     matrices = _matrices(source), _matrices(target)
     called = [{path: _said(path, held, names) for path, held in side.items()} for side in matrices]
-    gated = [{path for path, said in side.items() if said == GATED} for side in called]
+    gated = [
+        {path for path, said in side.items() if said == GATED and len(matrices[n][path]) == 3}
+        for n, side in enumerate(called)
+    ]
     plain = [
         {path for path, held in side.items() if len(held) == 2 and not called[n][path]}
         for n, side in enumerate(matrices)

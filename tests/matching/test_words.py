@@ -346,3 +346,21 @@ def test_a_gated_layer_that_lost_its_gate_is_still_one() -> None:
     answer = match(spec(file), spec(model))
     assert found(answer) == by_rename(file, lambda key: f"layers.{key[7:]}")
     assert not flagged(answer)
+
+
+def test_a_block_of_gate_up_and_down_beside_an_attention_is_no_gated_layer() -> None:
+    """GGUF names all matrices of a layer side by side; an attention of two matrices is no layer without a gate."""
+    file, model = [], []
+    for i in range(4):
+        shapes = {"attn_qkv": (96, 32), "attn_output": (32, 32), "ffn_gate": (72, 32), "ffn_up": (72, 32)}
+        names = {
+            "attn_qkv": "attn.qkv",
+            "attn_output": "attn.proj",
+            "ffn_gate": "mlp.gate_proj",
+            "ffn_up": "mlp.up_proj",
+        }
+        shapes["ffn_down"], names["ffn_down"] = (32, 72), "mlp.down_proj"
+        file += [(f"blk.{i}.{key}.weight", shape) for key, shape in shapes.items()]
+        model += [(f"layers.{i}.{names[key]}.weight", shape) for key, shape in shapes.items()]
+    assert not flagged(match(spec(file), spec(model)))
+    assert not flagged(match(spec(model), spec(file)))
