@@ -168,10 +168,7 @@ def _worth(
 ) -> tuple[list[list[float]], list[list[float]]]:
     """What each pair is worth, and the same without regard to order."""
     left, right = equals.left, equals.right
-    words = [
-        [names.path_words(n.spelt(top) or n.spelt()) for n in side]  # a whole side may be a part of the other
-        for side, top in zip((left, right), tops, strict=True)
-    ]
+    words = [[names.path_words(n.spelt(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]
     weights = contrast(words[0], words[1])
     ranks = [ranked(side) for side in equals.templates]
     kinds = [[(n.signature, n.count) for n in side] for side in (left, right)]

@@ -311,18 +311,3 @@ def test_the_towers_of_llama_cpps_projector_are_no_values() -> None:
     assert names.contradiction(names.path_words(audio), names.path_words(vision)) > 0
     alone = leaves_of(spec([("v.weight", (16,)), ("a.weight", (16,))]))
     assert [leaf.path[0] for leaf in alone] == ["v", "a"]
-
-
-@pytest.mark.parametrize("name", ["decoder.blocks", "dec.layers", "decoder.net.layers"])
-def test_a_file_of_one_part_goes_to_the_part_that_is_called_so(name: str) -> None:
-    """All of the file is one list, as long as two of the model's: its own name says which."""
-    parts = {
-        f"{i}.{j}.{role}": (8, 8, 3, 3) if role == "weight" else (8,)
-        for i in (0, 1)
-        for j in (0, 2)
-        for role in ("weight", "bias")
-    }
-    file = [(f"{name}.{key}", shape) for key, shape in parts.items()]
-    model = [(f"{part}.layers.{key}", shape) for part in ("encoder", "decoder") for key, shape in parts.items()]
-    expected = truth((f"{name}.{key}", f"decoder.layers.{key}") for key in parts)
-    assert found(match(spec(file), spec(model))) == expected
