@@ -190,6 +190,8 @@ class Solver:
             if not more:
                 break
         out += [(i, j, e) for (i, j), (e, _, _) in waiting.items() if i not in used_a and j not in used_b]
+        if self._decided.contradicts(lie_across):  # then nothing is sure of the other numbers
+            out = [(i, j, replace(e, level="blocks") if e.level == "unit" else e) for i, j, e in out]
         return [self._still_waiting(pair, waiting, a, b, used_a, used_b) for pair in out] if waiting else out
 
     def _cut_otherwise(self, a: Node, b: Node, items: list[tuple[Node, Node]]) -> bool:

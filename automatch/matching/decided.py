@@ -74,6 +74,10 @@ class Decided:
                     out.add((i, spans[at][2]))
         return out
 
+    def contradicts(self, blocks: Sequence[BlockPair]) -> bool:
+        """Leads a pin from one of some blocks into the partner of another?"""
+        return any(i != j for i, j in self._joined([x for x, _ in blocks], [y for _, y in blocks]))
+
     def aligned(self, blocks: list[BlockPair], a: Node, b: Node) -> tuple[list[BlockPair], bool] | None:
         """The items of two lists as pins want them; None where no pin joins any, or it is the middle of both.
 

@@ -35,6 +35,8 @@ def doubt_other_kind(found: list[Found], source: Sequence[Leaf], target: Sequenc
         {path for path, held in side.items() if len(held) == 2 and not called[n][path]}
         for n, side in enumerate(matrices)
     ]
+    if not any(gated) or not any(plain):
+        return found
     out = []
     for s, t, e in found:
         a, b = module_path(s.path)[:-1], module_path(t.path)[:-1]

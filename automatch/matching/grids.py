@@ -43,7 +43,7 @@ def across(left: Sequence[Path], right: Sequence[Path]) -> list[int]:
 
 
 def have_same_numbers(left: Sequence[Path], right: Sequence[Path]) -> bool:
-    """Has each path the numbers of its partner, in whatever order? `norms1.0` is `blocks.0.norm1`, not `.1.norm0`."""
+    """Has each path the numbers of its partner, in whatever order? `norms1.0` has those of `blocks.0.norm1`."""
     return all(
         sorted(piece for piece in _apart(a) if piece.isdecimal()) == sorted(p for p in _apart(b) if p.isdecimal())
         for a, b in zip(left, right, strict=True)

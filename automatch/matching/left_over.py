@@ -30,9 +30,10 @@ ALIKE = 0.3
 
 @dataclass(slots=True)
 class _Module:
-    """A module: its tensors by their roles, those of them that are left over, and the modules that it was given."""
+    """A module: where it begins, its tensors by their roles, those left over, and the modules that it was given."""
 
     path: Path
+    place: int
     held: dict[str, Leaf] = field(default_factory=dict)
     left: dict[str, Leaf] = field(default_factory=dict)
     partners: set[Path] = field(default_factory=set)
@@ -55,13 +56,13 @@ def left_over(
     Or several that fit as many, and no others: these are taken in the order of the two sides. Nothing is proposed in
     one and the same model: what it lost and what it has instead are the heads of two tasks.
     """
-    used, served = {key for s, _, _ in found for key in s.keys}, {key for _, t, _ in found for key in t.keys}
-    if names.silent or not found or not (_is_left(source, used) and _is_left(target, served)):
+    if names.silent or not found:
         return []
-    if is_wrapped_model(found):
+    pairs, turned = [(s, t) for s, t, _ in found], [(t, s) for s, t, _ in found]
+    left = _left(source, pairs), _left(target, turned)
+    if not all(left) or is_wrapped_model(found):
         return []
-    mine = _modules(source, [(s, t) for s, t, _ in found])
-    theirs = _modules(target, [(t, s) for s, t, _ in found])
+    mine, theirs = _modules(source, pairs, left[0]), _modules(target, turned, left[1])
     fits = [fit for fit in _fits(mine, theirs, found, names) if not any(refuses(s, t) for s, t in fit.pairs)]
     rows: dict[Path, list[_Fit]] = defaultdict(list)
     columns: dict[Path, list[Path]] = defaultdict(list)
@@ -83,19 +84,20 @@ def left_over(
     return out
 
 
-def _is_left(leaves: Sequence[Leaf], taken: set[str]) -> bool:
-    return any(not leaf.integer and taken.isdisjoint(leaf.keys) for leaf in leaves)
-
-
-def _modules(leaves: Sequence[Leaf], pairs: Sequence[tuple[Leaf, Leaf]]) -> dict[Path, _Module]:
-    """The modules of a side by their paths, in its order; `pairs`: its leaves, and what they were matched with."""
+def _left(leaves: Sequence[Leaf], pairs: Sequence[tuple[Leaf, Leaf]]) -> set[int]:
+    """The ids of the tensors of a side of which no key serves, or is served; counters follow their modules."""
     taken = {key for own, _ in pairs for key in own.keys}
+    return {id(leaf) for leaf in leaves if not leaf.integer and taken.isdisjoint(leaf.keys)}
+
+
+def _modules(leaves: Sequence[Leaf], pairs: Sequence[tuple[Leaf, Leaf]], left: set[int]) -> dict[Path, _Module]:
+    """The modules of a side by their paths, in its order; `pairs`: its leaves, and what they were matched with."""
     out: dict[Path, _Module] = {}
     for leaf in sorted(leaves, key=lambda leaf: leaf.place):
         length, role = role_of(leaf.path)
-        module = out.setdefault(leaf.path[:length], _Module(leaf.path[:length]))
+        module = out.setdefault(leaf.path[:length], _Module(leaf.path[:length], leaf.place))
         module.held["weight" if role == "*" else role] = leaf
-        if taken.isdisjoint(leaf.keys) and not leaf.integer:
+        if id(leaf) in left:
             module.left["weight" if role == "*" else role] = leaf
     for own, other in pairs:
         path = module_path(own.path)
@@ -120,7 +122,7 @@ def _fits(mine: dict[Path, _Module], theirs: dict[Path, _Module], found: Sequenc
         wanted = [(role, prod(leaf.shape)) for role, leaf in one.left.items()]
         near = [anywhere.get(kind, ()) if home is None else holding.get((home, *kind), ()) for kind in wanted]
         others = {id(other): other for row in near if len(row) <= MANY for other in row}
-        for other in sorted(others.values(), key=lambda module: min(leaf.place for leaf in module.held.values())):
+        for other in sorted(others.values(), key=lambda module: module.place):
             both = [(s, t) for r, s in one.left.items() if (t := other.left.get(r)) is not None]
             pairs = [(seen, t) for s, t in both if (seen := _seen_as(s, t)) is not None]
             if not pairs or _have_their_own(one.path, other.path, mine, theirs):
@@ -184,11 +186,6 @@ def _are_of_one_kind(a: Path, b: Path, pairs: Sequence[tuple[Leaf, Leaf]], alike
 def _likeness(a: Path, b: Path, names: Names) -> float | None:
     """How alike two modules are called; None where they exclude each other, or one is a table and the other a head."""
     words = names.path_words(a), names.path_words(b)
-    if names.contradiction(*words) > 0 or _is_table(a, names) != _is_table(b, names):
+    if names.contradiction(*words) > 0 or names.is_table(a) != names.is_table(b):
         return None
     return names.compare(*words, {})
-
-
-def _is_table(path: Path, names: Names) -> bool:
-    """Is a module called an embedding? A head has the same shape."""
-    return any("embedding" in word.concepts for word in names.path_words(path[-2:]))

@@ -89,7 +89,7 @@ class Names:
             yield Word(f"~{beyond}", _NOTHING)
         if whole in lex.words:
             yield Word(whole, lex.words[whole])
-            kinds = ("".join(some) for some in (texts[:1], texts[:2]))
+            kinds = ("".join(texts[:n]) for n in (1, 2))
             kind = next((k for k in kinds if k != whole and "norm" in lex.words.get(k, _NOTHING)), None)
             if kind is not None:
                 yield Word(kind, lex.words[kind])  # the first norm is a norm
@@ -125,6 +125,10 @@ class Names:
     def path_words(self, path: Sequence[str]) -> tuple[Word, ...]:
         """All words of a path, in order."""
         return tuple(w for token in path for w in self.token_words(token))
+
+    def is_table(self, module: Sequence[str]) -> bool:
+        """Is the module at a path called an embedding? A head has the same shape."""
+        return any("embedding" in word.concepts for word in self.path_words(module[-2:]))
 
     def alike(self, a: Word, b: Word) -> float:
         """In [0, 1]: 1 the same word, 0.9 synonyms, less for near spellings, 0 otherwise."""

@@ -20,7 +20,6 @@ UNLIKE = 0.5
 SAME_MODEL = 0.9
 """From this share of equal names on, two networks are one model, and only what was changed is called otherwise."""
 
-
 COMMON = 3
 """A shape that more tensors have says nothing."""
 
@@ -75,6 +74,7 @@ def doubt_other_heads(found: list[Found], source: Sequence[Leaf], names: Names, 
     telling = {module_path(s.path) for s, _, _ in found if shapes[s.shape] <= COMMON or role_of(s.path)[1] == "*"}
 
     def is_of_any(s: Leaf, t: Leaf) -> bool:
+        """Does nothing but a common shape speak for a pair, neither a rare tensor nor the module around the two?"""
         around = identity.bare(module_path(s.path)[:-1], 0), identity.bare(module_path(t.path)[:-1], 1)
         return module_path(s.path) not in telling and (around[0] != around[1] or not around[0])
 

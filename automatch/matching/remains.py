@@ -114,7 +114,8 @@ def of_one_shape(
         for s, t in pairs
         if s.raw == t.raw and s.whole == t.whole and (s.path[-1] in _PARTS) == (t.path[-1] in _PARTS)
         if not refuses(s, t)
-        if not _against(module_path(s.path), module_path(t.path), names) and _is_table(s, names) == _is_table(t, names)
+        if not _against(module_path(s.path), module_path(t.path), names)
+        if names.is_table(module_path(s.path)) == names.is_table(module_path(t.path))
     ]
 
 
@@ -133,11 +134,6 @@ def _alone(side: Sequence[Leaf], matched: set[int]) -> dict[Shape, list[Leaf]]:
 
 def _numbers(path: Path) -> list[int]:
     return [int(number) for token in path for number in re.findall(r"\d+", token)]
-
-
-def _is_table(leaf: Leaf, names: Names) -> bool:
-    """Is a tensor called an embedding? A head has the same shape."""
-    return any("embedding" in word.concepts for word in names.path_words(module_path(leaf.path)[-2:]))
 
 
 def _against(a: Path, b: Path, names: Names) -> bool:

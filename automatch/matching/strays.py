@@ -48,12 +48,12 @@ def drop_surplus(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
 def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> list[Found]:
     """The pairs, those flagged whose names say nothing, of the only module of a container that serves any.
 
-    In what is one model under the same names, but for what was changed, there is no such pair at all, nor one of blocks
-    that have other partners.
-
     The last layer of a head of several layers has the shape of a head of one: fastai puts a norm and a linear layer
     more before it. And a matrix of BERT's head for masked words, of a shape that many have, is not a pooler's: where
     it is the head of another name in what is one model otherwise, there is no such pair.
+
+    Where the two are one model behind a prefix each (see `is_wrapped_model`), none of these is a pair, and none that is
+    `astray`: what lost its place there has another head's, or none.
     """
     used = {id(s) for s, _, _ in found}
     shapes = Counter(leaf.shape for leaf in source)

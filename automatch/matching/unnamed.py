@@ -73,21 +73,24 @@ def _in_order(mine: Sequence[Leaf], theirs: Sequence[Leaf]) -> tuple[list[Leaf],
     There may be more of the second (an embedding that the file has not, another head), if they leave but one way.
     """
     shapes = [t.raw for t in theirs]
-    straight, turned = _only_way([s.raw for s in mine], shapes), _only_way([s.raw[::-1] for s in mine], shapes)
-    if (straight is None) == (turned is None):
-        return [], False
-    return [theirs[at] for at in straight or turned or ()], straight is None
+    own = [s.raw for s in mine]
+    ways = [
+        (way, turned) for turned in (False, True) for way in _ways([s[::-1] for s in own] if turned else own, shapes)
+    ]
+    return ([theirs[at] for at in ways[0][0]], ways[0][1]) if len(ways) == 1 else ([], False)
 
 
-def _only_way(some: Sequence[Shape], shapes: Sequence[Shape]) -> list[int] | None:
-    """Where some shapes stand among others, in their order; None where they do not, or in several ways."""
+def _ways(some: Sequence[Shape], shapes: Sequence[Shape]) -> list[list[int]]:
+    """Where some shapes stand among others, in their order: the first way and the last, one if these are the same."""
     first, last = _earliest(some, shapes), _earliest(some[::-1], shapes[::-1])
-    if first is None or last is None or first != [len(shapes) - 1 - at for at in reversed(last)]:
-        return None
-    return first
+    if first is None or last is None:
+        return []
+    last = [len(shapes) - 1 - at for at in reversed(last)]
+    return [first] if first == last else [first, last]
 
 
 def _earliest(some: Sequence[Shape], shapes: Sequence[Shape]) -> list[int] | None:
+    """The first place of each behind that of the one before; None where there is none."""
     out: list[int] = []
     at = 0
     for shape in some:

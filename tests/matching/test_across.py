@@ -176,6 +176,18 @@ def test_lists_of_kinds_that_a_number_tells_apart(
     assert found(match(spec(file), spec(model))) == expected
 
 
+def test_a_pin_against_the_numbers_of_two_lists_puts_all_in_doubt() -> None:
+    """A person says that the rows are rows: what the numbers say of the others is no longer sure."""
+    cells = [(k, i) for k in (1, 2) for i in range(2)]
+    file = [(f"norms{k}.{i}.weight", (4,)) for k, i in cells]
+    model = [(f"blocks.{i}.norm{k}.weight", (4,)) for i in range(2) for k in (1, 2)]
+    answer = match(spec(file), spec(model), pin=[("norms1.0.weight", "blocks.0.norm2.weight")])
+    assert found(answer)[("blocks.0.norm2.weight",)].checkpoint == ("norms1.0.weight",)
+    assert {key for key, _ in model} - flagged(answer) == {"blocks.0.norm2.weight"}
+    agreed = match(spec(file), spec(model), pin=[("norms2.1.weight", "blocks.1.norm2.weight")])
+    assert not flagged(agreed)
+
+
 def test_kinds_in_a_network_of_other_modules() -> None:
     """The layers of an encoder in VITS, whose attentions and feed-forwards stand in lists of their own."""
     pairs: dict[str, str] = {}

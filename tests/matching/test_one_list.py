@@ -247,6 +247,15 @@ def test_matrices_that_the_model_has_besides_leave_the_others_in_their_order(mor
     honest(keys, [*held[:8], ("h.0.other.weight", (16, 16)), *held[8:]], expected)
 
 
+def test_matrices_that_fit_as_they_are_in_several_ways_are_not_turned() -> None:
+    """Four of five may be meant, as they are stored; that four others fit transposed decides nothing."""
+    stored, turned = [(f"a.{i}.weight", (24, 16)) for i in range(5)], [(f"b.{i}.weight", (16, 24)) for i in range(4)]
+    file = [(f"onnx::MatMul_{90 + i}", (24, 16)) for i in range(4)]
+    answer = match(spec([*file, ("x.bias", (5,))]), spec([*stored, *turned, ("x.bias", (5,))]))
+    assert {key for key, _ in turned} <= {*answer.missing_keys}
+    assert {key for key, _ in stored} <= flagged(answer) | {*answer.missing_keys}
+
+
 def test_a_pin_of_a_matrix_without_a_name_turns_it() -> None:
     model = built({f"h.{i}.{name}": nn.Linear(8, 8) for i in range(2) for name in "qk"} | {"up": nn.Linear(8, 16)})
     keys, expected = exported(model)
