@@ -226,6 +226,13 @@ def step_source(word: str, rule: Rule, pieces: int) -> str:
         kept = kept_places(rule.shape)
         shape = ", ".join(f"t.shape[{kept[i]}]" if i in kept else str(size) for i, size in enumerate(rule.shape))
         return f"(False, lambda row: [t.reshape([{shape}]) for t in row])"
+    if word == "join_latent":
+        return "(True, lambda row: [torch.cat([row[0].transpose(1, 2), row[1]], 1).flatten(0, 1)])"
+    if word == "split_latent" and rule.shape is not None:
+        keys, values = rule.shape
+        whole = f"t.unflatten(0, (-1, {keys + values}))"
+        parts = f"({whole}[:, :{keys}].transpose(1, 2), {whole}[:, {keys}:])"
+        return f"(False, lambda row: [part for t in row for part in {parts}])"
     if word == "interleave" and rule.shape is not None:
         first = dim if dim >= 0 else dim - 3
         turned = f"t.unflatten({dim}, {rule.shape}).transpose({first + 1}, {first + 2}).flatten({first}, {first + 3})"

@@ -16,8 +16,8 @@ class Match(NamedTuple):
     Attributes:
         model_keys: one key; several for chunk and unstack, in the order of the pieces.
         checkpoint_keys: one key; several for concat and stack, in the order they are joined.
-        op: rename, transpose, permute, interleave, flip, reshape, concat, chunk, stack, unstack; joined by `+`
-            where several apply ("stack+concat").
+        op: rename, transpose, permute, interleave, flip, reshape, concat, chunk, stack, unstack,
+            join_latent, split_latent; joined by `+` where several apply ("stack+concat").
         confidence: in [0, 1]; a level for matches of this kind, held against the share that is right
             (`benchmarks/calibration.py`).
         ambiguous: the evidence does not decide; `alternatives` would do as well.
@@ -28,7 +28,7 @@ class Match(NamedTuple):
         sizes: for chunk into unequal pieces: their proportions in lowest terms, e.g. (4, 1, 1).
         shape: for reshape: the sizes that `automatch.ops.relative_shape` gives (0 keeps, -1 takes the rest); for
             interleave: the four sizes as which dimension `dim` is seen (-1 takes the rest); for flip: number and size
-            of the blocks.
+            of the blocks; for split_latent: the rows of a head for its keys, and for its values.
     """
 
     model_keys: tuple[str, ...]

@@ -38,6 +38,7 @@ from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
 from automatch.matching.kinship import are_namesakes, flagged, is_called_the_same, is_little, kinship, read_otherwise
 from automatch.matching.laid import fold_laid
+from automatch.matching.latent import fold_latent
 from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, counted, leaves_of, to_squeeze
 from automatch.matching.left_over import left_over
@@ -199,6 +200,7 @@ def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[L
     """Both sides in one form: layouts alike, and what only one side has in one tensor joined on the other."""
     source, target = fold_laid(source, target), fold_laid(target, source)
     source, target = fold_frames(source, target), fold_frames(target, source)
+    source, target = fold_latent(source, target), fold_latent(target, source)
     merge_heads(source, target)
     merge_heads(target, source)
     unify_layouts(source, target)

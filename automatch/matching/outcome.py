@@ -22,6 +22,7 @@ from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 BY_HEAD = "query_key_value often lies head by head, not in three blocks, and no shape shows it"
+LATENT = "keys and values head by head, the keys turned, as in DeepSeek's models; no shape shows it"
 HALVES = "nothing says which half of the fused tensor is the gate"
 TURNS = "gate and up of the experts may lie in halves or by turns (gpt-oss), and no shape shows it"
 MLP = "nothing says whether the mlp lies before q, k and v or behind them"
@@ -200,7 +201,7 @@ def _match(
         s.dim if s.dim is not None else t.dim,
         perm,
         _proportions(t.sizes, ops),
-        shape,
+        t.sizes if "split_latent" in ops else shape,
     )
 
 
@@ -208,6 +209,8 @@ def _unsaid(s: Leaf, t: Leaf) -> Judgement | None:
     """What no name and no shape says of how one becomes the other, if there is such a thing."""
     if _by_head(s, t):
         return Judgement(0.4, True, BY_HEAD)
+    if "join_latent" in (*s.ops, *t.ops):
+        return Judgement(0.45, True, LATENT)
     if gate_unsaid(s, t):
         return Judgement(0.45, True, HALVES)
     if film_unsaid(s, t):
@@ -263,7 +266,7 @@ def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:
 
 def _proportions(sizes: tuple[int, ...] | None, ops: Sequence[str]) -> tuple[int, ...] | None:
     """The sizes of a chunk's pieces in lowest terms; None where all are alike and every piece has a key of its own."""
-    if sizes is None or (len(set(sizes)) == 1 and "unstack" not in ops):
+    if sizes is None or "split_latent" in ops or (len(set(sizes)) == 1 and "unstack" not in ops):
         return None
     common = math.gcd(*sizes)
     return tuple(size // common for size in sizes)

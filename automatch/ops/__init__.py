@@ -11,14 +11,15 @@ from automatch.ops.chunks import Chunk
 from automatch.ops.concat import Concat
 from automatch.ops.flip import Flip
 from automatch.ops.interleave import Interleave
+from automatch.ops.latent import JoinLatent, SplitLatent
 from automatch.ops.permute import Permute
 from automatch.ops.reshape import Reshape, kept_places, relative_shape
 from automatch.ops.stack import Stack
 from automatch.ops.transpose import Transpose
 from automatch.ops.unstack import Unstack
 
-Op = Transpose | Permute | Interleave | Flip | Reshape | Concat | Chunk | Stack | Unstack
-OPS = (Transpose, Permute, Interleave, Flip, Reshape, Concat, Chunk, Stack, Unstack)
+Op = Transpose | Permute | Interleave | Flip | Reshape | Concat | Chunk | Stack | Unstack | JoinLatent | SplitLatent
+OPS = (Transpose, Permute, Interleave, Flip, Reshape, Concat, Chunk, Stack, Unstack, JoinLatent, SplitLatent)
 
 __all__ = [
     "OPS",
@@ -26,9 +27,11 @@ __all__ = [
     "Concat",
     "Flip",
     "Interleave",
+    "JoinLatent",
     "Op",
     "Permute",
     "Reshape",
+    "SplitLatent",
     "Stack",
     "Transpose",
     "Unstack",

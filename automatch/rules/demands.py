@@ -134,7 +134,7 @@ def _by_operation(match: Match) -> list[Demand]:
         if numbered is not None:
             return [Demand(sources, sources[0], numbered, Channel(law, by=True))]
         return [Demand(sources, sources[0], goals, Channel(law))]
-    stack, concat = "stack" in law.words, "concat" in law.words
+    stack, concat = "stack" in law.words, not {"concat", "join_latent"}.isdisjoint(law.words)
     shared = _shared(sources, stack, concat) if all(map(plain, sources)) else None
     if shared is not None:
         source, parts = shared

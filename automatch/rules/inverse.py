@@ -25,6 +25,8 @@ from automatch.spec import Shape
 _OPEN = re.compile(r"\(\?P<(?P<name>\w+)>")
 _WORD = re.compile(r"[A-Za-z]")
 _DROPPED = re.compile(r"(?<!\\)\(\?:(?:[^()\\]|\\.)*\)[?*+]?")
+_BACK = {"chunk": "concat", "stack": "unstack", "unstack": "stack", "split_latent": "join_latent"}
+_CUT_IN_PARTS = ("chunk", "split_latent")
 _FILLINGS = ("x", "1", "12")
 _MOST_SAMPLES = 243
 
@@ -44,7 +46,7 @@ def inverse(rule: Rule) -> tuple[Rule, ...]:
         RuleError: it cannot be undone without knowing the keys; the text begins with a verb, "drops what ... matches".
     """
     words = rule.law.words
-    if "concat" in words:
+    if {"concat", "join_latent"} & set(words):
         raise RuleError("joins tensors, whose sizes it does not say")
     if "reshape" in words or (rule.op == "permute" and rule.perm is None):
         raise RuleError(f"has the operation {rule.op}, which does not say how the tensor was before")
@@ -60,11 +62,11 @@ def inverse(rule: Rule) -> tuple[Rule, ...]:
         back = Rule(
             pattern,
             goal,
-            {"chunk": "concat", "stack": "unstack", "unstack": "stack"}.get(rule.op, rule.op),
-            part=(i, count) if rule.op == "chunk" or (rule.op == "unstack" and rule.by is None) else None,
+            _BACK.get(rule.op, rule.op),
+            part=(i, count) if rule.op in _CUT_IN_PARTS or (rule.op == "unstack" and rule.by is None) else None,
             by=rule.by,
             dim=rule.dim,
-            shape=exchanged(rule.shape),
+            shape=None if rule.op in _CUT_IN_PARTS else exchanged(rule.shape),
             perm=None if rule.perm is None else tuple(sorted(range(len(rule.perm)), key=rule.perm.__getitem__)),
         )
         back.check("the way back")

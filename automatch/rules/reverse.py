@@ -19,7 +19,19 @@ from typing import Any
 
 from automatch.errors import RuleError
 from automatch.matching.assignment import Match
-from automatch.ops import Chunk, Concat, Flip, Interleave, Permute, Reshape, Stack, Transpose, relative_shape
+from automatch.ops import (
+    Chunk,
+    Concat,
+    Flip,
+    Interleave,
+    JoinLatent,
+    Permute,
+    Reshape,
+    SplitLatent,
+    Stack,
+    Transpose,
+    relative_shape,
+)
 from automatch.rules.carrying import Carried, Load, Step, carry
 from automatch.rules.induce import induce
 from automatch.rules.inverse import exchanged, inverse, samples
@@ -193,6 +205,11 @@ def _undone(step: Step, law: Law) -> Law:
         sizes = [shape[op.dim] for shape in step.before]
         common = math.gcd(*sizes) or 1
         return replace(law, dim=op.dim, sizes=tuple(size // common for size in sizes))
+    if isinstance(op, JoinLatent):
+        keys, values = step.before
+        return replace(law, shape=(keys[2], values[1]))
+    if isinstance(op, SplitLatent):
+        return law
     if isinstance(op, Chunk):
         return replace(law, dim=op.dim)
     return law if law.dim is not None or (isinstance(op, Stack) and op.dim == 0) else replace(law, dim=op.dim)

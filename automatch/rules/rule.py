@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from automatch.errors import RuleError
+from automatch.ops import OPS
 from automatch.rules.fields import (
     check_sizes,
     number_field,
@@ -23,7 +24,7 @@ from automatch.rules.tensors import CUTTING, Law
 from automatch.spec import Shape
 
 LONGEST = 20_000
-_WORDS = ("rename", "transpose", "permute", "interleave", "flip", "reshape", "concat", "chunk", "stack", "unstack")
+_WORDS = ("rename", *(op.name for op in OPS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class Rule:
         sizes: proportions of the pieces of a chunk; None for equal ones.
         shape: for reshape: sizes in which -1 takes the rest and 0 keeps the size at that place, counted from the end
             behind the -1. For interleave: the four sizes [a, b, c, d] as which dimension `dim` is seen, of which b and
-            c are exchanged; -1 takes the rest. For flip: number and size of the blocks that are reversed.
+            c are exchanged; -1 takes the rest. For flip: number and size of the blocks that are reversed. For
+            split_latent: how many rows a head has for its keys, and for its values.
         note: for people: families covered, or why the rule is literal.
         ambiguous: how many of the hits belong to ambiguous matches: for those the rule gives a guess.
     """
@@ -161,7 +163,7 @@ class Rule:
         if "unstack" in words and "chunk" in words[words.index("unstack") :]:
             raise RuleError(f"{where}: a tensor is cut before it is unstacked; write chunk+unstack, not {self.op}")
         if isinstance(self.replacement, tuple) and not cuts:
-            raise RuleError(f"{where}: only chunk and unstack may have several replacements, not {self.op}")
+            raise RuleError(f"{where}: only {' and '.join(CUTTING)} may have several replacements, not {self.op}")
         if self.by is not None and "unstack" in words:
             groups.add(self.by)
         elif self.by is not None and self.by not in groups:

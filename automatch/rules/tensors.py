@@ -7,11 +7,24 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from automatch.errors import RuleError
-from automatch.ops import Chunk, Concat, Flip, Interleave, Op, Permute, Reshape, Stack, Transpose, Unstack
+from automatch.ops import (
+    Chunk,
+    Concat,
+    Flip,
+    Interleave,
+    JoinLatent,
+    Op,
+    Permute,
+    Reshape,
+    SplitLatent,
+    Stack,
+    Transpose,
+    Unstack,
+)
 from automatch.spec import Shape
 
-JOINING = ("concat", "stack")
-CUTTING = ("chunk", "unstack")
+JOINING = ("concat", "stack", "join_latent")
+CUTTING = ("chunk", "unstack", "split_latent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +260,7 @@ def joined(target: str, members: list[tuple[str, Move]], state_dict: Mapping[str
 def _folded(steps: list[Op], grid: list[list[Any]], run: Run) -> Any:
     """Runs operations on rows of tensors: the first joining one folds each row, the second the rows."""
     for op in steps:
-        if isinstance(op, Stack | Concat):
+        if isinstance(op, Stack | Concat | JoinLatent):
             grid = [[run(op, row)[0] for row in grid]] if len(grid) > 1 else [list(run(op, grid[0]))]
         else:
             grid = [list(run(op, row)) for row in grid]
@@ -279,6 +292,10 @@ def steps_of(law: Law, pieces: int) -> list[Op]:
             steps.append(Flip(law.shape, dim))
         elif word == "reshape":
             steps.append(Reshape(law.shape))
+        elif word == "join_latent":
+            steps.append(JoinLatent())
+        elif word == "split_latent":
+            steps.append(SplitLatent(law.shape))
         elif word != "rename":
             raise RuleError(f"{word!r} is not an operation that rules know")
     return steps

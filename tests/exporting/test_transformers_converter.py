@@ -101,6 +101,11 @@ SAID = {
     "permute": (Rule(LAYERS + "p", "h.{i}.p", op="permute", perm=(2, 0, 1)), "t.permute((2, 0, 1))"),
     "reshape": (Rule(LAYERS + "p", "h.{i}.p", op="reshape", shape=(0, -1)), "t.reshape([t.shape[0], -1])"),
     "interleave": (Rule(LAYERS + "w", "h.{i}.w", op="interleave", shape=(1, 2, 3, 1), dim=0), "t.unflatten"),
+    "join_latent": (Rule(LAYERS + r"(?P<part>k|v)_b", "h.{i}.kv_b", op="join_latent", part="part"), "Steps("),
+    "split_latent": (
+        Rule(LAYERS + "w", ("h.{i}.k_b", "h.{i}.v_b"), op="split_latent", shape=(1, 2)),
+        "t.unflatten(0, (-1, 3))",
+    ),
     "stack": (Rule(LAYERS + r"experts\.(?P<e>\d+)\.up", "h.{i}.up", op="stack", by="e"), "[MergeModulelist(dim=0)]"),
     "stack of parts": (Rule(QKV, "h.{i}.qkv", op="stack", part="part"), "Steps(False, "),
     "stack of parts that are turned": (Rule(QKV, "h.{i}.qkv", op="transpose+stack", part="part"), "Steps(False, "),
@@ -126,6 +131,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     **{f"layers.{i}.{p}.w": (2, 2) for i in (0, 1, 10) for p in "vqk"},
     **{f"layers.{i}.w": (6, 4) for i in (0, 1, 10)},
     **{f"layers.{i}.p": (2, 3, 4) for i in range(2)},
+    **{f"layers.{i}.{name}_b": shape for i in range(2) for name, shape in {"k": (2, 5, 3), "v": (2, 4, 5)}.items()},
     **TWELVE,
     "other": (2,),
 }

@@ -15,8 +15,10 @@ from automatch.ops import (
     Concat,
     Flip,
     Interleave,
+    JoinLatent,
     Permute,
     Reshape,
+    SplitLatent,
     Stack,
     Transpose,
     Unstack,
@@ -50,6 +52,9 @@ def array(*shape):
         (Chunk(3, 1, (4, 1, 1)), [(2, 12)]),
         (Unstack(0), [(3, 2)]),
         (Unstack(-1), [(3, 2)]),
+        (JoinLatent(), [(3, 5, 2), (3, 4, 5)]),
+        (SplitLatent((2, 4)), [(18, 5)]),
+        (SplitLatent((2, 1)), [(6, 5), (3, 2)]),
     ],
 )
 def test_shapes_are_foretold(make, op, shapes):
@@ -91,6 +96,15 @@ def test_scale_and_shift_change_places_and_come_back():
     assert torch.equal(turned, torch.cat(rows.chunk(2)[::-1])) and torch.equal(Flip((2, -1)).forward([turned])[0], rows)
 
 
+@given(*[st.integers(1, 4)] * 4)
+def test_keys_and_values_of_latent_attention_are_those_of_its_heads(heads, keys, values, latent):
+    whole = torch.from_numpy(array(heads * (keys + values), latent))
+    of_keys, of_values = SplitLatent((keys, values)).forward([whole])
+    for head, rows in enumerate(whole.view(heads, -1, latent)):
+        assert torch.equal(of_keys[head].T, rows[:keys]) and torch.equal(of_values[head], rows[keys:])
+    assert torch.equal(JoinLatent().forward([of_keys, of_values])[0], whole)
+
+
 @pytest.mark.parametrize(
     ("source", "target", "shape"),
     [
@@ -123,6 +137,13 @@ def test_a_shape_is_said_with_as_few_sizes_as_it_needs(source, target, shape):
         (Transpose((0, 1)), [(3,)]),
         (Permute(), [(3, 3)]),
         (Permute((0, 0)), [(3, 3)]),
+        (JoinLatent(), [(2, 3, 4)]),
+        (JoinLatent(), [(2, 3, 4), (2, 3, 4)]),
+        (JoinLatent(), [(2, 3), (2, 3)]),
+        (SplitLatent(), [(4, 2)]),
+        (SplitLatent((2, 0)), [(4, 2)]),
+        (SplitLatent((2, 1)), [(4, 2)]),
+        (SplitLatent((2, 1)), [(0, 2)]),
         (Flip(), [(4,)]),
         (Flip((2, -1)), [(5,)]),
         (Flip((2, 3)), [(12,)]),

@@ -225,6 +225,16 @@ def test_every_operation_is_undone(op, shape):
     there_and_back(rules((rf"h\.{H}\.w", "l.{i}.v", op)), tensors(h__0__w=shape, h__1__w=shape))
 
 
+def test_the_halves_of_latent_attention_are_joined_again_and_cut_again():
+    forward = rules((rf"h\.{H}\.kv", ["l.{i}.k", "l.{i}.v"], {"op": "split_latent", "shape": [2, 3]}))
+    back = there_and_back(forward, tensors(h__0__kv=(10, 4), h__1__kv=(15, 4)))
+    assert [rule.op for rule in back] == ["join_latent"]
+    assert {rule.op for rule in forward.reverse()} == {"join_latent"}  # without the keys, too
+    assert [rule.op for rule in there_and_back(back, tensors(l__0__k=(2, 4, 2), l__0__v=(2, 3, 4)))] == ["split_latent"]
+    with pytest.raises(RuleError, match="joins tensors, whose sizes it does not say"):
+        back.reverse()
+
+
 @pytest.mark.parametrize("more", ["concat+stack+reshape", "transpose+concat+stack+reshape", "concat+stack+transpose"])
 def test_what_happens_after_parts_and_members_are_joined_is_undone_first(more):
     """All pieces have one shape, so that only their values tell them apart."""

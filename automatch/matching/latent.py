@@ -1,0 +1,90 @@
+"""The keys' and values' projections of multi-head latent attention, where the other side has them in one matrix.
+
+A DeepSeek model has `kv_b_proj`, and llama.cpp `attn_k_b` and `attn_v_b`, MLX `embed_q` and `unembed_out`; what becomes
+of the one is in `ops/latent.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from automatch.describing.tokens import ROLES, words_of
+from automatch.matching.leaves import Leaf, template
+from automatch.spec import Shape
+
+_KEYS = frozenset("k q key query uk kb".split())
+"""Words of the part that makes keys: it is multiplied into the query."""
+
+Pair = tuple[Leaf, Leaf]
+Path = tuple[str, ...]
+
+
+def fold_latent(leaves: list[Leaf], others: Sequence[Leaf]) -> list[Leaf]:
+    """Fold [heads, latent, keys] and [heads, values, latent] of a block into one virtual matrix.
+
+    Only where the other side has as many matrices of the joined shape as this side such pairs, and none of their
+    shapes. Where keys, values and the latent vector are of one size, names say which of the two holds keys.
+
+    Returns the leaves with each folded pair replaced by one leaf at the place of its first member.
+    """
+    theirs = Counter(leaf.shape for leaf in others if not leaf.ops)
+    mine = Counter(leaf.shape for leaf in leaves)
+    families: dict[tuple[Shape, Path, Path], list[Pair]] = defaultdict(list)
+    for one, other in _side_by_side([x for x in leaves if len(x.shape) == 3 and not (x.ops or theirs[x.shape])]):
+        for pair in ((one, other), (other, one)):
+            joined = _joined(pair)
+            if joined is not None and theirs[joined] and not mine[joined]:
+                families[joined, template(pair[0].path), template(pair[1].path)].append(pair)
+    gone: dict[int, Leaf | None] = {}
+    for (joined, *_), pairs in sorted(families.items(), key=lambda item: not _is_named(item[1][0])):
+        keys, values = pairs[0]
+        if len(pairs) != theirs[joined] or any(id(leaf) in gone for pair in pairs for leaf in pair):
+            continue
+        either = _joined((values, keys)) == joined and not _is_named(pairs[0])
+        for pair in pairs:
+            first = min(pair, key=lambda leaf: leaf.place)
+            gone.update((id(leaf), None) for leaf in pair)
+            gone[id(first)] = _one(pair, first, either)
+    return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None] if gone else leaves
+
+
+def _side_by_side(leaves: Sequence[Leaf]) -> list[Pair]:
+    """Every two leaves of two modules, or of two parameters, that one block holds."""
+    blocks: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
+    for leaf in leaves:
+        blocks[_module(leaf)[:-1]].append(leaf)
+    return [(a, b) for own in blocks.values() for i, a in enumerate(own) for b in own[i + 1 :]]
+
+
+def _module(leaf: Leaf) -> tuple[str, ...]:
+    return leaf.path[:-1] if leaf.path[-1] in ROLES and len(leaf.path) > 1 else leaf.path
+
+
+def _joined(pair: Pair) -> Shape | None:
+    """The shape of the matrix that two tensors make, if the first holds keys and the second values."""
+    (heads, latent, keys), (same_heads, values, same_latent) = (leaf.shape for leaf in pair)
+    fits = (heads, latent) == (same_heads, same_latent)
+    return (heads * (keys + values), latent) if fits else None
+
+
+def _is_named(pair: Pair) -> bool:
+    """Do names say that the first holds keys, and not that the second does?"""
+    first, second = (_KEYS.intersection(words_of(_module(leaf)[-1])) for leaf in pair)
+    return bool(first) and not second
+
+
+def _one(pair: Pair, first: Leaf, guessed: bool) -> Leaf:
+    keys, values = pair
+    module = (*_module(keys)[:-1], "kv_b")
+    return replace(
+        first,
+        path=(*module, keys.path[-1]) if len(keys.path) > len(module) else module,
+        shape=_joined(pair) or (),
+        keys=(*keys.keys, *values.keys),
+        raw=keys.raw,
+        ops=("join_latent",),
+        sizes=(keys.shape[2], values.shape[1]),
+        guessed=guessed,
+    )
