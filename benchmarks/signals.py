@@ -204,6 +204,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("modules beside the layers", _in("reviewed", ("of_no_layer", _always([])))),
     Signal("left over at the very end", _in("engine", ("left_over", _always([])))),
     Signal("norms behind their layers", _in("reviewed", ("behind_their_layers", _first))),
+    Signal("biases of widened layers", _in("engine", ("beside_mismatches", _always([])))),
     Signal("flag: gated layers", _in("reviewed", ("doubt_other_kind", _first))),
     Signal("the only matrix of its shape", _in("reviewed", ("of_one_shape", _always([])))),
     Signal("one name outside the layers", _in("reviewed", ("called_alike", _always([])))),

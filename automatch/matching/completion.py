@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from automatch.matching.evidence import Evidence, Found
+from automatch.matching.exchange import Refuses
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, numbered
 from automatch.matching.names import Names, contrast
@@ -253,6 +254,40 @@ def mismatches(
     if len(left) * len(right) <= MOST_PAIRS:
         out += _alike(found, left, right, names, {id(x) for pair in out for x in pair})
     return [(s, t) for s, t in out if s.raw != t.raw]
+
+
+def beside_mismatches(
+    pairs: Sequence[tuple[Leaf, Leaf]],
+    found: Sequence[Found],
+    source: Sequence[Leaf],
+    target: Sequence[Leaf],
+    refuses: Refuses,
+) -> list[Found]:
+    """The biases of modules whose weights belong together but differ in shape: of another input, and the same output.
+
+    Always flagged: what is learnt for another input may be of no use. None where nothing else of the two is alike.
+    """
+    if not found:
+        return []
+    taken = {id(leaf) for s, t, _ in found for leaf in (s, t)} | {id(leaf) for pair in pairs for leaf in pair}
+    sides = [
+        {module_path(leaf.path): leaf for leaf in side if id(leaf) not in taken and role_of(leaf.path)[1] == "bias"}
+        for side in (source, target)
+    ]
+    out: list[Found] = []
+    for s, t in pairs:
+        biases = [side.get(module_path(leaf.path)) for side, leaf in zip(sides, (s, t), strict=True)]
+        weights = {role_of(leaf.path)[1] for leaf in (s, t)} == {"weight"}
+        mine, theirs = biases
+        if (
+            mine is not None
+            and theirs is not None
+            and weights
+            and mine.shape == theirs.shape
+            and not refuses(mine, theirs)
+        ):
+            out.append((mine, theirs, Evidence(level="widened")))
+    return out
 
 
 def _alike(

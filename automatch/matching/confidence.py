@@ -82,6 +82,7 @@ _BY_LEVEL = {
     "remains": Judgement(0.45, True, "of modules that lack tensors on one side, the only ones that fit"),
     "outside": Judgement(0.45, True, "the only modules beside the layers that are left over and hold the same"),
     "only": Judgement(0.45, True, "the only ones of this shape on either side, though nothing else says so"),
+    "widened": Judgement(0.45, True, "of a module whose weight is of another shape: the bias alone fits"),
     "left": Judgement(0.4, True, "left over on both sides, and nothing else that is left over would fit"),
     "listed": Judgement(0.95, False, "a list without names, and every shape of the other side stands there in order"),
     "placed": Judgement(0.95, False, "at its place in one list of layers, as nearly all others"),

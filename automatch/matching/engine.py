@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
@@ -25,6 +25,7 @@ from automatch.matching.blocks import Solver
 from automatch.matching.cleanup import beside_the_model, without_originals
 from automatch.matching.completion import (
     MOSTLY,
+    beside_mismatches,
     by_every_name,
     mismatches,
     not_crossed,
@@ -165,13 +166,26 @@ def _match(
     found = _doubt_adapters(found) if several and not decided else found
     found = _believed(found, source, target, identity, cleaned.undecided, bool(decisions.pinned))
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
+    found = _served_again(found, source, target, names, decisions, tied)
+    found += not_crossed(left_over(found, source, target, names, decisions.refuses), source, target, identity, found)
+    pairs = mismatches(found, source, target, names, identity)
+    found += beside_mismatches(pairs, found, source, target, decisions.refuses)
+    return assignment(checkpoint, model, found, source, pairs, cleaned.notes, cleaned.dropped, times)
+
+
+def _served_again(
+    found: list[Found],
+    source: Sequence[Leaf],
+    target: Sequence[Leaf],
+    names: Names,
+    decisions: Decisions,
+    tied: Mapping[str, str],
+) -> list[Found]:
+    """The pairs, and what else of the model their tensors serve: tied ones, trained copies, one part of all blocks."""
     found += share(found, target, tied)
     found = trained_copies(found, target, decisions.forbids)
     found += [f for f in in_every_block(found, target) if not decisions.forbids(f[0], f[1])]
-    found += [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
-    found += not_crossed(left_over(found, source, target, names, decisions.refuses), source, target, identity, found)
-    pairs = mismatches(found, source, target, names, identity)
-    return assignment(checkpoint, model, found, source, pairs, cleaned.notes, cleaned.dropped, times)
+    return found + [f for f in tie(found, source, target, names) if not decisions.forbids(f[0], f[1])]
 
 
 def _believed(

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from automatch.describing.tokens import stem_index, words_of
 from automatch.matching.adapters import BIAS, FIRST, SECOND
 from automatch.matching.leaves import Leaf
-from automatch.matching.names import Names
+from automatch.matching.names import Names, Word
 from automatch.matching.units import Sort, Unit, role_of
 
 
@@ -45,6 +45,7 @@ def units_of(
     _silence_numbers(found, names)
     _name_norms(found, names)
     _silence_echoes(found)
+    _silence_gates(found)
     peers: dict[tuple[object, ...], list[Unit]] = defaultdict(list)
     lettered = _lettered(found)
     for unit in found:
@@ -59,6 +60,7 @@ def units_of(
     return found
 
 
+_GATE, _NOTHING = frozenset({"gate"}), frozenset[str]()
 _LETTERS = ("a", "b", "c", "d")
 
 
@@ -179,6 +181,17 @@ def _name_norms(units: Sequence[Unit], names: Names) -> None:
         if len(first) == len(second) == 1:
             for unit, called in ((first[0], "attn_norm"), (second[0], "mlp_norm")):
                 unit.words = (*unit.words, *(w for w in names.token_words(called) if w.text[0] == "~"))
+
+
+def _silence_gates(units: Sequence[Unit]) -> None:
+    """Take `gate` for no gate where two of a container are called so: keras-hub's `gating_ffw` and `gating_ffw_2`."""
+    gates: dict[tuple[tuple[str, ...], Sort | None], list[Unit]] = defaultdict(list)
+    for unit in units:
+        if any(word.concepts == _GATE for word in unit.words):
+            gates[unit.full[:-1], unit.main()].append(unit)
+    for group in gates.values():
+        for unit in group if len(group) > 1 else ():
+            unit.words = tuple(Word(w.text, _NOTHING) if w.concepts == _GATE else w for w in unit.words)
 
 
 def _silence_echoes(units: Sequence[Unit]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from automatch.describing.tokens import ROLES, words_of
+from automatch.describing.tokens import ROLES, stem_index, words_of
 from automatch.matching.leaves import Leaf, see_as, template
 from automatch.matching.stored import STACK, named, orientations, tail
 from automatch.spec import Shape
@@ -45,6 +45,7 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
     looked_at = [leaf for leaf in leaves if leaf.shape in shapes and "stack" not in leaf.ops]
     called = {(leaf.path[-1], leaf.shape) for leaf in others if len(leaf.shape) == 1}
     families = [f for f in _families(looked_at, mine, theirs, called) if not _listed(f, others)]
+    families += _glued_families(looked_at, mine, theirs, families)
     families = _without_crowds(families, others, mine, theirs)
     if not families:
         return leaves
@@ -143,6 +144,43 @@ def _families(
                 break
 
 
+def _glued_families(
+    leaves: list[Leaf], mine: Counter[Shape], theirs: Counter[Shape], others: Sequence[_Family]
+) -> list[_Family]:
+    """Stacks of modules whose number is part of a name: the critics `Q1` and `Q2`, `attention_0` to `attention_7`.
+
+    Vectors go along with the matrices of their modules: norms are numbered too, and are no table.
+    """
+    taken = {id(leaf) for family in others for stack in family.stacks for leaf in stack}
+    groups: dict[tuple[int, tuple[str, ...], Shape], dict[int, list[Leaf]]] = defaultdict(lambda: defaultdict(list))
+    for leaf in leaves:
+        wanted = not leaf.integer and id(leaf) not in taken and mine[leaf.shape] > theirs[leaf.shape]
+        for i, token in enumerate(leaf.path[:-1] if wanted else ()):
+            found = stem_index(token)
+            if found is not None and found[0]:
+                groups[i, (*leaf.path[:i], found[0], *leaf.path[i + 1 :]), leaf.shape][found[1]].append(leaf)
+    families: list[_Family] = []
+    items: set[tuple[str, ...]] = set()
+    for (hole, _, shape), group in sorted(groups.items(), key=lambda item: -len(item[0][2])):
+        stack = [leaf for number in sorted(group) for leaf in group[number]]
+        own = {leaf.path[: hole + 1] for leaf in stack}
+        joined = (len(stack), *shape)
+        if not _is_counted(group) or theirs[joined] <= mine[joined] or taken & set(map(id, stack)):
+            continue
+        if len(shape) > 1 or own <= items:
+            families.append(_Family(hole, [stack], straight=True, turned=False))
+            taken.update(map(id, stack))
+            items |= own
+    return families
+
+
+def _is_counted(group: Mapping[int, Sequence[Leaf]]) -> bool:
+    """Are these several, counted from 0 or 1 on, each number once and without a gap?"""
+    first = min(group)
+    each_once = all(len(leaves) == 1 for leaves in group.values())
+    return len(group) > 1 and first <= 1 and each_once and sorted(group) == list(range(first, first + len(group)))
+
+
 def _without_crowds(
     families: list[_Family], others: Sequence[Leaf], mine: Counter[Shape], theirs: Counter[Shape]
 ) -> list[_Family]:
@@ -185,12 +223,18 @@ def _joined(first: Leaf, members: list[Leaf], hole: int, turn: bool) -> Leaf:
     item = _turned(first) if turn else first
     return replace(
         item,
-        path=(*first.path[:hole], *first.path[hole + 1 :]),
+        path=(*first.path[:hole], *_stem(first.path[hole]), *first.path[hole + 1 :]),
         shape=(len(members), *item.shape),
         keys=tuple(key for member in members for key in member.keys),
         ops=(*item.ops, "stack"),
         dim=0,
     )
+
+
+def _stem(token: str) -> tuple[str, ...]:
+    """What is left of a token without the number that counts it; nothing of a number."""
+    found = stem_index(token)
+    return () if found is None or token.isdecimal() else (found[0].rstrip("_") or token,)
 
 
 def _turned(leaf: Leaf) -> Leaf:

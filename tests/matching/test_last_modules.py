@@ -126,3 +126,22 @@ def test_a_file_and_a_model_that_lost_different_tensors() -> None:
     assert found(answer)[("out.bias",)] == Served(("judge.bias",))
     assert "out.bias" in flagged(answer)
     assert {"out.weight", "aux.weight"} <= {*answer.missing_keys}
+
+
+@pytest.mark.parametrize("wide", [3, 5])
+def test_the_bias_of_a_layer_of_another_input_is_its_bias(wide: int) -> None:
+    """A stem for more channels: its weight is of another shape, its bias fits, and is flagged."""
+    mine: Keys = [("conv_stem.weight", (11, 1, 3)), ("conv_stem.bias", (11,)), *SIZES]
+    theirs: Keys = [("stem.conv.weight", (11, wide, 3)), ("stem.conv.bias", (11,)), *OTHERS]
+    answer = match(spec(mine), spec(theirs))
+    assert [(pair.checkpoint_key, pair.key) for pair in answer.mismatched] == [(mine[0][0], theirs[0][0])]
+    assert found(answer)[("stem.conv.bias",)] == Served(("conv_stem.bias",))
+    assert flagged(answer) == {"stem.conv.bias"}
+    refused = match(spec(mine), spec(theirs), forbid=[("conv_stem.bias", "stem.conv.bias")])
+    assert ("stem.conv.bias",) not in found(refused)
+
+
+def test_biases_of_another_length_are_none() -> None:
+    mine: Keys = [("conv_stem.weight", (11, 1, 3)), ("conv_stem.bias", (11,)), *SIZES]
+    theirs: Keys = [("stem.conv.weight", (13, 1, 3)), ("stem.conv.bias", (13,)), *OTHERS]
+    assert ("stem.conv.bias",) not in found(match(spec(mine), spec(theirs)))

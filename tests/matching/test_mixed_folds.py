@@ -9,8 +9,8 @@ from torch import nn
 import automatch
 from automatch.matching import match
 from tests.matching.built import Bare, built, either, layered
-from tests.matching.transformers import WIDTH
-from tests.matching.truth import Served, Truth, by_rename, flagged, found, renamed, solved, spec
+from tests.matching.transformers import WIDTH, turned
+from tests.matching.truth import Served, Truth, by_rename, flagged, found, renamed, solved, spec, truth
 
 BOTH = pytest.mark.parametrize("swap", [False, True], ids=["apart into fused", "fused into apart"])
 APART = ["q_proj", "k_proj", "v_proj", "out_proj"]
@@ -281,3 +281,21 @@ def test_rows_of_an_embedding_are_no_norms_of_layers() -> None:
     model = built({"tok": nn.Embedding(30, 16)} | layers | {f"layers.{i}.sa_norm": nn.LayerNorm(16) for i in range(2)})
     checkpoint = built({"tok": nn.Embedding(30, 16), "token_type_embeddings": nn.Embedding(2, 16)} | layers)
     assert all("unstack" not in m.op for m in match(spec(checkpoint), spec(model)).matches)
+
+
+@pytest.mark.parametrize("names", [("Q1", "Q2"), ("critic_0", "critic_1", "critic_2")])
+def test_critics_that_a_number_in_their_name_counts(names: tuple[str, ...]) -> None:
+    """As a vectorised ensemble holds them; a pair of norms is no table of two rows."""
+    sizes = {"trunk.0.weight": (6, 7), "trunk.0.bias": (6,), "trunk.2.weight": (1, 6), "trunk.2.bias": (1,)}
+    norms = [(f"actor.norm{i}.{role}", (9,)) for i in range(len(names)) for role in ("weight", "bias")]
+    body = [("actor.fc.weight", (9, 5)), *norms]
+    given = [*body, *((f"{name}.{leaf}", shape) for name in names for leaf, shape in sizes.items())]
+    bodies = [(key.replace("actor", "policy"), shape) for key, shape in body]
+    table = [("policy.kinds", (len(names), 9))]
+    wanted = [*bodies, *((f"critics.{leaf[6:]}", (len(names), *shape)) for leaf, shape in sizes.items())]
+    expected = truth((key, key.replace("actor", "policy")) for key, _ in body) | {
+        (f"critics.{leaf[6:]}",): Served(tuple(f"{name}.{leaf}" for name in names), "stack") for leaf in sizes
+    }
+    solved(given, wanted, expected)
+    solved(wanted, given, turned(expected))
+    assert ("policy.kinds",) not in found(match(spec(given), spec([*wanted, *table])))

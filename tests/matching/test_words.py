@@ -364,3 +364,19 @@ def test_a_block_of_gate_up_and_down_beside_an_attention_is_no_gated_layer() -> 
         model += [(f"layers.{i}.{names[key]}.weight", shape) for key, shape in shapes.items()]
     assert not flagged(match(spec(file), spec(model)))
     assert not flagged(match(spec(model), spec(file)))
+
+
+def test_of_two_gates_the_word_says_nothing() -> None:
+    """keras-hub's Gemma: the second one was left over, as what is called a gate is no up-projection."""
+    words = ("gating_ffw", "gating_ffw_2"), ("gate_proj", "up_proj")
+    sides = []
+    for first, second in words:
+        sizes = {"attn": (10, 8), first: (12, 8), second: (12, 8), "down": (8, 12)}
+        sides.append([(f"layers.{i}.{name}.weight", size) for i in range(2) for name, size in sizes.items()])
+    answer = match(spec(sides[0]), spec(sides[1]))
+    pairs = {
+        (f"layers.{i}.{name}.weight",): f"layers.{i}.{first}.weight"
+        for i in range(2)
+        for first, name in zip(*words, strict=True)
+    }
+    assert {keys: found(answer)[keys].checkpoint[0] for keys in pairs} == pairs
