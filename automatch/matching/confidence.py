@@ -71,6 +71,9 @@ _BY_LEVEL = {
     "exchangeable": Judgement(0.4, True, "by their names, this and a pair in doubt would rather change partners"),
     "leavings": Judgement(0.4, True, "what was left of several of one shape, of which the others are in doubt"),
     "ungated": Judgement(0.4, True, "of two kinds of feed-forward layers: one has a gate, the other has none"),
+    "gates": Judgement(
+        0.4, True, "the gates of the two frameworks' recurrent layers lie in other orders: no shape shows it"
+    ),
     "moved": Judgement(0.4, True, "before the same part of the block, though numbered otherwise"),
     "beside": Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two"),
     "summed": Judgement(0.4, True, "together as large, in every block; nothing says in which order they lie"),

@@ -33,6 +33,7 @@ from automatch.matching.completion import (
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.flat import at_one_place
+from automatch.matching.flattened import reorder_flattened
 from automatch.matching.folding import fold_parts
 from automatch.matching.frames import fold_frames
 from automatch.matching.heads import merge_heads
@@ -49,6 +50,7 @@ from automatch.matching.numbered import by_number
 from automatch.matching.outcome import assignment, gathered
 from automatch.matching.parts import as_named
 from automatch.matching.pins import Decisions, followed, in_pinned_order, resolve
+from automatch.matching.recurrent import doubt_gates
 from automatch.matching.reviewed import reviewed
 from automatch.matching.rows import fold_rows
 from automatch.matching.scanned import unify_scanned
@@ -168,6 +170,8 @@ def _match(
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found = _served_again(found, source, target, names, decisions, tied)
     found += not_crossed(left_over(found, source, target, names, decisions.refuses), source, target, identity, found)
+    reorder_flattened(found, source, target)
+    found = doubt_gates(found, source, target)
     pairs = mismatches(found, source, target, names, identity)
     found += beside_mismatches(pairs, found, source, target, decisions.refuses)
     return assignment(checkpoint, model, found, source, pairs, cleaned.notes, cleaned.dropped, times)

@@ -256,12 +256,12 @@ def _turn(leaf: Leaf, perm: tuple[int, ...]) -> None:
 
 
 def _shown(families: Families, theirs: Counter[Shape], stacks: set[Shape]) -> defaultdict[Kind, set[tuple[int, ...]]]:
-    """For each kind of tensor, the orders of three dimensions that its members show, of which only one fits."""
+    """For each kind of tensor, the orders of three or four dimensions that its members show, of which only one fits."""
     out: defaultdict[Kind, set[tuple[int, ...]]] = defaultdict(set)
     for (_, shape), members in families.items():
         perms = _perms(shape, stacks)
         fitting = _fitting(shape, perms, theirs)
-        if len(fitting) == 1 < len(perms) and len(shape) == 3 and 1 not in shape[-2:]:
+        if len(fitting) == 1 < len(perms) and len(shape) in (3, 4) and 1 not in shape[-2:]:
             out[kind_of(members[0], perms)].add(fitting[0])
     return out
 
@@ -308,8 +308,8 @@ def _votes(
         kind = kind_of(members[0], perms)
         if shape in halved:
             votes[kind] += 4
-        if turned == shape:
-            continue
+        if turned == shape or (len(shape) > 3 and any(permuted(shape, perm) == shape for perm in perms)):
+            continue  # [out, 3, 3, 3] speaks neither for nor against
         same_name = called.get(tail(members[0].path), set())
         if turned in same_name and shape not in same_name:
             votes[kind] += 4

@@ -23,6 +23,8 @@ from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 BY_HEAD = "query_key_value often lies head by head, not in three blocks, and no shape shows it"
 LATENT = "keys and values head by head, the keys turned, as in DeepSeek's models; no shape shows it"
+FLATTENED = "behind convolutions: one framework flattens a map with its channels last, the other with them first"
+MIRRORED = "a transposed convolution stored as any other, as flax does: torch's is its mirror image in space"
 HALVES = "nothing says which half of the fused tensor is the gate"
 TURNS = "gate and up of the experts may lie in halves or by turns (gpt-oss), and no shape shows it"
 MLP = "nothing says whether the mlp lies before q, k and v or behind them"
@@ -201,7 +203,7 @@ def _match(
         s.dim if s.dim is not None else t.dim,
         perm,
         _proportions(t.sizes, ops),
-        t.sizes if "split_latent" in ops else shape,
+        t.sizes if "split_latent" in ops else s.woven or _exchanged(t.woven) or shape,
     )
 
 
@@ -209,6 +211,10 @@ def _unsaid(s: Leaf, t: Leaf) -> Judgement | None:
     """What no name and no shape says of how one becomes the other, if there is such a thing."""
     if _by_head(s, t):
         return Judgement(0.4, True, BY_HEAD)
+    if s.woven or t.woven:
+        return Judgement(0.45, True, FLATTENED)
+    if _is_mirrored(s) or _is_mirrored(t):
+        return Judgement(0.45, True, MIRRORED)
     if "join_latent" in (*s.ops, *t.ops):
         return Judgement(0.45, True, LATENT)
     if gate_unsaid(s, t):
@@ -237,6 +243,11 @@ def _merged_then_turned(s: Leaf, ops: Sequence[str]) -> bool:
     return merged and list(ops) == ["reshape", "transpose"] and s.perm == (1, 0)
 
 
+def _is_mirrored(leaf: Leaf) -> bool:
+    """Is it a transposed convolution [height, width, in, out]? A depthwise one has but one channel there."""
+    return leaf.perm in ((2, 3, 0, 1), (1, 2, 0)) and "transpose" in leaf.ops and leaf.raw[-1] != 1 and not leaf.layers
+
+
 def _by_head(s: Leaf, t: Leaf) -> bool:
     """Is a tensor cut or joined that may hold query, key and value head by head?
 
@@ -258,6 +269,11 @@ def _of_patches(s: Leaf, t: Leaf) -> bool:
     patches = 1 < kernel[1] <= most and min(kernel[2:]) > 1
     heads = len(kernel) == 3 and (kernel[0] == math.prod(kernel[1:]) or kernel[1] < kernel[2])  # [width, heads, size]
     return patches and not heads and linear == (kernel[0], math.prod(kernel[1:]))
+
+
+def _exchanged(woven: Shape | None) -> Shape | None:
+    """How a dimension is seen on the way back."""
+    return None if woven is None else (woven[0], woven[2], woven[1], woven[3])
 
 
 def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:

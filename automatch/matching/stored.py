@@ -16,6 +16,11 @@ Kind = tuple[str, bool]
 STACK = "stack"
 """What kernels laid on each other are called among the kinds of tensors."""
 
+CONVOLUTION = "convolution"
+"""What kernels over images are called among the kinds of tensors."""
+
+_TRANSPOSED = frozenset("transpose transposed convtranspose deconv deconvolution".split())
+
 ADAPTER = "adapter"
 """What the halves of adapters are called among the kinds of tensors."""
 
@@ -27,13 +32,17 @@ def kind_of(leaf: Leaf, perms: tuple[tuple[int, ...], ...] = ()) -> Kind:
     """What a tensor is called, in a block or outside; a bare parameter goes by the last of its words.
 
     Kernels laid on each other are a kind of their own: experts may lie where all linear layers stand. So are adapters:
-    GPT-2's Conv1D is stored [in, out], and what PEFT puts beside it is not.
+    GPT-2's Conv1D is stored [in, out], and what PEFT puts beside it is not. MLX stores linear layers as torch does, and
+    the kernels of convolutions with their channels last.
     """
     last = leaf.path[-1]
     if perms == ITEMS:
         return STACK, numbered(leaf.path)
     if is_adapter(leaf):
         return ADAPTER, numbered(leaf.path)
+    if len(leaf.shape) > 3:
+        transposed = any(word in _TRANSPOSED for token in leaf.path[-2:] for word in words_of(token))
+        return f"transposed {CONVOLUTION}" if transposed else CONVOLUTION, numbered(leaf.path)
     if last not in ROLES:
         words = words_of(last)
         last = "projection" if words and words[-1] in ("proj", "projection") else last

@@ -284,9 +284,9 @@ def steps_of(law: Law, pieces: int) -> list[Op]:
             steps.append(Chunk(len(law.sizes) if law.sizes else pieces, dim, law.sizes))
         elif word == "transpose":
             steps.append(Transpose(law.perm))
-        elif word == "permute":
+        elif word == "permute" and law.shape is None:
             steps.append(Permute(law.perm))
-        elif word == "interleave":
+        elif word in ("permute", "interleave"):
             steps.append(Interleave(law.shape, dim))
         elif word == "flip":
             steps.append(Flip(law.shape, dim))
