@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from automatch.collecting import paused
+from automatch.diagnosing.cautions import cautioned
 from automatch.diagnosing.comparison import StrictLoad, is_doubtful
 from automatch.diagnosing.values import dtype_sentence, mismatched_dtypes
 from automatch.diagnosing.verdict import verdict
@@ -80,6 +81,7 @@ def diagnose(
         assignment = match(given, wanted.spec, by=by, pin=pins, forbid=forbidden)
         if values:
             assignment = _weighed(assignment, checkpoint, given, model, wanted)
+        assignment = cautioned(assignment, given, wanted.spec)
         rules, proof = proven(assignment, given.keys, wanted.spec.keys)
         strict_load = _proven(wanted.module, given, wanted.spec, assignment, rules) if proof.ok else None
         sentence = verdict(given, wanted.spec, assignment, rules)

@@ -36,8 +36,8 @@ def reorder_flattened(found: Sequence[Found], source: Sequence[Leaf], target: Se
     One behind a convolution reads so many features as that has channels, several times over, and no layer gives as many
     as it reads: else they are no places of a map. And the same the other way round for one in front of a convolution.
     """
-    for side, which in ((target, 1), (source, 0)):
-        partners = {id(pair[which]): pair[1 - which] for pair in found}
+    partners_of = {id(t): s for s, t, _ in found}, {id(s): t for s, t, _ in found}
+    for side, partners in zip((target, source), partners_of, strict=True):
         layers = list(_layers(side, partners))
         if not any(layer.kernel for layer in layers):
             continue

@@ -37,8 +37,8 @@ class Leaf:
             The other fields speak of that layer then, `raw` of a stack and `shape` excepted.
         axis: of such a stack, the dimension along which the layers lie.
         guessed: whether nothing says in which layout it is stored.
-        woven: where `ops` permutes entries, the four sizes as which dimension `dim` is seen, of which the second and the
-            third are exchanged.
+        woven: where `ops` permutes entries, the four sizes as which dimension `dim` is seen, of which the second and
+            the third are exchanged.
     """
 
     path: tuple[str, ...]

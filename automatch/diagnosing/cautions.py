@@ -1,0 +1,107 @@
+"""What libraries are known to keep in another order inside tensors of one shape, where names show that they meet.
+
+Names and shapes put the right tensors together, and what is inside would still be read wrongly. No pair is changed or
+put in doubt by this; it is said, as a note. The conventions are those of the libraries' own converters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from automatch.matching.assignment import Assignment, Match
+from automatch.spec import Shape, StateDictSpec
+
+
+def _any(checkpoint: Shape, model: Shape) -> bool:
+    """For tensors of all shapes."""
+    return True
+
+
+def _halves(checkpoint: Shape, model: Shape) -> bool:
+    """For a matrix of twice as many rows as columns: two parts of the network's width."""
+    return checkpoint == model and len(model) == 2 and model[0] == 2 * model[1]
+
+
+@dataclass(frozen=True)
+class _Convention:
+    """One thing that two groups of libraries keep in different orders.
+
+    Attributes:
+        one: how the keys of the one group look.
+        other: how those of the other group look, and none of the first.
+        says: what differs, where, and who knows how; behind "their values".
+        fits: whether tensors of these shapes are concerned.
+        unless: what a key of either side looks like where the networks are of a family that is kept as it is.
+    """
+
+    one: re.Pattern[str]
+    other: re.Pattern[str]
+    says: str
+    fits: Callable[[Shape, Shape], bool] = _any
+    unless: re.Pattern[str] | None = None
+
+
+_HALVES = re.compile(r"\bself_attn\.[qk]_proj\.|\battention\.[qk]_proj\.")
+"""How transformers calls queries and keys of rotary attention."""
+
+_CONVENTIONS = (
+    _Convention(  # transformers' convert_llama_weights_to_hf.py; torchtune's convert_weights.py
+        _HALVES,
+        re.compile(r"\battention[./]w[qk][./]|\blayers\.\d+\.attn\.[qk]_proj\."),
+        "rotary attention takes the rows of queries and keys in halves in Hugging Face's models, and in turn in Meta's "
+        "and torchtune's",
+        unless=re.compile(r"\b(?:q_proj\.bias|q_norm\.|wq\.bias)"),
+    ),
+    _Convention(  # llama.cpp's conversion: LlamaModel.permute, which its Qwen, Gemma, OLMo and others do without
+        _HALVES,
+        re.compile(r"^blk\.\d+\.attn_[qk]\."),
+        "rotary attention takes the rows of queries and keys in halves in Hugging Face's models, and in turn in "
+        "llama.cpp's files of Llama and its kin",
+        unless=re.compile(r"^blk\.0\.(?:attn_[qk]\.bias|attn_[qk]_norm|attn_sinks|post_|attn_kv_|ssm_|shortconv)"),
+    ),
+    _Convention(  # diffusers' convert_*_to_diffusers.py: swap_scale_shift
+        re.compile(r"\bnorm_out\.linear\.|\bnorm\d_context\.linear\."),
+        re.compile(r"adaln(?:_modulations?)?\.\d+\.|\bmodf\.\d+\.", re.IGNORECASE),
+        "scale comes first in diffusers' last modulation, and shift in the original's",
+        _halves,
+    ),
+    _Convention(  # transformers' and litgpt's converters of GPT-NeoX, BLOOM, Falcon, Megatron
+        re.compile(r"\bquery_key_value\."),
+        re.compile(r"^(?!.*query_key_value).*(?:qkv|c_attn)"),
+        "a query_key_value holds query, key and value head by head, and most others one after the other",
+    ),
+    _Convention(  # mmdetection's swin_converter.py: correct_unfold_reduction_order
+        re.compile(r"\bstages\.\d+\.downsample\.reduction\."),
+        re.compile(r"\blayers\.\d+\.downsample\.reduction\."),
+        "OpenMMLab's patch merging unfolds channel by channel, where others join place by place",
+    ),
+)
+
+
+def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDictSpec) -> Assignment:
+    """The assignment with a note for every convention in which the two sides' libraries are known to differ."""
+    told = []
+    for convention in _CONVENTIONS:
+        if convention.unless is not None and any(map(convention.unless.search, (*checkpoint.keys, *model.keys))):
+            continue
+        keys = [m.model_keys[0] for m in assignment.matches if _concerns(convention, m, checkpoint, model)]
+        if keys:
+            many = f"{len(keys)} tensors fit" if len(keys) > 1 else "1 tensor fits"
+            told.append(
+                f"{many} by name and shape, and may hold values in another order, the first {keys[0]}: "
+                f"{convention.says}; compare outputs, or use `automatch learn`"
+            )
+    return replace(assignment, notes=(*assignment.notes, *told)) if told else assignment
+
+
+def _concerns(convention: _Convention, match: Match, checkpoint: StateDictSpec, model: StateDictSpec) -> bool:
+    """Is a pair named by one group on one side, and by the other on the other?"""
+    if {"concat", "chunk"} & set(match.op.split("+")) or match.shape is not None:
+        return False
+    mine, theirs = match.checkpoint_keys[0], match.model_keys[0]
+    for a, b in ((mine, theirs), (theirs, mine)):
+        if convention.one.search(a) and convention.other.search(b) and not convention.one.search(b):
+            return convention.fits(checkpoint.by_key[mine].shape, model.by_key[theirs].shape)
+    return False
