@@ -21,7 +21,7 @@ from automatch.matching.unstacked import said_of
 from automatch.ops import OPS, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
-BY_HEAD = "query_key_value often lies head by head, not in three blocks, and no shape shows it"
+BY_HEAD = "query_key_value and linear_qkv often lie head by head, not in three blocks, and no shape shows it"
 LATENT = "keys and values head by head, the keys turned, as in DeepSeek's models; no shape shows it"
 FLATTENED = "behind convolutions: one framework flattens a map with its channels last, the other with them first"
 MIRRORED = "a transposed convolution stored as any other, as flax does: torch's is its mirror image in space"
@@ -37,7 +37,7 @@ _ORIGINAL = "_orig"
 """How torch.nn.utils ends the name of a parameter of which another is made."""
 _COLOURS = 4
 """More channels are no image's."""
-_HEAD_BY_HEAD = ("query", "key", "value")
+_HEAD_BY_HEAD = frozenset({("query", "key", "value"), ("linear", "qkv")})
 _REVERSE = {op.name: op.reverse for op in OPS}
 _WINDOW = 16
 """How far around a tensor alternatives are looked for."""
@@ -251,10 +251,11 @@ def _is_mirrored(leaf: Leaf) -> bool:
 def _by_head(s: Leaf, t: Leaf) -> bool:
     """Is a tensor cut or joined that may hold query, key and value head by head?
 
-    The word is Megatron-LM's, and GPT-NeoX, BLOOM and Falcon keep its rows so; others use it for three blocks.
+    The first word is Megatron-LM's, and GPT-NeoX, BLOOM and Falcon keep its rows so; others use it for three blocks.
+    Megatron-Core, and NeMo with it, says `linear_qkv`, and keeps them group by group.
     """
     return any(
-        "concat" in parts.ops and words_of(token) == _HEAD_BY_HEAD
+        "concat" in parts.ops and words_of(token) in _HEAD_BY_HEAD
         for parts, fused in ((s, t), (t, s))
         for token in fused.path[-2:]
     )

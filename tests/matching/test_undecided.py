@@ -203,7 +203,7 @@ def test_order_is_not_believed_where_others_of_the_shape_changed_places() -> Non
     assert {key.split(".")[2] for key in flagged(assignment)} == {"some_part", "last_part"}
 
 
-@pytest.mark.parametrize(("fused", "flags"), [("query_key_value", True), ("qkv_proj", False)])
+@pytest.mark.parametrize(("fused", "flags"), [("query_key_value", True), ("linear_qkv", True), ("qkv_proj", False)])
 def test_rows_that_may_lie_head_by_head_are_not_cut_without_a_flag(fused: str, flags: bool) -> None:
     """GPT-NeoX stores q, k, v of the first head, then of the second; others under the same name do not."""
     mine = layers([fused, "dense"], [(16, 48), (16, 16)])
