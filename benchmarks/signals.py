@@ -235,7 +235,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("flag: square grids of lists", _in("equals", ("_may_be_turned", _always(False)))),
     Signal(
         "flag: lists of other lengths that count otherwise",
-        _everywhere("count_from_elsewhere", _none_of_them, "equals", "blocks"),
+        _everywhere("are_in_doubt", _none_of_them, "equals", "blocks"),
     ),
     Signal("flag: what a doubted block might have been", _in("blocks.Solver", ("_is_disputed", _always(False)))),
     Signal("flag: free rivals", _everywhere("judge", _judged(free=0), *_JUDGING)),

@@ -26,7 +26,7 @@ from automatch.matching.gathering import units_of
 from automatch.matching.grids import cells_across
 from automatch.matching.identity import Identity
 from automatch.matching.leaves import Leaf, beside_layers, template
-from automatch.matching.lists import align_lists, beside_turned, count_from_elsewhere, may_run_backwards, run_apart
+from automatch.matching.lists import align_lists, are_in_doubt, beside_turned, may_run_backwards, run_apart
 from automatch.matching.misnamed import misnamed, named_apart
 from automatch.matching.modules import assign_units
 from automatch.matching.names import Names
@@ -156,7 +156,7 @@ class Solver:
         apart = apart and run_apart(top_a, top_b, (self.source.places(top_a), self.target.places(top_b)))
         if not settled:
             doubted = backwards or apart or blocks != usual
-            elsewhere = count_from_elsewhere([x for x, _ in blocks], [y for _, y in blocks])
+            elsewhere = are_in_doubt([x for x, _ in blocks], [y for _, y in blocks])
             self._doubted.update(
                 (id(x), id(y))
                 for (x, y), counted in zip(blocks, elsewhere, strict=True)

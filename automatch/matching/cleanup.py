@@ -29,6 +29,9 @@ _SLOTS = frozenset("exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg
 _MASK = re.compile(r"^(weight|bias)\w*_mask$")
 """How torch.nn.utils.prune calls the mask of a parameter, `weight_hh_l0_mask`."""
 
+TARGET = "target"
+"""What flax.optim calls the parameters, `optimizer/target/Dense_0/kernel` beside `optimizer/state/step`."""
+
 TF_SLOT = "OPTIMIZER_SLOT"
 """What TensorFlow sets between a variable and its slots, `kernel/.OPTIMIZER_SLOT/optimizer/m`."""
 
@@ -102,7 +105,7 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     gone = [
         x
         for x in leaves
-        if x.path[0] in tops
+        if (x.path[0] in tops and x.path[1:2] != (TARGET,))
         or TF_SLOT in x.path
         or (x.path[-1] in slots and x.path[:-1] in paths)
         or (stepped and (x.path[-1] in called or x.path[-1] == "step") and x.path[:-1] in stepped)

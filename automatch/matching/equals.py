@@ -12,7 +12,7 @@ from automatch.matching.free import are_networks, may_take_turns, ranked
 from automatch.matching.grids import across
 from automatch.matching.lap import assign
 from automatch.matching.leaves import template
-from automatch.matching.lists import count_from_elsewhere, same_numbers
+from automatch.matching.lists import are_in_doubt, same_numbers
 from automatch.matching.names import Names, contrast
 
 SIMILARITY, LOST = 4.0, 0.2
@@ -223,7 +223,7 @@ def _note_doubts(
     left, right, templates = equals.left, equals.right, equals.templates
     taken = set(chosen.values())
     unsettled = [(i, j) for i, j in chosen.items() if i not in settled]
-    elsewhere = count_from_elsewhere([left[i] for i, _ in unsettled], [right[j] for _, j in unsettled])
+    elsewhere = are_in_doubt([left[i] for i, _ in unsettled], [right[j] for _, j in unsettled])
     for (i, j), counted in zip(unsettled, elsewhere, strict=True):
         pair = left[i], right[j]
         if by_turns and any(

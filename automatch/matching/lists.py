@@ -76,7 +76,12 @@ def same_numbers(left: Sequence[Node], right: Sequence[Node]) -> Callable[[int, 
     return same
 
 
-def count_from_elsewhere(left: Sequence[Node], right: Sequence[Node]) -> list[bool]:
+def are_in_doubt(left: Sequence[Node], right: Sequence[Node]) -> list[bool]:
+    """Says of aligned items whether their lists may have to be laid against each other in another way."""
+    return [a or b for a, b in zip(_count_from_elsewhere(left, right), _stand_among_others(left, right), strict=True)]
+
+
+def _count_from_elsewhere(left: Sequence[Node], right: Sequence[Node]) -> list[bool]:
     """Says of pairs of blocks whether their lists begin with other numbers, and one of the two has more of such items.
 
     Then the first may be missing, or it has another number: nothing shows which. That the longer one counts from 1 and
@@ -86,6 +91,41 @@ def count_from_elsewhere(left: Sequence[Node], right: Sequence[Node]) -> list[bo
         mine is not None and theirs is not None and _begin_elsewhere(mine, theirs)
         for mine, theirs in zip(_in_lists(left), _in_lists(right), strict=True)
     ]
+
+
+def _stand_among_others(left: Sequence[Node], right: Sequence[Node]) -> Iterator[bool]:
+    """Says of pairs of blocks whether both stand behind items that only their own list has, and one list has more blocks.
+
+    Of layers and layers with cross-attention, one library counts both, and another puts the one into the other.
+    """
+    known: dict[tuple[int, int], tuple[int, int] | None] = {}
+    for items in zip(map(item_of, left), map(item_of, right), strict=True):
+        lists = [item.parent for item in items]
+        if None in lists or not all(top is not None and top.is_list for top in lists):
+            yield False
+            continue
+        tops = [top for top in lists if top is not None]
+        key = id(tops[0]), id(tops[1])
+        if key not in known:
+            known[key] = _firsts_of_their_own(*tops)
+        firsts, builds = known[key], [_build(item) for item in items]
+        counts = [sum(_build(item) == builds[0] for item in top.children) for top in tops] if firsts else []
+        yield (
+            firsts is not None
+            and builds[0] == builds[1]
+            and counts[0] != counts[1]
+            and all(top.children.index(item) > first for top, item, first in zip(tops, items, firsts, strict=True))
+        )
+
+
+def _firsts_of_their_own(a: Node, b: Node) -> tuple[int, int] | None:
+    """Where in either of two lists the first item stands that the other has none like; None where one has no such."""
+    builds = [[_build(item) for item in top.children] for top in (a, b)]
+    mine, theirs = (
+        next((i for i, build in enumerate(own) if build not in other), None)
+        for own, other in ((builds[0], builds[1]), (builds[1], builds[0]))
+    )
+    return None if mine is None or theirs is None else (mine, theirs)
 
 
 def _begin_elsewhere(mine: _Place, theirs: _Place) -> bool:

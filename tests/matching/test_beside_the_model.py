@@ -95,6 +95,17 @@ def test_a_quantised_tower_beside_a_plain_one_is_no_optimizer() -> None:
     assert not [key for key, why in assignment.harmless.items() if "optimizer" in why]
 
 
+@pytest.mark.parametrize("state", [True, False], ids=["with the state", "parameters alone"])
+def test_what_flax_optim_calls_its_target_are_the_parameters(state: bool) -> None:
+    model = net()
+    file = {f"optimizer/target/{key.replace('.', '/')}": value for key, value in model.state_dict().items()}
+    expected = {(key,): Served((f"optimizer/target/{key.replace('.', '/')}",)) for key in model.state_dict()}
+    if state:
+        slots = {key.replace("/target/", "/state/param_states/") + "/grad_ema": value for key, value in file.items()}
+        file |= {**slots, "optimizer/state/step": torch.tensor(3)}
+    solved(file, model, expected)
+
+
 @pytest.mark.parametrize("key", ["optimizer.state.{}.momentum_buffer", "opt_state.0.mu.{}", "optimizer.exp_avg.{}"])
 def test_a_file_of_moments_holds_no_weights(key: str) -> None:
     """They are of the weights' shapes and under their names; nothing else is in the file."""
