@@ -254,7 +254,8 @@ def _fitting(group: list[Node], keep: Node, tree: Tree, theirs: Tree) -> tuple[N
     """The one copy whose tensors the other side knows best, where the copies differ in shape.
 
     The network for motion sees two images: its first kernel is of another shape than that of the network for depth.
-    What only one of the copies has says nothing of the copies.
+    What only one of the copies has says nothing of the copies, unless the other side has it too: an image's patches are
+    of the tower for images, and not of the one for text.
     """
     known = set(theirs.shapes)
     shapes = [
@@ -264,7 +265,12 @@ def _fitting(group: list[Node], keep: Node, tree: Tree, theirs: Tree) -> tuple[N
     common = set.intersection(*(set(own) for own in shapes))
     strange = [sum(own[path] not in known for path in common) for own in shapes]
     best = min(strange)
-    return (group[strange.index(best)], True) if strange.count(best) == 1 else (keep, False)
+    if strange.count(best) == 1:
+        return group[strange.index(best)], True
+    held = [set(own.values()) & known for own in shapes]
+    alone = [len(own.difference(*(other for other in held if other is not own))) for own in held]
+    most = max(alone)
+    return (group[alone.index(most)], True) if most and alone.count(most) == 1 else (keep, False)
 
 
 def _choose(group: list[Node], words: set[str], tree: Tree, theirs: Tree) -> tuple[Node, bool]:

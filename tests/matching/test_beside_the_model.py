@@ -254,3 +254,18 @@ def test_the_encoder_that_the_model_calls_so_is_meant() -> None:
     file = {f"{name}.{key}": tensor for name in ("encoder", "target_encoder") for key, tensor in network.items()}
     model = {f"encoder.{key}": tensor for key, tensor in network.items()} | {"policy.weight": torch.zeros(4, 16)}
     solved(file | {"policy.weight": torch.zeros(4, 16)}, model, truth((key, key) for key in model))
+
+
+@pytest.mark.parametrize("image_first", [True, False])
+def test_of_two_towers_alike_the_one_that_has_what_the_other_side_has(image_first: bool) -> None:
+    """FLAVA's towers in a vision transformer: all layers are alike, and only one of them reads patches."""
+    layer = {"attn": (24, 8), "proj": (8, 8), "up": (32, 8), "down": (8, 32)}
+    layers = [(f"layer.{i}.{name}.weight", shape) for i in range(4) for name, shape in layer.items()]
+    towers = {"image_model": ("patches.weight", (8, 3, 4, 4)), "text_model": ("words.weight", (50, 8))}
+    file = []
+    for name in towers if image_first else [*towers][::-1]:
+        file += [(f"net.{name}.{key}", shape) for key, shape in [towers[name], *layers]]
+    model = [("stem.weight", (8, 3, 4, 4)), *((key.replace("layer.", "blocks."), shape) for key, shape in layers)]
+    pairs = [("net.image_model.patches.weight", "stem.weight")]
+    pairs += [(f"net.image_model.{key}", key.replace("layer.", "blocks.")) for key, _ in layers]
+    solved(file, model, truth(pairs))
