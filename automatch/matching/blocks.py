@@ -78,6 +78,8 @@ class Solver:
         wrapped = in_common(source.leaves), in_common(target.leaves)
         self._wrapped = wrapped if all(wrapped) else (0, 0)  # a name that is everywhere tells nothing apart
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
+        # param_0, param_1: where one side has no names of roles, one tensor is one module
+        self._apart = _is_opaque(source.leaves) != _is_opaque(target.leaves)
         self._by_layers = by_layers
         # the layers of both sides that have too little in common to be put together, unless it must be; and others
         self.layers_apart: list[tuple[list[Node], list[Node]]] = []
@@ -274,10 +276,8 @@ class Solver:
             [side.leaves[side.tree.order[node.start + i]] for i in rest]
             for side, node, rest in ((self.source, a, left), (self.target, b, right))
         ]
-        opaque = [sum(role_of(leaf.path)[1] == "*" for leaf in leaves) >= 0.8 * len(leaves) for leaves in rests]
-        apart = opaque[0] != opaque[1]  # param_0, param_1: no names of roles, so one tensor is one module
         sides = [
-            units_of(leaves, max(depth_of(node, leaves), wrapped), self.names, apart, beside)
+            units_of(leaves, max(depth_of(node, leaves), wrapped), self.names, self._apart, beside)
             for node, leaves, beside, wrapped in zip((a, b), rests, self._company, self._wrapped, strict=True)
         ]
         at_a = {id(leaf): i for leaf, i in zip(rests[0], left, strict=True)}
@@ -369,6 +369,11 @@ class Solver:
         self._doubted.update((id(x), id(y)) for (x, y), own in unless_taken if any(map(taken_a.free, own)))
         self._doubted.difference_update(settled)
         return out
+
+
+def _is_opaque(leaves: Sequence[Leaf]) -> bool:
+    """Do the keys of a side name modules, and not what of them a tensor is?"""
+    return sum(role_of(leaf.path)[1] == "*" for leaf in leaves) >= 0.8 * len(leaves)
 
 
 def _in_order(kinds: Sequence[int], side: Kinds) -> list[Node]:
