@@ -170,7 +170,7 @@ def _match(
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found = _served_again(found, source, target, names, decisions, tied)
     found += not_crossed(left_over(found, source, target, names, decisions.refuses), source, target, identity, found)
-    reorder_flattened(found, source, target)
+    reorder_flattened(found, source, target, (is_sorted(checkpoint.keys), is_sorted(model.keys)))
     found = doubt_gates(found, source, target)
     pairs = mismatches(found, source, target, names, identity)
     found += beside_mismatches(pairs, found, source, target, decisions.refuses)

@@ -20,28 +20,44 @@ _LAST = frozenset({(3, 2, 0, 1), (2, 3, 0, 1), (0, 3, 1, 2), (2, 1, 0), (4, 3, 0
 """The orders of dimensions that bring channels from the last place before the places in space."""
 
 
+_FEWEST = 8
+"""Maps that a linear layer writes have so many channels at least: a colour image's three divide too many numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A kernel or a matrix of the side with channels first, its bias, and the other side's leaf of either."""
+    """A kernel or a matrix of the side with channels first, and the other side's leaf.
 
-    kernel: bool
+    Attributes:
+        shape: of the tensor.
+        other: what the other side has for it.
+        is_new: of a matrix: whether nothing that stands before it gives as many features as it reads.
+    """
+
     shape: tuple[int, ...]
-    weight: Leaf
-    bias: Leaf | None
+    other: Leaf
+    is_new: bool
+
+    @property
+    def kernel(self) -> bool:
+        """Is it a convolution's?"""
+        return len(self.shape) > 2
 
 
-def reorder_flattened(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> None:
+def reorder_flattened(
+    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], by_name: tuple[bool, bool]
+) -> None:
     """Have such layers take, or give, the features in the order of the other side (in place).
 
-    One behind a convolution reads so many features as that has channels, several times over, and no layer gives as many
-    as it reads: else they are no places of a map. And the same the other way round for one in front of a convolution.
+    One behind a convolution reads as many features as that has channels, several times over; nothing before it gives
+    as many: else they are no places of a map. And the same the other way round for one in front of a convolution, with
+    the vectors of as many features. Nothing stands behind anything on a side that is sorted `by_name`.
     """
     partners_of = {id(t): s for s, t, _ in found}, {id(s): t for s, t, _ in found}
-    for side, partners in zip((target, source), partners_of, strict=True):
+    for side, partners, is_sorted in zip((target, source), partners_of, by_name[::-1], strict=True):
         layers = list(_layers(side, partners))
-        if not any(layer.kernel for layer in layers):
+        if is_sorted or not any(layer.kernel for layer in layers):
             continue
-        given = {leaf.raw[0] for leaf in side if leaf.raw}
         taken = {leaf.raw[1] for leaf in side if len(leaf.raw) > 1}
         channels = read = 0
         for layer, after in zip(layers, [*layers[1:], None], strict=True):
@@ -49,35 +65,30 @@ def reorder_flattened(found: Sequence[Found], source: Sequence[Leaf], target: Se
                 channels = layer.shape[0]
                 continue
             rows, columns = layer.shape
-            if columns not in given and (columns == read or _is_map(columns, channels)):
+            if columns == read or (layer.is_new and _is_map(columns, channels)):
                 read = columns
-                _weave(layer.weight, 1, channels)
+                _weave(layer.other, 1, channels)
             elif after is not None and after.kernel and rows not in taken:
-                widths = [size for size in after.shape[1::-1] if _is_map(rows, size)]
+                widths = [size for size in after.shape[1::-1] if size >= _FEWEST and _is_map(rows, size)]
                 widths.sort(key=lambda size: isqrt(rows // size) ** 2 != rows // size)
                 if widths:
-                    _weave(layer.weight, 0, widths[0])
-                    _weave(layer.bias, 0, widths[0])
+                    _weave(layer.other, 0, widths[0])
+                    for vector in (partners.get(id(leaf)) for leaf in side if leaf.raw == (rows,)):
+                        _weave(vector, 0, widths[0])
             channels = channels if columns == read else 0
 
 
 def _layers(side: Iterable[Leaf], partners: Mapping[int, Leaf]) -> Iterable[_Layer]:
     """The kernels that the other side holds with channels last, and the matrices, in order."""
-    biases = {leaf.path[:-1]: leaf for leaf in side if len(leaf.raw) == 1 and leaf.path[-1] == "bias"}
+    given: set[int] = set()
     for leaf in side:
         other = partners.get(id(leaf))
-        if len(leaf.raw) < 2 or other is None or leaf.ops or leaf.layers or other.layers:
-            continue
-        bias = biases.get(leaf.path[:-1])
-        turned = "transpose" in other.ops and other.perm in _LAST
-        if len(leaf.raw) > 2 and turned:
-            yield _Layer(True, leaf.raw, other, None)
-        elif (
-            leaf.path[-1] in ROLES
-            and len(leaf.raw) == 2
-            and (other.ops == () or (other.ops == ("transpose",) and other.perm == (1, 0)))
-        ):
-            yield _Layer(False, leaf.raw, other, None if bias is None else partners.get(id(bias)))
+        if len(leaf.raw) > 1 and other is not None and not (leaf.ops or leaf.layers or other.layers):
+            turned = "transpose" in other.ops and other.perm in _LAST
+            linear = other.ops == () or (other.ops == ("transpose",) and other.perm == (1, 0))
+            if (len(leaf.raw) > 2 and turned) or (len(leaf.raw) == 2 and linear and leaf.path[-1] in ROLES):
+                yield _Layer(leaf.raw, other, leaf.raw[1] not in given)
+        given.update(leaf.raw[:1])
 
 
 def _is_map(features: int, channels: int) -> bool:

@@ -94,7 +94,7 @@ def _count_from_elsewhere(left: Sequence[Node], right: Sequence[Node]) -> list[b
 
 
 def _stand_among_others(left: Sequence[Node], right: Sequence[Node]) -> Iterator[bool]:
-    """Says of pairs of blocks whether both stand behind items that only their own list has, and one list has more blocks.
+    """Says of pairs of blocks whether both stand behind items that only their own list has, where one list has more.
 
     Of layers and layers with cross-attention, one library counts both, and another puts the one into the other.
     """

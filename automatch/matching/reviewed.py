@@ -34,7 +34,7 @@ from automatch.matching.one_model import doubt_other_heads, drop_strangers, is_o
 from automatch.matching.ordinals import as_they_run
 from automatch.matching.pins import Decisions
 from automatch.matching.remains import of_damaged_modules, of_no_layer, of_one_shape
-from automatch.matching.strays import doubt_lonely, drop_surplus
+from automatch.matching.strays import doubt_lonely, drop_from_surplus, drop_surplus
 from automatch.matching.unnamed import in_order_of_use
 
 
@@ -76,4 +76,4 @@ def reviewed(
     found = doubt_other_kind(doubt_exchangeable(doubt_other_homes(found, source), names), source, target, names)
     if order_trust == 1:
         found = as_they_run(found, source, target, names, refuses)
-    return as_their_modules(doubt_lonely(drop_surplus(found, source), source, names))
+    return as_their_modules(doubt_lonely(drop_from_surplus(drop_surplus(found, source), target), source, names))

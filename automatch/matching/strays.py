@@ -45,6 +45,24 @@ def drop_surplus(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
     return [(s, t, e) for s, t, e in found if len(s.shape) < 2 or not (is_doubted(e) and is_surplus(s, t))]
 
 
+def drop_from_surplus(found: list[Found], target: Sequence[Leaf]) -> list[Found]:
+    """The pairs without what serves a layer that is served by nothing of a layer, where as many others are.
+
+    Of a model that is deeper than the file, the seventh layer is no head for masked words, though its parts are called
+    the same.
+    """
+    came = Counter((without_digits(t.path), t.shape) for s, t, _ in found if has_digits(s.path))
+    held = Counter(block_of(leaf.path) for leaf in target)
+    layers = {block_of(t.path) for s, t, _ in found if has_digits(s.path)}
+
+    def is_surplus(t: Leaf) -> bool:
+        block = block_of(t.path)
+        alone = bool(block) and block not in layers and held[block] > SEVERAL
+        return alone and came[without_digits(t.path), t.shape] >= SEVERAL
+
+    return [(s, t, e) for s, t, e in found if e.level == "pin" or has_digits(s.path) or not is_surplus(t)]
+
+
 def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> list[Found]:
     """The pairs, those flagged whose names say nothing, of the only module of a container that serves any.
 
