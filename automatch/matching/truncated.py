@@ -11,9 +11,15 @@ from automatch.spec import Shape
 
 Path = tuple[str, ...]
 
+MOST = 0.8
+"""Of lists of as many items, this share of the smaller one is in the other under its own names."""
+
 
 def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int) -> list[tuple[Node, Node]]:
     """The lists below two nodes with one path of which one is longer, and holds all of the other under its own names.
+
+    Or of which both have as many items, and nearly all of one is in the other: what either side lost makes them no other
+    lists.
 
     Args:
         top_a: a node of the checkpoint.
@@ -26,10 +32,10 @@ def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int) 
     end = -1
     for x in below(top_a):
         y = theirs.get(tuple(x.spelt(top_a))) if x.is_list and x.start >= end else None
-        if y is None or x.count < least or len(x.children) == len(y.children):
+        if y is None or x.count < least:
             continue
         mine, others = (_named(node, side) for node, side in zip((x, y), sides, strict=True))
-        if mine <= others or others <= mine:
+        if len(mine & others) >= (1 if len(x.children) != len(y.children) else MOST) * min(len(mine), len(others)):
             out.append((x, y))
             end = x.end
     return out
