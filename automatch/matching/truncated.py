@@ -18,8 +18,7 @@ MOST = 0.8
 def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int) -> list[tuple[Node, Node]]:
     """The lists below two nodes with one path of which one is longer, and holds all of the other under its own names.
 
-    Or of which both have as many items, and nearly all of one is in the other: what either side lost makes them no other
-    lists.
+    Or of which both have as many items, and nearly all of one is in the other: they are the same, whatever is lost.
 
     Args:
         top_a: a node of the checkpoint.
