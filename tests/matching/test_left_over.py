@@ -433,27 +433,6 @@ def test_what_is_alone_of_its_shape_is_no_leftover_of_both_sides() -> None:
     assert found(assignment)[("b_dec",)] == Served(("pre_bias",)) and "b_dec" in flagged(assignment)
 
 
-def two_encoders(prefix: str = "", lost: str = "-") -> list[tuple[str, tuple[int, ...]]]:
-    """A text and a vision encoder of one width, whose layers are called otherwise."""
-    text = {"attention.self.query": (8, 8), "attention.self.key": (8, 8), "attention.output.dense": (8, 8)}
-    text |= {"intermediate.dense": (20, 8), "output.dense": (8, 20)}
-    image = {"self_attn.k_proj": (8, 8), "self_attn.q_proj": (8, 8), "self_attn.out_proj": (8, 8)}
-    image |= {"mlp.fc1": (20, 8), "mlp.fc2": (8, 20)}
-    keys = [(f"encoder.layer.{i}.{name}.weight", shape) for i in range(2) for name, shape in text.items()]
-    keys += [(f"vision.encoder.layers.{i}.{name}.weight", shape) for i in range(2) for name, shape in image.items()]
-    return [(f"{prefix}{key}", shape) for key, shape in keys if lost not in key]
-
-
-@pytest.mark.parametrize(
-    ("mine", "theirs"), [("attention.self.key", "mlp.fc"), ("mlp.fc", "self.query"), ("-", "mlp.fc")]
-)
-def test_damaged_lists_of_one_name_in_one_model_go_together(mine: str, theirs: str) -> None:
-    """The vision layers that lost their mlp look like the text layers that lost a key; their names are the same."""
-    file, model = two_encoders("git.", mine), two_encoders("", theirs)
-    wanted = dict(model)
-    solved(file, model, truth((key, key[4:]) for key, shape in file if wanted.get(key[4:]) == shape))
-
-
 def test_a_deeper_models_layer_is_served_by_no_head() -> None:
     """Its modules are called as those of the head for masked words, which the model does not have."""
     layer = {"attention.output.dense.weight": (8, 8), "attention.output.LayerNorm.weight": (8,), "mlp.weight": (20, 8)}

@@ -382,14 +382,6 @@ def test_of_two_gates_the_word_says_nothing() -> None:
     assert {keys: found(answer)[keys].checkpoint[0] for keys in pairs} == pairs
 
 
-def test_detrs_class_embed_is_a_head() -> None:
-    """And no table, though a diffusion model's is one."""
-    body = [(f"layers.{i}.fc.weight", (8, 8 + i)) for i in range(3)]
-    heads = [("class_embed.0.weight", (5, 8)), ("box.0.weight", (4, 8)), ("class_embed.1.weight", (5, 8))]
-    given = [(key.replace("class_embed", "score_head"), shape) for key, shape in [*body, *heads]]
-    solved(given, [*body, *heads], truth((k.replace("class_embed", "score_head"), k) for k, _ in [*body, *heads]))
-
-
 def test_an_average_is_not_what_it_is_an_average_of() -> None:
     body = [("conv.weight", (8, 3, 3, 3)), ("out.weight", (3, 8, 3, 3))]
     given = [*body, ("vq._ema_w", (32, 8)), ("vq._embedding.weight", (32, 8))]

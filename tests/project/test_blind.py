@@ -56,6 +56,10 @@ SOLVED = {
     "hf-bert-base-pretraining_to_hf5-bertforquestionanswering": "the head of one task is not that of another",
     "near-hf4-vit-base-p16_to_hf5-vit-base-p32-21k": "one key of one shape, beside a weight of another",
     "fairseq-bart-2+2layer-mnli_to_hf5-bartforsequenceclassification": "a shared table that the file holds twice",
+    "hf4-deepseek_v3-3layer_to_mlx-deepseek_v3": "one matrix for keys and values, and two, for each head",
+    "lyuwenyu-rtdetr-4stage_to_hf-rtdetrforobjectdetection": "a class_embed is a head, and held twice",
+    "google-vivit-2layer-flax_to_hf-vivitforvideoclassification": "an optimizer's target are the parameters",
+    "daniil-osokin-lightweight-pose-1stage_to_own-other-keypoints": "the bias of a convolution of other channels",
     "kerashub-bert-2layer-h5_to_hf5-bertmodel": "Keras 3 numbers the variables of a layer",
     "kerashub-gpt2-2layer-h5_to_hf5-gpt2model": "q, k and v joined as they are stored, where both sides are turned",
     "kerashub-llama3-2layer-h5_to_hf5-llama": "a reversible embedding that is not tied holds the head",
@@ -65,6 +69,7 @@ SOLVED = {
     "tv-keypointrcnn-ddp_to_tv-maskrcnn-4classes": "four norms of a stage are no half of a head of four classes",
 }
 DAMAGED = {
+    ("hf430-git-2+2layer-position_ids_to_hf5-gitmodel", 1): "lists of one name in one model go together",
     (
         "timm-darknet21_to_eriklindernoren-yolov3",
         2,
