@@ -119,13 +119,16 @@ def _stand_among_others(left: Sequence[Node], right: Sequence[Node]) -> Iterator
 
 
 def _firsts_of_their_own(a: Node, b: Node) -> tuple[int, int] | None:
-    """Where in either of two lists the first item stands that the other has none like; None where one has no such."""
+    """Where in either of two lists the first item stands that the other has none like; None where one has no two such.
+
+    One may be an item that lost a tensor.
+    """
     builds = [[_build(item) for item in top.children] for top in (a, b)]
     mine, theirs = (
-        next((i for i, build in enumerate(own) if build not in other), None)
+        [i for i, build in enumerate(own) if build not in other]
         for own, other in ((builds[0], builds[1]), (builds[1], builds[0]))
     )
-    return None if mine is None or theirs is None else (mine, theirs)
+    return (mine[0], theirs[0]) if min(len(mine), len(theirs)) > 1 else None
 
 
 def _begin_elsewhere(mine: _Place, theirs: _Place) -> bool:

@@ -46,18 +46,19 @@ def drop_surplus(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
 
 
 def drop_from_surplus(found: list[Found], target: Sequence[Leaf]) -> list[Found]:
-    """The pairs without what serves a layer that is served by nothing of a layer, where as many others are.
+    """The pairs without what serves a part of a layer that is served by nothing of a layer, where several others are.
 
     Of a model that is deeper than the file, the seventh layer is no head for masked words, though its parts are called
-    the same.
+    the same. A layer that is served whole may have lost but its number: Keras' first one has none.
     """
     came = Counter((without_digits(t.path), t.shape) for s, t, _ in found if has_digits(s.path))
     held = Counter(block_of(leaf.path) for leaf in target)
+    served = Counter(block_of(t.path) for _, t, _ in found)
     layers = {block_of(t.path) for s, t, _ in found if has_digits(s.path)}
 
     def is_surplus(t: Leaf) -> bool:
         block = block_of(t.path)
-        alone = bool(block) and block not in layers and held[block] > SEVERAL
+        alone = bool(block) and block not in layers and 2 * served[block] < held[block]
         return alone and came[without_digits(t.path), t.shape] >= SEVERAL
 
     return [(s, t, e) for s, t, e in found if e.level == "pin" or has_digits(s.path) or not is_surplus(t)]
