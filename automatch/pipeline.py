@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from automatch.collecting import paused
-from automatch.diagnosing.cautions import cautioned
+from automatch.diagnosing.cautions import cautioned, warn_of_other_orders
 from automatch.diagnosing.comparison import StrictLoad, is_doubtful
 from automatch.diagnosing.values import dtype_sentence, mismatched_dtypes
 from automatch.diagnosing.verdict import verdict
@@ -142,7 +142,9 @@ def load(
             f"loaded; choose with {' or '.join(f'at={place!r}' for place in (found.at, *found.rivals))}",
             diagnosis,
         )
-    return (load_complete if strict else load_certain)(model, checkpoint, diagnosis)
+    loaded = (load_complete if strict else load_certain)(model, checkpoint, diagnosis)
+    warn_of_other_orders(diagnosis.assignment)
+    return loaded
 
 
 def convert(

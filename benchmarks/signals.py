@@ -205,7 +205,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("left over at the very end", _in("engine", ("left_over", _always([])))),
     Signal("norms behind their layers", _in("reviewed", ("behind_their_layers", _first))),
     Signal("latent attention", _in("engine", ("fold_latent", _first))),
-    Signal("flattened maps", _in("engine", ("reorder_flattened", _always(None)))),
+    Signal("flattened maps", _in("engine", ("put_in_order", _always(None)))),
     Signal("flag: gates of recurrent layers", _in("engine", ("doubt_gates", _first))),
     Signal("biases of widened layers", _in("engine", ("beside_mismatches", _always([])))),
     Signal("flag: gated layers", _in("reviewed", ("doubt_other_kind", _first))),

@@ -7,6 +7,7 @@ put in doubt by this; it is said, as a note. The conventions are those of the li
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -34,6 +35,7 @@ class _Convention:
         says: what differs, where, and who knows how; behind "their values".
         fits: whether tensors of these shapes are concerned.
         unless: what a key of either side looks like where the networks are of a family that is kept as it is.
+        cut: whether it is about what one of the two has in several tensors.
     """
 
     one: re.Pattern[str]
@@ -41,6 +43,7 @@ class _Convention:
     says: str
     fits: Callable[[Shape, Shape], bool] = _any
     unless: re.Pattern[str] | None = None
+    cut: bool = False
 
 
 _HALVES = re.compile(r"\bself_attn\.[qk]_proj\.|\battention\.[qk]_proj\.")
@@ -72,12 +75,29 @@ _CONVENTIONS = (
         re.compile(r"^(?!.*query_key_value).*(?:qkv|c_attn)"),
         "a query_key_value holds query, key and value head by head, and most others one after the other",
     ),
+    _Convention(  # InternLM2's convert2hf.py; litgpt's convert_lit_checkpoint.py of before 0.5
+        re.compile(r"\battention\.wqkv\.|\battn\.attn\."),
+        re.compile(r"(?:q|k|v|query|key|value)_?(?:proj)?\."),
+        "InternLM2's wqkv and older litgpt's attn hold query, key and value group by group, and most others one "
+        "after the other",
+        cut=True,
+    ),
     _Convention(  # mmdetection's swin_converter.py: correct_unfold_reduction_order
         re.compile(r"\bstages\.\d+\.downsample\.reduction\."),
         re.compile(r"\blayers\.\d+\.downsample\.reduction\."),
         "OpenMMLab's patch merging unfolds channel by channel, where others join place by place",
     ),
 )
+
+
+_FITS = "by name and shape, and may hold values in another order"
+
+
+def warn_of_other_orders(assignment: Assignment) -> None:
+    """Warn with such notes, where weights have been loaded."""
+    for note in assignment.notes:
+        if _FITS in note:
+            warnings.warn(note, UserWarning, stacklevel=3)
 
 
 def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDictSpec) -> Assignment:
@@ -90,15 +110,14 @@ def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDic
         if keys:
             many = f"{len(keys)} tensors fit" if len(keys) > 1 else "1 tensor fits"
             told.append(
-                f"{many} by name and shape, and may hold values in another order, the first {keys[0]}: "
-                f"{convention.says}; compare outputs, or use `automatch learn`"
+                f"{many} {_FITS}, the first {keys[0]}: {convention.says}; compare outputs, or use `automatch learn`"
             )
     return replace(assignment, notes=(*assignment.notes, *told)) if told else assignment
 
 
 def _concerns(convention: _Convention, match: Match, checkpoint: StateDictSpec, model: StateDictSpec) -> bool:
     """Is a pair named by one group on one side, and by the other on the other?"""
-    if {"concat", "chunk"} & set(match.op.split("+")) or match.shape is not None:
+    if convention.cut == {"concat", "chunk"}.isdisjoint(match.op.split("+")) or match.shape is not None:
         return False
     mine, theirs = match.checkpoint_keys[0], match.model_keys[0]
     for a, b in ((mine, theirs), (theirs, mine)):

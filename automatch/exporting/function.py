@@ -220,7 +220,7 @@ def step_source(word: str, rule: Rule, pieces: int) -> str:
         return f"(False, lambda row: [part for t in row for part in {cut}])"
     if word == "transpose" and rule.perm is None:
         return "(False, lambda row: [t.transpose(-1, -2) for t in row])"
-    if rule.perm is not None and (word == "transpose" or (word == "permute" and rule.shape is None)):
+    if rule.perm is not None and (word == "transpose" or (word == "permute" and not rule.law.weaves)):
         return f"(False, lambda row: [t.permute({rule.perm}) for t in row])"
     if word == "reshape" and rule.shape is not None:
         kept = kept_places(rule.shape)
@@ -233,7 +233,7 @@ def step_source(word: str, rule: Rule, pieces: int) -> str:
         whole = f"t.unflatten(0, (-1, {keys + values}))"
         parts = f"({whole}[:, :{keys}].transpose(1, 2), {whole}[:, {keys}:])"
         return f"(False, lambda row: [part for t in row for part in {parts}])"
-    if word in ("permute", "interleave") and rule.shape is not None:
+    if (word == "interleave" or rule.law.weaves) and rule.shape is not None:
         first = dim if dim >= 0 else dim - 3
         turned = f"t.unflatten({dim}, {rule.shape}).transpose({first + 1}, {first + 2}).flatten({first}, {first + 3})"
         return f"(False, lambda row: [{turned} for t in row])"

@@ -27,8 +27,8 @@ class Match(NamedTuple):
         perm: order of the checkpoint tensor's dimensions for transpose and permute of dims.
         sizes: for chunk into unequal pieces: their proportions in lowest terms, e.g. (4, 1, 1).
         shape: for reshape: the sizes that `automatch.ops.relative_shape` gives (0 keeps, -1 takes the rest); for
-            interleave: the four sizes as which dimension `dim` is seen (-1 takes the rest); for flip: number and size
-            of the blocks; for split_latent: the rows of a head for its keys, and for its values.
+            interleave, and where a permute has it: the four sizes as which `dim` is seen (-1 takes the rest); for flip:
+            number and size of the blocks; for split_latent: the rows of a head for its keys, and for its values.
     """
 
     model_keys: tuple[str, ...]

@@ -33,7 +33,7 @@ from automatch.matching.names import Names
 from automatch.matching.rivals import with_rivals
 from automatch.matching.sides import Side
 from automatch.matching.truncated import of_one_name
-from automatch.matching.units import Context, depth_of, in_common, module_path, role_of
+from automatch.matching.units import Context, depth_of, in_common, is_statistic, module_path, role_of
 
 LARGER = 1.25
 """Items of one list that are so much larger than those of the other may be several of them."""
@@ -78,8 +78,7 @@ class Solver:
         wrapped = in_common(source.leaves), in_common(target.leaves)
         self._wrapped = wrapped if all(wrapped) else (0, 0)  # a name that is everywhere tells nothing apart
         self.context = Context(names, order_trust, self._support, forbidden, self.identity)
-        # param_0, param_1: where one side has no names of roles, one tensor is one module
-        self._apart = _is_opaque(source.leaves) != _is_opaque(target.leaves)
+        self._roles_said = not (_is_opaque(source.leaves) or _is_opaque(target.leaves))
         self._by_layers = by_layers
         # the layers of both sides that have too little in common to be put together, unless it must be; and others
         self.layers_apart: list[tuple[list[Node], list[Node]]] = []
@@ -276,8 +275,10 @@ class Solver:
             [side.leaves[side.tree.order[node.start + i]] for i in rest]
             for side, node, rest in ((self.source, a, left), (self.target, b, right))
         ]
+        opaque = [_is_opaque(leaves) for leaves in rests]
+        apart = opaque[0] != opaque[1]  # param_0, param_1: no names of roles, so one tensor is one module
         sides = [
-            units_of(leaves, max(depth_of(node, leaves), wrapped), self.names, self._apart, beside)
+            units_of(leaves, max(depth_of(node, leaves), wrapped), self.names, apart, beside)
             for node, leaves, beside, wrapped in zip((a, b), rests, self._company, self._wrapped, strict=True)
         ]
         at_a = {id(leaf): i for leaf, i in zip(rests[0], left, strict=True)}
@@ -291,6 +292,8 @@ class Solver:
         for pair in assign_units(sides[0], sides[1], context):
             if not plausible(pair.evidence, beside_layers(pair.source, pair.target)):
                 continue
+            if apart and self._roles_said and is_statistic(pair.source) != is_statistic(pair.target):
+                continue  # a running mean is no parameter
             evidence = pair.evidence
             if (evidence.free or evidence.astray) and judge(evidence).ambiguous:
                 evidence = replace(evidence, waiting=True)

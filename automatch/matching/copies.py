@@ -254,8 +254,8 @@ def _fitting(group: list[Node], keep: Node, tree: Tree, theirs: Tree) -> tuple[N
     """The one copy whose tensors the other side knows best, where the copies differ in shape.
 
     The network for motion sees two images: its first kernel is of another shape than that of the network for depth.
-    What only one of the copies has says nothing of the copies, unless the other side has it too: an image's patches are
-    of the tower for images, and not of the one for text.
+    What only one of the copies has is no proof, as the others may have lost it. But where the other side has it too,
+    that copy is the likeliest: an image's patches are of the tower for images, and not of the one for text.
     """
     known = set(theirs.shapes)
     shapes = [
@@ -270,7 +270,7 @@ def _fitting(group: list[Node], keep: Node, tree: Tree, theirs: Tree) -> tuple[N
     held = [set(own.values()) & known for own in shapes]
     alone = [len(own.difference(*(other for other in held if other is not own))) for own in held]
     most = max(alone)
-    return (group[alone.index(most)], True) if most and alone.count(most) == 1 else (keep, False)
+    return group[alone.index(most)] if most and alone.count(most) == 1 else keep, False
 
 
 def _choose(group: list[Node], words: set[str], tree: Tree, theirs: Tree) -> tuple[Node, bool]:

@@ -33,7 +33,7 @@ from automatch.matching.completion import (
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.flat import at_one_place
-from automatch.matching.flattened import reorder_flattened
+from automatch.matching.flattened import put_in_order
 from automatch.matching.folding import fold_parts
 from automatch.matching.frames import fold_frames
 from automatch.matching.heads import merge_heads
@@ -170,7 +170,7 @@ def _match(
     found += [f for f in serve_copies(found, everything, copies, tied) if not decisions.forbids(f[0], f[1])]
     found = _served_again(found, source, target, names, decisions, tied)
     found += not_crossed(left_over(found, source, target, names, decisions.refuses), source, target, identity, found)
-    reorder_flattened(found, source, target, (is_sorted(checkpoint.keys), is_sorted(model.keys)))
+    put_in_order(found, source, target, (is_sorted(checkpoint.keys), is_sorted(model.keys)))
     found = doubt_gates(found, source, target)
     pairs = mismatches(found, source, target, names, identity)
     found += beside_mismatches(pairs, found, source, target, decisions.refuses)

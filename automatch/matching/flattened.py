@@ -8,92 +8,151 @@ something else stands between the two, no key says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import isqrt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import prod
 
 from automatch.describing.tokens import ROLES
 from automatch.matching.evidence import Found
 from automatch.matching.leaves import Leaf
+from automatch.matching.units import module_path
 
-_LAST = frozenset({(3, 2, 0, 1), (2, 3, 0, 1), (0, 3, 1, 2), (2, 1, 0), (4, 3, 0, 1, 2), (0, 4, 1, 2, 3)})
+_LAST = frozenset({(3, 2, 0, 1), (2, 3, 0, 1), (0, 3, 1, 2), (3, 0, 1, 2), (2, 1, 0), (4, 3, 0, 1, 2), (0, 4, 1, 2, 3)})
 """The orders of dimensions that bring channels from the last place before the places in space."""
 
+_PLACES = 3
+"""A map has so many places at least: twice the channels are two pooled maps side by side, or a scale and a shift."""
 
 _FEWEST = 8
 """Maps that a linear layer writes have so many channels at least: a colour image's three divide too many numbers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Layer:
-    """A kernel or a matrix of the side with channels first, and the other side's leaf.
+    """A kernel or a matrix of the side with channels first.
 
     Attributes:
-        shape: of the tensor.
+        leaf: its weight.
         other: what the other side has for it.
-        is_new: of a matrix: whether nothing that stands before it gives as many features as it reads.
+        behind: the vectors that follow it, up to the next layer: biases and norms.
+        kernel: whether it is a convolution's.
+        is_new: of a matrix: whether nothing before gives as many features as it reads, what is behind a kernel apart.
     """
 
-    shape: tuple[int, ...]
+    leaf: Leaf
     other: Leaf
+    kernel: bool
     is_new: bool
-
-    @property
-    def kernel(self) -> bool:
-        """Is it a convolution's?"""
-        return len(self.shape) > 2
+    behind: list[Leaf] = field(default_factory=list)
 
 
-def reorder_flattened(
+def put_in_order(
+    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], by_name: tuple[bool, bool]
+) -> None:
+    """Have what reads or writes a flattened map do it in the order of the other side (in place).
+
+    Nothing stands behind anything on a side that is sorted `by_name`.
+    """
+    _as_layers(found)
+    _reorder(found, source, target, by_name)
+
+
+def _reorder(
     found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], by_name: tuple[bool, bool]
 ) -> None:
     """Have such layers take, or give, the features in the order of the other side (in place).
 
-    One behind a convolution reads as many features as that has channels, several times over; nothing before it gives
-    as many: else they are no places of a map. And the same the other way round for one in front of a convolution, with
-    the vectors of as many features. Nothing stands behind anything on a side that is sorted `by_name`.
+    One behind a convolution reads as many features as that has channels, several times over, and nothing before
+    gives as many. One in front of a convolution of its own container gives several times the channels that it takes.
+    Norms of as many features go along.
     """
     partners_of = {id(t): s for s, t, _ in found}, {id(s): t for s, t, _ in found}
     for side, partners, is_sorted in zip((target, source), partners_of, by_name[::-1], strict=True):
         layers = list(_layers(side, partners))
         if is_sorted or not any(layer.kernel for layer in layers):
             continue
-        taken = {leaf.raw[1] for leaf in side if len(leaf.raw) > 1}
-        channels = read = 0
-        for layer, after in zip(layers, [*layers[1:], None], strict=True):
+        joins = _joins(layers)
+        read = channels = 0
+        for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
             if layer.kernel:
-                channels = layer.shape[0]
                 continue
-            rows, columns = layer.shape
-            if columns == read or (layer.is_new and _is_map(columns, channels)):
-                read = columns
+            rows, columns = layer.leaf.raw
+            if before is not None and before.kernel:
+                given = [leaf for leaf in before.behind if leaf.raw == (columns,)]
+                if layer.is_new and _is_map(columns, before.leaf.raw[0]) and not (given and joins):
+                    read, channels = columns, before.leaf.raw[0]
+                    for leaf in given:
+                        _weave(partners.get(id(leaf)), 0, channels)
+            if columns == read:
                 _weave(layer.other, 1, channels)
-            elif after is not None and after.kernel and rows not in taken:
-                widths = [size for size in after.shape[1::-1] if size >= _FEWEST and _is_map(rows, size)]
-                widths.sort(key=lambda size: isqrt(rows // size) ** 2 != rows // size)
-                if widths:
-                    _weave(layer.other, 0, widths[0])
-                    for vector in (partners.get(id(leaf)) for leaf in side if leaf.raw == (rows,)):
-                        _weave(vector, 0, widths[0])
-            channels = channels if columns == read else 0
+            elif after is not None and after.kernel and _in_one_place(layer.leaf, after.leaf):
+                written = _taken(after)
+                if written >= _FEWEST and _is_map(rows, written):
+                    for leaf in (layer.leaf, *(leaf for leaf in layer.behind if leaf.raw == (rows,))):
+                        _weave(partners.get(id(leaf)), 0, written)
 
 
-def _layers(side: Iterable[Leaf], partners: Mapping[int, Leaf]) -> Iterable[_Layer]:
+def _as_layers(found: Sequence[Found]) -> None:
+    """Have a kernel that covers a whole map become a linear layer as torch flattens maps (in place): slim's `fc6`."""
+    for s, t, _ in found:
+        for kernel, linear in ((s, t), (t, s)):
+            whole = len(kernel.raw) == 4 and kernel.raw[0] * kernel.raw[1] > 1 and "transpose" in kernel.ops
+            flat = (kernel.raw[-1], prod(kernel.raw[:-1])) if whole and not (linear.ops or linear.layers) else ()
+            if flat and linear.raw == flat:
+                kernel.ops, kernel.perm, kernel.flat = ("transpose", "reshape"), (3, 2, 0, 1), linear.raw
+                kernel.of_map = True
+
+
+def _layers(side: Sequence[Leaf], partners: Mapping[int, Leaf]) -> Iterator[_Layer]:
     """The kernels that the other side holds with channels last, and the matrices, in order."""
+    layer: _Layer | None = None
     given: set[int] = set()
     for leaf in side:
         other = partners.get(id(leaf))
-        if len(leaf.raw) > 1 and other is not None and not (leaf.ops or leaf.layers or other.layers):
-            turned = "transpose" in other.ops and other.perm in _LAST
-            linear = other.ops == () or (other.ops == ("transpose",) and other.perm == (1, 0))
-            if (len(leaf.raw) > 2 and turned) or (len(leaf.raw) == 2 and linear and leaf.path[-1] in ROLES):
-                yield _Layer(leaf.raw, other, leaf.raw[1] not in given)
-        given.update(leaf.raw[:1])
+        if len(leaf.raw) == 1 and layer is not None:
+            layer.behind.append(leaf)
+        if len(leaf.raw) < 2:
+            continue
+        is_new = leaf.raw[1] not in given
+        given.update((leaf.raw[0], *(vector.raw[0] for vector in (layer.behind if layer is not None else ()))))
+        if other is None or leaf.ops or leaf.layers or other.layers:
+            continue
+        turned = "transpose" in other.ops and other.perm in _LAST
+        linear = other.ops == () or (other.ops == ("transpose",) and other.perm == (1, 0))
+        if (len(leaf.raw) > 2 and turned) or (len(leaf.raw) == 2 and linear and leaf.path[-1] in ROLES):
+            if layer is not None:
+                yield layer
+            layer = _Layer(leaf, other, len(leaf.raw) > 2, is_new)
+    if layer is not None:
+        yield layer
+
+
+def _joins(layers: Sequence[_Layer]) -> bool:
+    """Do convolutions stand behind norms of more features than the one before them gives, as where maps are joined?"""
+    return any(
+        a.kernel and b.kernel and any(leaf.raw[0] > a.leaf.raw[0] for leaf in a.behind) for a, b in pairwise(layers)
+    )
+
+
+def _taken(layer: _Layer) -> int:
+    """How many channels a convolution takes; 0 where one kernel serves each channel, or nothing tells."""
+    a, b = layer.leaf.raw[:2]
+    biases = {leaf.raw[0] for leaf in layer.behind if leaf.path[:-1] == layer.leaf.path[:-1]}
+    if b == 1:
+        return 0
+    return a if a == b or biases == {b} else b if biases == {a} or not biases else 0
+
+
+def _in_one_place(linear: Leaf, kernel: Leaf) -> bool:
+    """Does a convolution stand in the container of a linear layer, or further inside?"""
+    home = module_path(linear.path)[:-1]
+    return kernel.path[: len(home)] == home
 
 
 def _is_map(features: int, channels: int) -> bool:
     """Are features those of so many channels at several places?"""
-    return channels > 1 and features > channels and features % channels == 0
+    return channels > 1 and features % channels == 0 and features >= _PLACES * channels
 
 
 def _weave(leaf: Leaf | None, dim: int, channels: int) -> None:

@@ -7,7 +7,7 @@ of the one is in `ops/latent.py`.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from automatch.describing.tokens import ROLES, words_of
@@ -16,6 +16,9 @@ from automatch.spec import Shape
 
 _KEYS = frozenset("k q key query uk kb".split())
 """Words of the part that makes keys: it is multiplied into the query."""
+
+_MOST = 16
+"""More pairs in one block are no keys and values of an attention."""
 
 Pair = tuple[Leaf, Leaf]
 Path = tuple[str, ...]
@@ -31,12 +34,13 @@ def fold_latent(leaves: list[Leaf], others: Sequence[Leaf]) -> list[Leaf]:
     """
     theirs = Counter(leaf.shape for leaf in others if not leaf.ops)
     mine = Counter(leaf.shape for leaf in leaves)
+    wanted = {shape for shape in theirs if len(shape) == 2 and not mine[shape]}
     families: dict[tuple[Shape, Path, Path], list[Pair]] = defaultdict(list)
-    for one, other in _side_by_side([x for x in leaves if len(x.shape) == 3 and not (x.ops or theirs[x.shape])]):
-        for pair in ((one, other), (other, one)):
-            joined = _joined(pair)
-            if joined is not None and theirs[joined] and not mine[joined]:
-                families[joined, template(pair[0].path), template(pair[1].path)].append(pair)
+    apart = [leaf for leaf in leaves if len(leaf.shape) == 3 and not (leaf.ops or theirs[leaf.shape])]
+    for pair in _side_by_side(apart if wanted else []):
+        joined = _joined(pair)
+        if joined in wanted:
+            families[joined, template(pair[0].path), template(pair[1].path)].append(pair)
     gone: dict[int, Leaf | None] = {}
     for (joined, *_), pairs in sorted(families.items(), key=lambda item: not _is_named(item[1][0])):
         keys, values = pairs[0]
@@ -50,12 +54,17 @@ def fold_latent(leaves: list[Leaf], others: Sequence[Leaf]) -> list[Leaf]:
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None] if gone else leaves
 
 
-def _side_by_side(leaves: Sequence[Leaf]) -> list[Pair]:
-    """Every two leaves of two modules, or of two parameters, that one block holds."""
-    blocks: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
+def _side_by_side(leaves: Sequence[Leaf]) -> Iterator[Pair]:
+    """Every two leaves of modules, or parameters, of one block that fit each other; a block of many such is none."""
+    keys: dict[tuple[Path, int, int], list[Leaf]] = defaultdict(list)
+    values: dict[tuple[Path, int, int], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
-        blocks[_module(leaf)[:-1]].append(leaf)
-    return [(a, b) for own in blocks.values() for i, a in enumerate(own) for b in own[i + 1 :]]
+        block, (heads, a, b) = _module(leaf)[:-1], leaf.shape
+        keys[block, heads, a].append(leaf)
+        values[block, heads, b].append(leaf)
+    for home, own in keys.items():
+        if len(own) * len(values[home]) <= _MOST:
+            yield from ((a, b) for a in own for b in values[home] if a is not b)
 
 
 def _module(leaf: Leaf) -> tuple[str, ...]:

@@ -16,16 +16,18 @@ from dataclasses import replace
 from automatch.describing.tokens import ROLES, split_key, words_of
 from automatch.matching.heads import APART, permuted
 from automatch.matching.leaves import Leaf, template, without_digits
+from automatch.matching.orders import (
+    Perm,
+    fitting_orders,
+    in_space,
+    is_kernel,
+    known_order,
+    perms_of,
+    shows_nothing,
+)
 from automatch.matching.parts import GATED, role_in
-from automatch.matching.stored import ITEMS, STACK, Kind, Path, kind_of, lying, named, orientations, tail
+from automatch.matching.stored import STACK, Kind, Path, kind_of, lying, named, orientations, tail
 from automatch.spec import Shape
-
-_PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
-    2: ((1, 0),),
-    3: ((2, 1, 0), (1, 2, 0)),
-    4: ((3, 2, 0, 1), (2, 3, 0, 1), (0, 3, 1, 2)),
-    5: ((4, 3, 0, 1, 2), (0, 4, 1, 2, 3)),
-}
 
 CONVENTION = 100
 """Votes for a transposition that the name `kernel` is worth: nothing but [in, out] is called so."""
@@ -38,14 +40,8 @@ _WEIGHT = re.compile(r"^weight|(weight|kernel)$|^\d+$|^lora_")
 _TABLES = {"pos", "position", "positional", "token", "tokens", "queries", "prompt", "mask", "bias", "table"}
 """Bare parameters called so are no linear layers."""
 
+Shown = defaultdict[tuple[Kind, Shape], set[Perm]]
 Families = dict[tuple[tuple[str, ...], Shape], list[Leaf]]
-
-
-def _perms(shape: Shape, stacks: set[Shape]) -> tuple[tuple[int, ...], ...]:
-    """The orders of dimensions that another layout may have; kernels laid on each other are turned one by one."""
-    if len(shape) == 3 and permuted(shape, (0, 2, 1)) in stacks:
-        return ITEMS
-    return _PERMS.get(len(shape), ())
 
 
 def _stacks(leaves: Iterable[Leaf], others: Iterable[Leaf]) -> set[Shape]:
@@ -85,12 +81,6 @@ def _halved(leaves: Iterable[Leaf], theirs: set[Shape]) -> set[Shape]:
         if both % 2 == 0 and (many, half, width) in theirs and (many, both, width) not in mine:
             out |= {(many, width, half), (many, half, width)}
     return out
-
-
-def _is_kernel(leaf: Leaf) -> bool:
-    """Is a tensor called as libraries call those that they store [in, out]? Haiku says `linear_1/w`."""
-    haiku = leaf.path[-1] == "w" and "/" in leaf.keys[0] and leaf.path[-2].startswith("linear")
-    return haiku or leaf.path[-1] in ("kernel", "depthwise_kernel")
 
 
 def _has_heads(leaf: Leaf) -> bool:
@@ -170,7 +160,7 @@ def unify_layouts(source: list[Leaf], target: list[Leaf]) -> None:
     show of the other is judged against what these are in truth.
     """
     sides = [(source, target), (target, source)]
-    for leaves, others in sorted(sides, key=lambda side: not any(_is_kernel(x) or _has_heads(x) for x in side[0])):
+    for leaves, others in sorted(sides, key=lambda side: not any(is_kernel(x) or _has_heads(x) for x in side[0])):
         _unify(leaves, others)
 
 
@@ -183,9 +173,9 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     halved = _halved(others, {leaf.shape for leaf in leaves})
     votes, by_loss = _votes(leaves, others, families, here, called, stacks, halved)
     whole = _halved(leaves, set(theirs))
-    kernels_here = any(_is_kernel(leaf) for leaf in leaves)
+    kernels_here = any(is_kernel(leaf) for leaf in leaves)
     bare_there = any(kind_of(leaf)[0] == "projection" for leaf in others)
-    kernels_there = any(_is_kernel(leaf) for leaf in others)
+    kernels_there = any(is_kernel(leaf) for leaf in others)
     heads = {kind_of(own[0]) for own in families.values() if _has_heads(own[0])}
     experts = {kind for kind in heads if votes[kind] < 0}  # brought together, of a kind that lies as a Linear's
     mixed = not kernels_here and any(n > 0 for n in here.values())
@@ -193,13 +183,13 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     bare = _left_bare(leaves, others)
     shown = _shown(families, theirs, stacks)
     for (_, shape), members in families.items():
-        perms = _perms(shape, stacks)
+        perms = perms_of(shape, stacks)
         kind = kind_of(members[0], perms)
         if kind in heads and kind not in experts:  # [heads, in, size] is [in, heads * size], square or not
             votes[kind] = max(votes[kind], CONVENTION)
         elif heads and not votes[kind] and len(set(shape[-2:])) == 1 and not _is_embedding(members[0]):
             votes[kind] = CONVENTION  # the file stores [in, out], and a square matrix of it does not show it
-        prior = CONVENTION if _is_kernel(members[0]) and kernels_here and not kernels_there else 0
+        prior = CONVENTION if is_kernel(members[0]) and kernels_here and not kernels_there else 0
         if kind in experts and _has_heads(members[0]):
             prior = CONVENTION - votes[kind]
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:
@@ -219,7 +209,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
             continue
         if votes[kind] + prior <= 0 or not perms or shape in whole:
             continue  # or the other side is the one to be turned
-        known = _known(members, _fitting(shape, perms, theirs), shown[kind])
+        fitting = fitting_orders(shape, perms, theirs)
+        known = known_order(members, fitting, *_shown_by(shown, kind, in_space(shape, fitting)))
         if known is None and theirs[shape] and not (shape in halved and _is_gated(members[0])):
             continue  # turned it would fit nothing, and as it is it fits
         perm = known or perms[0]
@@ -239,6 +230,7 @@ def _turn_cubes(leaves: Sequence[Leaf]) -> None:
     for rank in (3, 4, 5):
         last = (0, rank - 1, *range(1, rank - 1))
         kernels = [leaf for leaf in leaves if len(leaf.shape) == rank and leaf.path[-1] == "weight"]
+        kernels = [leaf for leaf in kernels if leaf.perm != (rank - 1, 0, *range(1, rank - 1))]  # transposed ones
         cubes = [leaf for leaf in kernels if not leaf.ops and permuted(leaf.shape, last) == leaf.shape]
         turned = sum(leaf.perm == last for leaf in kernels)
         if turned and turned + len(cubes) == len(kernels):
@@ -255,32 +247,21 @@ def _turn(leaf: Leaf, perm: tuple[int, ...]) -> None:
         leaf.ops += ("transpose",)
 
 
-def _shown(families: Families, theirs: Counter[Shape], stacks: set[Shape]) -> defaultdict[Kind, set[tuple[int, ...]]]:
+def _shown(families: Families, theirs: Counter[Shape], stacks: set[Shape]) -> Shown:
     """For each kind of tensor, the orders of three or four dimensions that its members show, of which only one fits."""
-    out: defaultdict[Kind, set[tuple[int, ...]]] = defaultdict(set)
+    out: Shown = defaultdict(set)
     for (_, shape), members in families.items():
-        perms = _perms(shape, stacks)
-        fitting = _fitting(shape, perms, theirs)
+        perms = perms_of(shape, stacks)
+        fitting = fitting_orders(shape, perms, theirs)
         if len(fitting) == 1 < len(perms) and len(shape) in (3, 4) and 1 not in shape[-2:]:
-            out[kind_of(members[0], perms)].add(fitting[0])
+            out[kind_of(members[0], perms), in_space(shape, fitting)].add(fitting[0])
     return out
 
 
-def _fitting(shape: Shape, perms: Iterable[tuple[int, ...]], theirs: Counter[Shape]) -> list[tuple[int, ...]]:
-    fitting = [perm for perm in perms if theirs[permuted(shape, perm)]]
-    return [perm for perm in fitting if perm[0] or permuted(shape, perm) != shape]  # [out, 3, 3, 3] shows nothing
-
-
-def _known(members: list[Leaf], fitting: list[tuple[int, ...]], shown: set[tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The order of dimensions that fits; of several the one that others of its kind show, or else the first.
-
-    Where others show several of them, the members are marked as guessed: flax stores a transposed convolution
-    [size, in, out] as any other, and torch does not.
-    """
-    if len(shown.intersection(fitting)) > 1:
-        for leaf in members:
-            leaf.guessed = True
-    return next((perm for perm in fitting if shown == {perm}), next(iter(fitting), None))
+def _shown_by(shown: Shown, kind: Kind, space: Shape) -> tuple[set[Perm], set[Perm]]:
+    """The orders that the kernels of a kind show that are of one size in space, and those that all of the kind show."""
+    every = set[Perm]().union(*(orders for (other, _), orders in shown.items() if other == kind))
+    return shown.get((kind, space), set()), every
 
 
 def _votes(
@@ -303,13 +284,13 @@ def _votes(
     by_loss: dict[Kind, Counter[Shape]] = defaultdict(Counter)
     alike = {(without_digits(name), shape): members for (name, shape), members in families.items()}
     for (_, shape), members in alike.items():
-        perms = _perms(shape, stacks)
-        turned = permuted(shape, next(iter(_fitting(shape, perms, theirs)), perms[0])) if perms else shape
+        perms = perms_of(shape, stacks)
+        turned = permuted(shape, next(iter(fitting_orders(shape, perms, theirs)), perms[0])) if perms else shape
         kind = kind_of(members[0], perms)
         if shape in halved:
             votes[kind] += 4
-        if turned == shape or (len(shape) > 3 and any(permuted(shape, perm) == shape for perm in perms)):
-            continue  # [out, 3, 3, 3] speaks neither for nor against
+        if turned == shape or shows_nothing(shape, perms):
+            continue
         same_name = called.get(tail(members[0].path), set())
         if turned in same_name and shape not in same_name:
             votes[kind] += 4

@@ -39,6 +39,7 @@ class Leaf:
         guessed: whether nothing says in which layout it is stored.
         woven: where `ops` permutes entries, the four sizes as which dimension `dim` is seen, of which the second and
             the third are exchanged.
+        of_map: whether it reads a flattened map whose places lie otherwise on the other side.
     """
 
     path: tuple[str, ...]
@@ -57,6 +58,7 @@ class Leaf:
     guessed: bool = False
     whole: bool = False
     woven: Shape | None = None
+    of_map: bool = False
 
 
 def squeeze(shape: Shape) -> Shape:

@@ -94,41 +94,35 @@ def _count_from_elsewhere(left: Sequence[Node], right: Sequence[Node]) -> list[b
 
 
 def _stand_among_others(left: Sequence[Node], right: Sequence[Node]) -> Iterator[bool]:
-    """Says of pairs of blocks whether both stand behind items that only their own list has, where one list has more.
+    """Says of pairs of blocks whether both stand behind items that only their own list has, where one list is longer.
 
     Of layers and layers with cross-attention, one library counts both, and another puts the one into the other.
     """
     known: dict[tuple[int, int], tuple[int, int] | None] = {}
     for items in zip(map(item_of, left), map(item_of, right), strict=True):
-        lists = [item.parent for item in items]
-        if None in lists or not all(top is not None and top.is_list for top in lists):
+        tops = [item.parent for item in items if item.parent is not None and item.parent.is_list]
+        if len(tops) < 2 or items[0].count != items[1].count:
             yield False
             continue
-        tops = [top for top in lists if top is not None]
         key = id(tops[0]), id(tops[1])
         if key not in known:
             known[key] = _firsts_of_their_own(*tops)
-        firsts, builds = known[key], [_build(item) for item in items]
-        counts = [sum(_build(item) == builds[0] for item in top.children) for top in tops] if firsts else []
-        yield (
-            firsts is not None
-            and builds[0] == builds[1]
-            and counts[0] != counts[1]
-            and all(top.children.index(item) > first for top, item, first in zip(tops, items, firsts, strict=True))
-        )
+        firsts = known[key]
+        yield firsts is not None and all(item.start > first for item, first in zip(items, firsts, strict=True))
 
 
 def _firsts_of_their_own(a: Node, b: Node) -> tuple[int, int] | None:
-    """Where in either of two lists the first item stands that the other has none like; None where one has no two such.
+    """Where in the trees the first items of two lists stand that hold as many tensors as none of the other list's do.
 
-    One may be an item that lost a tensor.
+    None where one has no two such, as one may have lost a tensor, or both are as long.
     """
-    builds = [[_build(item) for item in top.children] for top in (a, b)]
+    counts = [{item.count for item in top.children} for top in (a, b)]
     mine, theirs = (
-        [i for i, build in enumerate(own) if build not in other]
-        for own, other in ((builds[0], builds[1]), (builds[1], builds[0]))
+        [item.start for item in top.children if item.count not in other]
+        for top, other in zip((a, b), counts[::-1], strict=True)
     )
-    return (mine[0], theirs[0]) if min(len(mine), len(theirs)) > 1 else None
+    apart = len(a.children) != len(b.children) and min(len(mine), len(theirs)) > 1
+    return (mine[0], theirs[0]) if apart else None
 
 
 def _begin_elsewhere(mine: _Place, theirs: _Place) -> bool:

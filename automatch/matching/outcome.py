@@ -30,6 +30,7 @@ TURNS = "gate and up of the experts may lie in halves or by turns (gpt-oss), and
 MLP = "nothing says whether the mlp lies before q, k and v or behind them"
 NUMBERED = "the first three layers of an attention's list, taken as query, key and value; no name says so"
 LAYOUT = "nothing says whether the square matrix is stored as a Linear's or transposed"
+KERNEL = "of its shape, the dimensions of the kernel may lie in more than one order, and nothing says which"
 FILMS = "nothing says which half of the fused tensor scales and which shifts"
 PATCHES = "nothing says whether the linear layer takes a patch channel by channel, or place by place"
 BEFORE = "the weight as it was before pruning or normalising; what was computed with is another one"
@@ -37,6 +38,9 @@ _ORIGINAL = "_orig"
 """How torch.nn.utils ends the name of a parameter of which another is made."""
 _COLOURS = 4
 """More channels are no image's."""
+_OF_HAIKU = re.compile(r"conv[1-3]_d_transpose")
+_LARGEST_KERNEL = 16
+"""Larger ones are rare; so large is rather a number of experts."""
 _HEAD_BY_HEAD = frozenset({("query", "key", "value"), ("linear", "qkv")})
 _REVERSE = {op.name: op.reverse for op in OPS}
 _WINDOW = 16
@@ -74,7 +78,12 @@ def assignment(
     pinned = {id(s) for s, _, e in found if e.level == "pin"}  # what a person gave away is no alternative
     free = [leaf for leaf in source if id(leaf) not in pinned]
     rivals = _by_shape(free) if any(j.ambiguous for j in judged.values()) else {}
-    made = (_match(s, t, judged[id(e)], votes[template(s.path), template(t.path)], rivals) for s, t, e in found)
+    told = {(template(s.path), template(t.path)) for s, t, e in found if e.level == "pin"}  # and so in all layers
+    alike = ((template(s.path), template(t.path)) for s, t, _ in found)
+    made = (
+        _match(s, t, judged[id(e)], votes[names], rivals, names in told)
+        for (s, t, e), names in zip(found, alike, strict=True)
+    )
     matches = [match for match in made if match is not None]
     whole = ((s, t) for s, t in pairs if not s.layers and not t.layers)
     mismatched = tuple(Mismatch(t.keys[0], s.keys[0], s.raw, t.raw) for s, t in whole)
@@ -152,13 +161,18 @@ def _around(s: Leaf, leaves: Sequence[Leaf]) -> Sequence[Leaf]:
 
 
 def _match(
-    s: Leaf, t: Leaf, judgement: Judgement, votes: int, rivals: Mapping[tuple[int, ...], Sequence[Leaf]]
+    s: Leaf, t: Leaf, judgement: Judgement, votes: int, rivals: Mapping[Shape, Sequence[Leaf]], told: bool
 ) -> Match | None:
-    """The pair in words; None where a stack of layers would have to become what no rule can say."""
+    """The pair in words; None where a stack of layers would have to become what no rule can say.
+
+    `told`: a person pinned this pair, or its like in another layer.
+    """
     confidence, ambiguous, reason = judgement
     if not (s.layers or t.layers):
         s, t = turned_once(s, t)
-    unsaid = _unsaid(s, t) if confidence < 1 else None  # what is certain, a person or the model said
+    unsaid = _unsaid(s, t) if confidence < 1 and not told else None  # what is certain, a person or the model said
+    if told and (s.woven or t.woven or s.of_map or t.of_map):
+        reason = f"{reason}; a map's features are put in the order of the other side"
     if unsaid is not None:
         confidence, ambiguous, reason = unsaid
     if votes > 1:
@@ -211,11 +225,11 @@ def _unsaid(s: Leaf, t: Leaf) -> Judgement | None:
     """What no name and no shape says of how one becomes the other, if there is such a thing."""
     if _by_head(s, t):
         return Judgement(0.4, True, BY_HEAD)
-    if s.woven or t.woven:
+    if s.woven or t.woven or s.of_map or t.of_map:
         return Judgement(0.45, True, FLATTENED)
     if _is_mirrored(s) or _is_mirrored(t):
         return Judgement(0.45, True, MIRRORED)
-    if "join_latent" in (*s.ops, *t.ops):
+    if "join_latent" in (*s.ops, *t.ops) or _is_latent(s, t):
         return Judgement(0.45, True, LATENT)
     if gate_unsaid(s, t):
         return Judgement(0.45, True, HALVES)
@@ -231,7 +245,8 @@ def _unsaid(s: Leaf, t: Leaf) -> Judgement | None:
         return Judgement(0.45, True, PATCHES)
     if s.path[-1].endswith(_ORIGINAL) and not t.path[-1].endswith(_ORIGINAL):
         return Judgement(0.45, True, BEFORE)
-    return Judgement(0.45, True, LAYOUT) if s.guessed or t.guessed else None
+    guessed = s if s.guessed else t
+    return Judgement(0.45, True, KERNEL if len(guessed.raw) > 3 else LAYOUT) if guessed.guessed else None
 
 
 def _merged_then_turned(s: Leaf, ops: Sequence[str]) -> bool:
@@ -244,8 +259,15 @@ def _merged_then_turned(s: Leaf, ops: Sequence[str]) -> bool:
 
 
 def _is_mirrored(leaf: Leaf) -> bool:
-    """Is it a transposed convolution [height, width, in, out]? A depthwise one has but one channel there."""
-    return leaf.perm in ((2, 3, 0, 1), (1, 2, 0)) and "transpose" in leaf.ops and leaf.raw[-1] != 1 and not leaf.layers
+    """Is it a transposed convolution [height, width, in, out]? A depthwise one has but one channel there.
+
+    Or one of Haiku's, `conv2_d_transpose/w`, which lies as Keras' does.
+    """
+    if "transpose" not in leaf.ops or leaf.layers or leaf.raw[-1] == 1:
+        return False
+    haiku = len(leaf.path) > 1 and leaf.path[-1] == "w" and _OF_HAIKU.match(leaf.path[-2]) is not None
+    small = len(leaf.raw) == 4 or leaf.raw[0] <= _LARGEST_KERNEL
+    return haiku or (small and leaf.perm in ((2, 3, 0, 1), (1, 2, 0)))
 
 
 def _by_head(s: Leaf, t: Leaf) -> bool:
@@ -261,11 +283,22 @@ def _by_head(s: Leaf, t: Leaf) -> bool:
     )
 
 
+def _is_latent(s: Leaf, t: Leaf) -> bool:
+    """Are keys and values joined under DeepSeek's name for them, of which the rows are those of a head after a head?"""
+    return any(
+        "concat" in parts.ops and len(parts.keys) == 2 and words_of(token)[:2] == ("kv", "b")
+        for parts, fused in ((s, t), (t, s))
+        for token in fused.path[-2:]
+    )
+
+
 def _of_patches(s: Leaf, t: Leaf) -> bool:
     """Is one a convolution over patches or frames and the other the linear layer that takes them flattened?"""
     linear, kernel = sorted((s.raw, t.raw), key=len)
-    if len(linear) != 2 or len(kernel) not in (3, 4) or {*s.ops, *t.ops} - {"reshape"}:
+    ops = {*s.ops, *t.ops}
+    if len(linear) != 2 or len(kernel) not in (3, 4) or ops - {"transpose", "reshape"}:
         return False
+    linear = linear[::-1] if "transpose" in ops else linear
     most = _COLOURS if len(kernel) == 4 else math.inf  # behind an image's convolutions, a linear layer takes channels
     patches = 1 < kernel[1] <= most and min(kernel[2:]) > 1
     heads = len(kernel) == 3 and (kernel[0] == math.prod(kernel[1:]) or kernel[1] < kernel[2])  # [width, heads, size]

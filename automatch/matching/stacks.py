@@ -45,7 +45,7 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
     looked_at = [leaf for leaf in leaves if leaf.shape in shapes and "stack" not in leaf.ops]
     called = {(leaf.path[-1], leaf.shape) for leaf in others if len(leaf.shape) == 1}
     families = [f for f in _families(looked_at, mine, theirs, called) if not _listed(f, others)]
-    families += _glued_families(looked_at, mine, theirs, families)
+    families += _glued_families(looked_at, others, mine, theirs, families)
     families = _without_crowds(families, others, mine, theirs)
     if not families:
         return leaves
@@ -145,13 +145,15 @@ def _families(
 
 
 def _glued_families(
-    leaves: list[Leaf], mine: Counter[Shape], theirs: Counter[Shape], others: Sequence[_Family]
+    leaves: list[Leaf], others: Sequence[Leaf], mine: Counter[Shape], theirs: Counter[Shape], told: Sequence[_Family]
 ) -> list[_Family]:
     """Stacks of modules whose number is part of a name: the critics `Q1` and `Q2`, `attention_0` to `attention_7`.
 
-    Vectors go along with the matrices of their modules: norms are numbered too, and are no table.
+    Vectors go along with the matrices of their modules: norms are numbered too, and are no table. What the other side
+    has under its own name is no member.
     """
-    taken = {id(leaf) for family in others for stack in family.stacks for leaf in stack}
+    taken = {id(leaf) for family in told for stack in family.stacks for leaf in stack}
+    names = {(leaf.path, leaf.shape) for leaf in others}
     groups: dict[tuple[int, tuple[str, ...], Shape], dict[int, list[Leaf]]] = defaultdict(lambda: defaultdict(list))
     for leaf in leaves:
         wanted = not leaf.integer and id(leaf) not in taken and mine[leaf.shape] > theirs[leaf.shape]
@@ -164,11 +166,13 @@ def _glued_families(
     for (hole, _, shape), group in sorted(groups.items(), key=lambda item: -len(item[0][2])):
         stack = [leaf for number in sorted(group) for leaf in group[number]]
         own = {leaf.path[: hole + 1] for leaf in stack}
-        joined = (len(stack), *shape)
-        if not _is_counted(group) or theirs[joined] <= mine[joined] or taken & set(map(id, stack)):
+        ways = (len(stack), *shape), (len(stack), *shape[::-1])
+        straight, turned = (theirs[joined] > mine[joined] for joined in ways)
+        turned = turned and len(shape) == 2
+        if not (straight or turned) or not _is_counted(group) or taken & set(map(id, stack)):
             continue
-        if len(shape) > 1 or own <= items:
-            families.append(_Family(hole, [stack], straight=True, turned=False))
+        if (len(shape) > 1 or own <= items) and not any((leaf.path, leaf.shape) in names for leaf in stack):
+            families.append(_Family(hole, [stack], straight, turned))
             taken.update(map(id, stack))
             items |= own
     return families

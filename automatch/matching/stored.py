@@ -28,6 +28,11 @@ ITEMS = ((0, 2, 1),)
 """The order of dimensions where each item of a stack is turned."""
 
 
+def is_transposed(leaf: Leaf) -> bool:
+    """Is a kernel called that of a transposed convolution?"""
+    return any(word in _TRANSPOSED for token in leaf.path[-2:] for word in words_of(token))
+
+
 def kind_of(leaf: Leaf, perms: tuple[tuple[int, ...], ...] = ()) -> Kind:
     """What a tensor is called, in a block or outside; a bare parameter goes by the last of its words.
 
@@ -41,8 +46,7 @@ def kind_of(leaf: Leaf, perms: tuple[tuple[int, ...], ...] = ()) -> Kind:
     if is_adapter(leaf):
         return ADAPTER, numbered(leaf.path)
     if len(leaf.shape) > 3:
-        transposed = any(word in _TRANSPOSED for token in leaf.path[-2:] for word in words_of(token))
-        return f"transposed {CONVOLUTION}" if transposed else CONVOLUTION, numbered(leaf.path)
+        return f"transposed {CONVOLUTION}" if is_transposed(leaf) else CONVOLUTION, numbered(leaf.path)
     if last not in ROLES:
         words = words_of(last)
         last = "projection" if words and words[-1] in ("proj", "projection") else last

@@ -1,4 +1,4 @@
-"""Lists of one name in two builds of one model, of which one is deeper.
+"""Lists of one name in two builds of one model, of which one is deeper, or lost tensors.
 
 A `stages.2` of six blocks is the first half of the `stages.2` of twelve, and not the `stages.3` of six of that width.
 """
@@ -11,14 +11,11 @@ from automatch.spec import Shape
 
 Path = tuple[str, ...]
 
-MOST = 0.8
-"""Of lists of as many items, this share of the smaller one is in the other under its own names."""
-
 
 def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int) -> list[tuple[Node, Node]]:
-    """The lists below two nodes with one path of which one is longer, and holds all of the other under its own names.
+    """The lists below two nodes with one path of which one holds all of the other under its own names.
 
-    Or of which both have as many items, and nearly all of one is in the other: they are the same, whatever is lost.
+    It may be longer, or the other one lost a tensor of every item, and looks more like another list.
 
     Args:
         top_a: a node of the checkpoint.
@@ -34,7 +31,7 @@ def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int) 
         if y is None or x.count < least:
             continue
         mine, others = (_named(node, side) for node, side in zip((x, y), sides, strict=True))
-        if len(mine & others) >= (1 if len(x.children) != len(y.children) else MOST) * min(len(mine), len(others)):
+        if mine <= others or others <= mine:
             out.append((x, y))
             end = x.end
     return out

@@ -111,6 +111,11 @@ def module_path(path: tuple[str, ...]) -> tuple[str, ...]:
     return path[: role_of(path)[0]]
 
 
+def is_statistic(leaf: Leaf) -> bool:
+    """Is it the running mean or the running variance of a norm, by its name?"""
+    return role_of(leaf.path)[1] in ("running_mean", "running_var")
+
+
 def block_of(module: tuple[str, ...]) -> tuple[str, ...]:
     """The innermost numbered container that a module stands in, itself included; () for none."""
     for depth in range(len(module), 0, -1):

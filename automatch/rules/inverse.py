@@ -48,7 +48,7 @@ def inverse(rule: Rule) -> tuple[Rule, ...]:
     words = rule.law.words
     if {"concat", "join_latent"} & set(words):
         raise RuleError("joins tensors, whose sizes it does not say")
-    if "reshape" in words or (rule.op == "permute" and rule.perm is None and rule.shape is None):
+    if "reshape" in words or (rule.op == "permute" and rule.perm is None and not rule.law.weaves):
         raise RuleError(f"has the operation {rule.op}, which does not say how the tensor was before")
     if len(words) > 1:
         raise RuleError(f"has several operations, {rule.op}")

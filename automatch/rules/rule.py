@@ -61,7 +61,7 @@ class Rule:
         sizes: proportions of the pieces of a chunk; None for equal ones.
         shape: for reshape: sizes in which -1 takes the rest and 0 keeps the size at that place, counted from the end
             behind the -1. For interleave: the four sizes [a, b, c, d] as which dimension `dim` is seen, of which b and
-            c are exchanged; -1 takes the rest. For flip: number and size of the blocks that are reversed. For
+            c are exchanged; -1 takes the rest; a permute may have them too. For flip: number and size of blocks. For
             split_latent: how many rows a head has for its keys, and for its values.
         note: for people: families covered, or why the rule is literal.
         ambiguous: how many of the hits belong to ambiguous matches: for those the rule gives a guess.
@@ -159,6 +159,8 @@ class Rule:
         if unknown is not None:
             raise RuleError(f"{where}: {unknown!r} is not an operation; use {', '.join(_WORDS)}")
         check_sizes(self.sizes, self.shape, where)
+        if words == ("permute",) and self.perm is not None and self.shape is not None:
+            raise RuleError(f"{where}: a permute has the order of the dimensions, or the sizes as which one is seen")
         cuts = bool(set(words) & set(CUTTING))
         if "unstack" in words and "chunk" in words[words.index("unstack") :]:
             raise RuleError(f"{where}: a tensor is cut before it is unstacked; write chunk+unstack, not {self.op}")

@@ -43,6 +43,11 @@ class Law:
         return tuple(self.op.split("+"))
 
     @property
+    def weaves(self) -> bool:
+        """Whether its `permute` puts the entries of one dimension in another order, as `interleave` does."""
+        return "permute" in self.words and self.shape is not None and "reshape" not in self.words
+
+    @property
     def stacked_first(self) -> bool:
         """Whether the members of every part are stacked before the parts are concatenated."""
         words = self.words
@@ -284,7 +289,7 @@ def steps_of(law: Law, pieces: int) -> list[Op]:
             steps.append(Chunk(len(law.sizes) if law.sizes else pieces, dim, law.sizes))
         elif word == "transpose":
             steps.append(Transpose(law.perm))
-        elif word == "permute" and law.shape is None:
+        elif word == "permute" and not law.weaves:
             steps.append(Permute(law.perm))
         elif word in ("permute", "interleave"):
             steps.append(Interleave(law.shape, dim))
