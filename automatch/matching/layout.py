@@ -209,7 +209,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
             continue
         if votes[kind] + prior <= 0 or not perms or shape in whole:
             continue  # or the other side is the one to be turned
-        fitting = fitting_orders(shape, perms, theirs)
+        fitting = fitting_orders(members[0], perms, theirs)
         known = known_order(members, fitting, *_shown_by(shown, kind, in_space(shape, fitting)))
         if known is None and theirs[shape] and not (shape in halved and _is_gated(members[0])):
             continue  # turned it would fit nothing, and as it is it fits
@@ -252,7 +252,7 @@ def _shown(families: Families, theirs: Counter[Shape], stacks: set[Shape]) -> Sh
     out: Shown = defaultdict(set)
     for (_, shape), members in families.items():
         perms = perms_of(shape, stacks)
-        fitting = fitting_orders(shape, perms, theirs)
+        fitting = fitting_orders(members[0], perms, theirs)
         if len(fitting) == 1 < len(perms) and len(shape) in (3, 4) and 1 not in shape[-2:]:
             out[kind_of(members[0], perms), in_space(shape, fitting)].add(fitting[0])
     return out
@@ -285,7 +285,7 @@ def _votes(
     alike = {(without_digits(name), shape): members for (name, shape), members in families.items()}
     for (_, shape), members in alike.items():
         perms = perms_of(shape, stacks)
-        turned = permuted(shape, next(iter(fitting_orders(shape, perms, theirs)), perms[0])) if perms else shape
+        turned = permuted(shape, next(iter(fitting_orders(members[0], perms, theirs)), perms[0])) if perms else shape
         kind = kind_of(members[0], perms)
         if shape in halved:
             votes[kind] += 4

@@ -45,9 +45,17 @@ def in_space(shape: Shape, fitting: Sequence[tuple[int, ...]]) -> Shape:
     return permuted(shape, fitting[0])[2:] if fitting else ()
 
 
-def fitting_orders(shape: Shape, perms: Iterable[Perm], theirs: Counter[Shape]) -> list[Perm]:
-    """Those of several orders in which the other side has such a tensor."""
+def fitting_orders(leaf: Leaf, perms: Iterable[Perm], theirs: Counter[Shape]) -> list[Perm]:
+    """Those of several orders in which the other side has such a tensor.
+
+    Of MLX' two, a kernel of an odd size has a convolution's where that fits: the layers that lead down in a U-Net have
+    the shapes of those that lead up, in and out exchanged.
+    """
+    shape = leaf.shape
     fitting = [perm for perm in perms if theirs[permuted(shape, perm)]]
+    plain, transposed = _OF_MLX
+    if plain in fitting and in_space(shape, [plain])[0] % 2 and not is_transposed(leaf):
+        fitting = [perm for perm in fitting if perm != transposed]
     return [perm for perm in fitting if perm[0] or permuted(shape, perm) != shape]  # [out, 3, 3, 3] shows nothing
 
 

@@ -57,11 +57,21 @@ def test_values_arrive_both_ways(names, keys, values, turn) -> None:
         assert all(torch.equal(tensor, source[key]) for key, tensor in back.apply(got).items())
 
 
-def test_one_pin_is_enough_for_one_layer_and_certain() -> None:
+@pytest.mark.parametrize("back", [False, True])
+def test_one_pin_is_enough_for_all_layers(back: bool) -> None:
     whole = deepseek(6, 8)
-    pin = {r"model\.layers\.(\d+)\.self_attn\.kv_b_proj\.weight": r"model.layers.\1.self_attn.attn_k_b.weight"}
-    found = automatch.diagnose(whole, in_two(whole, 6, NAMES["llama.cpp"]), pin=pin)
+    two = in_two(whole, 6, NAMES["llama.cpp"])
+    pin = ("model.layers.0.self_attn.kv_b_proj.weight", "model.layers.0.self_attn.attn_k_b.weight")
+    found = automatch.diagnose(two, whole, pin=[pin[::-1]]) if back else automatch.diagnose(whole, two, pin=[pin])
     assert not any(m.ambiguous for m in found.matches) and not found.missing_keys
+    assert {m.op for m in found.matches} == {"rename", "join_latent" if back else "split_latent"}
+
+
+def test_the_two_in_two_dimensions_may_lie_head_by_head_too() -> None:
+    """Joined one below the other, as names and shapes suggest, the rows would be those of other heads."""
+    keys = [("a.q.weight", (9, 8)), ("a.k_b_proj.weight", (12, 16)), ("a.v_b_proj.weight", (16, 16))]
+    answer = match(spec(keys), spec([("a.q.weight", (9, 8)), ("a.kv_b_proj.weight", (28, 16))]))
+    assert {m.model_keys[0] for m in answer.matches if m.ambiguous} == {"a.kv_b_proj.weight"}
 
 
 def test_a_block_without_its_pair_leaves_all_apart() -> None:

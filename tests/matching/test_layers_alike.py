@@ -194,3 +194,19 @@ def test_the_first_of_several_layers_is_still_the_first() -> None:
     assert {m.model_keys[0]: m.checkpoint_keys[0] for m in answer.matches} == {
         key.replace("blocks", "layers"): key for key, _ in mine
     }
+
+
+def test_layers_of_other_widths_put_none_in_doubt_whose_numbers_agree() -> None:
+    """A pruned model's layers: some are narrower here, others there."""
+    widths = (24, 32, 32, 32, 32, 32), (32, 28, 28, 32, 32, 32)
+    sides = [
+        [
+            (f"layers.{i}.{name}.weight", shape)
+            for i, w in enumerate(own)
+            for name, shape in (("up", (w, 16)), ("down", (16, w)))
+        ]
+        for own in widths
+    ]
+    answer = match(spec([("emb.weight", (50, 16)), *sides[0]]), spec([("emb.weight", (50, 16)), *sides[1]]))
+    same = {f"layers.{i}.{name}.weight" for i in (3, 4, 5) for name in ("up", "down")}
+    assert {m.model_keys[0] for m in answer.matches if m.model_keys == m.checkpoint_keys and not m.ambiguous} >= same

@@ -299,3 +299,17 @@ def test_critics_that_a_number_in_their_name_counts(names: tuple[str, ...]) -> N
     solved(given, wanted, expected)
     solved(wanted, given, turned(expected))
     assert ("policy.kinds",) not in found(match(spec(given), spec([*wanted, *table])))
+
+
+def test_what_has_its_own_name_is_no_member_of_a_stack() -> None:
+    """Two layers, and a table of relations [2, 8, 8] beside the first of them."""
+    given = [("rel", (2, 8, 8)), ("fc1.weight", (8, 8)), ("fc1.bias", (8,)), ("out.weight", (3, 8))]
+    wanted = [
+        ("fc1.weight", (8, 8)),
+        ("fc1.bias", (8,)),
+        ("fc2.weight", (8, 8)),
+        ("fc2.bias", (8,)),
+        ("out.weight", (3, 8)),
+    ]
+    answer = found(match(spec(given), spec(wanted)))
+    assert answer["fc1.weight",] == Served(("fc1.weight",)) and ("fc2.weight",) not in answer

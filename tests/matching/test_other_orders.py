@@ -8,6 +8,7 @@ from torch import nn
 
 import automatch
 from automatch.matching import match
+from tests.matching.built import built
 from tests.matching.truth import Served, flagged, found, spec
 
 SIZE, CHANNELS = 6, 8
@@ -164,3 +165,70 @@ def test_kernels_with_their_channels_last_beside_linear_layers() -> None:
     answer = match(spec(in_mlx(model)), spec(model))
     assert not flagged(answer) and not answer.mismatched
     assert {m.model_keys[0]: m.perm for m in answer.matches if m.op == "transpose"}.keys() >= {"a.weight", "b.weight"}
+
+
+def test_two_heads_that_read_one_map() -> None:
+    """A dueling network: values and advantages."""
+    layers = {"conv": nn.Conv2d(3, 8, 3), "fca": nn.Linear(128, 32), "fcb": nn.Linear(32, 6)}
+    layers |= {"fcv": nn.Linear(128, 32), "fcw": nn.Linear(32, 1)}
+    model = nn.ModuleDict(layers)
+    answer = automatch.diagnose(in_keras(model), model)
+    assert answer.proof.ok and flagged(answer.assignment) == {"fca.weight", "fcv.weight"}
+    assert {m.shape for m in answer.matches if m.ambiguous} == {(1, -1, 8, 1)}
+
+
+def test_a_norm_between_the_map_and_what_reads_it_is_put_in_order_too() -> None:
+    model = nn.ModuleDict({"conv": nn.Conv2d(3, 8, 3), "norm": nn.BatchNorm1d(128), "fc": nn.Linear(128, 9)})
+    answer = automatch.diagnose(in_keras(model), model)
+    norm = {f"norm.{role}" for role in ("weight", "bias", "running_mean", "running_var")}
+    assert answer.proof.ok and flagged(answer.assignment) == {"fc.weight", *norm}
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"a.conv": nn.Conv2d(3, 16, 3), "a.head": nn.Linear(16, 6), "b.conv": nn.Conv2d(3, 16, 3)},
+        {"c1": nn.Conv2d(3, 32, 3), "emb": nn.Linear(20, 64), "c2": nn.Conv2d(32, 32, 3), "fc": nn.Linear(32, 5)},
+        {"c1": nn.Conv2d(3, 16, 3), "aux.fc": nn.Linear(16, 100), "c2": nn.Conv2d(16, 20, 3)},
+        {"c1": nn.Conv2d(3, 32, 3), "fc": nn.Linear(64, 10)},
+        {"c1": nn.Conv2d(3, 20, 3), "up": nn.Linear(20, 64), "deep": nn.Conv2d(64, 64, 3, groups=64)},
+    ],
+    ids=["next network", "scale and shift", "head beside", "two pooled maps", "depthwise"],
+)
+def test_what_is_no_map(layers: dict[str, nn.Module]) -> None:
+    model = built(layers)
+    answer = match(spec(in_keras(model)), spec(model))
+    assert {m.op for m in answer.matches} <= {"rename", "transpose"} and not flagged(answer)
+
+
+def test_a_kernel_over_a_whole_map_as_a_linear_layer() -> None:
+    """TF-slim's VGG keeps fc6 as a convolution [height, width, in, out]; torch flattens channels first."""
+    saved = nn.ModuleDict({"conv": nn.Conv2d(3, 8, 3), "fc": nn.Linear(8 * 16, 9), "out": nn.Linear(9, 4)})
+    file = in_keras(saved)
+    whole = saved.fc.weight.view(9, 8, 4, 4)
+    file["dense_/kernel"] = whole.permute(2, 3, 1, 0).contiguous()
+    answer = automatch.diagnose(file, saved)
+    assert flagged(answer.assignment) == {"fc.weight"}
+    with pytest.warns(UserWarning, match="by a guess"):
+        assert torch.equal(answer.rules.apply(file)["fc.weight"], saved.fc.weight)
+
+
+def test_layers_up_and_down_of_mlx_have_each_others_shapes() -> None:
+    """A U-Net: what leads down would fit what leads up, with in and out exchanged."""
+    sizes = {"d1a": (16, 3), "d1b": (16, 16), "d2a": (32, 16), "d2b": (32, 32), "u1a": (16, 32), "u1b": (16, 16)}
+    model = built({name: nn.Conv2d(b, a, 3) for name, (a, b) in {**sizes, "out": (3, 16)}.items()})
+    answer = match(spec(in_mlx(model)), spec(model))
+    assert not flagged(answer) and len(answer.matches) == len(model.state_dict())
+    assert {m.perm for m in answer.matches if m.op == "transpose"} == {(0, 3, 1, 2)}
+
+
+@pytest.mark.parametrize(("width", "sure"), [(12, True), (8, False)])
+def test_a_transposed_convolution_of_mlx(width: int, sure: bool) -> None:
+    """[out, height, width, in] is torch's [in, out, height, width]; a square one may be a convolution."""
+    model = built({"conv": nn.Conv2d(4, 8, 3), "up": nn.ConvTranspose2d(8, width, 4), "out": nn.Conv2d(width, 5, 3)})
+    file = in_mlx(model)
+    file["up.weight"] = model.up.weight.permute(1, 2, 3, 0).contiguous()
+    answer = match(spec(file), spec(model))
+    up = next(m for m in answer.matches if m.model_keys == ("up.weight",))
+    assert not sure or up.perm == (3, 0, 1, 2)
+    assert flagged(answer) == (set() if sure else {"up.weight"})
