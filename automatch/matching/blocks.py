@@ -335,7 +335,8 @@ class Solver:
         queue += self._layers(mine, theirs, tops)
         taken_a, taken_b = Taken(top_a), Taken(top_b)
         alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
-        out = [*of_one_name(top_a, top_b, (self.source, self.target), SMALLEST)] if alike else []
+        same = self.identity.of_the_smaller
+        out = of_one_name(top_a, top_b, (self.source, self.target), SMALLEST, same) if alike else []
         for x, y in out:
             taken_a.take(x)
             taken_b.take(y)

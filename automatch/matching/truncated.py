@@ -11,8 +11,11 @@ from automatch.spec import Shape
 
 Path = tuple[str, ...]
 
+NEARLY = 0.8
+"""Two sides are nearly the same if so many keys are."""
 
-def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int) -> list[tuple[Node, Node]]:
+
+def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int, same: float) -> list[tuple[Node, Node]]:
     """The lists below two nodes with one path of which one holds all of the other under its own names.
 
     It may be longer, or the other one lost a tensor of every item, and looks more like another list.
@@ -22,6 +25,8 @@ def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int) 
         top_b: that of the model that has the same name.
         sides: the checkpoint and the model.
         least: lists of fewer tensors are left out.
+        same: the share of the keys that the two sides have in common; where it is not nearly all, a list of as many items
+            may have been counted anew.
     """
     theirs = {tuple(node.spelt(top_b)): node for node in below(top_b) if node.is_list and node.count >= least}
     out: list[tuple[Node, Node]] = []
@@ -31,7 +36,8 @@ def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int) 
         if y is None or x.count < least:
             continue
         mine, others = (_named(node, side) for node, side in zip((x, y), sides, strict=True))
-        if mine <= others or others <= mine:
+        longer = len(x.children) != len(y.children)
+        if (longer or (same >= NEARLY and mine != others)) and (mine <= others or others <= mine):
             out.append((x, y))
             end = x.end
     return out

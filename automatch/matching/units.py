@@ -111,9 +111,12 @@ def module_path(path: tuple[str, ...]) -> tuple[str, ...]:
     return path[: role_of(path)[0]]
 
 
+_STATISTICS = frozenset("mean var variance mu sigma std avg average".split())
+
+
 def is_statistic(leaf: Leaf) -> bool:
-    """Is it the running mean or the running variance of a norm, by its name?"""
-    return role_of(leaf.path)[1] in ("running_mean", "running_var")
+    """Is it called a mean or a variance, as what a norm keeps of its inputs is?"""
+    return not _STATISTICS.isdisjoint(words_of(leaf.path[-1]))
 
 
 def block_of(module: tuple[str, ...]) -> tuple[str, ...]:
