@@ -25,8 +25,8 @@ def of_one_name(top_a: Node, top_b: Node, sides: tuple[Side, Side], least: int, 
         top_b: that of the model that has the same name.
         sides: the checkpoint and the model.
         least: lists of fewer tensors are left out.
-        same: the share of the keys that the two sides have in common; where it is not nearly all, a list of as many items
-            may have been counted anew.
+        same: the share of the keys that the two sides have in common; where it is not nearly all, a list of as many
+            items may have been counted anew.
     """
     theirs = {tuple(node.spelt(top_b)): node for node in below(top_b) if node.is_list and node.count >= least}
     out: list[tuple[Node, Node]] = []

@@ -237,3 +237,23 @@ def test_an_adapter_file_for_a_model_with_its_adapter_is_told_as_that() -> None:
     found = findings(gather(given, wanted, match(given, wanted)))[0]
     assert found.cause == "lora/peft"
     assert found.sentence == "an adapter's file for a model that has its adapter attached: 2 adapter keys, all placed"
+
+
+def test_an_adapter_file_that_has_the_adapters_name_in_its_keys() -> None:
+    model = adapted(("lora_A.default", "lora_B.default"))
+    file = {k: t for k, t in model.state_dict().items() if "lora" in k}
+    given, wanted = spec("file", file), spec("model", model.state_dict())
+    found = findings(gather(given, wanted, match(given, wanted)))[0]
+    assert found.sentence == "an adapter's file for a model that has its adapter attached: 2 adapter keys, all placed"
+
+
+def test_an_adapter_of_another_rank_is_counted_once() -> None:
+    model = adapted(("lora_A.default", "lora_B.default"))
+    file = {
+        k.replace(".default", ""): torch.cat([t, t], t.shape.index(min(t.shape)))
+        for k, t in model.state_dict().items()
+        if "lora" in k
+    }
+    given, wanted = spec("file", file), spec("model", model.state_dict())
+    found = findings(gather(given, wanted, match(given, wanted)))[0]
+    assert found.sentence.endswith("2 adapter tensors have other shapes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import count, share
@@ -28,7 +29,8 @@ def check(evidence: Evidence) -> Finding | None:
     in_checkpoint = share(evidence.unexpected_keys, _MARK.match) > share(evidence.missing_keys, _MARK.match)
     number = sum(bool(_MARK.match(k)) for k in keys)
     if evidence.mismatched and number and share([m.key for m in evidence.mismatched], _MARK.match) >= 0.5:
-        sentence = f"the adapter was trained for another base model or rank: {number} adapter tensors have other shapes"
+        others = sum(bool(_MARK.match(m.key)) for m in evidence.mismatched)
+        sentence = f"the adapter was trained for another base model or rank: {others} adapter tensors have other shapes"
         advice = "attach the adapter to the base model named in its adapter_config.json, with the same rank"
     elif halves := _served(evidence):
         what = "an adapter's file for a model that has its adapter attached"
@@ -66,11 +68,13 @@ def _served(evidence: Evidence) -> int:
 
     The scales that kohya's scripts write beside the halves (`alpha`) are none, and have no place in PEFT's models.
     """
+    sides: tuple[Sequence[str], Sequence[str]] = evidence.unexpected_keys, evidence.missing_keys
+    if not any(map(_MARK.match, evidence.unexpected_keys)) and evidence.checkpoint and evidence.model:
+        sides = evidence.checkpoint.keys, evidence.model.keys  # a file with the adapter's name in its keys
     own, wanted = (
-        [k for k in side if _MARK.match(k) and "base_layer" not in k and not k.endswith(".alpha")]
-        for side in (evidence.unexpected_keys, evidence.missing_keys)
+        [k for k in side if _MARK.match(k) and "base_layer" not in k and not k.endswith(".alpha")] for side in sides
     )
-    if evidence.assignment is None or not wanted:
+    if evidence.assignment is None or not wanted or not own:
         return 0
     used = {key for m in evidence.assignment.matches for key in m.checkpoint_keys}
     served = {key for m in evidence.assignment.matches for key in m.model_keys}
