@@ -86,6 +86,7 @@ def _reorder(
                         _weave(partners.get(id(leaf)), 0, channels)
             if columns == read:
                 _weave(layer.other, 1, channels)
+                read = 0 if rows == read else read  # who reads as much after this one reads what it gives
             elif after is not None and after.kernel and _in_one_place(layer.leaf, after.leaf):
                 written = _taken(after)
                 if written >= _FEWEST and _is_map(rows, written):

@@ -177,6 +177,12 @@ def test_two_heads_that_read_one_map() -> None:
     assert {m.shape for m in answer.matches if m.ambiguous} == {(1, -1, 8, 1)}
 
 
+def test_as_many_features_behind_what_reads_the_map_are_another_layers() -> None:
+    model = nn.ModuleDict({"conv": nn.Conv2d(3, 8, 3), "fca": nn.Linear(128, 128), "fcb": nn.Linear(128, 9)})
+    answer = match(spec(in_keras(model)), spec(model))
+    assert flagged(answer) >= {"fca.weight"} and {m.model_keys[0] for m in answer.matches if m.shape} == {"fca.weight"}
+
+
 def test_a_norm_between_the_map_and_what_reads_it_is_put_in_order_too() -> None:
     model = nn.ModuleDict({"conv": nn.Conv2d(3, 8, 3), "norm": nn.BatchNorm1d(128), "fc": nn.Linear(128, 9)})
     answer = automatch.diagnose(in_keras(model), model)
