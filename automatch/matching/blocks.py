@@ -33,7 +33,7 @@ from automatch.matching.names import Names
 from automatch.matching.rivals import with_rivals
 from automatch.matching.sides import Side
 from automatch.matching.truncated import of_one_name
-from automatch.matching.units import Context, depth_of, in_common, is_statistic, module_path, role_of
+from automatch.matching.units import Context, depth_of, in_common, is_no_statistic, module_path, role_of
 
 LARGER = 1.25
 """Items of one list that are so much larger than those of the other may be several of them."""
@@ -292,7 +292,7 @@ class Solver:
         for pair in assign_units(sides[0], sides[1], context):
             if not plausible(pair.evidence, beside_layers(pair.source, pair.target)):
                 continue
-            if apart and self._roles_said and is_statistic(pair.source) != is_statistic(pair.target):
+            if apart and self._roles_said and is_no_statistic(pair.source, pair.target):
                 continue  # a running mean is no parameter
             evidence = pair.evidence
             if (evidence.free or evidence.astray) and judge(evidence).ambiguous:

@@ -114,9 +114,10 @@ def module_path(path: tuple[str, ...]) -> tuple[str, ...]:
 _STATISTICS = frozenset("mean var variance mu sigma std avg average".split())
 
 
-def is_statistic(leaf: Leaf) -> bool:
-    """Is it called a mean or a variance, as what a norm keeps of its inputs is?"""
-    return not _STATISTICS.isdisjoint(words_of(leaf.path[-1]))
+def is_no_statistic(one: Leaf, other: Leaf) -> bool:
+    """Is one of two the running mean or variance of a norm, and the other called nothing of the kind?"""
+    kept = [role_of(leaf.path)[1] in ("running_mean", "running_var") for leaf in (one, other)]
+    return any(kept) and any(_STATISTICS.isdisjoint(words_of(leaf.path[-1])) for leaf in (one, other))
 
 
 def block_of(module: tuple[str, ...]) -> tuple[str, ...]:
