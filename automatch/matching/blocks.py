@@ -336,7 +336,7 @@ class Solver:
         taken_a, taken_b = Taken(top_a), Taken(top_b)
         alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
         same = self.identity.of_the_smaller
-        out = of_one_name(top_a, top_b, (self.source, self.target), SMALLEST, same) if alike else []
+        out = [*of_one_name(top_a, top_b, (self.source, self.target), SMALLEST, same)] if alike else []
         for x, y in out:
             taken_a.take(x)
             taken_b.take(y)
