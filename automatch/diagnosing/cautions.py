@@ -59,10 +59,12 @@ _CONVENTIONS = (
     ),
     _Convention(  # llama.cpp's conversion: LlamaModel.permute, which its Qwen, Gemma, OLMo and others do without
         _HALVES,
-        re.compile(r"^blk\.\d+\.attn_[qk]\."),
+        re.compile(r"^blk\.\d+\.attn_[qk]\.", re.MULTILINE),
         "rotary attention takes the rows of queries and keys in halves in Hugging Face's models, and in turn in "
         "llama.cpp's files of Llama and its kin",
-        unless=re.compile(r"^blk\.0\.(?:attn_[qk]\.bias|attn_[qk]_norm|attn_sinks|post_|attn_kv_|ssm_|shortconv)"),
+        unless=re.compile(
+            r"^blk\.0\.(?:attn_[qk]\.bias|attn_[qk]_norm|attn_sinks|post_|attn_kv_|ssm_|shortconv)", re.MULTILINE
+        ),
     ),
     _Convention(  # diffusers' convert_*_to_diffusers.py: swap_scale_shift
         re.compile(r"\bnorm_out\.linear\.|\bnorm\d_context\.linear\."),
@@ -72,7 +74,7 @@ _CONVENTIONS = (
     ),
     _Convention(  # transformers' and litgpt's converters of GPT-NeoX, BLOOM, Falcon, Megatron
         re.compile(r"\bquery_key_value\."),
-        re.compile(r"^(?!.*query_key_value).*(?:qkv|c_attn)"),
+        re.compile(r"^(?!.*query_key_value).*(?:qkv|c_attn)", re.MULTILINE),
         "a query_key_value holds query, key and value head by head, and most others one after the other",
     ),
     _Convention(  # InternLM2's convert2hf.py; litgpt's convert_lit_checkpoint.py of before 0.5
@@ -103,8 +105,10 @@ def warn_of_other_orders(assignment: Assignment) -> None:
 def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDictSpec) -> Assignment:
     """The assignment with a note for every convention in which the two sides' libraries are known to differ."""
     told = []
+    texts = "\n".join(checkpoint.keys), "\n".join(model.keys)  # one search of all keys spares the many that have none
     for convention in _CONVENTIONS:
-        if convention.unless is not None and any(map(convention.unless.search, (*checkpoint.keys, *model.keys))):
+        meet = any(convention.one.search(a) and convention.other.search(b) for a, b in (texts, texts[::-1]))
+        if not meet or (convention.unless is not None and any(map(convention.unless.search, texts))):
             continue
         keys = [m.model_keys[0] for m in assignment.matches if _concerns(convention, m, checkpoint, model)]
         if keys:
