@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
-from automatch.matching.assignment import Assignment, Match
+from automatch.matching.assignment import Assignment
 from automatch.spec import Shape, StateDictSpec
 
 
@@ -105,12 +106,20 @@ def warn_of_other_orders(assignment: Assignment) -> None:
 def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDictSpec) -> Assignment:
     """The assignment with a note for every convention in which the two sides' libraries are known to differ."""
     told = []
-    texts = "\n".join(checkpoint.keys), "\n".join(model.keys)  # one search of all keys spares the many that have none
+    texts = "\n".join(_alike(checkpoint.keys)), "\n".join(_alike(model.keys))
     for convention in _CONVENTIONS:
         meet = any(convention.one.search(a) and convention.other.search(b) for a, b in (texts, texts[::-1]))
         if not meet or (convention.unless is not None and any(map(convention.unless.search, texts))):
             continue
-        keys = [m.model_keys[0] for m in assignment.matches if _concerns(convention, m, checkpoint, model)]
+        differ = lru_cache(maxsize=None)(partial(_differ, convention))
+        keys = [
+            m.model_keys[0]
+            for m in assignment.matches
+            if m.shape is None
+            and differ(m.checkpoint_keys[0].translate(_ZEROS), m.model_keys[0].translate(_ZEROS))
+            and convention.cut != {"concat", "chunk"}.isdisjoint(m.op.split("+"))
+            and convention.fits(checkpoint.by_key[m.checkpoint_keys[0]].shape, model.by_key[m.model_keys[0]].shape)
+        ]
         if keys:
             many = f"{len(keys)} tensors fit" if len(keys) > 1 else "1 tensor fits"
             told.append(
@@ -119,12 +128,19 @@ def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDic
     return replace(assignment, notes=(*assignment.notes, *told)) if told else assignment
 
 
-def _concerns(convention: _Convention, match: Match, checkpoint: StateDictSpec, model: StateDictSpec) -> bool:
+_ZEROS = str.maketrans("123456789", "000000000")
+
+
+def _alike(keys: Sequence[str]) -> dict[str, None]:
+    """Keys with every digit a zero, each once: what is alike in all layers is looked at once."""
+    return dict.fromkeys(key.translate(_ZEROS) for key in keys)
+
+
+def _differ(convention: _Convention, mine: str, theirs: str) -> bool:
     """Is a pair named by one group on one side, and by the other on the other?"""
-    if convention.cut == {"concat", "chunk"}.isdisjoint(match.op.split("+")) or match.shape is not None:
-        return False
-    mine, theirs = match.checkpoint_keys[0], match.model_keys[0]
-    for a, b in ((mine, theirs), (theirs, mine)):
-        if convention.one.search(a) and convention.other.search(b) and not convention.one.search(b):
-            return convention.fits(checkpoint.by_key[mine].shape, model.by_key[theirs].shape)
-    return False
+    return any(
+        convention.one.search(a) is not None
+        and convention.other.search(b) is not None
+        and convention.one.search(b) is None
+        for a, b in ((mine, theirs), (theirs, mine))
+    )
