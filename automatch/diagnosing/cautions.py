@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -21,7 +21,7 @@ def _any(checkpoint: Shape, model: Shape) -> bool:
     return True
 
 
-def _halves(checkpoint: Shape, model: Shape) -> bool:
+def _is_twice_as_high(checkpoint: Shape, model: Shape) -> bool:
     """For a matrix of twice as many rows as columns: two parts of the network's width."""
     return checkpoint == model and len(model) == 2 and model[0] == 2 * model[1]
 
@@ -33,7 +33,7 @@ class _Convention:
     Attributes:
         one: how the keys of the one group look.
         other: how those of the other group look, and none of the first.
-        says: what differs, where, and who knows how; behind "their values".
+        says: what differs, and where.
         fits: whether tensors of these shapes are concerned.
         unless: what a key of either side looks like where the networks are of a family that is kept as it is.
         cut: whether it is about what one of the two has in several tensors.
@@ -47,19 +47,19 @@ class _Convention:
     cut: bool = False
 
 
-_HALVES = re.compile(r"\bself_attn\.[qk]_proj\.|\battention\.[qk]_proj\.")
+_OF_TRANSFORMERS = re.compile(r"\bself_attn\.[qk]_proj\.|\battention\.[qk]_proj\.")
 """How transformers calls queries and keys of rotary attention."""
 
 _CONVENTIONS = (
     _Convention(  # transformers' convert_llama_weights_to_hf.py; torchtune's convert_weights.py
-        _HALVES,
+        _OF_TRANSFORMERS,
         re.compile(r"\battention[./]w[qk][./]|\blayers\.\d+\.attn\.[qk]_proj\."),
         "rotary attention takes the rows of queries and keys in halves in Hugging Face's models, and in turn in Meta's "
         "and torchtune's",
         unless=re.compile(r"\b(?:q_proj\.bias|q_norm\.|wq\.bias)"),
     ),
     _Convention(  # llama.cpp's conversion: LlamaModel.permute, which its Qwen, Gemma, OLMo and others do without
-        _HALVES,
+        _OF_TRANSFORMERS,
         re.compile(r"^blk\.\d+\.attn_[qk]\.", re.MULTILINE),
         "rotary attention takes the rows of queries and keys in halves in Hugging Face's models, and in turn in "
         "llama.cpp's files of Llama and its kin",
@@ -71,7 +71,7 @@ _CONVENTIONS = (
         re.compile(r"\bnorm_out\.linear\.|\bnorm\d_context\.linear\."),
         re.compile(r"adaln(?:_modulations?)?\.\d+\.|\bmodf\.\d+\.", re.IGNORECASE),
         "scale comes first in diffusers' last modulation, and shift in the original's",
-        _halves,
+        _is_twice_as_high,
     ),
     _Convention(  # transformers' and litgpt's converters of GPT-NeoX, BLOOM, Falcon, Megatron
         re.compile(r"\bquery_key_value\."),
@@ -106,7 +106,8 @@ def warn_of_other_orders(assignment: Assignment) -> None:
 def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDictSpec) -> Assignment:
     """The assignment with a note for every convention in which the two sides' libraries are known to differ."""
     told = []
-    texts = "\n".join(_alike(checkpoint.keys)), "\n".join(_alike(model.keys))
+    alike = {key: _without_counting(key) for key in (*checkpoint.keys, *model.keys)}
+    texts = tuple("\n".join(dict.fromkeys(alike[key] for key in side.keys)) for side in (checkpoint, model))
     for convention in _CONVENTIONS:
         meet = any(convention.one.search(a) and convention.other.search(b) for a, b in (texts, texts[::-1]))
         if not meet or (convention.unless is not None and any(map(convention.unless.search, texts))):
@@ -116,7 +117,7 @@ def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDic
             m.model_keys[0]
             for m in assignment.matches
             if m.shape is None
-            and differ(m.checkpoint_keys[0].translate(_ZEROS), m.model_keys[0].translate(_ZEROS))
+            and differ(alike[m.checkpoint_keys[0]], alike[m.model_keys[0]])
             and convention.cut != {"concat", "chunk"}.isdisjoint(m.op.split("+"))
             and convention.fits(checkpoint.by_key[m.checkpoint_keys[0]].shape, model.by_key[m.model_keys[0]].shape)
         ]
@@ -128,12 +129,12 @@ def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDic
     return replace(assignment, notes=(*assignment.notes, *told)) if told else assignment
 
 
-_ZEROS = str.maketrans("123456789", "000000000")
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
 
-def _alike(keys: Sequence[str]) -> dict[str, None]:
-    """Keys with every digit a zero, each once: what is alike in all layers is looked at once."""
-    return dict.fromkeys(key.translate(_ZEROS) for key in keys)
+def _without_counting(key: str) -> str:
+    """A key with every digit a zero, which those of all layers have in common; bytes are translated fastest."""
+    return key.encode(errors="surrogatepass").translate(_ZEROS).decode(errors="surrogatepass")
 
 
 def _differ(convention: _Convention, mine: str, theirs: str) -> bool:

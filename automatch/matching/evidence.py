@@ -30,7 +30,7 @@ class Evidence:
         astray: the two lie in containers that do not belong together.
         level: how it was found ("unit", "name", "shared", "tied", "echo", "once", "copy", "sequence", "summed",
             "spelt", "usual", "placed", "used", "remains", "outside", "only", "left", "widened", "behind", "down",
-            "pin"), or a doubt ("blocks", "gate", "beside", "moved", "crossed", "elsewhere", "exchanged",
+            "pin"), or a doubt ("blocks", "gate", "gates", "beside", "moved", "crossed", "elsewhere", "exchanged",
             "exchangeable", "half", "lent", "leavings", "lonely", "ungated", "copies", "adapters", "inputs", "followed",
             "doubtful").
         free: how many unmatched tensors of the scope would fit one of the two.

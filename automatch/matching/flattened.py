@@ -8,7 +8,7 @@ something else stands between the two, no key says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
@@ -55,43 +55,47 @@ def put_in_order(
     Nothing stands behind anything on a side that is sorted `by_name`.
     """
     _as_layers(found)
-    _reorder(found, source, target, by_name)
-
-
-def _reorder(
-    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], by_name: tuple[bool, bool]
-) -> None:
-    """Have such layers take, or give, the features in the order of the other side (in place).
-
-    One behind a convolution reads as many features as that has channels, several times over, and nothing before
-    gives as many. One in front of a convolution of its own container gives several times the channels that it takes.
-    Norms of as many features go along.
-    """
     partners_of = {id(t): s for s, t, _ in found}, {id(s): t for s, t, _ in found}
     for side, partners, is_sorted in zip((target, source), partners_of, by_name[::-1], strict=True):
         layers = list(_layers(side, partners))
         if is_sorted or not any(layer.kernel for layer in layers):
             continue
-        joins = _joins(layers)
-        read = channels = 0
-        for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
-            if layer.kernel:
-                continue
-            rows, columns = layer.leaf.raw
-            if before is not None and before.kernel:
-                given = [leaf for leaf in before.behind if leaf.raw == (columns,)]
-                if layer.is_new and _is_map(columns, before.leaf.raw[0]) and not (given and joins):
-                    read, channels = columns, before.leaf.raw[0]
-                    for leaf in given:
-                        _weave(partners.get(id(leaf)), 0, channels)
-            if columns == read:
-                _weave(layer.other, 1, channels)
-                read = 0 if rows == read else read  # who reads as much after this one reads what it gives
-            elif after is not None and after.kernel and _in_one_place(layer.leaf, after.leaf):
-                written = _taken(after)
-                if written >= _FEWEST and _is_map(rows, written):
-                    for leaf in (layer.leaf, *(leaf for leaf in layer.behind if leaf.raw == (rows,))):
-                        _weave(partners.get(id(leaf)), 0, written)
+        read = list(_read(layers))
+        readers = {id(leaf) for leaf, _, _ in read}
+        for leaf, dim, channels in (*read, *_written(layers, readers)):
+            _weave(partners.get(id(leaf)), dim, channels)
+
+
+def _read(layers: Sequence[_Layer]) -> Iterator[tuple[Leaf, int, int]]:
+    """What reads a flattened map, along which dimension, and how many channels that has.
+
+    A linear layer behind a convolution reads as many features as that has channels, several times over, and nothing
+    before gives as many. Norms between, and other layers that read as much, go along.
+    """
+    joins = _joins(layers)
+    features = channels = 0
+    for before, layer in zip([None, *layers], layers, strict=False):
+        if layer.kernel:
+            continue
+        rows, columns = layer.leaf.raw
+        if before is not None and before.kernel and layer.is_new and _is_map(columns, before.leaf.raw[0]):
+            norms = [leaf for leaf in before.behind if leaf.raw == (columns,)]
+            if not (norms and joins):
+                features, channels = columns, before.leaf.raw[0]
+                yield from ((leaf, 0, channels) for leaf in norms)
+        if columns == features:
+            yield layer.leaf, 1, channels
+            features = 0 if rows == features else features  # who reads as much after this one reads what it gives
+
+
+def _written(layers: Sequence[_Layer], readers: Container[int]) -> Iterator[tuple[Leaf, int, int]]:
+    """What writes a map: it stands in front of a convolution, and gives several times the channels that it takes."""
+    for layer, after in pairwise(layers):
+        if layer.kernel or id(layer.leaf) in readers or not (after.kernel and _in_one_place(layer.leaf, after.leaf)):
+            continue
+        rows, channels = layer.leaf.raw[0], _taken(after)
+        if channels >= _FEWEST and _is_map(rows, channels):
+            yield from ((leaf, 0, channels) for leaf in (layer.leaf, *layer.behind) if leaf.raw[0] == rows)
 
 
 def _as_layers(found: Sequence[Found]) -> None:
@@ -137,11 +141,9 @@ def _joins(layers: Sequence[_Layer]) -> bool:
 
 
 def _taken(layer: _Layer) -> int:
-    """How many channels a convolution takes; 0 where one kernel serves each channel, or nothing tells."""
+    """How many channels a convolution takes, seen from its bias; 0 where nothing tells."""
     a, b = layer.leaf.raw[:2]
     biases = {leaf.raw[0] for leaf in layer.behind if leaf.path[:-1] == layer.leaf.path[:-1]}
-    if b == 1:
-        return 0
     return a if a == b or biases == {b} else b if biases == {a} or not biases else 0
 
 

@@ -10,8 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from automatch.describing.tokens import ROLES, words_of
+from automatch.describing.tokens import words_of
 from automatch.matching.leaves import Leaf, template
+from automatch.matching.units import module_path
 from automatch.spec import Shape
 
 _KEYS = frozenset("k q key query uk kb".split())
@@ -59,16 +60,12 @@ def _side_by_side(leaves: Sequence[Leaf]) -> Iterator[Pair]:
     keys: dict[tuple[Path, int, int], list[Leaf]] = defaultdict(list)
     values: dict[tuple[Path, int, int], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
-        block, (heads, a, b) = _module(leaf)[:-1], leaf.shape
+        block, (heads, a, b) = module_path(leaf.path)[:-1], leaf.shape
         keys[block, heads, a].append(leaf)
         values[block, heads, b].append(leaf)
     for home, own in keys.items():
         if len(own) * len(values[home]) <= _MOST:
             yield from ((a, b) for a in own for b in values[home] if a is not b)
-
-
-def _module(leaf: Leaf) -> tuple[str, ...]:
-    return leaf.path[:-1] if leaf.path[-1] in ROLES and len(leaf.path) > 1 else leaf.path
 
 
 def _joined(pair: Pair) -> Shape | None:
@@ -80,13 +77,13 @@ def _joined(pair: Pair) -> Shape | None:
 
 def _is_named(pair: Pair) -> bool:
     """Do names say that the first holds keys, and not that the second does?"""
-    first, second = (_KEYS.intersection(words_of(_module(leaf)[-1])) for leaf in pair)
+    first, second = (_KEYS.intersection(words_of(module_path(leaf.path)[-1])) for leaf in pair)
     return bool(first) and not second
 
 
 def _one(pair: Pair, first: Leaf, guessed: bool) -> Leaf:
     keys, values = pair
-    module = (*_module(keys)[:-1], "kv_b")
+    module = (*module_path(keys.path)[:-1], "kv_b")
     return replace(
         first,
         path=(*module, keys.path[-1]) if len(keys.path) > len(module) else module,

@@ -13,7 +13,7 @@ from automatch.spec import Shape
 
 Perm = tuple[int, ...]
 
-_PERMS: dict[int, tuple[tuple[int, ...], ...]] = {
+_PERMS: dict[int, tuple[Perm, ...]] = {
     2: ((1, 0),),
     3: ((2, 1, 0), (1, 2, 0)),
     4: ((3, 2, 0, 1), (2, 3, 0, 1), (0, 3, 1, 2), (3, 0, 1, 2)),
@@ -27,7 +27,7 @@ _FLAX = re.compile(r"(?:Conv|Conv1D|Conv2D|Conv3D)Transpose(?:_[0-9]+)?")
 """What flax calls transposed convolutions that were given no name."""
 
 
-def perms_of(shape: Shape, stacks: set[Shape]) -> tuple[tuple[int, ...], ...]:
+def perms_of(shape: Shape, stacks: set[Shape]) -> tuple[Perm, ...]:
     """The orders of dimensions that another layout may have; kernels laid on each other are turned one by one."""
     if len(shape) == 3 and permuted(shape, (0, 2, 1)) in stacks:
         return ITEMS
@@ -40,7 +40,7 @@ def is_kernel(leaf: Leaf) -> bool:
     return haiku or leaf.path[-1] in ("kernel", "depthwise_kernel")
 
 
-def in_space(shape: Shape, fitting: Sequence[tuple[int, ...]]) -> Shape:
+def in_space(shape: Shape, fitting: Sequence[Perm]) -> Shape:
     """The sizes of a kernel in space; those that make maps larger are often of another size than the others."""
     return permuted(shape, fitting[0])[2:] if fitting else ()
 
@@ -97,6 +97,6 @@ def _guessed(members: Sequence[Leaf], perm: Perm) -> Perm:
     return perm
 
 
-def shows_nothing(shape: Shape, perms: Iterable[tuple[int, ...]]) -> bool:
+def shows_nothing(shape: Shape, perms: Iterable[Perm]) -> bool:
     """Has a kernel like [out, 3, 3, 3] the same shape in another layout, or one like [1, 16, 1, 1] another kernel's?"""
     return len(shape) > 3 and (sum(d > 1 for d in shape) < 2 or any(permuted(shape, perm) == shape for perm in perms))

@@ -18,12 +18,12 @@ from automatch.matching.layout import turned_once
 from automatch.matching.leaves import SHARED, Leaf, template
 from automatch.matching.parts import film_unsaid, gate_unsaid, mlp_unsaid, only_numbered, turns_unsaid
 from automatch.matching.unstacked import said_of
-from automatch.ops import OPS, relative_shape
+from automatch.ops import OPS, exchanged, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 BY_HEAD = "query_key_value and linear_qkv often lie head by head, not in three blocks, and no shape shows it"
 LATENT = "keys and values head by head, the keys turned, as in DeepSeek's models; no shape shows it"
-FLATTENED = "behind convolutions: one framework flattens a map with its channels last, the other with them first"
+FLATTENED = "beside convolutions: one framework flattens a map with its channels last, the other with them first"
 MIRRORED = "a transposed convolution stored as any other, as flax does: torch's is its mirror image in space"
 HALVES = "nothing says which half of the fused tensor is the gate"
 TURNS = "gate and up of the experts may lie in halves or by turns (gpt-oss), and no shape shows it"
@@ -71,18 +71,18 @@ def assignment(
     `times` says for how many pairs that of a model key stands, where not all are here.
     """
     found = [pair for one in found for pair in _apart(one)]
+    named = [(template(s.path), template(t.path)) for s, t, _ in found]
     votes: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
-    for s, t, _ in found:
-        votes[template(s.path), template(t.path)] += times(t.keys[0]) if times else 1
+    for (_, t, _), names in zip(found, named, strict=True):
+        votes[names] += times(t.keys[0]) if times else 1
     judged = {id(e): judge(e) for e in {id(e): e for _, _, e in found}.values()}
     pinned = {id(s) for s, _, e in found if e.level == "pin"}  # what a person gave away is no alternative
     free = [leaf for leaf in source if id(leaf) not in pinned]
     rivals = _by_shape(free) if any(j.ambiguous for j in judged.values()) else {}
-    told = {(template(s.path), template(t.path)) for s, t, e in found if e.level == "pin"}  # and so in all layers
-    alike = ((template(s.path), template(t.path)) for s, t, _ in found)
+    told = {names for (_, _, e), names in zip(found, named, strict=True) if e.level == "pin"}  # and so in all layers
     made = (
         _match(s, t, judged[id(e)], votes[names], rivals, names in told)
-        for (s, t, e), names in zip(found, alike, strict=True)
+        for (s, t, e), names in zip(found, named, strict=True)
     )
     matches = [match for match in made if match is not None]
     whole = ((s, t) for s, t in pairs if not s.layers and not t.layers)
@@ -217,7 +217,7 @@ def _match(
         s.dim if s.dim is not None else t.dim,
         perm,
         _proportions(t.sizes, ops),
-        t.sizes if "split_latent" in ops else s.woven or _exchanged(t.woven) or shape,
+        t.sizes if "split_latent" in ops else s.woven or exchanged(t.woven) or shape,
     )
 
 
@@ -276,20 +276,19 @@ def _by_head(s: Leaf, t: Leaf) -> bool:
     The first word is Megatron-LM's, and GPT-NeoX, BLOOM and Falcon keep its rows so; others use it for three blocks.
     Megatron-Core, and NeMo with it, says `linear_qkv`, and keeps them group by group.
     """
-    return any(
-        "concat" in parts.ops and words_of(token) in _HEAD_BY_HEAD
-        for parts, fused in ((s, t), (t, s))
-        for token in fused.path[-2:]
-    )
+    return any(words in _HEAD_BY_HEAD for _, words in _joined_under(s, t))
 
 
 def _is_latent(s: Leaf, t: Leaf) -> bool:
     """Are keys and values joined under DeepSeek's name for them, of which the rows are those of a head after a head?"""
-    return any(
-        "concat" in parts.ops and len(parts.keys) == 2 and words_of(token)[:2] == ("kv", "b")
-        for parts, fused in ((s, t), (t, s))
-        for token in fused.path[-2:]
-    )
+    return any(len(parts.keys) == 2 and words[:2] == ("kv", "b") for parts, words in _joined_under(s, t))
+
+
+def _joined_under(s: Leaf, t: Leaf) -> Iterator[tuple[Leaf, tuple[str, ...]]]:
+    """Where one is joined of several keys, it, and the words of each of the last two names of what it becomes."""
+    for parts, fused in ((s, t), (t, s)):
+        if "concat" in parts.ops:
+            yield from ((parts, words_of(token)) for token in fused.path[-2:])
 
 
 def _of_patches(s: Leaf, t: Leaf) -> bool:
@@ -303,11 +302,6 @@ def _of_patches(s: Leaf, t: Leaf) -> bool:
     patches = 1 < kernel[1] <= most and min(kernel[2:]) > 1
     heads = len(kernel) == 3 and (kernel[0] == math.prod(kernel[1:]) or kernel[1] < kernel[2])  # [width, heads, size]
     return patches and not heads and linear == (kernel[0], math.prod(kernel[1:]))
-
-
-def _exchanged(woven: Shape | None) -> Shape | None:
-    """How a dimension is seen on the way back."""
-    return None if woven is None else (woven[0], woven[2], woven[1], woven[3])
 
 
 def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from automatch.ops.chunks import Chunk
 from automatch.ops.concat import Concat
 from automatch.ops.flip import Flip
-from automatch.ops.interleave import Interleave
+from automatch.ops.interleave import Interleave, exchanged
 from automatch.ops.latent import JoinLatent, SplitLatent
 from automatch.ops.permute import Permute
 from automatch.ops.reshape import Reshape, kept_places, relative_shape
@@ -35,6 +35,7 @@ __all__ = [
     "Stack",
     "Transpose",
     "Unstack",
+    "exchanged",
     "kept_places",
     "relative_shape",
 ]

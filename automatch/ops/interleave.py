@@ -24,7 +24,7 @@ class Interleave:
         dim: the dimension.
     """
 
-    shape: tuple[int, ...] | None = None
+    shape: Shape | None = None
     dim: int = 0
 
     name: ClassVar[str] = "interleave"
@@ -69,3 +69,8 @@ class Interleave:
         if prod(parts) != shape[at]:
             raise RuleError(f"dimension {at} of a tensor of shape {list(shape)} is not {list(sizes)} in size")
         return at, parts
+
+
+def exchanged(shape: Shape | None) -> Shape | None:
+    """How a dimension of four sizes, (a, b, c, d), is seen on the way back; what else an operation says is kept."""
+    return shape if shape is None or len(shape) != 4 else (shape[0], shape[2], shape[1], shape[3])

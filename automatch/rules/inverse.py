@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from itertools import islice, product
 
 from automatch.errors import RuleError
+from automatch.ops import exchanged
 from automatch.rules.holes import literal
 from automatch.rules.linear import HALVES
 from automatch.rules.members import alternatives, literal_text
 from automatch.rules.replacement import cut_at_braces, expression_tokens, quote
 from automatch.rules.rule import Rule
-from automatch.spec import Shape
 
 _OPEN = re.compile(r"\(\?P<(?P<name>\w+)>")
 _WORD = re.compile(r"[A-Za-z]")
@@ -100,11 +100,6 @@ def samples(pattern: str) -> list[str]:
         ways.append(texts)
     tried = islice(product(*ways), _MOST_SAMPLES)
     return [key for key in map("".join, tried) if re.fullmatch(pattern, key)]
-
-
-def exchanged(shape: Shape | None) -> Shape | None:
-    """How the dimension of an interleave, or of a flip, is seen on the way back."""
-    return shape if shape is None or len(shape) != 4 else (shape[0], shape[2], shape[1], shape[3])
 
 
 def _parts(pattern: str) -> list[_Part]:

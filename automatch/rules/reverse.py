@@ -30,11 +30,12 @@ from automatch.ops import (
     SplitLatent,
     Stack,
     Transpose,
+    exchanged,
     relative_shape,
 )
 from automatch.rules.carrying import Carried, Load, Step, carry
 from automatch.rules.induce import induce
-from automatch.rules.inverse import exchanged, inverse, samples
+from automatch.rules.inverse import inverse, samples
 from automatch.rules.replay import replay
 from automatch.rules.rule import Rule
 from automatch.rules.rule_set import RuleSet

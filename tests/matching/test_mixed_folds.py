@@ -313,3 +313,12 @@ def test_what_has_its_own_name_is_no_member_of_a_stack() -> None:
     ]
     answer = found(match(spec(given), spec(wanted)))
     assert answer["fc1.weight",] == Served(("fc1.weight",)) and ("fc2.weight",) not in answer
+
+
+def test_numbered_norms_are_no_table() -> None:
+    """Two norms of one vector each, and a table of two kinds of tokens that the checkpoint lacks."""
+    given = [("fc.weight", (8, 8)), ("norm1.weight", (8,)), ("norm2.weight", (8,)), ("out.weight", (3, 8))]
+    wanted = [("kinds", (2, 8)), ("fc.weight", (8, 8)), ("out.weight", (3, 8))]
+    answer = match(spec(given), spec(wanted))
+    assert found(answer) == truth((key, key) for key in ("fc.weight", "out.weight"))
+    assert answer.missing_keys == ("kinds",) and answer.unexpected_keys == ("norm1.weight", "norm2.weight")

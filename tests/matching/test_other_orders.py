@@ -183,6 +183,15 @@ def test_as_many_features_behind_what_reads_the_map_are_another_layers() -> None
     assert flagged(answer) >= {"fca.weight"} and {m.model_keys[0] for m in answer.matches if m.shape} == {"fca.weight"}
 
 
+def test_what_reads_a_map_writes_none() -> None:
+    """The moments of a variational autoencoder stand in front of its decoder."""
+    layers = {"conv": nn.Conv2d(3, 16, 3), "mean": nn.Linear(256, 64), "spread": nn.Linear(256, 64)}
+    model = built({**layers, "out": nn.Conv2d(16, 3, 3)})
+    answer = match(spec(in_keras(model)), spec(model))
+    assert flagged(answer) == {"mean.weight", "spread.weight"}
+    assert {m.model_keys[0] for m in answer.matches if m.shape} == {"mean.weight", "spread.weight"}
+
+
 def test_a_norm_between_the_map_and_what_reads_it_is_put_in_order_too() -> None:
     model = nn.ModuleDict({"conv": nn.Conv2d(3, 8, 3), "norm": nn.BatchNorm1d(128), "fc": nn.Linear(128, 9)})
     answer = automatch.diagnose(in_keras(model), model)
@@ -193,13 +202,31 @@ def test_a_norm_between_the_map_and_what_reads_it_is_put_in_order_too() -> None:
 @pytest.mark.parametrize(
     "layers",
     [
-        {"a.conv": nn.Conv2d(3, 16, 3), "a.head": nn.Linear(16, 6), "b.conv": nn.Conv2d(3, 16, 3)},
+        {"conv1": nn.Conv2d(3, 16, 3), "head": nn.Linear(16, 9), "conv2": nn.Conv2d(3, 16, 3)},
+        {"a.conv": nn.Conv2d(3, 16, 3), "a.head": nn.Linear(16, 48), "b.conv": nn.Conv2d(16, 20, 3)},
         {"c1": nn.Conv2d(3, 32, 3), "emb": nn.Linear(20, 64), "c2": nn.Conv2d(32, 32, 3), "fc": nn.Linear(32, 5)},
-        {"c1": nn.Conv2d(3, 16, 3), "aux.fc": nn.Linear(16, 100), "c2": nn.Conv2d(16, 20, 3)},
+        {"c1": nn.Conv2d(3, 16, 3), "aux.fc": nn.Linear(16, 96), "c2": nn.Conv2d(16, 20, 3)},
         {"c1": nn.Conv2d(3, 32, 3), "fc": nn.Linear(64, 10)},
-        {"c1": nn.Conv2d(3, 20, 3), "up": nn.Linear(20, 64), "deep": nn.Conv2d(64, 64, 3, groups=64)},
+        {"emb": nn.Linear(20, 64), "c1": nn.Conv2d(3, 16, 3), "fc": nn.Linear(64, 10)},
+        {
+            "c1": nn.Conv2d(3, 16, 3),
+            "n1": nn.BatchNorm2d(32),
+            "c2": nn.Conv2d(32, 16, 3),
+            "n2": nn.BatchNorm2d(48),
+            "fc": nn.Linear(48, 9),
+        },
+        {"c1": nn.Conv2d(3, 20, 3), "up": nn.Linear(20, 192), "deep": nn.Conv2d(64, 64, 3, groups=64)},
     ],
-    ids=["next network", "scale and shift", "head beside", "two pooled maps", "depthwise"],
+    ids=[
+        "next image",
+        "next network",
+        "scale and shift",
+        "head beside",
+        "two pooled maps",
+        "given before",
+        "joined maps",
+        "depthwise",
+    ],
 )
 def test_what_is_no_map(layers: dict[str, nn.Module]) -> None:
     model = built(layers)
