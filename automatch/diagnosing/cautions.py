@@ -26,6 +26,11 @@ def _is_twice_as_high(checkpoint: Shape, model: Shape) -> bool:
     return checkpoint == model and len(model) == 2 and model[0] == 2 * model[1]
 
 
+def _is_of_a_gru(checkpoint: Shape, model: Shape) -> bool:
+    """For the matrix that reads the state of three gates, whole on one of the two sides."""
+    return any(len(shape) == 2 and shape[0] == 3 * shape[1] for shape in (checkpoint, model))
+
+
 @dataclass(frozen=True)
 class _Convention:
     """One thing that two groups of libraries keep in different orders.
@@ -78,11 +83,26 @@ _CONVENTIONS = (
         re.compile(r"^(?!.*query_key_value).*(?:qkv|c_attn)", re.MULTILINE),
         "a query_key_value holds query, key and value head by head, and most others one after the other",
     ),
+    _Convention(  # gpt-fast's convert_hf_checkpoint.py: permute
+        _OF_TRANSFORMERS,
+        re.compile(r"^layers\.0+\.attention\.wqkv\.", re.MULTILINE),
+        "rotary attention takes the rows of queries and keys in halves in Hugging Face's models, and in turn in "
+        "gpt-fast's wqkv",
+        cut=True,
+    ),
     _Convention(  # InternLM2's convert2hf.py; litgpt's convert_lit_checkpoint.py of before 0.5
-        re.compile(r"\battention\.wqkv\.|\battn\.attn\."),
+        re.compile(r"\bmodel\.layers\.0+\.attention\.wqkv\.|\battn\.attn\."),
         re.compile(r"(?:q|k|v|query|key|value)_?(?:proj)?\."),
         "InternLM2's wqkv and older litgpt's attn hold query, key and value group by group, and most others one "
         "after the other",
+        cut=True,
+    ),
+    _Convention(  # torch.nn.GRU's documentation; Cho et al., 2014
+        re.compile(r"\bweight_hh(?:_l0+)?(?:_reverse)?$", re.MULTILINE),
+        re.compile(r"^(?!.*weight_hh).+", re.MULTILINE),
+        "torch's GRU lets the reset gate work on what the matrix gives, and the update gate keep the old state; a GRU "
+        "that is written out may do either otherwise",
+        _is_of_a_gru,
         cut=True,
     ),
     _Convention(  # mmdetection's swin_converter.py: correct_unfold_reduction_order

@@ -66,6 +66,9 @@ _BY_LEVEL = {
         0.4, True, "in the order that all else in the two blocks keeps, though names speak against it"
     ),
     "elsewhere": Judgement(0.4, True, "as in the other blocks, of which this one would be an exception"),
+    "translated": Judgement(
+        0.45, True, "of one shape with others, and their words stand for each other in all pairs beyond doubt"
+    ),
     "astray": Judgement(0.4, True, "of one shape, but each of the blocks around the two has another partner"),
     "lent": Judgement(0.4, True, "of one shape, but of a copy of what serves the rest of its block"),
     "exchangeable": Judgement(0.4, True, "by their names, this and a pair in doubt would rather change partners"),
@@ -74,8 +77,14 @@ _BY_LEVEL = {
     "gates": Judgement(
         0.4, True, "the gates of the two frameworks' recurrent layers lie in other orders: no shape shows it"
     ),
+    "unnamed": Judgement(
+        0.4, True, "gates of a recurrent layer: nothing says which is which, or which matrix reads the state"
+    ),
     "moved": Judgement(0.4, True, "before the same part of the block, though numbered otherwise"),
     "beside": Judgement(0.4, True, "by their names a pair, but other parts of the block stand behind the two"),
+    "extended": Judgement(
+        0.45, True, "a table, and more rows of it that one side keeps apart; taken to be the last ones"
+    ),
     "summed": Judgement(0.4, True, "together as large, in every block; nothing says in which order they lie"),
     "spelt": Judgement(0.95, False, "together as large, in every block, and the name spells their order"),
     "called": Judgement(0.9, False, "the only modules of this name outside the layers"),
@@ -149,7 +158,7 @@ def _among_rivals(e: Evidence) -> Judgement:
         return Judgement(0.92, False, "as in the other blocks")
     if e.fit_margin >= 0.2 and not e.intact and order < 0.4:
         return Judgement(0.4, True, "more tensors of the two modules fit, but tensors are missing around them")
-    if names >= 0.08 and order > -0.2 and e.margin > SLIGHT:
+    if names >= 0.08 and e.name >= 0.0 and order > -0.2 and e.margin > SLIGHT:
         return Judgement(0.97, False, "names and order decide between modules of one shape")
     if e.free and e.margin < 0.7:
         return Judgement(0.4, True, "an unmatched tensor of the same shape would fit as well")

@@ -36,6 +36,7 @@ from automatch.matching.flat import at_one_place
 from automatch.matching.flattened import put_in_order
 from automatch.matching.folding import fold_parts
 from automatch.matching.frames import fold_frames
+from automatch.matching.gates import fold_gates
 from automatch.matching.heads import merge_heads
 from automatch.matching.identity import Identity
 from automatch.matching.kinship import are_namesakes, flagged, is_called_the_same, is_little, kinship, read_otherwise
@@ -225,6 +226,7 @@ def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[L
     if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
         source, target = fold_stacks(source, target), fold_stacks(target, source)
         source, target = fold_rows(source, target), fold_rows(target, source)
+        source, target = fold_gates(source, target), fold_gates(target, source)
         for _ in range(2):  # what is fused here and there is seen when the one is folded
             source, target = fold_parts(source, target), fold_parts(target, source, serve=True)
     return source, target

@@ -30,9 +30,9 @@ class Evidence:
         astray: the two lie in containers that do not belong together.
         level: how it was found ("unit", "name", "shared", "tied", "echo", "once", "copy", "sequence", "summed",
             "spelt", "usual", "placed", "used", "remains", "outside", "only", "left", "widened", "behind", "down",
-            "pin"), or a doubt ("blocks", "gate", "gates", "beside", "moved", "crossed", "elsewhere", "exchanged",
-            "exchangeable", "half", "lent", "leavings", "lonely", "ungated", "copies", "adapters", "inputs", "followed",
-            "doubtful").
+            "pin"), or a doubt ("blocks", "gate", "gates", "unnamed", "translated", "extended", "beside", "moved",
+            "crossed", "elsewhere", "exchanged", "exchangeable", "half", "lent", "leavings", "lonely", "ungated",
+            "copies", "adapters", "inputs", "followed", "doubtful").
         free: how many unmatched tensors of the scope would fit one of the two.
         backwards: one side numbers these modules from the last on, and the other from the first.
         loose: numbered on one side, and named on the other in another order than it stands beside its like.

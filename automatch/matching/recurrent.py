@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from automatch.describing.tokens import split_key
 from automatch.matching.evidence import Found
-from automatch.matching.leaves import Leaf
+from automatch.matching.leaves import Leaf, template
 
 _TORCH = re.compile(r"(?:weight|bias)_(?:ih|hh)(?:_l\d+)?(?:_reverse)?")
 _KERAS = frozenset({"kernel", "recurrent_kernel", "bias"})
@@ -21,17 +22,20 @@ _GRU = 3
 
 def doubt_gates(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
     """The same pairs, those flagged that hold gates which the two sides keep in different orders."""
-    if not any(_is_torch(leaf) for side in (source, target) for leaf in side):
+    if not any(is_torch(leaf) for side in (source, target) for leaf in side):
         return found
     gru = _grus(source), _grus(target)
     out = []
     for s, t, e in found:
-        apart = (_is_torch(t) and _is_other(s, gru[0])) or (_is_torch(s) and _is_other(t, gru[1]))
-        out.append((s, t, replace(e, level="gates") if apart and e.level != "pin" else e))
+        apart = (is_torch(t) and _is_other(s, gru[0])) or (is_torch(s) and _is_other(t, gru[1]))
+        unnamed = (is_torch(t) and _are_unsaid(s)) or (is_torch(s) and _are_unsaid(t))
+        level = "gates" if apart else "unnamed" if unnamed else e.level
+        out.append((s, t, replace(e, level=level) if e.level != "pin" else e))
     return out
 
 
-def _is_torch(leaf: Leaf) -> bool:
+def is_torch(leaf: Leaf) -> bool:
+    """Is it called as a parameter of torch's recurrent layers and cells, `weight_ih_l0`?"""
     return _TORCH.fullmatch(leaf.path[-1]) is not None
 
 
@@ -39,6 +43,14 @@ def _is_other(leaf: Leaf, gru: set[tuple[str, ...]]) -> bool:
     """Is it of a GRU of Keras, or does it have ONNX' dimension for the directions in front?"""
     of_keras = leaf.path[-1] in _KERAS and leaf.path[:-1] in gru
     return of_keras or (len(leaf.raw) == 3 and leaf.raw[0] == 1)
+
+
+def _are_unsaid(leaf: Leaf) -> bool:
+    """Are gates joined that differ in a number only, as `gates.0` and `gates.1`, or that may read input or state?"""
+    if "concat" not in leaf.ops:
+        return False
+    either = leaf.path[-1].startswith("weight") and not leaf.path[-1].endswith(("_ih", "_hh"))
+    return either or len({template(split_key(key)) for key in leaf.keys}) == 1
 
 
 def _grus(leaves: Iterable[Leaf]) -> set[tuple[str, ...]]:

@@ -78,6 +78,34 @@ def test_fused_attention_group_by_group() -> None:
     assert "group by group" in note
 
 
+@pytest.mark.parametrize(("gates", "differs"), [("rzn", True), ("ifgo", False)])
+def test_a_gru_that_is_written_out(gates: str, differs: bool) -> None:
+    """Its reset gate may work before or behind the matrix; an LSTM is written in one way."""
+    rows = len(gates) * 8
+    torchs = [("rnn.weight_ih_l0", (rows, 5)), ("rnn.weight_hh_l0", (rows, 8))]
+    apart = [(f"cell.W_{reads}{gate}.weight", (8, 5 if reads == "i" else 8)) for gate in gates for reads in "ih"]
+    for sides in ((apart, torchs), (torchs, apart)):
+        assert [note for note in notes_of_all(*sides) if "GRU" in note] if differs else not notes_of_all(*sides)
+
+
+def notes_of_all(mine: Keys, theirs: Keys) -> list[str]:
+    checkpoint, model = spec(mine), spec(theirs)
+    found = match(checkpoint, model)
+    assert not found.missing_keys
+    return [note for note in cautioned(found, checkpoint, model).notes if "another order" in note]
+
+
+def test_rows_of_rotary_attention_in_one_tensor() -> None:
+    """gpt-fast's converter permutes queries and keys before it joins them; it is no InternLM2."""
+    hf = [("model.embed.weight", (20, 8)), *keys(HF)]
+    fast = [("tok_embeddings.weight", (20, 8))]
+    for i in range(2):
+        fast += [(f"layers.{i}.attention.wqkv.weight", (16, 8)), (f"layers.{i}.attention.wo.weight", (8, 8))]
+    for sides in ((hf, fast), (fast, hf)):
+        (note,) = notes_of_all(*sides)
+        assert "gpt-fast" in note and "InternLM2" not in note
+
+
 def test_it_is_said_where_weights_are_loaded() -> None:
     class Net(torch.nn.Module):
         def __init__(self) -> None:
