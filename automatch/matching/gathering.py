@@ -54,10 +54,21 @@ def units_of(
     for group in peers.values():
         numbered = sorted(group, key=lambda u: [n for n in _counted(u, lettered) if isinstance(n, int)])
         falling = all(a.place > b.place for a, b in pairwise(numbered))
+        steady = all(a.place < b.place for a, b in pairwise(numbered))
+        grid = _grid([[n for n in _counted(unit, lettered) if isinstance(n, int)] for unit in group])
         for rank, unit in enumerate(numbered):
             unit.rank, unit.peers, unit.falling = rank, len(group), falling and len(group) > 1
+            unit.grid, unit.steady = grid, steady
     _give_turns(found, peers.values())
     return found
+
+
+def _grid(numbers: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """How many values each of several numbers has that tell modules apart; () where one number does, or none."""
+    if len({len(own) for own in numbers}) != 1:
+        return ()
+    counts = tuple(n for n in (len(set(values)) for values in zip(*numbers, strict=True)) if n > 1)
+    return counts if len(counts) > 1 else ()
 
 
 _GATE, _NOTHING = frozenset({"gate"}), frozenset[str]()

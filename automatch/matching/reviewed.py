@@ -22,6 +22,7 @@ from automatch.matching.completion import (
 from automatch.matching.counted import as_counted_down
 from automatch.matching.counters import as_their_modules
 from automatch.matching.crosswise import as_numbered
+from automatch.matching.dictionary import as_sure_ones_say
 from automatch.matching.evidence import Found
 from automatch.matching.exchangeable import doubt_exchangeable
 from automatch.matching.gaps import between_the_same
@@ -76,4 +77,5 @@ def reviewed(
     found = doubt_other_kind(doubt_exchangeable(doubt_other_homes(found, source), names), source, target, names)
     if order_trust == 1:
         found = as_they_run(found, source, target, names, refuses)
-    return as_their_modules(doubt_lonely(drop_from_surplus(drop_surplus(found, source), target), source, names))
+    found = doubt_lonely(drop_from_surplus(drop_surplus(found, source), target), source, names)
+    return as_their_modules(as_sure_ones_say(found, target, names, refuses))
