@@ -32,6 +32,7 @@ from automatch.matching.completion import (
 )
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
+from automatch.matching.extended import with_more_rows
 from automatch.matching.flat import at_one_place
 from automatch.matching.flattened import put_in_order
 from automatch.matching.folding import fold_parts
@@ -162,7 +163,7 @@ def _match(
     found, apart = _pinned(found, source, target, decisions)
     found = reviewed(found, source, target, names, order_trust, identity, decisions)
     found, source, target = add_up(found, source, target, decisions.forbids)
-    found = drop_from_base(found, target)
+    found = drop_from_base(found + with_more_rows(found, source, target, names, decisions.refuses), target)
     found = in_pinned_order(found, decisions)
     _refuse_unfit(apart, found)
     found = doubt_half_adapters(found, target)
