@@ -46,8 +46,19 @@ def doubt_crossed(
 
 
 def _named_so(module: Path, got: Path, wanted: Path, names: Names) -> bool:
-    """Has a module its partner's own name, or one that excludes the name of the other?"""
-    return module == got or names.contradiction(names.path_words(module), names.path_words(wanted)) > 0
+    """Has a module its partner's own name, or one that excludes the name of the other?
+
+    So have `input_layernorm` and `attention_norm` beside `ffn_norm`: beyond their words they say the same place.
+    """
+    if module == got or names.contradiction(names.path_words(module), names.path_words(wanted)) > 0:
+        return True
+    mine, its, other = (_beyond(path, names) for path in (module, got, wanted))
+    return bool(mine & its) and bool(other) and mine.isdisjoint(other)
+
+
+def _beyond(path: Path, names: Names) -> set[str]:
+    """What the tokens of a path say beyond their words."""
+    return {word.text for word in names.path_words(path) if word.text[0] == "~"}
 
 
 def _blocks(leaves: Sequence[Leaf]) -> dict[Path, dict[Path, tuple[object, ...]]]:

@@ -16,9 +16,12 @@ from automatch.describing.lexicon import lexicon
 from automatch.matching.adapters import first_half, is_adapter
 from automatch.matching.leaves import SHARED, Leaf, see_as, squeeze, template
 from automatch.matching.names import Names, contrast
-from automatch.matching.parts import PARTS, Hole, filled, groups_of, joined_shape, numbered_groups, role_in
+from automatch.matching.parts import PARTS, UNRELATED, Hole, filled, groups_of, joined_shape, numbered_groups, role_in
 from automatch.matching.resemblance import Blocks
 from automatch.spec import Shape
+
+APART = 0.2
+"""Blocks that look so much less like the other side's (Dice) are of another tower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
             continue
         blocks = Blocks(leaves, others)
         apart: list[list[Hole]] = []
-        for names in _best_named_first(looked_at, groups, parts, others, whole, fused):
+        for names in _best_first(looked_at, groups, parts, others, whole, fused, blocks):
             joined = list(_decide(names, groups, parts, whole, fused, blocks, paths))
             for members, dim, path in joined:
                 _join(members, dim, path, gone)
@@ -98,9 +101,14 @@ def _without_ones(
 
 
 def _is_one_of(leaf: Leaf, parts: tuple[str, ...]) -> bool:
-    """Is a leaf called like one of the parts, or like another part that is none of them joined?"""
+    """Is a leaf called like one of the parts, or like another part that is none of them joined?
+
+    The statistics and scales of a latent are fused under any name: the `q_layers` of a posterior hold no query.
+    """
     found = role_in(leaf.path)
-    return found is not None and found[1] != "".join(parts)
+    if found is None or found[1] == "".join(parts):
+        return False
+    return found[1] in parts or parts not in UNRELATED
 
 
 def _worth_a_look(
@@ -110,15 +118,20 @@ def _worth_a_look(
     return any(mine[g[p].shape] > theirs[g[p].shape] for g in groups for p in parts)
 
 
-def _best_named_first(
+def _best_first(
     families: list[list[Hole]],
     groups: Mapping[Hole, Mapping[str, Leaf]],
     parts: tuple[str, ...],
     others: Sequence[Leaf],
     mine: Counter[Shape],
     theirs: Counter[Shape],
+    blocks: Blocks,
 ) -> list[list[Hole]]:
-    """The families in the order in which they may take what is fused: where it is not enough for all, names decide."""
+    """The families in the order in which they may take what is fused.
+
+    Where it is not enough for all, the best named are first, but for those of which the blocks, when joined, look far
+    less like the other side's than those of another family: the other tower.
+    """
     joined = [joined_shape([groups[names[0]][p].shape for p in parts], 0) for names in families]
     wanted: Counter[Shape | None] = Counter()
     for shape, names in zip(joined, families, strict=True):
@@ -132,7 +145,11 @@ def _best_named_first(
     own = [compared.path_words(names[0]) for names in families]
     weights = contrast(own, fused) if fused else {}
     alike = [max((compared.compare(words, other, weights) for other in fused), default=0.0) for words in own]
-    return [families[i] for i in sorted(range(len(families)), key=lambda i: -alike[i])]
+    fits = [
+        blocks.likeness([groups[names[0]][part] for part in parts]) if joined[i] else 0.0
+        for i, names in enumerate(families)
+    ]
+    return [families[i] for i in sorted(range(len(families)), key=lambda i: (fits[i] < max(fits) - APART, -alike[i]))]
 
 
 def _decide(

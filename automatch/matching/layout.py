@@ -213,6 +213,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
         known = known_order(members, fitting, *_shown_by(shown, kind, in_space(shape, fitting)))
         if known is None and theirs[shape] and not (shape in halved and _is_gated(members[0])):
             continue  # turned it would fit nothing, and as it is it fits
+        if known is None and len(shape) == 3 and min(theirs[shape[1:]], theirs[shape[:0:-1]]) >= shape[0]:
+            continue  # the other side has its items one by one: experts, and no kernel over a line
         perm = known or perms[0]
         for leaf in members:
             if id(leaf) in upright:
@@ -311,8 +313,8 @@ def _votes(
         standing = there[kind] if kind in there or kind[0] == STACK else sum(there.values())
         if lies > 0 >= standing:
             votes[kind] += BY_BIAS
-        elif lies < 0 and standing <= 0 and (standing or kind[0] != STACK):
-            votes[kind] -= BY_BIAS
+        elif lies < 0 and (kind[0] != STACK or standing < 0):
+            votes[kind] -= BY_BIAS  # upright; what lies on the other side is turned there
     return votes, {kind for kind, shapes in by_loss.items() if len(shapes) == 1 and votes[kind] <= 2 * shapes.total()}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from automatch.describing.tokens import split_blob, split_key, split_projector
+from automatch.describing.tokens import ROLES, split_blob, split_key, split_projector, words_of
 from automatch.matching.variables import paths_of_variables
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
@@ -183,7 +183,7 @@ def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
     """
     counts = (Counter(t.shape for t in a.tensors), Counter(t.shape for t in b.tensors))
     out: set[Shape] = set()
-    for mine, theirs in (counts, counts[::-1]):
+    for mine, theirs, sides in ((*counts, (a, b)), (*counts[::-1], (b, a))):
         for shape in mine:
             if 1 not in shape or mine[shape] <= theirs[shape]:
                 continue
@@ -200,10 +200,19 @@ def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
             # a [1, 1, d] is a vector whatever other vectors there are, and a [1, n, d] that nobody else has a matrix
             token = len(shape) > 2 and bare == shape[-1:]
             token = token or (len(shape) == 3 and bare == shape[1:] and shape not in theirs)
-            if any(theirs[s] > mine[s] for s in forms) or ((token or pointwise) and forms):
+            row = (
+                len(shape) == 2 and forms == [bare] and bool(_bare_names(sides[0], shape) & _bare_names(sides[1], bare))
+            )
+            if any(theirs[s] > mine[s] for s in forms) or ((token or pointwise or row) and forms):
                 out.add(shape)
                 out.update(s for s in forms if 1 in s)
     return frozenset(out)
+
+
+def _bare_names(spec: StateDictSpec, shape: Shape) -> set[str]:
+    """What the parameters of a shape are called that belong to no layer, in letters alone: `log_std`, `logstd`."""
+    last = (split_key(t.key)[-1] for t in spec.tensors if t.shape == shape)
+    return {"".join(words_of(token)) for token in last if token not in ROLES}
 
 
 class _Blanks(dict[str, str]):

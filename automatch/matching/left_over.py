@@ -96,9 +96,11 @@ def _modules(leaves: Sequence[Leaf], pairs: Sequence[tuple[Leaf, Leaf]], left: s
     for leaf in sorted(leaves, key=lambda leaf: leaf.place):
         length, role = role_of(leaf.path)
         module = out.setdefault(leaf.path[:length], _Module(leaf.path[:length], leaf.place))
-        module.held["weight" if role == "*" else role] = leaf
+        if role == "*":
+            role = "bias" if leaf.path[-1] == "bias" else "weight"  # a network's own bias is one
+        module.held[role] = leaf
         if id(leaf) in left:
-            module.left["weight" if role == "*" else role] = leaf
+            module.left[role] = leaf
     for own, other in pairs:
         path = module_path(own.path)
         if path in out:
@@ -178,7 +180,7 @@ def _are_of_one_kind(a: Path, b: Path, pairs: Sequence[tuple[Leaf, Leaf]], alike
     """Do the names of two modules, `alike` if they may be one, leave it open? A lone vector may be anything."""
     if alike is None:
         return False
-    if any(role_of(leaf.path)[1] == "*" for pair in pairs for leaf in pair):
+    if any(role_of(leaf.path)[1] == "*" and leaf.path[-1] != "bias" for pair in pairs for leaf in pair):
         return alike > ALIKE or bool(home_of(a) and home_of(b))
     return alike >= 0 or len(pairs) > 1 or len(pairs[0][0].raw) > 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -37,6 +38,11 @@ _UNATTENDED = {"q": _NOTHING, "v": frozenset({"critic"})}
 """What single letters mean in networks without keys: the networks of reinforcement learning."""
 
 
+_OF_FOUR = re.compile(r"(?:pre|post)_?(?:feed_?forward|mlp|ffn|ffw|ff)", re.IGNORECASE)
+_SECOND = Word("postattentionlayernorm", frozenset({"second"}))
+"""The norm after the attention is the second, where no other stands at the mlp as well."""
+
+
 class Names:
     """Compares paths; everything is remembered, as the same few words return in every layer.
 
@@ -60,6 +66,7 @@ class Names:
         self.lexicon = (
             lexicon if attend or not (mine or theirs) else replace(lexicon, words=lexicon.words | _UNATTENDED)
         )
+        self._norms_of_two = not any(map(_OF_FOUR.match, (*tokens[0], *tokens[1])))
         self._common = {w for words in mine for w in words} & {w for words in theirs for w in words}
         self._norms_close = norms_close
         self._glued = _NORMED | {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
@@ -87,6 +94,8 @@ class Names:
         beyond = lex.tokens.get(whole)
         if beyond is not None and not self._norms_close:
             yield Word(f"~{beyond}", _NOTHING)
+        if whole == _SECOND.text and self._norms_of_two and lex.words:
+            yield _SECOND
         if whole in lex.words:
             yield Word(whole, lex.words[whole])
             kinds = ("".join(texts[:n]) for n in (1, 2))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from automatch.describing.tokens import words_of
+from automatch.matching.cleanup import BASE, COPY, ORIGINAL
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.identity import Identity
@@ -29,7 +30,7 @@ FEWEST = 8
 
 def is_one_model(found: Sequence[Found], identity: Identity) -> bool:
     """Is nearly all of the two sides called the same?"""
-    return sum(identity(s.path, t.path) for s, t, _ in found) >= SAME_MODEL * len(found)
+    return bool(found) and sum(identity(s.path, t.path) for s, t, _ in found) >= SAME_MODEL * len(found)
 
 
 def is_wrapped_model(found: Sequence[Found]) -> bool:
@@ -88,12 +89,29 @@ def doubt_other_heads(found: list[Found], source: Sequence[Leaf], names: Names, 
 def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity) -> bool:
     if evidence.level != "unit" or numbered(s.path) or numbered(t.path) or identity(s.path, t.path):
         return False
-    if say_other_things(s, t, names):
+    if say_other_things(s, t, names) or _is_of_several(module_path(s.path), module_path(t.path), names):
         return True
     called = [names.path_words(_called(x.path)) for x in (s, t)]  # a `rotation_head` is no `fc`
     sides = (called[0], names.path_words(t.path)), (called[1], names.path_words(s.path))
     heads = all(any("head" in word.concepts for word in words) for words in called)
     return heads and any(_says_more(own, others, names) for own, others in sides)
+
+
+_ANY_HEAD = frozenset({"linear", "head", "output", "decoder"})
+"""What any last layer may be called: timm's `head.fc` is the `head` of its older versions."""
+
+
+_OF_PEFT = frozenset({BASE, COPY, ORIGINAL})
+
+
+def _is_of_several(a: tuple[str, ...], b: tuple[str, ...], names: Names) -> bool:
+    """Is one of two modules in the other's container, by a name that says more: `cls.seq_relationship` and `cls`?"""
+    for whole, part in ((a, b), (b, a)):
+        depth = len(part) - len(whole)
+        rest = part[len(whole) :] if depth > 0 and part[: len(whole)] == whole else ()
+        if _OF_PEFT.isdisjoint(rest) and any(w.concepts.isdisjoint(_ANY_HEAD) for w in names.path_words(rest)):
+            return True
+    return False
 
 
 def say_other_things(s: Leaf, t: Leaf, names: Names) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from automatch.describing.tokens import words_of
+from automatch.describing.tokens import split_key, words_of
 from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.confidence import Judgement, judge
 from automatch.matching.evidence import Found
@@ -134,14 +134,33 @@ def _excuse(tensor: TensorSpec) -> str:
 
 
 def _apart(pair: Found) -> Iterator[Found]:
-    """A pair for every key that one tensor serves."""
+    """A pair for every key that one tensor serves; and for every part where both sides were joined from as many."""
     s, t, evidence = pair
+    if s.ops == t.ops == ("concat",) and (s.dim, s.sizes) == (t.dim, t.sizes) and s.dim is not None and s.sizes:
+        for one, other, size in zip(s.keys, t.keys, s.sizes, strict=True):
+            shape = (*s.shape[: s.dim], size, *s.shape[s.dim + 1 :])
+            yield _part(s, one, shape), _part(t, other, shape), evidence
+        return
     if SHARED not in t.ops:
         yield pair
         return
     ops = tuple(op for op in t.ops if op != SHARED)
     for key in t.keys:
         yield s, replace(t, keys=(key,), ops=ops), evidence
+
+
+def _as_kernels(s: Leaf, t: Leaf) -> tuple[Leaf, Leaf]:
+    """A pair of convolutions of size 1 that were both taken as matrices, of which one is joined: joined as they are."""
+    for parts, whole in ((s, t), (t, s)):
+        if parts.ops == ("reshape", "concat") and whole.ops in ((), ("reshape",)) and len(parts.raw) == len(whole.raw):
+            joined = replace(parts, ops=("concat",), shape=whole.raw), replace(whole, ops=(), shape=whole.raw)
+            return joined if parts is s else joined[::-1]
+    return s, t
+
+
+def _part(joined: Leaf, key: str, shape: Shape) -> Leaf:
+    """One of the tensors that a leaf was joined from."""
+    return replace(joined, path=split_key(key), keys=(key,), shape=shape, raw=shape, ops=(), dim=None, sizes=None)
 
 
 def _by_shape(source: Sequence[Leaf]) -> dict[tuple[int, ...], list[Leaf]]:
@@ -169,10 +188,12 @@ def _match(
     """
     confidence, ambiguous, reason = judgement
     if not (s.layers or t.layers):
-        s, t = turned_once(s, t)
+        s, t = turned_once(*_as_kernels(s, t))
     unsaid = _unsaid(s, t) if confidence < 1 and not told else None  # what is certain, a person or the model said
     if told and (s.woven or t.woven or s.of_map or t.of_map):
         reason = f"{reason}; a map's features are put in the order of the other side"
+    elif told and (s.guessed or t.guessed):
+        reason = f"{reason}; {'transposed' if 'transpose' in (*s.ops, *t.ops) else 'taken as it is stored'}"
     if unsaid is not None:
         confidence, ambiguous, reason = unsaid
     if votes > 1:
@@ -245,6 +266,8 @@ def _unsaid(s: Leaf, t: Leaf) -> Judgement | None:
         return Judgement(0.45, True, PATCHES)
     if s.path[-1].endswith(_ORIGINAL) and not t.path[-1].endswith(_ORIGINAL):
         return Judgement(0.45, True, BEFORE)
+    if _of_images(s, t):
+        return Judgement(0.45, True, KERNEL)
     guessed = s if s.guessed else t
     return Judgement(0.45, True, KERNEL if len(guessed.raw) > 3 else LAYOUT) if guessed.guessed else None
 
@@ -302,6 +325,17 @@ def _of_patches(s: Leaf, t: Leaf) -> bool:
     patches = 1 < kernel[1] <= most and min(kernel[2:]) > 1
     heads = len(kernel) == 3 and (kernel[0] == math.prod(kernel[1:]) or kernel[1] < kernel[2])  # [width, heads, size]
     return patches and not heads and linear == (kernel[0], math.prod(kernel[1:]))
+
+
+def _of_images(s: Leaf, t: Leaf) -> bool:
+    """Is one a kernel over a table seen as an image, [out, 1, words, width], and the other one over its words?
+
+    The second is [out, width, words]; where the two sizes are equal, nothing shows that they were exchanged.
+    """
+    line, image = sorted((s.raw, t.raw), key=len)
+    if (len(line), len(image)) != (3, 4) or "transpose" in (*s.ops, *t.ops):
+        return False
+    return image[1] == 1 < image[2] == image[3] and line == (image[0], *image[2:])
 
 
 def _inverse(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -19,8 +19,12 @@ _ROLES = {
 
 GATED, FILTERED = ("gate", "up"), ("filter", "gate")
 FILM = ("gamma", "beta")
-PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, ("mean", "var"), FILM)
+MOMENTS = ("mean", "var")
+PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, MOMENTS, FILM)
 """Which roles are fused, in the order in which they are joined."""
+
+UNRELATED = MOMENTS, FILM
+"""Parts of no attention and no mlp: what is called like a part of these may be what holds them."""
 
 GATES = GATED, FILTERED
 """A gate, and what it lets through; which of the two comes first, only a name tells."""
@@ -80,7 +84,9 @@ def _token_role(token: str) -> tuple[str, str] | None:
 def _role_words() -> dict[str, str]:
     """The lexicon's single words for the parts; what it knows as several words (`gate_proj`) is taken word by word."""
     words = lexicon().words
-    film = {word: word for word in FILM}  # SPADE's `mlp_gamma`; a norm's own gamma is no module
+    film = {
+        called: word for word in FILM for called in (word, f"{word}s")
+    }  # SPADE's `mlp_gamma`; a norm's own gamma is no module
     several = {word.replace("_", "") for word in words if "_" in word}
     return (
         film
@@ -150,7 +156,7 @@ def only_numbered(s: Leaf, t: Leaf) -> bool:
         if "concat" in parts.ops and len(parts.keys) == len(PARTS[0]):
             paths = [split_key(key) for key in parts.keys]
             if len({found and found[1] for found in map(role_in, paths)}) == 1 and all(
-                path[-2].isdecimal() for path in paths if len(path) > 1
+                len(path) > 1 and path[-2].isdecimal() for path in paths
             ):
                 return True
     return False

@@ -105,6 +105,15 @@ class Blocks:
 
         `shared` are tensors that become one as they are.
         """
+        before, after = self._likeness(members, dim, shared)
+        return after - before
+
+    def likeness(self, members: Sequence[Leaf]) -> float:
+        """How much the block looks like one of the other side's blocks with the members joined (Dice)."""
+        return self._likeness(members, 0)[1]
+
+    def _likeness(self, members: Sequence[Leaf], dim: int, shared: Sequence[Leaf] = ()) -> tuple[float, float]:
+        """How much a block looks like the other side's, as it is and with members joined."""
         joined = joined_shape([m.shape for m in members], dim)
         prefix = _block(members[0].path)
         bag: Counter[Shape] = Counter(leaf.shape for leaf in self._mine[prefix])
@@ -115,7 +124,7 @@ class Blocks:
         bag[joined] += 1
         if shared:
             bag.subtract(m.shape for m in shared[1:])
-        return _best(+bag, theirs) - before
+        return before, _best(+bag, theirs)
 
 
 def _best(bag: Counter[Shape], others: Sequence[tuple[Counter[Shape], int]]) -> float:

@@ -53,7 +53,7 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         others = [s for s in served_by if _may_be_tied(_concepts(s, names), _TIED_SERVED)]
         tables = [s for s in others if "embedding" in _concepts(s, names)]
         if len(others) > 1 and others == tables and "shared" not in _concepts(leaf, names):
-            others = _of_all(tables, partner, names)  # the head is tied to what the embeddings share
+            others = _of_all(tables, partner, leaf, names)  # the head is tied to what the embeddings share
         if len(others) == 1 or (others and others == tables and "shared" in _concepts(leaf, names)):
             out.append((others[-1], leaf, Evidence(level="tied")))
             tied_modules[leaf.path[:-1]] = others[-1]
@@ -76,9 +76,10 @@ def _is_free_table(s: Leaf, t: Leaf, names: Names) -> bool:
     return table and not s.ops and names.contradiction(names.path_words(s.path), names.path_words(t.path)) <= 0
 
 
-def _of_all(tables: list[Leaf], partner: Mapping[int, Leaf], names: Names) -> list[Leaf]:
-    """Of several embeddings, those that serve what the model calls shared."""
-    return [leaf for leaf in tables if "shared" in _concepts(partner[id(leaf)], names)]
+def _of_all(tables: list[Leaf], partner: Mapping[int, Leaf], head: Leaf, names: Names) -> list[Leaf]:
+    """Of several embeddings, those that serve what the model calls shared, or else its decoder: no encoder's head."""
+    served = {word: [s for s in tables if word in _concepts(partner[id(s)], names)] for word in ("shared", "decoder")}
+    return served["shared"] or ([] if "encoder" in _concepts(head, names) else served["decoder"])
 
 
 def _inner(path: Sequence[str], other: Sequence[str]) -> bool:

@@ -9,8 +9,12 @@ from dataclasses import dataclass, replace
 
 from automatch.describing.tokens import ROLES, stem_index, words_of
 from automatch.matching.leaves import Leaf, see_as, template
+from automatch.matching.orders import is_kernel
 from automatch.matching.stored import STACK, named, orientations, tail
 from automatch.spec import Shape
+
+STACKED = 3
+"""Matrices in a stack have so many dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def _folded(leaves: list[Leaf], others: list[Leaf], shapes: set[Shape]) -> list[
         return leaves
     matrices = [family for family in families if len(family.stacks[0][0].shape) == 2]
     turns = sum(f.turned - f.straight for f in matrices)  # a square one does not show it, and goes with the others
-    turns = turns or _by_number(matrices, mine, theirs)
+    turns = turns or _of_kernels(matrices, others) or _by_number(matrices, mine, theirs)
     turns = turns or (_unlike(matrices, leaves, others) if matrices else 0)
     bare = {leaf.shape for leaf in others if len(leaf.shape) == 3 and leaf.path[-1] not in ROLES}
     gone: dict[int, Leaf | None] = {}
@@ -100,6 +104,27 @@ def _by_number(matrices: Sequence[_Family], mine: Counter[Shape], theirs: Counte
     return (not left[1]) - (not left[0])
 
 
+def _of_kernels(matrices: Sequence[_Family], others: Sequence[Leaf]) -> int:
+    """Whether the other side's stacks are kernels, which lie [in, out], and this side's matrices not: above 0 if so.
+
+    What has the name of a matrix shows how it lies in truth.
+    """
+    called: dict[str, set[Shape]] = defaultdict(set)
+    for leaf in others:
+        if len(leaf.shape) == STACKED and is_kernel(leaf):
+            called[_called(leaf)].add(leaf.shape)
+    if not called or any(is_kernel(stack[0]) for family in matrices for stack in family.stacks):
+        return 0
+    votes, fits = 0, False
+    for family in matrices:
+        first, count = family.stacks[0][0], len(family.stacks[0])
+        standing, lying = (count, *first.shape), (count, *first.shape[::-1])
+        own = called.get(_called(first), set())
+        votes += (lying in own) - (standing in own)
+        fits = fits or any(lying in shapes for shapes in called.values())
+    return votes or int(fits)
+
+
 def _unlike(matrices: Sequence[_Family], leaves: Sequence[Leaf], others: Sequence[Leaf]) -> int:
     """Whether biases, or else names, show the other side's stacks to be of the other layout: above 0 if so.
 
@@ -126,6 +151,7 @@ def _families(
 ) -> Iterator[_Family]:
     """`called`: names and shapes of the other side's vectors; numbers make one of their own name only."""
     counts = {shape[0] for shape in theirs if shape}
+    counted = _experts(leaves)
     by_template: dict[tuple[tuple[str, ...], Shape], list[Leaf]] = defaultdict(list)
     for leaf in leaves:
         if not leaf.integer and mine[leaf.shape] > theirs[leaf.shape]:
@@ -137,11 +163,33 @@ def _families(
             count = len(stacks[0]) if stacks else 0
             if count < 2 or count not in counts or any(len(s) != count for s in stacks):
                 continue
+            inside = (
+                own for path, own in counted.items() if path[:-1] == name[: len(path) - 1] and hole < len(path) - 1
+            )
+            if any(len(own) == count for own in inside):
+                continue  # as many layers as experts, which are counted in a name
             straight = _is_known((count, *shape), mine, theirs) and (shape != () or (name[-1], (count,)) in called)
             turned = len(shape) == 2 and _is_known((count, *shape[::-1]), mine, theirs)
             if straight or turned:
                 yield _Family(hole, stacks, straight, turned)
                 break
+
+
+def _experts(leaves: Sequence[Leaf]) -> dict[tuple[str, ...], set[int]]:
+    """The numbers of experts that are counted in a name, as `expert_0`, by what leads to them in all layers."""
+    out: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    for leaf in leaves:
+        for at, token in enumerate(leaf.path[:-1]):
+            if "expert" in token and (found := stem_index(token)) is not None:
+                above = (*template(leaf.path[:at]), found[0])
+                out[above].add(found[1])
+    return out
+
+
+def _called(leaf: Leaf) -> str:
+    """The last name of a module's path that is no number."""
+    names = (token for token in reversed(leaf.path[:-1]) if not token.isdecimal() and "expert" not in token)
+    return next(names, "")
 
 
 def _glued_families(
@@ -190,7 +238,8 @@ def _without_crowds(
 ) -> list[_Family]:
     """The families without those of vectors that want one stack together: the two rows of a table are none of them.
 
-    Where some are called like the stack, it is theirs, if there are not too many of them.
+    Where some are called like the stack, it is theirs, if there are not too many of them. Of matrices, where the
+    experts of all layers fill the stacks of the other side, as many layers are no further one.
     """
     wanting: dict[Shape, list[_Family]] = defaultdict(list)
     for family in families:
@@ -198,7 +247,7 @@ def _without_crowds(
         joined = (len(members), *members[0].shape)
         if len(joined) == 2:
             wanting[joined].append(family)
-    crowds: set[int] = set()
+    crowds = set(map(id, _beyond_the_experts(families, mine, theirs)))
     for joined, own in wanting.items():
         there = theirs[joined] - mine[joined]
         ends = {leaf.path[-1] for leaf in others if leaf.shape == joined}
@@ -208,6 +257,22 @@ def _without_crowds(
         kept = named if sum(len(family.stacks) for family in named) <= there else []
         crowds.update(id(family) for family in own if family not in kept)
     return [family for family in families if id(family) not in crowds]
+
+
+def _beyond_the_experts(families: Sequence[_Family], mine: Counter[Shape], theirs: Counter[Shape]) -> Iterator[_Family]:
+    """Families of one stack where others, of a stack for every layer, take all that the other side has."""
+    full: Counter[Shape] = Counter()
+    for family in families:
+        first = family.stacks[0][0].shape
+        if len(first) == 2 and len(family.stacks) > 1:
+            full[tuple(sorted((len(family.stacks[0]), *first)))] += len(family.stacks)
+    there: Counter[Shape] = Counter()
+    for shape, n in theirs.items():
+        there[tuple(sorted(shape))] += n - mine[shape]
+    for family in families:
+        kind = tuple(sorted((len(family.stacks[0]), *family.stacks[0][0].shape)))
+        if len(family.stacks) == 1 and full[kind] and full[kind] >= there[kind]:
+            yield family
 
 
 def _listed(family: _Family, others: list[Leaf]) -> bool:

@@ -42,7 +42,7 @@ def kind_of(leaf: Leaf, perms: tuple[tuple[int, ...], ...] = ()) -> Kind:
     """
     last = leaf.path[-1]
     if perms == ITEMS:
-        return STACK, numbered(leaf.path)
+        return f"{CONVOLUTION} over a line" if _is_convolution(leaf) else STACK, numbered(leaf.path)
     if is_adapter(leaf):
         return ADAPTER, numbered(leaf.path)
     if len(leaf.shape) > 3:
@@ -53,6 +53,11 @@ def kind_of(leaf: Leaf, perms: tuple[tuple[int, ...], ...] = ()) -> Kind:
     if len(leaf.path) == 1 and last[-1:].isdecimal():
         last = last.rstrip("0123456789")  # ONNX numbers the matrices that have lost their names
     return last, numbered(leaf.path)
+
+
+def _is_convolution(leaf: Leaf) -> bool:
+    """Is a kernel called one over a line? MLX has the channels of these last, [out, size, in], beside stacks."""
+    return any(word.startswith("conv") for token in leaf.path[-2:] for word in words_of(token))
 
 
 def named(leaves: Iterable[Leaf]) -> dict[Path, set[Shape]]:

@@ -142,10 +142,11 @@ def _any_item(rule: Rule) -> list[str]:
 
 
 def _handed_on(rule: Rule, others: Sequence[str]) -> list[Rule]:
-    r"""The rule with any number in place of the only item of inner lists that both its sides name.
+    r"""The rule with any number in place of the only item of lists that both its sides name.
 
-    `layers\.(?P<i>\d+)\.blocks\.0\.` becomes `{i}.blocks.0.`, and in a large network `{i}.blocks.1.` as well. Not
-    where one of the `others`, patterns without names, takes another item of that list.
+    `layers\.(?P<i>\d+)\.blocks\.0\.` becomes `{i}.blocks.0.`, and in a large network `{i}.blocks.1.` as well. So does
+    the only item of an outermost list of which the `others`, patterns without names, take any; but of none of which one
+    of these takes another item.
     """
     text = rule.replacement
     if not isinstance(text, str) or rule.by is not None:
@@ -153,17 +154,18 @@ def _handed_on(rule: Rule, others: Sequence[str]) -> list[Rule]:
     out = []
     named = set(re.findall(r"\?P<(\w+)>", rule.pattern))
     name = next((letter for letter in "ijklmnopqrstuvwxyz" if letter not in named), None)
-    for number in dict.fromkeys(found[0] for found in _NUMBER.finditer(rule.pattern)):
+    numbers = dict.fromkeys(found[0] for found in _NUMBER.finditer(rule.pattern)) if name is not None else ()
+    for number, inner in ((number, inner) for inner in (True, False) for number in numbers):
         ways = [
-            [found.span() for found in _NUMBER.finditer(side) if found[0] == number and _is_item(side, found.span())]
+            [at for found in _NUMBER.finditer(side) if found[0] == number and _is_item(side, at := found.span(), inner)]
             for side in (rule.pattern, text)
         ]
-        if name is None or len(ways[0]) != len(ways[1]):
-            continue
-        for mine, theirs in zip(*ways, strict=True):
+        for mine, theirs in zip(*ways, strict=True) if len(ways[0]) == len(ways[1]) else ():
             head = _NAMED.sub("?:", rule.pattern[: mine[0]])
             items = [_NUMBER.match(other, len(head)) for other in others if other.startswith(head)]
             if any(item is not None and item[0] != number for item in items):
+                continue
+            if not inner and not any(other.startswith((head + r"(?:\d+)", head + r"\d+")) for other in others):
                 continue
             pattern = f"{rule.pattern[: mine[0]]}(?P<{name}>\\d+){rule.pattern[mine[1] :]}"
             goal = f"{text[: theirs[0]]}{{{name}}}{text[theirs[1] :]}"
@@ -186,12 +188,12 @@ def _relettered(rule: Rule) -> Rule:
     )
 
 
-def _is_item(side: str, span: tuple[int, int]) -> bool:
-    """Is a number of a pattern, or of a replacement, an item in an item, outside of any group or brace?"""
+def _is_item(side: str, span: tuple[int, int], inner: bool) -> bool:
+    """Is a number of a pattern, or of a replacement, an item (`inner`: in an item), outside of any group or brace?"""
     before = side[: span[0]]
     outside = before.count("(") == before.count(")") and before.count("{") == before.count("}")
-    inner = r"\d+" in before or "}" in before
-    return outside and inner and side[span[1] :].startswith((r"\.", ".", "/"))
+    inside = r"\d+" in before or "}" in before
+    return outside and inside == inner and side[span[1] :].startswith((r"\.", ".", "/"))
 
 
 def _taken_once(chosen: Sequence[Scored]) -> int:
