@@ -118,7 +118,12 @@ def is_right(answer: Answer | None, truth: TrueAnswer) -> bool:
     """Right keys in the right order, the right piece, and an operation that loads the right values."""
     if answer is None or answer.keys not in truth.sources or answer.piece != truth.piece:
         return False
-    return set(answer.op.split("+")) - UNSEEN == set(truth.op.split("+")) - UNSEEN
+    return _moves(answer.op) == _moves(truth.op)
+
+
+def _moves(op: str) -> set[str]:
+    """What an operation does to values; an unstack is a chunk of pieces of one, and the shapes tell which it is."""
+    return {"chunk" if one == "unstack" else one for one in op.split("+")} - UNSEEN
 
 
 def score(case: Case, answers: Answers, rules: Rules, seconds: float = 0.0, error: str = "") -> Row:
