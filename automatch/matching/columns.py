@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from automatch.matching.confidence import judge
 from automatch.matching.evidence import Found
-from automatch.matching.exchange import Refuses, exchanged
+from automatch.matching.exchange import Refuses, common_length, exchanged, partners
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf, has_digits, without_digits
 from automatch.matching.units import module_path
@@ -36,17 +36,8 @@ def as_elsewhere(found: list[Found], target: Sequence[Leaf], refuses: Refuses) -
 
     What is flagged has no vote, and what clear names say stays.
     """
-    homes: dict[Path, set[Path]] = defaultdict(set)
-    doubted: set[Path] = set()
-    named: set[Path] = set()
-    for s, t, evidence in found:
-        module = module_path(s.path)
-        homes[module].add(module_path(t.path))
-        if judge(evidence).ambiguous:
-            doubted.add(module)
-        elif evidence.name >= NAMED:
-            named.add(module)
-    pairs = {module: next(iter(partners)) for module, partners in homes.items() if len(partners) == 1}
+    pairs, doubted = partners(found)
+    named = {module_path(s.path) for s, _, e in found if e.name >= NAMED and not judge(e).ambiguous}
     columns = _Columns(pairs, doubted)
     done: set[Path] = set()
     groups = []
@@ -75,7 +66,7 @@ class _Columns:
         if len(theirs) < 2:
             return {}
         mine = [self.back[t] for t in theirs]
-        k, n = _common(mine), _common(theirs)
+        k, n = common_length(mine), common_length(theirs)
         if not (has_digits(mine[0][:k]) and has_digits(theirs[0][:n])):
             return {}
         votes = [[self._count(s, t, k, n) for t in theirs] for s in mine]
@@ -108,8 +99,3 @@ def _alike(leaves: Sequence[Leaf]) -> Iterator[list[Path]]:
             if has_digits(module[depth - 1 : depth]):
                 groups[module[:depth], tuple(sorted(own))].append(module)
     return (group for group in groups.values() if 1 < len(group) <= MANY)
-
-
-def _common(paths: Sequence[Path]) -> int:
-    """How many tokens all paths begin with."""
-    return next((n for n, tokens in enumerate(zip(*paths, strict=False)) if len(set(tokens)) > 1), min(map(len, paths)))

@@ -13,9 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from automatch.matching.confidence import judge
 from automatch.matching.evidence import Found
-from automatch.matching.exchange import Refuses, exchanged
+from automatch.matching.exchange import Refuses, common_length, exchanged, partners
 from automatch.matching.lap import assign
 from automatch.matching.leaves import Leaf
 from automatch.matching.names import Names
@@ -45,7 +44,8 @@ def as_sure_ones_say(found: list[Found], target: Sequence[Leaf], names: Names, r
 
     No table is exchanged for a head.
     """
-    pairs, doubted, free = _modules(found)
+    pairs, doubted = partners(found)
+    free = doubted - {module_path(s.path) for s, _, e in found if e.level not in _BY_ORDER}
     sure = _Sure([pair for pair in pairs.items() if pair[0] not in doubted])
     holds: dict[Path, list[tuple[Path, tuple[int, ...]]]] = defaultdict(list)
     places: tuple[dict[Path, int], dict[Path, int]] = {}, {}
@@ -66,21 +66,6 @@ def as_sure_ones_say(found: list[Found], target: Sequence[Leaf], names: Names, r
     return exchanged(found, target, kept, "translated", refuses)
 
 
-def _modules(found: Sequence[Found]) -> tuple[dict[Path, Path], set[Path], set[Path]]:
-    """The modules that have one partner, with it; those in doubt; and those of these that order alone put there."""
-    homes: dict[Path, set[Path]] = defaultdict(set)
-    doubted: set[Path] = set()
-    fixed: set[Path] = set()
-    for s, t, e in found:
-        mine = module_path(s.path)
-        homes[mine].add(module_path(t.path))
-        if judge(e).ambiguous:
-            doubted.add(mine)
-        if e.level not in _BY_ORDER:
-            fixed.add(mine)
-    return {mine: next(iter(own)) for mine, own in homes.items() if len(own) == 1}, doubted, doubted - fixed
-
-
 class _Sure:
     """The pairs beyond doubt, by the containers that they stand in."""
 
@@ -97,12 +82,12 @@ class _Sure:
         return [(s, t) for s, t in inside if t[: len(theirs)] == theirs] if len(inside) <= MOST else []
 
 
-def _equal(rows: Sequence[Sequence[float]]) -> Iterator[list[int]]:
+def _equal(rows: Sequence[Sequence[float]]) -> list[list[int]]:
     """Which rows are alike, their numbers in order."""
     out: dict[tuple[float, ...], list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         out[tuple(row)].append(i)
-    yield from out.values()
+    return list(out.values())
 
 
 def _moved(group: Sequence[Pair], sure: _Sure, places: Mapping[Path, int]) -> dict[Path, Path]:
@@ -133,7 +118,7 @@ def _best_dictionary(mine: Sequence[Path], theirs: Sequence[Path], sure: _Sure) 
     With it come the words of both sides: they stand for themselves, unless a sure pair has one on one side only.
     """
     telling = _telling(mine), _telling(theirs)
-    k, n = _common(mine), _common(theirs)
+    k, n = common_length(mine), common_length(theirs)
     looked_at = 0
     for up in range(max(k, n) + 1):
         around = sure.around(mine[0][: max(k - up, 0)], theirs[0][: max(n - up, 0)])
@@ -211,8 +196,3 @@ def _read(path: Path) -> Iterator[Feature]:
                 yield WORD, piece
                 yield from ((LETTER, letter) for letter in piece if len(piece) == 2)  # `convPa`, `convPb`
             before = piece
-
-
-def _common(paths: Sequence[Path]) -> int:
-    """How many tokens all paths begin with."""
-    return next((n for n, tokens in enumerate(zip(*paths, strict=False)) if len(set(tokens)) > 1), min(map(len, paths)))

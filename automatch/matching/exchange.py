@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from automatch.matching.confidence import judge
 from automatch.matching.evidence import Found
 from automatch.matching.leaves import Leaf
 from automatch.matching.units import module_path
@@ -12,6 +14,23 @@ from automatch.matching.units import module_path
 Path = tuple[str, ...]
 Refuses = Callable[[Leaf, Leaf], bool]
 """Whether a person decided that two leaves are not put together."""
+
+
+def partners(found: Iterable[Found]) -> tuple[dict[Path, Path], set[Path]]:
+    """The modules of which all leaves have their partners in one module, with it; and all of which one is in doubt."""
+    homes: dict[Path, set[Path]] = defaultdict(set)
+    doubted: set[Path] = set()
+    for s, t, evidence in found:
+        module = module_path(s.path)
+        homes[module].add(module_path(t.path))
+        if judge(evidence).ambiguous:
+            doubted.add(module)
+    return {module: next(iter(own)) for module, own in homes.items() if len(own) == 1}, doubted
+
+
+def common_length(paths: Sequence[Path]) -> int:
+    """How many tokens all paths begin with."""
+    return next((n for n, tokens in enumerate(zip(*paths, strict=False)) if len(set(tokens)) > 1), min(map(len, paths)))
 
 
 def exchanged(

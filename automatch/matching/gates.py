@@ -35,7 +35,7 @@ _KINDS = tuple(
 """What the gates are called, and torch's order of them."""
 
 READERS = 2
-"""A layer has so many matrices, of so many dimensions: one reads the input, the other the state."""
+"""A layer has so many matrices: one reads the input, the other the state."""
 
 _LETTERS = re.compile(r"([wubv]?[ixh]?)([a-z])")
 """`ir`, `wxi`, `wi`: a matrix, what it reads, and the gate."""
@@ -88,7 +88,7 @@ def fold_gates(leaves: list[Leaf], others: Sequence[Leaf]) -> list[Leaf]:
 
 def _gates_of(hidden: Leaf) -> int:
     """How many gates a layer has, by the matrix that reads its state; 0 where it is no matrix."""
-    rows, columns = hidden.shape if len(hidden.shape) == READERS else (0, 0)
+    rows, columns = hidden.shape if len(hidden.shape) == 2 else (0, 0)
     return rows // columns if columns else 0
 
 

@@ -46,29 +46,29 @@ def units_of(
     _name_norms(found, names)
     _silence_echoes(found)
     _silence_gates(found)
-    peers: dict[tuple[object, ...], list[Unit]] = defaultdict(list)
+    peers: dict[tuple[object, ...], list[tuple[list[int], Unit]]] = defaultdict(list)
     lettered = _lettered(found)
     for unit in found:
-        alike = (unit.main(), *(w for w in _counted(unit, lettered) if isinstance(w, str)))
-        peers[alike].append(unit)
+        counted = _counted(unit, lettered)
+        alike = (unit.main(), *(w for w in counted if isinstance(w, str)))
+        peers[alike].append(([n for n in counted if isinstance(n, int)], unit))
     for group in peers.values():
-        numbered = sorted(group, key=lambda u: [n for n in _counted(u, lettered) if isinstance(n, int)])
-        falling = all(a.place > b.place for a, b in pairwise(numbered))
-        steady = all(a.place < b.place for a, b in pairwise(numbered))
-        grid = _grid([[n for n in _counted(unit, lettered) if isinstance(n, int)] for unit in group])
-        for rank, unit in enumerate(numbered):
+        group.sort(key=lambda member: member[0])
+        falling = all(a.place > b.place for (_, a), (_, b) in pairwise(group))
+        steady = all(a.place < b.place for (_, a), (_, b) in pairwise(group))
+        grid = _is_grid([numbers for numbers, _ in group])
+        for rank, (_, unit) in enumerate(group):
             unit.rank, unit.peers, unit.falling = rank, len(group), falling and len(group) > 1
             unit.grid, unit.steady = grid, steady
-    _give_turns(found, peers.values())
+    _give_turns(found, ([unit for _, unit in group] for group in peers.values()))
     return found
 
 
-def _grid(numbers: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """How many values each of several numbers has that tell modules apart; () where one number does, or none."""
-    if len({len(own) for own in numbers}) != 1:
-        return ()
-    counts = tuple(n for n in (len(set(values)) for values in zip(*numbers, strict=True)) if n > 1)
-    return counts if len(counts) > 1 else ()
+def _is_grid(numbers: Sequence[Sequence[int]]) -> bool:
+    """Do more numbers than one tell modules apart, of which each has as many?"""
+    if len(numbers) < 2 or len({len(own) for own in numbers}) != 1:
+        return False
+    return sum(len(set(values)) > 1 for values in zip(*numbers, strict=True)) > 1
 
 
 _GATE, _NOTHING = frozenset({"gate"}), frozenset[str]()

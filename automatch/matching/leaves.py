@@ -200,10 +200,12 @@ def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
             # a [1, 1, d] is a vector whatever other vectors there are, and a [1, n, d] that nobody else has a matrix
             token = len(shape) > 2 and bare == shape[-1:]
             token = token or (len(shape) == 3 and bare == shape[1:] and shape not in theirs)
-            row = (
-                len(shape) == 2 and forms == [bare] and bool(_bare_names(sides[0], shape) & _bare_names(sides[1], bare))
-            )
-            if any(theirs[s] > mine[s] for s in forms) or ((token or pointwise or row) and forms):
+            one_name = len(shape) == 2 and forms == [bare]
+            if (
+                any(theirs[s] > mine[s] for s in forms)
+                or ((token or pointwise) and forms)
+                or (one_name and not _bare_names(sides[0], shape).isdisjoint(_bare_names(sides[1], bare)))
+            ):
                 out.add(shape)
                 out.update(s for s in forms if 1 in s)
     return frozenset(out)

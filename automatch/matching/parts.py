@@ -84,9 +84,8 @@ def _token_role(token: str) -> tuple[str, str] | None:
 def _role_words() -> dict[str, str]:
     """The lexicon's single words for the parts; what it knows as several words (`gate_proj`) is taken word by word."""
     words = lexicon().words
-    film = {
-        called: word for word in FILM for called in (word, f"{word}s")
-    }  # SPADE's `mlp_gamma`; a norm's own gamma is no module
+    # SPADE's `mlp_gamma`; a norm's own gamma is no module
+    film = {called: word for word in FILM for called in (word, f"{word}s")}
     several = {word.replace("_", "") for word in words if "_" in word}
     return (
         film

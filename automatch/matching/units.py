@@ -47,8 +47,8 @@ Sort = tuple[bool, Shape]
 class Unit:
     """One module and the leaves it holds, by role; a bare parameter has the role `*`.
 
-    `rank` of `peers` modules that are called alike, `falling` if the first of them stands last; `grid`: how many
-    values each of several numbers has that tell them apart, `steady` if they stand in the order of these; `turn`: the
+    `rank` of `peers` modules that are called alike, `falling` if the first of them stands last; `grid` if several
+    numbers tell them apart, `steady` if they stand in the order of these; `turn`: the
     first (1) or the second (2) `of` two, or of three norms, 0 for others. `full` is the path from the root on, `told`
     the one in the scope with the name of what stands beside the module.
     """
@@ -60,7 +60,7 @@ class Unit:
     rank: int = 0
     peers: int = 1
     falling: bool = False
-    grid: tuple[int, ...] = ()
+    grid: bool = False
     steady: bool = True
     turn: int = 0
     of: int = 2

@@ -65,20 +65,20 @@ def test_words_that_the_sure_pairs_contradict_say_nothing() -> None:
     assert flagged(assignment) == {key for m in assignment.matches for key in m.model_keys}
 
 
-def pyramid() -> tuple[nn.Module, nn.Module]:
-    """A feature pyramid that is registered from the coarsest level on, and torchvision's."""
-    levels, inner, layer = {}, {}, {}
-    for i, width in reversed(list(enumerate((16, 32, 64)))):
-        levels |= {f"P{i + 3}_1": conv(width, 8, 1), f"P{i + 3}_2": conv(8, 8)}
-    for i, width in enumerate((16, 32, 64)):
-        inner[f"inner_blocks.{i}.0"] = conv(width, 8, 1)
-        layer[f"layer_blocks.{i}.0"] = conv(8, 8)
-    return built(levels), built(inner | layer)
+@pytest.mark.parametrize("levels", [(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_numbers_stand_for_numbers(levels: tuple[int, ...]) -> None:
+    """A RetinaNet's feature pyramid, its levels in any order: the widths of the layers before say what is which.
 
-
-def test_numbers_stand_for_numbers() -> None:
-    checkpoint, model = pyramid()
-    served = found(match(spec(checkpoint), spec(model)))
+    The one more of the extra level leaves them without a rank.
+    """
+    modules, widths = {}, (16, 32, 64)
+    for i in levels:
+        modules |= {f"P{i + 3}_1": conv(widths[i], 8, 1), f"P{i + 3}_2": conv(8, 8)}
+    modules |= {"P6": conv(widths[-1], 8), "P7_2": conv(8, 8)}
+    other = {f"inner_blocks.{i}.0": conv(width, 8, 1) for i, width in enumerate(widths)}
+    other |= {f"layer_blocks.{i}.0": conv(8, 8) for i in range(3)}
+    other |= {"extra_blocks.p6": conv(widths[-1], 8), "extra_blocks.p7": conv(8, 8)}
+    served = found(match(spec(built(modules)), spec(built(other))))
     for i in range(3):
         assert served[(f"layer_blocks.{i}.0.weight",)] == Served((f"P{i + 3}_2.weight",))
 
