@@ -31,6 +31,7 @@ from automatch.matching.completion import (
     not_crossed,
 )
 from automatch.matching.confidence import judge
+from automatch.matching.enlarging import enlarged
 from automatch.matching.evidence import Evidence, Found
 from automatch.matching.extended import with_more_rows
 from automatch.matching.flat import at_one_place
@@ -46,7 +47,7 @@ from automatch.matching.latent import fold_latent
 from automatch.matching.layout import unify_layouts
 from automatch.matching.leaves import Leaf, counted, leaves_of, to_squeeze
 from automatch.matching.left_over import left_over
-from automatch.matching.miniature import enlarged, miniature
+from automatch.matching.miniature import miniature
 from automatch.matching.names import Names, norms_close
 from automatch.matching.numbered import by_number
 from automatch.matching.outcome import assignment, gathered

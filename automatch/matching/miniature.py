@@ -1,21 +1,21 @@
 """Matching in miniature: of long lists of equal items, a dozen are matched and the others follow.
 
-Both sides are cut alike: only where either has the same lists (as many of them, as long, with as many numbers in an
-item), so that nothing becomes rarer or more frequent on one side than on the other. What the miniature answers is taken
-where it answers the same for every item, with no flag; else the whole is matched, as if there were no miniature.
+Both sides are cut alike: where either has the same lists (as many of them, as long, with as many numbers in an item),
+or where one has lists and the other keeps the same in stacks, so that nothing becomes rarer or more frequent on one
+side than on the other. What the miniature answers is taken where it answers the same for every item, with no flag
+(`enlarging`); else the whole is matched, as if there were no miniature.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 
-from automatch.describing.repeats import Column, Numbers, Repeat, columns_of, repeats_of
-from automatch.matching.assignment import Assignment, Match
-from automatch.spec import StateDictSpec
+from automatch.describing.repeats import Column, Numbers, Repeat, Signature, columns_of, repeats_of, stacks_like
+from automatch.spec import StateDictSpec, TensorSpec
 
 WORTH_IT = 1_000
 """Where both sides have fewer keys they are matched as they are."""
@@ -26,11 +26,14 @@ LEAST = 16
 KEPT = 12
 """So many items of a list stay at least: two digits, so that sorting by name or by number still differs."""
 
+STACKED = 5
+"""So many stay of what the other side stacks: it is its number that orders a stack."""
+
 Ranks = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
+class Axis:
     """A number of a column that is cut.
 
     Attributes:
@@ -38,20 +41,29 @@ class _Axis:
         first: the lowest number.
         length: how many items there are.
         kept: how many of them stay.
+        stacked: the other side has the items in a stack.
     """
 
     at: int
     first: int
     length: int
     kept: int
+    stacked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a key of the miniature comes from: its column, its numbers, and the ranks of those that are cut."""
+class Place:
+    """Where a key of the miniature comes from.
+
+    Attributes:
+        column: its column.
+        axes: the numbers that are cut, in their order.
+        numbers: all its numbers.
+        ranks: the ranks of those that are cut.
+    """
 
     column: Column
-    axes: tuple[_Axis, ...]
+    axes: tuple[Axis, ...]
     numbers: Numbers
     ranks: Ranks
 
@@ -69,22 +81,35 @@ class Half:
         spec: the keys that stay.
         whole: all keys.
         places: key of the miniature -> where it comes from, for the keys of lists that are cut.
+        stacks: key of a stack that is cut -> how many items of it stay.
     """
 
     spec: StateDictSpec
     whole: StateDictSpec
-    places: dict[str, _Place]
+    places: dict[str, Place]
+    stacks: dict[str, int] = field(default_factory=dict)
+
+    def is_cut(self, key: str) -> bool:
+        """Does a key of the miniature stand for others, or for a larger tensor?"""
+        return key in self.places or key in self.stacks
 
     def times(self, key: str) -> int:
-        """For how many keys of the whole a key stands: the first of its kind for all of them, the others for none."""
+        """For how many keys of the whole a key stands: the first of its kind for all of them, the others for none.
+
+        Those of a list that the other side stacks are one.
+        """
         place = self.places.get(key)
         if place is None:
             return 1
-        return prod(axis.length for axis in place.axes) if not any(place.ranks) else 0
+        own = [(axis, rank) for axis, rank in zip(place.axes, place.ranks, strict=True) if not axis.stacked]
+        return prod(axis.length for axis, _ in own) if not any(rank for _, rank in own) else 0
 
     def keys_like(self, key: str) -> list[str]:
         """The keys of the whole that a key stands for, by the ranks of their items."""
-        place, keys = self.places[key], self.whole.keys
+        place = self.places.get(key)
+        if place is None:
+            return [key]
+        keys = self.whole.keys
         values: list[Numbers] = [(number,) for number in place.numbers]
         for axis in place.axes:
             values[axis.at] = tuple(str(axis.first + rank) for rank in range(axis.length))
@@ -95,106 +120,118 @@ def miniature(checkpoint: StateDictSpec, model: StateDictSpec) -> tuple[Half, Ha
     """Both sides with their long lists of equal items cut; None where that would save little."""
     if max(len(checkpoint), len(model)) < WORTH_IT:
         return None
-    sides = [(spec, columns_of(spec)) for spec in (checkpoint, model)]
-    repeats = [repeats_of(spec, columns, LEAST) for spec, columns in sides]
+    specs = (checkpoint, model)
+    columns = [columns_of(spec) for spec in specs]
+    repeats = [repeats_of(spec, own, LEAST) for spec, own in zip(specs, columns, strict=True)]
     counts = [Counter(repeat.signature for repeat in own) for own in repeats]
     both = [[repeat for repeat in own if counts[0][repeat.signature] == counts[1][repeat.signature]] for own in repeats]
-    kept = _kept([column for _, columns in sides for column in columns], {r.length for own in both for r in own})
+    stacks = [_stacked(repeats[1 - side], counts[side], specs[side], columns[side]) for side in (0, 1)]
+    lone = [[r for r in repeats[side] if r.length in stacks[1 - side] and r not in both[side]] for side in (0, 1)]
+    alike = _as_long([*repeats[0], *repeats[1]], [*both[0], *both[1], *lone[0], *lone[1]])
+    both, lone = ([[r for r in own if r.length not in alike] for own in sides] for sides in (both, lone))
+    stacks = [{length: own for length, own in one.items() if length not in alike} for one in stacks]
+    shapes = {tensor.shape for spec in specs for tensor in spec.tensors} if any(stacks) else set()
+    sizes = {size for shape in shapes for size in shape}
+    kept = _kept(
+        [column for own in columns for column in own],
+        [repeat for own in (*both, *lone) for repeat in own],
+        {length: sizes for one in stacks for length in one},
+    )
     if not kept or any(length <= few for length, few in kept.items()):
         return None
-    mine, theirs = (_half(spec, columns, own, kept) for (spec, columns), own in zip(sides, both, strict=True))
-    small = 2 * len(mine.spec) <= len(checkpoint) and 2 * len(theirs.spec) <= len(model)
+    mine, theirs = (_half(specs[side], columns[side], both[side], lone[side], stacks[side], kept) for side in (0, 1))
+    small = 2 * (len(mine.spec) + len(theirs.spec)) <= len(checkpoint) + len(model)
     return (mine, theirs) if small else None
 
 
-def _kept(columns: Sequence[Column], lengths: set[int]) -> dict[int, int]:
-    """For each length of lists that are cut, the length that stays: another one than any other list has."""
-    others = {len({key[at] for key in c.places}) for c in columns for at in range(len(c.texts) - 1)} - lengths
-    out: dict[int, int] = {}
-    few = KEPT
-    for length in sorted(lengths):
-        while few in others:
-            few += 1
-        out[length] = few
-        few += 1
+def _as_long(repeats: Sequence[Repeat], cut: Sequence[Repeat]) -> set[int]:
+    """Lengths at which lists stay as they are: one of them would be cut and another one that is as long would not."""
+    whole = {id(repeat) for repeat in repeats} - {id(repeat) for repeat in cut}
+    out = {repeat.length for repeat in repeats if id(repeat) in whole}
+    lengths = {repeat.length for repeat in repeats}
+    for repeat in repeats:
+        if repeat.early and repeat.length + repeat.early in lengths:
+            out |= {repeat.length, repeat.length + repeat.early}
     return out
 
 
-def _half(spec: StateDictSpec, columns: Sequence[Column], repeats: Sequence[Repeat], kept: dict[int, int]) -> Half:
-    places: dict[str, _Place] = {}
+def _stacked(
+    lists: Sequence[Repeat], own: Counter[Signature], spec: StateDictSpec, columns: Sequence[Column]
+) -> dict[int, list[int]]:
+    """Length of lists that only the other side has -> the places of the stacks that hold the same here."""
+    out: dict[int, list[int]] = {}
+    for length in {repeat.length for repeat in lists if not own[repeat.signature]}:
+        places = stacks_like([repeat for repeat in lists if repeat.length == length], spec, columns)
+        if places:
+            out[length] = places
+    return out
+
+
+def _kept(columns: Sequence[Column], cut: Sequence[Repeat], stacked: Mapping[int, Collection[int]]) -> dict[int, int]:
+    """For each length of lists that are cut, the length that stays: another one than any other list has.
+
+    Where stacks are cut as well (`stacked`: length -> the sizes of all tensors), one that is no size of a tensor.
+    """
+    lengths = {repeat.length for repeat in cut}
+    others = {len({key[at] for key in c.places}) for c in columns for at in range(len(c.texts) - 1)} - lengths
+    out: dict[int, int] = {}
+    for length in sorted(lengths):
+        early = {0, *(repeat.early for repeat in cut if repeat.length == length)}
+        few = STACKED if length in stacked else KEPT
+        taken = others.union(out.values(), stacked.get(length, ()))
+        while any(few + before in taken for before in early):
+            few += 1
+        out[length] = few
+    return out
+
+
+def _half(
+    spec: StateDictSpec,
+    columns: Sequence[Column],
+    repeats: Sequence[Repeat],
+    lone: Sequence[Repeat],
+    stacks: dict[int, list[int]],
+    kept: dict[int, int],
+) -> Half:
+    places: dict[str, Place] = {}
     stay: list[int] = []
     for column in columns:
         axes = tuple(
-            _Axis(len(repeat.prefix) - 1, repeat.first, repeat.length, kept[repeat.length])
-            for repeat in sorted(repeats, key=lambda repeat: len(repeat.prefix))
+            Axis(len(repeat.prefix) - 1, repeat.first, repeat.length, kept[repeat.length], repeat in lone)
+            for repeat in sorted((*repeats, *lone), key=lambda repeat: len(repeat.prefix))
             if len(repeat.prefix) < len(column.texts) and column.texts[: len(repeat.prefix)] == repeat.prefix
         )
         if not axes:
             stay += column.places.values()
             continue
-        ranks = [(axis.at, {str(axis.first + rank): rank for rank in range(axis.kept)}) for axis in axes]
-        left = list(column.places.items())
-        for at, kept_here in ranks:
-            left = [(numbers, place) for numbers, place in left if numbers[at] in kept_here]
-        for numbers, place in left:
-            own = tuple(kept_here[numbers[at]] for at, kept_here in ranks)
-            places[spec.tensors[place].key] = _Place(column, axes, numbers, own)
-            stay.append(place)
-    tensors = tuple(spec.tensors[place] for place in sorted(stay))
-    return Half(replace(spec, tensors=tensors), spec, places)
+        for axes_here, left in _by_axes(column, axes):
+            ranks = [(axis.at, {str(axis.first + rank): rank for rank in range(axis.kept)}) for axis in axes_here]
+            for at, kept_here in ranks:
+                left = [(numbers, place) for numbers, place in left if numbers[at] in kept_here]
+            for numbers, place in left:
+                if axes_here:
+                    own = tuple(kept_here[numbers[at]] for at, kept_here in ranks)
+                    places[spec.tensors[place].key] = Place(column, axes_here, numbers, own)
+                stay.append(place)
+    heights = {place: kept[length] for length, own in stacks.items() for place in own}
+    tensors = tuple(_lowered(spec.tensors[place], heights.get(place)) for place in sorted(stay))
+    lowered = {spec.tensors[place].key: heights[place] for place in stay if place in heights}
+    return Half(replace(spec, tensors=tensors), spec, places, lowered)
 
 
-def enlarged(small: Assignment, mine: Half, theirs: Half) -> list[Match] | None:
-    """The matches of the whole.
-
-    Args:
-        small: the assignment of the miniature.
-        mine: the checkpoint's side.
-        theirs: the model's side.
-
-    Returns:
-        Matches in no particular order; None where the miniature does not say the same of every item.
-    """
-    if (
-        not small.matches
-        or small.notes
-        or any(p.key in theirs.places or p.checkpoint_key in mine.places for p in small.mismatched)
-    ):
-        return None
-    out: list[Match] = []
-    families: dict[object, list[tuple[Ranks, Match]]] = defaultdict(list)
-    for match in small.matches:
-        own = [mine.places.get(key) for key in match.checkpoint_keys] + [theirs.places.get(k) for k in match.model_keys]
-        cut = [place for place in own if place is not None]
-        if not cut:
-            out.append(match)
-            continue
-        first = cut[0]
-        if len(cut) < len(own) or match.ambiguous or any(not _goes_with(place, first) for place in cut):
-            return None
-        said = match._replace(model_keys=(), checkpoint_keys=())
-        families[said, tuple(place.family() for place in cut)].append((first.ranks, match))
-    for members in families.values():
-        grown = _grown(members, mine, theirs)
-        if grown is None:
-            return None
-        out += grown
-    return out
+def _by_axes(column: Column, axes: tuple[Axis, ...]) -> Iterator[tuple[tuple[Axis, ...], list[tuple[Numbers, int]]]]:
+    """The keys of a column, apart by the axes on which they are cut: items before the equal ones stay as they are."""
+    early = [(axis, {str(number) for number in range(axis.first)}) for axis in axes if axis.first]
+    groups: dict[tuple[Axis, ...], list[tuple[Numbers, int]]] = {}
+    if not any(numbers[axis.at] in before for axis, before in early for numbers in column.places):
+        yield axes, list(column.places.items())
+        return
+    for numbers, place in column.places.items():
+        own = tuple(axis for axis in axes if int(numbers[axis.at]) >= axis.first)
+        groups.setdefault(own, []).append((numbers, place))
+    yield from groups.items()
 
 
-def _goes_with(place: _Place, first: _Place) -> bool:
-    """Are two keys cut alike, and of items of one rank?"""
-    lengths = [[axis.length for axis in one.axes] for one in (place, first)]
-    return lengths[0] == lengths[1] and place.ranks == first.ranks
-
-
-def _grown(members: Sequence[tuple[Ranks, Match]], mine: Half, theirs: Half) -> list[Match] | None:
-    """One match of a family for all items of the whole, if the family has one for every item of the miniature."""
-    match = members[0][1]
-    axes = theirs.places[match.model_keys[0]].axes
-    if len(members) != prod(axis.kept for axis in axes):
-        return None
-    served = zip(*map(theirs.keys_like, match.model_keys), strict=True)
-    serving = zip(*map(mine.keys_like, match.checkpoint_keys), strict=True)
-    said = match[2:]
-    return [Match._make((*keys, *said)) for keys in zip(served, serving, strict=True)]
+def _lowered(tensor: TensorSpec, height: int | None) -> TensorSpec:
+    """A stack of fewer items."""
+    return tensor if height is None else tensor._replace(shape=(height, *tensor.shape[1:]))

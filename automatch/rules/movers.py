@@ -32,12 +32,21 @@ def mover_of(rule: Rule, number: int) -> Mover:
     if rule.by is not None and "unstack" in law.words:
         return _unstacking(rule.by, texts, law, number)
     named, by = rule.part, rule.by
-    parts = alternatives(rule.pattern, named) if isinstance(named, str) else ()
+    whole = alternatives(rule.pattern, named) if isinstance(named, str) else ()
+    parts = {text: (whole.index(text), len(whole)) for text in whole}
+    first, single = texts[0], len(texts) == 1
+    orders: dict[str, int] = {}  # the members of thousands of stacks have the same few numbers
 
     def mover(groups: Mapping[str, str | None]) -> Move:
-        part = (parts.index(groups.get(named) or ""), len(parts)) if isinstance(named, str) else named
-        order = None if by is None else _place(groups.get(by) or "", by, number)
-        return Move(number, tuple([text.expand(groups) for text in texts]), law, part, order)
+        part = parts[groups.get(named) or ""] if isinstance(named, str) else named
+        order = None
+        if by is not None:
+            value = groups.get(by) or ""
+            order = orders.get(value)
+            if order is None:
+                order = orders[value] = _place(value, by, number)
+        targets = (first.expand(groups),) if single else tuple([text.expand(groups) for text in texts])
+        return Move(number, targets, law, part, order)
 
     return mover
 

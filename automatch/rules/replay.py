@@ -13,7 +13,7 @@ from functools import lru_cache
 from automatch.errors import RuleError
 from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.rule_set import RuleSet
-from automatch.rules.tensors import Law, Move, group_fault
+from automatch.rules.tensors import PLAIN, Law, Move, group_fault
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,23 @@ def replay(
         if move is not None:
             hits[move.rule - 1] += 1
     wanted: dict[str, list[Match]] = {}
-    for match in matches:
+    for match in matches:  # all members of a stack share one list, unless they serve more than it
+        alone = [match]
         for key in match.checkpoint_keys:
-            wanted.setdefault(key, []).append(match)
+            own = wanted.setdefault(key, alone)
+            if own is not alone:
+                wanted[key] = [*own, match]
     wrong = [f"{key!r}: {sentence}" for key, sentence in broken.items()]
     unsaid: list[str] = []
     ties = dict.fromkeys(rules.tied)
     for key, own in wanted.items():
-        if key in broken:
-            continue
-        if key not in moves:
-            wrong.append(f"{key!r} is not a key of the checkpoint")
-            continue
-        move = moves[key]
+        move = moves.get(key)
         if len(own) > 1 or not _serves(own[0], key, move):
+            if key in broken:
+                continue
+            if key not in moves:
+                wrong.append(f"{key!r} is not a key of the checkpoint")
+                continue
             wrong += _judge(key, move, own, ties, unsaid)
     wrong += _groups(matches, moves)
     return Proof(
@@ -123,11 +126,16 @@ def _judge(
 _law = lru_cache(maxsize=1 << 10)(Law)
 
 
+def _same(law: Law, match: Match) -> bool:
+    """Whether a rule does to tensors what a match asks."""
+    return law == _law(match.op, match.dim, match.perm, match.sizes, match.shape)
+
+
 def _serves(match: Match, key: str, move: Move | None) -> bool:
     """Whether a move is what a match asks of a key (whole groups are judged elsewhere)."""
     if move is None:
         return match.op == "rename" and match.model_keys == (key,)
-    if move.law != _law(match.op, match.dim, match.perm, match.sizes, match.shape):
+    if (move.law is not PLAIN or match.op != "rename") and not _same(move.law, match):
         return False
     targets = move.targets if move.members is None else move.members(len(match.model_keys))
     return targets == match.model_keys

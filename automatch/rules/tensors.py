@@ -173,7 +173,8 @@ def group_fault(members: list[tuple[str, Move]]) -> str:
     another stack when their numbers follow each other from the smallest without a gap; for both at
     once every part holds the same numbers.
     """
-    if len({m.law for _, m in members}) > 1:
+    law = members[0][1].law
+    if any(m.law is not law and m.law != law for _, m in members):
         return "rules with different operations give it"
     seen: dict[tuple[int | None, int | None], str] = {}
     for key, m in members:

@@ -114,6 +114,49 @@ def test_experts_of_many_layers_are_stacked_as_those_of_a_few() -> None:
     }
 
 
+def dense_first(model: StateDictSpec, dense: int = 2) -> StateDictSpec:
+    """The same network, whose first layers have one matrix instead of experts."""
+    out = []
+    for tensor in model.tensors:
+        early = any(f".{i}." in tensor.key.split("experts")[0] for i in range(dense))
+        if "experts" not in tensor.key or not early:
+            out.append(tensor)
+        elif tensor.key.endswith(("experts.0.w1.weight", "experts.down_proj")):
+            out.append(TensorSpec(tensor.key.split("experts")[0] + "dense.weight", (40, 16)))
+    return StateDictSpec(model.name, tuple(out))
+
+
+@pytest.mark.parametrize("dense", [0, 2])
+@pytest.mark.parametrize("back", [False, True])
+def test_of_experts_that_one_side_stacks_a_few_say_how_all_are_stacked(dense: int, back: bool) -> None:
+    with torch.device("meta"):
+        model = spec(stacked(24, 32))
+    apart = {k: v for k, v in mixture(24, 32).state_dict().items() if not k.endswith("bias") or "norm" in k}
+    sides = [spec({to_meta(key): tensor for key, tensor in apart.items()}), model]
+    first, second = (dense_first(side, dense) for side in (reversed(sides) if back else sides))
+    found = match(first, second)
+    assert found.sample is not None
+    assert len(found.sample.checkpoint_keys) + len(found.sample.model_keys) < (len(first) + len(second)) / 4
+    assert not found.missing_keys
+    assert not found.unexpected_keys
+    assert found == whole(first, second)
+    assert {m.op for m in found.matches} == {
+        "rename",
+        *(("unstack", "chunk+unstack") if back else ("stack", "stack+concat")),
+    }
+
+
+@pytest.mark.parametrize("lost", ["blocks.3.moe.experts.7.w1.weight", "blocks.0.moe.experts.31.w2.weight"])
+def test_a_stack_that_lacks_an_expert_is_not_taken_for_whole(lost: str) -> None:
+    with torch.device("meta"):
+        model = spec(stacked(24, 32))
+    apart = {k: v for k, v in mixture(24, 32).state_dict().items() if not k.endswith("bias") or "norm" in k}
+    checkpoint = changed(spec({to_meta(key): tensor for key, tensor in apart.items()}), lost, None)
+    found = match(checkpoint, model)
+    assert found == whole(checkpoint, model)
+    assert any(lost.split(".")[1] == key.split(".")[1] for key in found.missing_keys)
+
+
 def changed(model: StateDictSpec, key: str, instead: TensorSpec | None) -> StateDictSpec:
     tensors = (t if t.key != key else instead for t in model.tensors)
     return StateDictSpec(model.name, tuple(t for t in tensors if t is not None))
@@ -171,21 +214,31 @@ def test_layers_in_another_order_of_tensors_are_not_cut() -> None:
 
 @st.composite
 def lists(draw: st.DrawFn) -> tuple[StateDictSpec, StateDictSpec]:
-    """Two hands' names for lists of lists, of which either side may lack some keys."""
+    """Two hands' names for lists of lists; either side may lack some keys, and one may keep the inner lists in stacks.
+
+    The first of the outer items may be others.
+    """
     sizes = draw(st.lists(st.sampled_from([(4,), (4, 4), (8, 4), (6,)]), min_size=1, max_size=4))
     outer, inner = draw(st.integers(5, 20)), draw(st.integers(1, 20))
     words = draw(st.permutations(["alpha", "beta", "gamma", "delta"]))
+    stacks, early, back = draw(st.booleans()), draw(st.sampled_from([0, 0, 1, 2])), draw(st.booleans())
     sides: list[list[TensorSpec]] = [[TensorSpec("stem.weight", (3, 3))], [TensorSpec("first.weight", (3, 3))]]
     for i in range(outer):
-        for j in range(inner):
+        for n, size in enumerate(sizes if stacks and i >= early else ()):
+            sides[1].append(TensorSpec(f"net.blocks.{i}.heads.{words[n]}.weight", (inner, *size)))
+        for j in range(inner if i >= early else 0):
             for n, size in enumerate(sizes):
+                if stacks:
+                    sides[0].append(TensorSpec(f"layers.{i}.parts.{j}.p{n}.weight", size))
+                    continue
                 sides[0].append(TensorSpec(f"layers.{i}.parts.{j}.p{n}.weight", size))
                 sides[1].append(TensorSpec(f"net.blocks.{i}.heads.{j}.{words[n]}.weight", size))
         sides[0].append(TensorSpec(f"layers.{i}.norm.weight", (4,)))
         sides[1].append(TensorSpec(f"net.blocks.{i}.ln.weight", (4,)))
     lost: list[set[int]] = [draw(st.just(set()) | st.sets(st.integers(0, len(side) - 1), max_size=2)) for side in sides]
     kept = [[t for n, t in enumerate(side) if n not in gone] for side, gone in zip(sides, lost, strict=True)]
-    return StateDictSpec("file", tuple(kept[0])), StateDictSpec("model", tuple(kept[1]))
+    first, second = reversed(kept) if back else kept
+    return StateDictSpec("file", tuple(first)), StateDictSpec("model", tuple(second))
 
 
 def answer(found: Assignment) -> tuple[object, ...]:
@@ -201,5 +254,6 @@ def test_whatever_the_lists_are_the_answer_is_that_of_the_whole(sides: tuple[Sta
         patch.setattr(miniature, "WORTH_IT", 0)
         patch.setattr(miniature, "LEAST", 8)
         patch.setattr(miniature, "KEPT", 6)
+        patch.setattr(miniature, "STACKED", 3)
         found = match(*sides)
     assert answer(found) == answer(whole(*sides))
