@@ -19,7 +19,7 @@ from automatch.matching.company import company
 from automatch.matching.compared import CLOSE, Compared, Kinds, alike_layers, kinds_to_try, surplus
 from automatch.matching.confidence import judge, plausible
 from automatch.matching.decided import BlockPair, Decided, Pin
-from automatch.matching.equals import choose
+from automatch.matching.equals import choose, shared_out
 from automatch.matching.evidence import Evidence
 from automatch.matching.free import Taken, by_kind, outermost, within
 from automatch.matching.gathering import units_of
@@ -371,6 +371,7 @@ class Solver:
                         taken_b.release(part)
                 out.append((x, y))
         self._doubted.update((id(x), id(y)) for (x, y), own in unless_taken if any(map(taken_a.free, own)))
+        self._doubted.update((id(x), id(y)) for x, y in shared_out(out, self._compared))
         self._doubted.difference_update(settled)
         return out
 

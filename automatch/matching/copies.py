@@ -10,6 +10,7 @@ from itertools import pairwise
 from automatch.describing.tokens import words_of
 from automatch.describing.tree import Interner, Node, Tree
 from automatch.matching.cleaned import Cleaned
+from automatch.matching.joined_copies import joined_copies
 from automatch.matching.leaves import Leaf
 
 _SECOND = frozenset("ema student momentum target k key shadow averaged swa old prev previous frozen slow mean".split())
@@ -54,6 +55,10 @@ def drop_copies(
     }
     if bare:
         return _of_bare(leaves, bare, _spoken(others), pinned)
+    joined = joined_copies(leaves, _SECOND - _spoken(others), COPY_LEAVES, COPY_SHARE)
+    joined = {token: own for token, own in joined.items() if not any(leaves[i].keys[0] in pinned for i in own)}
+    if joined:
+        return _of_bare(leaves, joined, set(), pinned)
     if not _may_have_copies(leaves, expected):
         return Cleaned(leaves, {})
     shapes, structs = Interner(), Interner()

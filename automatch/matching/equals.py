@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -125,6 +126,29 @@ def choose(
     if cut_elsewhere or (not settled and _may_be_turned(equals)):
         choice.doubted += choice.pairs
     return choice
+
+
+ALIKE = 0.75
+"""Blocks that have lost a tensor or two are still as similar as this to what they were."""
+
+
+def shared_out(pairs: Sequence[BlockPair], compared: Compared) -> list[BlockPair]:
+    """The pairs of which order alone says why equal items of one list went to blocks of two kinds in two lists.
+
+    `blk.0` to `blk.3` are equal, and serve two networks that each have lost a tensor: each might have had any two.
+    """
+    out = []
+    for which in (0, 1):
+        lists: dict[tuple[int, int], list[BlockPair]] = defaultdict(list)
+        for pair in pairs:
+            lists[pair[which].struct, id(pair[which].parent)].append(pair)
+        for own in lists.values():
+            others = [pair[1 - which] for pair in own]
+            homes = Counter(id(n.parent) for n in others)
+            if len({n.struct for n in others}) > 1 and sum(n > 1 for n in homes.values()) > 1:
+                near = [compared.similar(*pair) for pair in own]
+                out += own if min(near) >= ALIKE and max(near) < 1.0 else []
+    return out
 
 
 def _best(worth: list[list[float]]) -> dict[int, int]:

@@ -22,6 +22,9 @@ BETTER = 0.5
 NAMED = 0.5
 """Names that are as alike as this are those of one module."""
 
+DECIDING = 0.3
+"""From this margin on names alone decide."""
+
 MANY = 24
 """More modules of one block that hold the same are not compared."""
 
@@ -52,7 +55,9 @@ def doubt_exchangeable(found: list[Found], names: Names) -> list[Found]:
                 then = names.compare(own, theirs_alone, {}) + names.compare(others, mine, {})
                 if then > now + BETTER:
                     doubted[s, t] = "exchangeable"
-                elif s[:-1] == other[:-1] and all(_was_left(e) for _, _, e in modules[s, t]):
+                elif (s[:-1] == other[:-1] and all(_was_left(e) for _, _, e in modules[s, t])) or (
+                    t[:-1] == theirs[:-1] and then >= now and all(_is_weak(e) for _, _, e in modules[s, t])
+                ):
                     doubted[s, t] = "leavings"
     if not doubted:
         return found
@@ -63,6 +68,11 @@ def doubt_exchangeable(found: list[Found], names: Names) -> list[Found]:
 def _was_left(e: Evidence) -> bool:
     """Is it but the last of several of one list, as the others had been given away?"""
     return e.rivals == 0 and e.name < NAMED
+
+
+def _is_weak(e: Evidence) -> bool:
+    """Was it chosen from several by words that hardly tell them apart?"""
+    return e.rivals > 0 and e.name_margin * e.trust_names < DECIDING
 
 
 def _apart(one: Sequence[Word], other: Sequence[Word]) -> tuple[list[Word], list[Word]]:

@@ -12,6 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 from automatch.describing.tokens import ROLES, split_key, words_of
 from automatch.matching.heads import APART, permuted
@@ -36,6 +37,9 @@ BY_BIAS = 20
 """Votes that the lengths of the biases are worth: a Linear's bias is as long as its first dimension."""
 
 _WEIGHT = re.compile(r"^weight|(weight|kernel)$|^\d+$|^lora_")
+
+_OWN_WEIGHT = re.compile(r"(?:^|[./])weight$")
+"""A module's weight, not a parameter whose name ends so."""
 
 _TABLES = {"pos", "position", "positional", "token", "tokens", "queries", "prompt", "mask", "bias", "table"}
 """Bare parameters called so are no linear layers."""
@@ -227,11 +231,14 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
 def _turn_cubes(leaves: Sequence[Leaf]) -> None:
     """Turn kernels like [out, 3, 3, in] of three channels as all others of the side that show it (in place).
 
-    MLX keeps the channels last: its first convolution has the shape of torch's.
+    MLX keeps the channels last: its first convolution has the shape of torch's. A parameter such as
+    `input_gate_weight`, [heads, size, size], is turned with others of its kind alone, and not with modules' weights.
     """
-    for rank in (3, 4, 5):
+    weights = [leaf for leaf in leaves if len(leaf.shape) > 2 and leaf.path[-1] == "weight"]
+    own = {id(leaf) for leaf in weights if _OWN_WEIGHT.search(leaf.keys[0])}
+    for rank, of_module in product((3, 4, 5), (True, False)):
         last = (0, rank - 1, *range(1, rank - 1))
-        kernels = [leaf for leaf in leaves if len(leaf.shape) == rank and leaf.path[-1] == "weight"]
+        kernels = [leaf for leaf in weights if len(leaf.shape) == rank and (id(leaf) in own) == of_module]
         kernels = [leaf for leaf in kernels if leaf.perm != (rank - 1, 0, *range(1, rank - 1))]  # transposed ones
         cubes = [leaf for leaf in kernels if not leaf.ops and permuted(leaf.shape, last) == leaf.shape]
         turned = sum(leaf.perm == last for leaf in kernels)

@@ -18,6 +18,9 @@ from automatch.matching.units import module_path, role_of
 UNLIKE = 0.5
 """Words that are less alike say other things."""
 
+SPELT = 0.9
+"""From here on two words are one, or stand for one thing."""
+
 SAME_MODEL = 0.9
 """From this share of equal names on, two networks are one model, and only what was changed is called otherwise."""
 
@@ -60,7 +63,9 @@ def drop_strangers(found: list[Found], identity: Identity) -> list[Found]:
     ]
 
 
-def doubt_other_heads(found: list[Found], source: Sequence[Leaf], names: Names, identity: Identity) -> list[Found]:
+def doubt_other_heads(
+    found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names, identity: Identity
+) -> list[Found]:
     """The same pairs, those of no layer flagged whose names say other things, in what is one model otherwise.
 
     A `seg_head` may be the `cls_head` under another name, or the head of another task that is as large. Without those
@@ -68,7 +73,9 @@ def doubt_other_heads(found: list[Found], source: Sequence[Leaf], names: Names, 
     """
     if not identity.holds:
         return found
-    heads = {id(t) for s, t, e in found if _is_other_head(s, t, e, names, identity)}
+    served = {id(leaf) for pair in found for leaf in pair[:2]}
+    changed = all(any(_is_apart(leaf) and id(leaf) not in served for leaf in side) for side in (source, target))
+    heads = {id(t) for s, t, e in found if _is_other_head(s, t, e, names, identity, changed)}
     if not heads or not is_one_model([pair for pair in found if id(pair[1]) not in heads], identity):
         return found
     shapes = Counter(leaf.shape for leaf in source)
@@ -86,9 +93,17 @@ def doubt_other_heads(found: list[Found], source: Sequence[Leaf], names: Names, 
     ]
 
 
-def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity) -> bool:
+def _is_apart(leaf: Leaf) -> bool:
+    """Is it a matrix outside all lists?"""
+    return len(leaf.shape) > 1 and not numbered(leaf.path)
+
+
+def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity, changed: bool) -> bool:
+    """Is a pair of no layer of two heads, by its names? `changed`: other heads are left over on both sides."""
     if evidence.level != "unit" or numbered(s.path) or numbered(t.path) or identity(s.path, t.path):
         return False
+    if changed and _is_hardly_named(s, t, names):
+        return True
     if say_other_things(s, t, names) or _is_of_several(module_path(s.path), module_path(t.path), names):
         return True
     called = [names.path_words(_called(x.path)) for x in (s, t)]  # a `rotation_head` is no `fc`
@@ -118,6 +133,15 @@ def say_other_things(s: Leaf, t: Leaf, names: Names) -> bool:
     """Has each of two paths a word that is like none of the other's?"""
     apart = [names.path_words([w for token in x.path for w in words_of(token)]) for x in (s, t)]
     return all(_says_more(own, others, names) for own, others in (apart, apart[::-1]))
+
+
+def _is_hardly_named(s: Leaf, t: Leaf, names: Names) -> bool:
+    """Have the names of two modules of one container no word in common: `project_hid`, `projector`?"""
+    a, b = module_path(s.path), module_path(t.path)
+    if not a or not b or a[-1] == b[-1] or a[:-1] != b[:-1]:
+        return False
+    words = [names.path_words(path[-1:]) for path in (a, b)]
+    return max((names.alike(v, w) for v in words[0] for w in words[1]), default=0.0) < SPELT
 
 
 def _called(path: tuple[str, ...]) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def reviewed(
         found += of_no_layer(found, source, target, names, refuses)
         found += not_crossed(of_one_shape(found, source, target, names, refuses), source, target, identity, found)
     found += in_order_of_use(found, source, target, refuses)
-    found = doubt_other_heads(found, source, names, identity)
+    found = doubt_other_heads(found, source, target, names, identity)
     if order_trust == 1:
         found = doubt_misplaced(found, source, target, identity, refuses)
         found = doubt_crossed(found, source, target, names, refuses)

@@ -59,7 +59,19 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             tied_modules[leaf.path[:-1]] = others[-1]
     out += [(s, t, Evidence(level="tied")) for s, t in free]
     vocabulary = {leaf.raw[0] for _, leaf, _ in out}
+    tables = {leaf.raw[0] for leaf in target if len(leaf.raw) == 2 and "embedding" in _concepts(leaf, names)}
+    vectors = [(t.path, s) for s, t, _ in found if len(t.raw) == 1 and t.raw[0] in tables and not s.ops and not t.ops]
+    outer, inner = dict(vectors), {(*path[:-2], path[-1]): s for path, s in vectors if len(path) > 2}
     for leaf in target:
+        twin = outer.get((*leaf.path[:-2], leaf.path[-1])) if leaf.path[:-1] in tied_modules else inner.get(leaf.path)
+        if (
+            twin is not None
+            and id(leaf) not in served
+            and leaf.raw == twin.raw
+            and all(id(s) in partner for s in counts[leaf.raw])
+        ):
+            out.append((twin, leaf, Evidence(level="tied")))  # a head's bias, whatever else is as long
+            continue
         only = counts[leaf.raw][0] if len(leaf.raw) == 1 and len(counts[leaf.raw]) == 1 else None
         if id(leaf) in served or only is None or id(only) not in partner:
             continue

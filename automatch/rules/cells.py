@@ -118,10 +118,16 @@ def _counted_from_nothing(families: Mapping[_Family, Sequence[Example]]) -> dict
 
 
 def _in_order(goals: tuple[str, ...], examples: Sequence[Example]) -> list[Law | None]:
-    """Copies, for a family whose keys have the same numbers on both sides in the same order; nothing for another."""
-    if len(goals) > 1 or any(example.source != example.target for example in examples):
+    """Copies, for a family whose keys have the same numbers on both sides in the same order; nothing for another.
+
+    Of several goals (q, k and v, cut from one) each has them.
+    """
+    count = len(examples[0].source)
+    if any(goal.count("#") != count for goal in goals):
         return []
-    return [Law("copy", (slot,)) for slot in range(len(examples[0].source))]
+    if any(example.source * len(goals) != example.target for example in examples):
+        return []
+    return [Law("copy", (slot,)) for _ in goals for slot in range(count)]
 
 
 def _by_unused(cell: Cell) -> list[Cell]:

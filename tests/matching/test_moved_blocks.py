@@ -224,3 +224,20 @@ def test_a_module_stays_with_the_company_that_shapes_show() -> None:
     ]
     answer = match(spec(mine), spec(theirs))
     assert not any("same order as all modules" in m.reason for m in answer.matches)
+
+
+def test_equal_layers_that_serve_two_lists_are_flagged_though_either_side_lost_a_tensor() -> None:
+    """One list of four here, two of two there, the first without its outputs: any two might have been meant."""
+    parts = ("query", "key", "value", "out", "gate", "up", "down")
+    shapes = {"gate": (24, 16), "up": (24, 16), "down": (16, 24)}
+    checkpoint = [(f"blk.{i}.{part}.weight", shapes.get(part, (16, 16))) for i in range(4) for part in parts[:-1]]
+    model = [
+        (f"model.{name}.layers.{i}.{part}.weight", shapes.get(part, (16, 16)))
+        for name in ("low", "high")
+        for i in range(2)
+        for part in parts
+        if (name, part) != ("low", "out")
+    ]
+    answer = match(spec(checkpoint), spec(model))
+    assert answer.matches
+    assert flagged(answer) == {key for one in answer.matches for key in one.model_keys}

@@ -206,6 +206,30 @@ def test_a_second_copy_beside_bare_keys(prefix: str) -> None:
     honest(checkpoint, Encoder(), truth((key, key) for key in spec(Encoder()).keys))
 
 
+@pytest.mark.parametrize("front", ["", "state_dict."])
+@pytest.mark.parametrize("stages", [False, True], ids=["same code", "other code"])
+def test_averages_of_one_token_beside_the_model(front: str, stages: bool) -> None:
+    """mmcv's EMAHook keeps `ema_input_blocks_0_0_weight` beside `input_blocks.0.0.weight`."""
+    flat = Flat().state_dict()
+    checkpoint = {f"{front}{key}": tensor for key, tensor in flat.items()}
+    checkpoint.update((f"{front}ema_{key.replace('.', '_')}", tensor) for key, tensor in flat.items())
+    model = Stages() if stages else Flat()
+    solved(checkpoint, model, truth((f"{front}{key}", to_stages(key) if stages else key) for key in flat))
+
+
+def test_a_bias_beside_a_tied_weight_is_tied_though_others_are_as_long() -> None:
+    """BERT's head keeps its bias twice, and a narrow model has other vectors of as many numbers as words."""
+    words, width = 64, 24
+    keys = [("embeddings.word_embeddings.weight", (words, width)), ("layer.0.output.dense.weight", (words, width + 8))]
+    keys += [("layer.0.output.dense.bias", (words,)), ("cls.predictions.bias", (words,))]
+    model = [*keys, ("cls.predictions.decoder.weight", (words, width)), ("cls.predictions.decoder.bias", (words,))]
+    found = match(spec(keys), spec(model))
+    served = {one.model_keys[0]: one for one in found.matches}
+    assert served["cls.predictions.decoder.bias"].checkpoint_keys == ("cls.predictions.bias",)
+    assert served["cls.predictions.decoder.bias"].ambiguous
+    assert not served["cls.predictions.bias"].ambiguous
+
+
 def test_two_towers_whose_names_say_nothing_are_flagged() -> None:
     """Only the order of the keys says that `alpha` is the question's tower; one of the two orders is wrong."""
     model = spec(twice("question.", "passage."))

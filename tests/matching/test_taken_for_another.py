@@ -37,6 +37,36 @@ def test_a_convolution_over_a_line_is_no_stack_of_experts() -> None:
         assert served[(down,)] == Served((f"layers.{i}.moe.output_linear.weight",))
 
 
+def test_a_parameter_of_a_kernels_shape_is_not_turned_with_the_kernels() -> None:
+    """MLX turns the convolution of a recurrent block, and not the [heads, size, size] of its gates."""
+    sides = []
+    for kernel in ((32, 4, 1), (32, 1, 4)):
+        keys: Keys = [(f"layers.{i}.block.conv_1d.weight", kernel) for i in range(2)]
+        keys += [
+            (f"layers.{i}.block.lru.{gate}_gate_weight", (4, 8, 8)) for i in range(2) for gate in ("input", "recurrent")
+        ]
+        keys += [(f"layers.{i}.block.linear.weight", (48, 32)) for i in range(2)]
+        sides.append(sorted(keys))
+    served = found(match(*map(spec, sides)))
+    assert {key: one.op for (key,), one in served.items()} == {
+        key: "transpose" if "conv" in key else "rename" for key, _ in sides[1]
+    }
+
+
+def test_a_head_that_is_called_nearly_the_same_is_flagged_where_the_heads_were_changed() -> None:
+    """wav2vec 2.0 was trained with a `project_hid`, and its x-vector model has a `projector` that is as large."""
+    body: Keys = [
+        (f"encoder.layers.{i}.{part}.weight", (32, 32 + n)) for i in range(4) for n, part in enumerate("abcd")
+    ]
+    before: Keys = [("project_hid.weight", (16, 32)), ("quantizer.weight_proj.weight", (10, 20))]
+    after: Keys = [("projector.weight", (16, 32)), ("classifier.weight", (7, 16))]
+    answer = match(spec(body + before), spec(body + after))
+    assert flagged(answer) <= {"projector.weight"}
+    assert "projector.weight" in flagged(answer) | {*answer.missing_keys}
+    renamed = match(spec([*body, before[0]]), spec([*body, after[0]]))
+    assert found(renamed)[("projector.weight",)] == Served(("project_hid.weight",))
+
+
 EXPERTS = 3
 
 

@@ -114,6 +114,12 @@ def test_a_fused_tensor_is_cut_in_its_proportions():
     assert torch.equal(torch.cat([out[f"layers.1.{p}.weight"] for p in "qkv"]), state["h.1.qkv.weight"])
 
 
+def test_what_cuts_the_only_layer_of_a_small_network_cuts_every_layer_of_a_large_one():
+    one = Match(tuple(f"trm.0.{role}.weight" for role in "qkv"), ("layer.0.in_proj_weight",), "chunk", dim=0)
+    rules = proven([one], one.checkpoint_keys, one.model_keys)
+    assert rules.move("layer.7.in_proj_weight").targets == ("trm.7.q.weight", "trm.7.k.weight", "trm.7.v.weight")
+
+
 def test_a_stack_is_taken_apart_into_as_many_as_it_holds():
     matches = [
         Match(tuple(f"l.{i}.experts.{e}.w" for e in range(3)), (f"l.{i}.experts",), "unstack", dim=0) for i in range(2)
