@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from automatch.matching.adapters import is_adapter
 from automatch.matching.cleanup import BASE, COPY, ORIGINAL
@@ -59,18 +59,11 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             tied_modules[leaf.path[:-1]] = others[-1]
     out += [(s, t, Evidence(level="tied")) for s, t in free]
     vocabulary = {leaf.raw[0] for _, leaf, _ in out}
-    tables = {leaf.raw[0] for leaf in target if len(leaf.raw) == 2 and "embedding" in _concepts(leaf, names)}
-    vectors = [(t.path, s) for s, t, _ in found if len(t.raw) == 1 and t.raw[0] in tables and not s.ops and not t.ops]
-    outer, inner = dict(vectors), {(*path[:-2], path[-1]): s for path, s in vectors if len(path) > 2}
+    biases = _twins_of_biases(found, target, tied_modules, names)
     for leaf in target:
-        twin = outer.get((*leaf.path[:-2], leaf.path[-1])) if leaf.path[:-1] in tied_modules else inner.get(leaf.path)
-        if (
-            twin is not None
-            and id(leaf) not in served
-            and leaf.raw == twin.raw
-            and all(id(s) in partner for s in counts[leaf.raw])
-        ):
-            out.append((twin, leaf, Evidence(level="tied")))  # a head's bias, whatever else is as long
+        twin = biases.get(id(leaf))
+        if twin is not None and id(leaf) not in served and all(id(s) in partner for s in counts[leaf.raw]):
+            out.append((twin, leaf, Evidence(level="tied")))
             continue
         only = counts[leaf.raw][0] if len(leaf.raw) == 1 and len(counts[leaf.raw]) == 1 else None
         if id(leaf) in served or only is None or id(only) not in partner:
@@ -79,6 +72,26 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             out.append((only, leaf, Evidence(level="tied")))
         elif _inner(leaf.path, partner[id(only)].path) or _inner(partner[id(only)].path, leaf.path):
             out.append((only, leaf, Evidence(level="tied")))  # BERT's `predictions.bias` is `predictions.decoder.bias`
+    return out
+
+
+def _twins_of_biases(
+    found: Sequence[Found], target: Sequence[Leaf], tied_modules: Container[tuple[str, ...]], names: Names
+) -> dict[int, Leaf]:
+    """For a head's bias that the model holds twice, what serves the other of the two, whatever else is as long.
+
+    `predictions.decoder.bias` beside a tied weight is `predictions.bias`; as long as a table has rows, so is the other
+    way round.
+    """
+    words = {leaf.raw[0] for leaf in target if len(leaf.raw) == 2 and "embedding" in _concepts(leaf, names)}
+    outer = {t.path: s for s, t, _ in found if len(t.raw) == 1 and t.raw[0] in words and not s.ops and not t.ops}
+    inner = {(*path[:-2], path[-1]): s for path, s in outer.items() if len(path) > 2}
+    out = {}
+    for leaf in target:
+        tied = leaf.path[:-1] in tied_modules
+        twin = outer.get((*leaf.path[:-2], leaf.path[-1])) if tied else inner.get(leaf.path)
+        if twin is not None and twin.raw == leaf.raw:
+            out[id(leaf)] = twin
     return out
 
 
