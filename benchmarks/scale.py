@@ -2,6 +2,8 @@
 
     python benchmarks/scale.py [KEYS...]
 
+Of each size, once with both sides alike, and once with the experts of the model in stacks, gate and up in one.
+
 The floor is `json.loads` of the two key lists, which no tool that reads them can avoid. Ours is `automatch.diagnose` on
 the same two files, reading included. Each runs in a process of its own; time is that of the call, without start-up
 (a small comparison goes before it: modules are imported and regexes compiled when they are first needed, which
@@ -14,6 +16,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from measuring import REPORT_PEAK, run_python
@@ -49,8 +52,8 @@ MODEL_WORDS = {
 }  # fmt: skip
 
 
-def name_keys(count: int, words: dict[str, str]) -> Iterator[tuple[str, list[int], str]]:
-    """Names about `count` keys of a mixture-of-experts transformer in one library's words."""
+def name_keys(count: int, words: dict[str, str], stacked: bool = False) -> Iterator[tuple[str, list[int], str]]:
+    """Names about `count` keys of a mixture-of-experts transformer in one library's words; or its experts in stacks."""
     layers = max(1, round(count / (6 + 3 * EXPERTS)))
     yield f"{words['embedding']}.weight", [32000, 512], "bfloat16"
     for i in range(layers):
@@ -60,7 +63,10 @@ def name_keys(count: int, words: dict[str, str]) -> Iterator[tuple[str, list[int
             yield f"{attention}.{words[part]}.weight", shape, "bfloat16"
         yield f"{layer}.{words['norm']}.weight", [512], "bfloat16"
         yield f"{layer}.{words['router']}.weight", [EXPERTS, 512], "bfloat16"
-        for expert in range(EXPERTS):
+        if stacked:
+            yield f"{layer}.{words['experts']}.gate_up_proj", [EXPERTS, 512, 512], "bfloat16"
+            yield f"{layer}.{words['experts']}.down_proj", [EXPERTS, 512, 256], "bfloat16"
+        for expert in range(0 if stacked else EXPERTS):
             for part, shape in (("gate", [256, 512]), ("down", [512, 256]), ("up", [256, 512])):
                 yield f"{layer}.{words['experts']}.{expert}.{words[part]}.weight", shape, "bfloat16"
 
@@ -83,19 +89,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("keys", nargs="*", type=int, default=[10_000, 100_000], help="keys a side")
     columns = f"{'floor':>9s} {'ours':>9s} {'ratio':>6s}"
-    print(f"{'keys a side':>11s} {'matched':>8s} | {columns} | {columns}")
-    for count in parser.parse_args().keys:
+    print(f"{'checkpoint':>11s} {'model':>11s} {'matches':>8s} | {columns} | {columns}")
+    sizes = parser.parse_args().keys
+    for count, stacked in product(sizes, (False, True)):
         with tempfile.TemporaryDirectory() as folder:
             files = []
-            for name, words in (("checkpoint", CHECKPOINT_WORDS), ("model", MODEL_WORDS)):
+            sides = (("checkpoint", CHECKPOINT_WORDS, False), ("model", MODEL_WORDS, stacked))
+            keys = [list(name_keys(count, words, stacks)) for _, words, stacks in sides]
+            for (name, _, _), own in zip(sides, keys, strict=True):
                 path = Path(folder, f"{name}.keys.json")
-                keys = list(name_keys(count, words))
-                path.write_text(json.dumps({"keys": keys}), encoding="utf-8")
+                path.write_text(json.dumps({"keys": own}), encoding="utf-8")
                 files.append(str(path))
             floor_time, _, floor_peak = measure(FLOOR, files)
             our_time, matches, our_peak = measure(OURS, files)
         print(
-            f"{len(keys):11,d} {matches:8,d}"
+            f"{len(keys[0]):11,d} {len(keys[1]):11,d} {matches:8,d}"
             f" | {floor_time * 1000:6.0f} ms {our_time:7.2f} s {our_time / floor_time:6.0f}"
             f" | {floor_peak / 2**20:6.0f} MB {our_peak / 2**20:6.0f} MB {our_peak / floor_peak:6.1f}"
         )
