@@ -55,7 +55,7 @@ def drop_copies(
     }
     if bare:
         return _of_bare(leaves, bare, _spoken(others), pinned)
-    joined = joined_copies(leaves, _SECOND - _spoken(others), COPY_LEAVES, COPY_SHARE)
+    joined = joined_copies(leaves, _spoken(others), len(others), COPY_LEAVES, COPY_SHARE)
     joined = {token: own for token, own in joined.items() if not any(leaves[i].keys[0] in pinned for i in own)}
     if joined:
         return _of_bare(leaves, joined, set(), pinned)

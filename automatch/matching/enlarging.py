@@ -65,7 +65,7 @@ def enlarged(small: Assignment, mine: Half, theirs: Half) -> list[Match] | None:
         Matches in no particular order; None where the miniature does not say the same of every item.
     """
     torn = any(theirs.is_cut(pair.key) or mine.is_cut(pair.checkpoint_key) for pair in small.mismatched)
-    if not small.matches or small.notes or torn:
+    if not small.matches or small.notes or torn or _missed(small, mine, theirs):
         return None
     out: list[Match] = []
     families: dict[object, list[tuple[Ranks, int, tuple[_Side, _Side], Match]]] = defaultdict(list)
@@ -89,6 +89,15 @@ def enlarged(small: Assignment, mine: Half, theirs: Half) -> list[Match] | None:
         keys = zip(*(side.grown() for side in sides), strict=True)
         out += [Match._make((*pair, *match[2:])) for pair in keys]
     return out
+
+
+def _missed(small: Assignment, mine: Half, theirs: Half) -> bool:
+    """Is anything that was cut left over on both sides in one shape? Then the cut may be why it was not matched."""
+    left = [
+        {half.spec.by_key[key].shape for key in keys if half.is_cut(key)}
+        for half, keys in ((mine, small.unexpected_keys), (theirs, small.missing_keys))
+    ]
+    return not left[0].isdisjoint(left[1])
 
 
 def _side(half: Half, keys: Sequence[str]) -> _Side | None:

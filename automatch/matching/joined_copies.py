@@ -14,19 +14,26 @@ from automatch.spec import Shape
 _WITHOUT = str.maketrans("", "", "._/")
 
 
-def joined_copies(leaves: Sequence[Leaf], words: Collection[str], least: int, share: float) -> dict[str, set[int]]:
+AVERAGES = frozenset({"ema", "swa", "avg", "averaged", "shadow"})
+"""What averages are called. Other words for copies may stand before a part of a layer: `k_proj`, `key_conv`."""
+
+
+def joined_copies(
+    leaves: Sequence[Leaf], spoken: Collection[str], expected: int, least: int, share: float
+) -> dict[str, set[int]]:
     """The places of tensors that are copies of others, whose names they spell without dots, by what stands before.
 
     Args:
         leaves: one side.
-        words: what copies are called.
+        spoken: the words of the other side: what it calls so itself is no copy.
+        expected: how many tensors the other side has; where it has room for the copies as well, they are none.
         least: fewer tensors are no copy of a network.
         share: so many of those that are called so must have a like, of the same shape.
 
     Returns:
         `state_dict.ema_` -> the places of the copies.
     """
-    begin = tuple(f"{word}_" for word in sorted(words))
+    begin = tuple(f"{word}_" for word in sorted(AVERAGES.difference(spoken)))
     groups: dict[str, list[tuple[int, str]]] = defaultdict(list)
     known: set[tuple[str, Shape]] = set()
     for place, leaf in enumerate(leaves):
@@ -40,6 +47,6 @@ def joined_copies(leaves: Sequence[Leaf], words: Collection[str], least: int, sh
     out = {}
     for before, members in groups.items():
         copies = {place for place, name in members if (name.translate(_WITHOUT), leaves[place].raw) in known}
-        if len(copies) >= max(least, share * len(members)):
+        if len(copies) >= max(least, share * len(members)) and expected <= len(leaves) - len(copies) / 2:
             out[before] = copies
     return out

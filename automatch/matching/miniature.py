@@ -125,12 +125,13 @@ def miniature(checkpoint: StateDictSpec, model: StateDictSpec) -> tuple[Half, Ha
     repeats = [repeats_of(spec, own, LEAST) for spec, own in zip(specs, columns, strict=True)]
     counts = [Counter(repeat.signature for repeat in own) for own in repeats]
     both = [[repeat for repeat in own if counts[0][repeat.signature] == counts[1][repeat.signature]] for own in repeats]
-    stacks = [_stacked(repeats[1 - side], counts[side], specs[side], columns[side]) for side in (0, 1)]
+    shapes = {tensor.shape for spec in specs for tensor in spec.tensors}
+    widths = {size for shape in shapes for size in shape[1:]}  # as many experts as features: neither may be cut
+    stacks = [_stacked(repeats[1 - side], counts[side], specs[side], columns[side], widths) for side in (0, 1)]
     lone = [[r for r in repeats[side] if r.length in stacks[1 - side] and r not in both[side]] for side in (0, 1)]
     alike = _as_long([*repeats[0], *repeats[1]], [*both[0], *both[1], *lone[0], *lone[1]])
     both, lone = ([[r for r in own if r.length not in alike] for own in sides] for sides in (both, lone))
     stacks = [{length: own for length, own in one.items() if length not in alike} for one in stacks]
-    shapes = {tensor.shape for spec in specs for tensor in spec.tensors} if any(stacks) else set()
     sizes = {size for shape in shapes for size in shape}
     kept = _kept(
         [column for own in columns for column in own],
@@ -156,11 +157,15 @@ def _as_long(repeats: Sequence[Repeat], cut: Sequence[Repeat]) -> set[int]:
 
 
 def _stacked(
-    lists: Sequence[Repeat], own: Counter[Signature], spec: StateDictSpec, columns: Sequence[Column]
+    lists: Sequence[Repeat],
+    own: Counter[Signature],
+    spec: StateDictSpec,
+    columns: Sequence[Column],
+    widths: Collection[int],
 ) -> dict[int, list[int]]:
     """Length of lists that only the other side has -> the places of the stacks that hold the same here."""
     out: dict[int, list[int]] = {}
-    for length in {repeat.length for repeat in lists if not own[repeat.signature]}:
+    for length in {repeat.length for repeat in lists if not own[repeat.signature]}.difference(widths):
         places = stacks_like([repeat for repeat in lists if repeat.length == length], spec, columns)
         if places:
             out[length] = places

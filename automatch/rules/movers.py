@@ -38,7 +38,13 @@ def mover_of(rule: Rule, number: int) -> Mover:
     orders: dict[str, int] = {}  # the members of thousands of stacks have the same few numbers
 
     def mover(groups: Mapping[str, str | None]) -> Move:
-        part = parts[groups.get(named) or ""] if isinstance(named, str) else named
+        if isinstance(named, str):
+            text = groups.get(named) or ""
+            if text not in parts:
+                raise RuleError(f"rule {number}: {named!r} tells the parts, and captured {text!r}")
+            part: tuple[int, int] | None = parts[text]
+        else:
+            part = named
         order = None
         if by is not None:
             value = groups.get(by) or ""

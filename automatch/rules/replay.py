@@ -84,13 +84,11 @@ def replay(
     unsaid: list[str] = []
     ties = dict.fromkeys(rules.tied)
     for key, own in wanted.items():
-        move = moves.get(key)
+        if key not in moves:
+            wrong += [] if key in broken else [f"{key!r} is not a key of the checkpoint"]
+            continue
+        move = moves[key]
         if len(own) > 1 or not _serves(own[0], key, move):
-            if key in broken:
-                continue
-            if key not in moves:
-                wrong.append(f"{key!r} is not a key of the checkpoint")
-                continue
             wrong += _judge(key, move, own, ties, unsaid)
     wrong += _groups(matches, moves)
     return Proof(

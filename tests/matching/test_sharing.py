@@ -217,6 +217,16 @@ def test_averages_of_one_token_beside_the_model(front: str, stages: bool) -> Non
     solved(checkpoint, model, truth((f"{front}{key}", to_stages(key) if stages else key) for key in flat))
 
 
+@pytest.mark.parametrize("word", ["k", "ema"])
+def test_parts_of_layers_that_are_called_like_copies_are_none(word: str) -> None:
+    """The model has both, `m0` and `k_m0`, the second under another name."""
+    parts = [part for j in range(9) for part in (f"m{j}.weight", f"{word}_m{j}_weight")]
+    keys = [(f"layers.{i}.{part}", (16, 16)) for i in range(4) for part in parts]
+    answer = match(spec(keys), spec([(key.replace(f"{word}_m", "memo_m"), shape) for key, shape in keys]))
+    assert not answer.unexpected_keys
+    assert not answer.notes
+
+
 def test_a_bias_beside_a_tied_weight_is_tied_though_others_are_as_long() -> None:
     """BERT's head keeps its bias twice, and a narrow model has other vectors of as many numbers as words."""
     words, width = 64, 24

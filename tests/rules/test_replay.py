@@ -87,3 +87,8 @@ def test_a_key_that_goes_two_ways_by_two_operations_cannot_be_said():
 def test_a_rule_that_cannot_fill_in_its_replacement_is_named():
     found = proof(Rule(r"module\.(?P<i>.+)", "{i+1}"))
     assert "captured 'a' and not a number" in found.wrong[0]
+
+
+def test_a_match_of_a_key_that_the_checkpoint_lacks_is_no_proof():
+    proof = replay(RuleSet(()), [Match(("a",), ("a",)), Match(("z",), ("z",))], ["a"], ["a", "z"])
+    assert proof.wrong == ("'z' is not a key of the checkpoint",)
