@@ -48,23 +48,17 @@ def drop_copies(
     of them has all that the other side has, the members of an ensemble; which of them is meant no name says.
     """
     expected = sum(1 for leaf in others if not leaf.integer)
-    bare = {
-        token: copy
-        for token, copy in _copies_of_bare(leaves, others, expected).items()
-        if not any(leaves[i].keys[0] in pinned for i in copy)
-    }
-    if bare:
-        return _of_bare(leaves, bare, _spoken(others), pinned)
-    joined = joined_copies(leaves, _spoken(others), len(others), COPY_LEAVES, COPY_SHARE)
-    joined = {token: own for token, own in joined.items() if not any(leaves[i].keys[0] in pinned for i in own)}
-    if joined:
+    words = _spoken(others)
+    if bare := _unpinned(_copies_of_bare(leaves, others, expected), leaves, pinned):
+        return _of_bare(leaves, bare, words, pinned)
+    joined = joined_copies(leaves, words, len(others), COPY_LEAVES, COPY_SHARE)
+    if joined := _unpinned(joined, leaves, pinned):
         return _of_bare(leaves, joined, set(), pinned)
     if not _may_have_copies(leaves, expected):
         return Cleaned(leaves, {})
     shapes, structs = Interner(), Interner()
     tree = Tree([leaf.path for leaf in leaves], [-1 if x.integer else shapes(x.shape) for x in leaves], structs)
     theirs = Tree([leaf.path for leaf in others], [-1 if x.integer else shapes(x.shape) for x in others], structs)
-    words = _spoken(others)
     gone: set[int] = set()
     notes: list[str] = []
     undecided = False
@@ -97,6 +91,11 @@ def drop_copies(
     return Cleaned(
         more.leaves, {**cleaned.dropped, **more.dropped}, cleaned.notes + more.notes, undecided or more.undecided
     )
+
+
+def _unpinned(copies: dict[str, set[int]], leaves: Sequence[Leaf], pinned: Collection[str]) -> dict[str, set[int]]:
+    """Those of several copies of which a person pinned no key."""
+    return {name: own for name, own in copies.items() if not any(leaves[i].keys[0] in pinned for i in own)}
 
 
 def _without(leaves: list[Leaf], gone: set[int], notes: list[str], undecided: bool) -> Cleaned:

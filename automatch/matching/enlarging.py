@@ -84,7 +84,7 @@ def enlarged(small: Assignment, mine: Half, theirs: Half) -> list[Match] | None:
         families[said, served.family(), serving.family()].append((ranks, kept, (served, serving), match))
     for members in families.values():
         _, kept, sides, match = members[0]
-        if len(members) != kept:
+        if not len(members) == len({ranks for ranks, *_ in members}) == kept:
             return None
         keys = zip(*(side.grown() for side in sides), strict=True)
         out += [Match._make((*pair, *match[2:])) for pair in keys]

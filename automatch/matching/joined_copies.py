@@ -13,8 +13,7 @@ from automatch.spec import Shape
 
 _WITHOUT = str.maketrans("", "", "._/")
 
-
-AVERAGES = frozenset({"ema", "swa", "avg", "averaged", "shadow"})
+_AVERAGES = frozenset({"ema", "swa", "avg", "averaged", "shadow"})
 """What averages are called. Other words for copies may stand before a part of a layer: `k_proj`, `key_conv`."""
 
 
@@ -33,7 +32,7 @@ def joined_copies(
     Returns:
         `state_dict.ema_` -> the places of the copies.
     """
-    begin = tuple(f"{word}_" for word in sorted(AVERAGES.difference(spoken)))
+    begin = tuple(f"{word}_" for word in sorted(_AVERAGES.difference(spoken)))
     groups: dict[str, list[tuple[int, str]]] = defaultdict(list)
     known: set[tuple[str, Shape]] = set()
     for place, leaf in enumerate(leaves):

@@ -9,7 +9,7 @@ side than on the other. What the miniature answers is taken where it answers the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
@@ -136,7 +136,8 @@ def miniature(checkpoint: StateDictSpec, model: StateDictSpec) -> tuple[Half, Ha
     kept = _kept(
         [column for own in columns for column in own],
         [repeat for own in (*both, *lone) for repeat in own],
-        {length: sizes for one in stacks for length in one},
+        stacks[0].keys() | stacks[1].keys(),
+        sizes,
     )
     if not kept or any(length <= few for length, few in kept.items()):
         return None
@@ -172,10 +173,12 @@ def _stacked(
     return out
 
 
-def _kept(columns: Sequence[Column], cut: Sequence[Repeat], stacked: Mapping[int, Collection[int]]) -> dict[int, int]:
+def _kept(
+    columns: Sequence[Column], cut: Sequence[Repeat], stacked: Collection[int], sizes: Collection[int]
+) -> dict[int, int]:
     """For each length of lists that are cut, the length that stays: another one than any other list has.
 
-    Where stacks are cut as well (`stacked`: length -> the sizes of all tensors), one that is no size of a tensor.
+    Where stacks are cut as well (lists of the lengths `stacked`), one that is not among the `sizes` of tensors.
     """
     lengths = {repeat.length for repeat in cut}
     others = {len({key[at] for key in c.places}) for c in columns for at in range(len(c.texts) - 1)} - lengths
@@ -183,7 +186,7 @@ def _kept(columns: Sequence[Column], cut: Sequence[Repeat], stacked: Mapping[int
     for length in sorted(lengths):
         early = {0, *(repeat.early for repeat in cut if repeat.length == length)}
         few = STACKED if length in stacked else KEPT
-        taken = others.union(out.values(), stacked.get(length, ()))
+        taken = others.union(out.values(), sizes if length in stacked else ())
         while any(few + before in taken for before in early):
             few += 1
         out[length] = few
