@@ -291,7 +291,7 @@ def _output_argument(parser: argparse.ArgumentParser) -> None:
 
 def _pair(text: str) -> tuple[str, str]:
     """A pin as argparse wants it."""
-    from automatch.matching.pins import split_pair
+    from automatch.matching.basis.pins import split_pair
 
     try:
         return split_pair(text, "pair")

@@ -18,8 +18,8 @@ from automatch.diagnosing.verdict import verdict
 from automatch.errors import InputError, NotProvenError
 from automatch.matching import match
 from automatch.matching.assignment import Assignment
+from automatch.matching.basis.pins import as_pairs, check_pins, resolve
 from automatch.matching.engine import By
-from automatch.matching.pins import as_pairs, check_pins, resolve
 from automatch.reading import ModelSide, read_checkpoint, read_model
 from automatch.reporting.diagnosis import Diagnosis
 from automatch.rules.guesses import marked
@@ -228,7 +228,7 @@ def check(
         InputError: a source, a rule or an argument cannot be used.
     """
     from automatch.diagnosing.checking import held_against
-    from automatch.matching.aside import set_aside
+    from automatch.matching.aside.told import set_aside
     from automatch.reporting.checked import Checked
 
     _check_options("all", at)

@@ -16,8 +16,8 @@ from automatch.diagnosing.comparison import StrictLoad
 from automatch.diagnosing.document import mismatch_entry, side_entry
 from automatch.diagnosing.naming import count
 from automatch.diagnosing.values import MismatchedDtype, mismatched_dtypes
+from automatch.matching.answer.outcome import excuses
 from automatch.matching.assignment import Assignment, Match, Mismatch
-from automatch.matching.outcome import excuses
 from automatch.rules.carrying import Carried, carry
 from automatch.rules.rule_set import RuleSet
 from automatch.spec import StateDictSpec

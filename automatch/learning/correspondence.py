@@ -16,8 +16,8 @@ from automatch.learning.siblings import find_siblings
 from automatch.learning.sides import Progress, Sides
 from automatch.learning.singles import Equal, find_singles
 from automatch.learning.undecided import choose_among_equals
+from automatch.matching.answer.outcome import COUNTER
 from automatch.matching.assignment import Assignment, Match
-from automatch.matching.outcome import COUNTER
 from automatch.rules.rule import Rule
 from automatch.rules.rule_set import RuleSet
 

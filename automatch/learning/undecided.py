@@ -15,7 +15,7 @@ from automatch.learning.sides import Sides
 from automatch.learning.singles import Equal
 from automatch.matching import match
 from automatch.matching.assignment import Match
-from automatch.matching.leaves import is_counter
+from automatch.matching.basis.leaves import is_counter
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
 FIRST = 1_000_003

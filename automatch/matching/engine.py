@@ -12,58 +12,65 @@ from automatch.collecting import paused
 from automatch.describing.lexicon import EMPTY, lexicon
 from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
-from automatch.matching.adapters import (
+from automatch.matching.answer.outcome import assignment, gathered
+from automatch.matching.aside.cleanup import beside_the_model, without_originals
+from automatch.matching.aside.twins import held_twice, serve_copies, without
+from automatch.matching.assignment import Assignment, Sample
+from automatch.matching.basis.adapters import (
     by_their_modules,
     doubt_half_adapters,
     drop_adapter_name,
     drop_from_base,
     is_adapter,
 )
-from automatch.matching.adopted import adopt
-from automatch.matching.assignment import Assignment, Sample
-from automatch.matching.blocks import Solver
-from automatch.matching.cleanup import beside_the_model, without_originals
-from automatch.matching.completion import (
+from automatch.matching.basis.confidence import judge
+from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.identity import Identity
+from automatch.matching.basis.leaves import Leaf, counted, leaves_of, to_squeeze
+from automatch.matching.basis.names import Names, norms_close
+from automatch.matching.basis.parts import as_named
+from automatch.matching.basis.pins import Decisions, followed, in_pinned_order, resolve
+from automatch.matching.blocks.sides import Side
+from automatch.matching.blocks.solver import Solver
+from automatch.matching.folds.folding import fold_parts
+from automatch.matching.folds.frames import fold_frames
+from automatch.matching.folds.gates import fold_gates
+from automatch.matching.folds.latent import fold_latent
+from automatch.matching.folds.recurrent import doubt_gates
+from automatch.matching.folds.rows import fold_rows
+from automatch.matching.folds.scanned import unify_scanned
+from automatch.matching.folds.stacks import fold_stacks
+from automatch.matching.keys.adopted import adopt
+from automatch.matching.keys.numbered import by_number
+from automatch.matching.keys.unnamed import lay_out
+from automatch.matching.layouts.heads import merge_heads
+from automatch.matching.layouts.laid import fold_laid
+from automatch.matching.layouts.layout import unify_layouts
+from automatch.matching.left_overs.completion import (
     MOSTLY,
     beside_mismatches,
     by_every_name,
     mismatches,
     not_crossed,
 )
-from automatch.matching.confidence import judge
-from automatch.matching.enlarging import enlarged
-from automatch.matching.evidence import Evidence, Found
-from automatch.matching.extended import with_more_rows
-from automatch.matching.flat import at_one_place
-from automatch.matching.flattened import put_in_order
-from automatch.matching.folding import fold_parts
-from automatch.matching.frames import fold_frames
-from automatch.matching.gates import fold_gates
-from automatch.matching.heads import merge_heads
-from automatch.matching.identity import Identity
-from automatch.matching.kinship import are_namesakes, flagged, is_called_the_same, is_little, kinship, read_otherwise
-from automatch.matching.laid import fold_laid
-from automatch.matching.latent import fold_latent
-from automatch.matching.layout import unify_layouts
-from automatch.matching.leaves import Leaf, counted, leaves_of, to_squeeze
-from automatch.matching.left_over import left_over
-from automatch.matching.miniature import miniature
-from automatch.matching.names import Names, norms_close
-from automatch.matching.numbered import by_number
-from automatch.matching.outcome import assignment, gathered
-from automatch.matching.parts import as_named
-from automatch.matching.pins import Decisions, followed, in_pinned_order, resolve
-from automatch.matching.recurrent import doubt_gates
-from automatch.matching.reviewed import reviewed
-from automatch.matching.rows import fold_rows
-from automatch.matching.scanned import unify_scanned
-from automatch.matching.sequence import in_one_list, in_sequence
-from automatch.matching.sharing import in_every_block, share, tie, trained_copies
-from automatch.matching.sides import Side
-from automatch.matching.stacks import fold_stacks
-from automatch.matching.summed import add_up
-from automatch.matching.twins import held_twice, serve_copies, without
-from automatch.matching.unnamed import lay_out
+from automatch.matching.left_overs.extended import with_more_rows
+from automatch.matching.left_overs.flattened import put_in_order
+from automatch.matching.left_overs.kinship import (
+    are_namesakes,
+    flagged,
+    is_called_the_same,
+    is_little,
+    kinship,
+    read_otherwise,
+)
+from automatch.matching.left_overs.left_over import left_over
+from automatch.matching.left_overs.sequence import in_one_list, in_sequence
+from automatch.matching.left_overs.sharing import in_every_block, share, tie, trained_copies
+from automatch.matching.left_overs.summed import add_up
+from automatch.matching.miniature.cutting import miniature
+from automatch.matching.miniature.enlarging import enlarged
+from automatch.matching.modules.flat import at_one_place
+from automatch.matching.reviews.reviewed import reviewed
 from automatch.spec import StateDictSpec
 
 UNRELATED = 0.4

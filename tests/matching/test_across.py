@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from automatch.matching import match
-from automatch.matching.grids import across
+from automatch.matching.basis.grids import across
 from tests.matching.built import built
 from tests.matching.truth import by_rename, flagged, found, honest, solved, spec, truth
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from automatch.matching import match
-from automatch.matching.counters import as_their_modules
-from automatch.matching.evidence import Evidence
-from automatch.matching.leaves import leaves_of
+from automatch.matching.basis.evidence import Evidence
+from automatch.matching.basis.leaves import leaves_of
+from automatch.matching.reviews.counters import as_their_modules
 from tests.matching.truth import Served, flagged, found, silent, solved, spec, truth
 
 Keys = list[tuple[str, tuple[int, ...]]]

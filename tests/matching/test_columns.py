@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from automatch.matching.columns import as_elsewhere
-from automatch.matching.evidence import Evidence, Found
-from automatch.matching.leaves import Leaf
+from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.leaves import Leaf
+from automatch.matching.reviews.columns import as_elsewhere
 
 SHAPE = (8, 4, 1, 1)
 

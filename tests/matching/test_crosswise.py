@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from automatch.matching.crosswise import as_numbered
-from automatch.matching.evidence import Evidence, Found
-from automatch.matching.leaves import Leaf
+from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.leaves import Leaf
+from automatch.matching.reviews.crosswise import as_numbered
 from tests.matching.built import built
 from tests.matching.truth import by_rename, flagged, honest, solved
 

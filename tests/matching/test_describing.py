@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from automatch.describing.lexicon import EMPTY, lexicon, parse_lexicon
 from automatch.describing.tokens import split_blob, split_component, split_key, stem_index, words_of
-from automatch.matching.names import Names, contrast
+from automatch.matching.basis.names import Names, contrast
 
 KEYS = {
     "layers.0.self_attn.q_proj.weight": "layers 0 self_attn q_proj weight",

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from automatch.matching import match
-from automatch.matching.leaves import leaves_of
+from automatch.matching.basis.leaves import leaves_of
 from tests.matching.built import built
 from tests.matching.truth import Served, Truth, complete, flagged, found, honest, solved, spec, truth
 

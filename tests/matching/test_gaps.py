@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from automatch.describing.lexicon import lexicon
-from automatch.matching.evidence import Evidence, Found
-from automatch.matching.gaps import between_the_same
-from automatch.matching.leaves import Leaf
-from automatch.matching.names import Names
+from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.names import Names
+from automatch.matching.reviews.gaps import between_the_same
 
 SHAPES = {"norm": (16,), "fc": (64, 16), "head": (5, 64)}
 MINE = ["enc.0.fc", "enc.1.fc", "top.0.norm", "top.1.head"]

@@ -8,12 +8,12 @@ import pytest
 
 from automatch.describing.lexicon import lexicon
 from automatch.matching import match
-from automatch.matching.confidence import judge
-from automatch.matching.evidence import Evidence, Found
-from automatch.matching.items import doubt_other_homes
-from automatch.matching.leaves import Leaf
-from automatch.matching.names import Names
-from automatch.matching.remains import of_no_layer
+from automatch.matching.basis.confidence import judge
+from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.names import Names
+from automatch.matching.reviews.items import doubt_other_homes
+from automatch.matching.reviews.remains import of_no_layer
 from tests.matching.truth import flagged, found, spec
 
 Keys = list[tuple[str, tuple[int, ...]]]

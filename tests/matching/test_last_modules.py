@@ -6,11 +6,11 @@ import pytest
 
 from automatch.describing.lexicon import lexicon
 from automatch.matching import match
-from automatch.matching.confidence import judge
-from automatch.matching.evidence import Evidence, Found
-from automatch.matching.leaves import Leaf
-from automatch.matching.left_over import left_over
-from automatch.matching.names import Names
+from automatch.matching.basis.confidence import judge
+from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.names import Names
+from automatch.matching.left_overs.left_over import left_over
 from tests.matching.truth import Served, flagged, found, spec
 
 Keys = list[tuple[str, tuple[int, ...]]]

@@ -10,8 +10,8 @@ from torch import nn
 
 import automatch
 from automatch.matching import match
-from automatch.matching.adopted import adopt
-from automatch.matching.leaves import leaves_of
+from automatch.matching.basis.leaves import leaves_of
+from automatch.matching.keys.adopted import adopt
 from tests.matching.networks import Encoder, HfEncoder, Vgg, to_hf
 from tests.matching.transformers import WIDTH, Conv1D, empty, gpt, stacked
 from tests.matching.truth import Served, Truth, flagged, found, solved, spec

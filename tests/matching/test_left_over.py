@@ -10,9 +10,9 @@ from torch import nn
 
 import automatch
 from automatch.matching import match
-from automatch.matching.completion import namesakes
-from automatch.matching.identity import Identity
-from automatch.matching.leaves import leaves_of
+from automatch.matching.basis.identity import Identity
+from automatch.matching.basis.leaves import leaves_of
+from automatch.matching.left_overs.completion import namesakes
 from tests.matching.built import built
 from tests.matching.networks import Decoder, Encoder, ResNet, Vgg, to_hf
 from tests.matching.truth import Served, by_rename, flagged, found, honest, renamed, silent, solved, spec, truth

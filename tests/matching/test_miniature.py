@@ -12,8 +12,9 @@ from torch import nn
 
 import automatch
 from automatch.describing.repeats import columns_of
-from automatch.matching import engine, match, miniature
+from automatch.matching import engine, match
 from automatch.matching.assignment import Assignment
+from automatch.matching.miniature import cutting
 from automatch.spec import StateDictSpec, TensorSpec
 from tests.matching.truth import renamed, spec
 
@@ -251,9 +252,9 @@ def answer(found: Assignment) -> tuple[object, ...]:
 @given(lists())
 def test_whatever_the_lists_are_the_answer_is_that_of_the_whole(sides: tuple[StateDictSpec, StateDictSpec]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(miniature, "WORTH_IT", 0)
-        patch.setattr(miniature, "LEAST", 8)
-        patch.setattr(miniature, "KEPT", 6)
-        patch.setattr(miniature, "STACKED", 3)
+        patch.setattr(cutting, "WORTH_IT", 0)
+        patch.setattr(cutting, "LEAST", 8)
+        patch.setattr(cutting, "KEPT", 6)
+        patch.setattr(cutting, "STACKED", 3)
         found = match(*sides)
     assert answer(found) == answer(whole(*sides))

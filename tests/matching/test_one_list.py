@@ -6,9 +6,9 @@ import pytest
 from torch import nn
 
 from automatch.matching import match
-from automatch.matching.evidence import Evidence
-from automatch.matching.leaves import Leaf
-from automatch.matching.sequence import in_one_list
+from automatch.matching.basis.evidence import Evidence
+from automatch.matching.basis.leaves import Leaf
+from automatch.matching.left_overs.sequence import in_one_list
 from tests.matching.built import built
 from tests.matching.truth import Served, flagged, found, honest, silent, solved, spec, truth
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from automatch.describing.tree import Interner, Node, Tree, below, descend
-from automatch.matching.lap import NEVER, assign
-from automatch.matching.order import common_subsequence
+from automatch.matching.basis.lap import NEVER, assign
+from automatch.matching.modules.order import common_subsequence
 
 SCORES = st.one_of(st.integers(-3, 9).map(float), st.just(NEVER), st.floats(-2, 9))
 

@@ -7,12 +7,12 @@ from torch import nn
 
 from automatch.describing.lexicon import lexicon
 from automatch.matching import match
-from automatch.matching.confidence import judge
-from automatch.matching.evidence import Evidence, Found
-from automatch.matching.items import doubt_other_homes
-from automatch.matching.leaves import Leaf
-from automatch.matching.names import Names
-from automatch.matching.remains import of_damaged_modules, of_one_shape
+from automatch.matching.basis.confidence import judge
+from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.names import Names
+from automatch.matching.reviews.items import doubt_other_homes
+from automatch.matching.reviews.remains import of_damaged_modules, of_one_shape
 from automatch.spec import StateDictSpec, TensorSpec
 from tests.matching.built import built, layered
 from tests.matching.truth import Truth, flagged, found, solved, spec, truth

@@ -9,8 +9,8 @@ from torch import nn
 
 from automatch.describing.lexicon import lexicon
 from automatch.matching import match
-from automatch.matching.leaves import leaves_of
-from automatch.matching.names import Names
+from automatch.matching.basis.leaves import leaves_of
+from automatch.matching.basis.names import Names
 from tests.matching.built import built, either, layered
 from tests.matching.transformers import turned
 from tests.matching.truth import by_rename, complete, flagged, found, honest, renamed, solved, spec, truth

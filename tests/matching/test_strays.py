@@ -8,10 +8,10 @@ import pytest
 
 from automatch.describing.lexicon import lexicon
 from automatch.matching import match
-from automatch.matching.evidence import Evidence, Found
-from automatch.matching.leaves import Leaf
-from automatch.matching.names import Names
-from automatch.matching.strays import doubt_lonely, drop_surplus
+from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.names import Names
+from automatch.matching.reviews.strays import doubt_lonely, drop_surplus
 from tests.matching.truth import flagged, found, spec
 
 Keys = list[tuple[str, tuple[int, ...]]]

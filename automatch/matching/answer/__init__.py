@@ -1,0 +1,1 @@
+"""Stage 10: the pairs become an `Assignment`: keys, operations, confidence, flag and reason."""
