@@ -37,6 +37,11 @@ class Decisions:
     pinned: dict[str, tuple[str, ...]]
     forbidden: frozenset[tuple[str, str]]
 
+    @property
+    def made(self) -> bool:
+        """Did a person decide anything?"""
+        return bool(self.pinned or self.forbidden)
+
     def refuses(self, mine: Leaf, theirs: Leaf) -> bool:
         """Must these two not be put together?"""
         for key in mine.keys:

@@ -11,6 +11,9 @@ from automatch.matching.basis.identity import Identity
 from automatch.matching.basis.leaves import Leaf, numbered, template
 from automatch.matching.left_overs.completion import MOSTLY
 
+UNRELATED = 0.4
+"""Below this kinship nothing is matched."""
+
 DOUBTFUL = 0.55
 """Below this kinship all that is matched is flagged."""
 
@@ -139,3 +142,25 @@ def _of_a_kind(a: Leaf, b: Leaf) -> bool:
 def flagged(evidence: Evidence, level: str) -> Evidence:
     """The same evidence, to be flagged whatever it says; what a person pinned stays."""
     return evidence if evidence.level == "pin" else replace(evidence, level=level)
+
+
+def believed(
+    found: list[Found],
+    source: Sequence[Leaf],
+    target: Sequence[Leaf],
+    identity: Identity,
+    undecided: bool,
+    pinned: bool,
+) -> list[Found]:
+    """The pairs of two networks of one build: none of others, and flagged where they are too few, or of a copy."""
+    kin = kinship(found, source, target)
+    parted = any(leaf.path[-1] == "weight_g" for leaf in (*source, *target))  # weight norm leaves but the biases
+    related = (parted and identity.holds) or is_called_the_same(source, target)
+    related = related and are_namesakes(found, identity)
+    if kin < UNRELATED and not (pinned or related):
+        return []
+    if not related and is_little(found, source, target, kin, identity) and identity.of_the_model < MOSTLY:
+        return [(s, t, flagged(e, "doubtful")) for s, t, e in found]
+    if not related and not are_namesakes(found, identity) and read_otherwise(found, source, target):
+        return [(s, t, flagged(e, "inputs")) for s, t, e in found]
+    return [(s, t, flagged(e, "copies")) for s, t, e in found] if undecided else found

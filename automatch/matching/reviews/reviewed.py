@@ -51,7 +51,7 @@ def reviewed(
     """The pairs after a look at the whole: what whole keys, neighbours and all other blocks say of each."""
     refuses = decisions.refuses
     if not names.silent:
-        if not (decisions.pinned or decisions.forbidden):
+        if not decisions.made:
             wrapped = identity if identity.holds else Identity(source, target, both=True)
             found = by_same_keys(by_own_name(found, source, target), source, target, wrapped)
         found = drop_strangers(not_crossed(found, source, target, identity), identity)
