@@ -170,7 +170,8 @@ def _divisions(rows: list[Row], slots: list[int]) -> Iterator[Law]:
         if any(table[int(source[s])] != int(target) for source, target in rows):
             continue  # the number alone does not decide
         pairs = sorted(table.items())
-        regular = pairs[1][0] - pairs[0][0] if len(pairs) > 1 else 0
+        starts = list({target: number for number, target in reversed(pairs)}.values())[::-1]
+        regular = starts[1] - starts[0] if len(starts) > 1 else 0
         laws = list(_dividing(s, pairs, step))
         yield from sorted(laws, key=lambda law: _oddity(law, regular))
 

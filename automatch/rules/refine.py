@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 from automatch.rules.linear import linear
 from automatch.rules.rule import Rule
@@ -23,6 +25,9 @@ _INNER = re.compile(r"(?<=\\d\+\\\.)[0-9]+(?=\\\.)")
 _NAMED = re.compile(r"\?P<\w+>")
 _LISTED = re.compile(r"\((\?P<\w+>|\?:)\d+(?:\|\d+)+\)")
 """Numbers that a pattern lists, `(?P<i>1|2)`."""
+_NAME = re.compile(r"\?P<(\w+)>")
+_MEMBERS = 10
+"""A list of multiples is continued to so many: few networks are deeper that are written as one list."""
 _WORDS = re.compile(r"(?<=\\\.)\((\?P<\w+>)[A-Za-z]\w*(?:\|[A-Za-z]\w*)+\)(?=\\\.)")
 """Names that a pattern lists and that stand alone inside a key, `heads\\.(?P<a>age|gender)\\.`."""
 
@@ -73,6 +78,7 @@ def opened(chosen: Sequence[Scored], sample: Sample) -> list[Scored]:
         patterns = (
             _listed(rule, _any_number),
             _listed(rule, _every_other),
+            _listed(rule, partial(_every_nth, rule.replacement)),
             _WORDS.sub(r"(\1[^.]+)", rule.pattern),
             *_without_last(out, i, sample),
             *_any_item(rule),
@@ -107,6 +113,21 @@ def _every_other(found: re.Match[str]) -> str:
         return found[0]
     digits = r"\d*[13579]" if 1 in last else r"\d*[02468]"
     return digits if found[1] == "?:" else f"({found[1]}{digits})"
+
+
+def _every_nth(replacement: object, found: re.Match[str]) -> str:
+    r"""The next numbers as well, where those listed are the multiples by which the rule divides them.
+
+    The convolutions of `conv, norm, relu, conv, ...` are `(?P<i>0|3)` and become `{i//3}.conv`; a deeper network has
+    `6` and `9` besides.
+    """
+    numbers = sorted(map(int, re.findall(r"[0-9]+", found[0].removeprefix(f"({found[1]}"))))
+    name = _NAME.match(found[1])
+    divided = name and re.search(rf"\{{\(?{name[1]}(?:[-+][0-9]+\))?//([0-9]+)", str(replacement))
+    step = int(divided[1]) if divided else 0
+    if not step or any(b - a != step for a, b in pairwise(numbers)):
+        return found[0]
+    return f"({found[1]}{'|'.join(str(numbers[0] + step * n) for n in range(max(_MEMBERS, len(numbers))))})"
 
 
 def _without_last(chosen: Sequence[Scored], i: int, sample: Sample) -> list[str]:

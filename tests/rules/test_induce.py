@@ -234,6 +234,24 @@ def test_halves_of_layers_that_stand_in_one_list_by_turns_are_told_apart_in_a_de
     assert {key: rules.rename(key) for key in large} == large
 
 
+@pytest.mark.parametrize("step", [3, 4])
+def test_convolutions_and_norms_of_one_list_are_told_apart_in_a_deeper_network(step):
+    """`0` and `3` are convolutions of `conv, norm, relu`, and so are `6` and `9`."""
+
+    def pairs(depth: int) -> dict[str, str]:
+        convs = {
+            f"net.{step * i}.{leaf}": f"blocks.{i}.conv.{leaf}" for i in range(depth) for leaf in ("weight", "bias")
+        }
+        leaves = ("weight", "bias", "running_mean", "running_var")
+        return convs | {
+            f"net.{step * i + 1}.{leaf}": f"blocks.{i}.norm.{leaf}" for i in range(depth) for leaf in leaves
+        }
+
+    rules = learnt(pairs(2))
+    assert len(rules) == 2
+    assert {key: rules.rename(key) for key in pairs(10)} == pairs(10)
+
+
 def test_the_only_block_of_every_stage_is_one_of_many_in_a_deeper_model():
     def pairs(blocks):
         parts = ("conv1.weight", "bn1.weight", "bn1.bias")
