@@ -148,12 +148,12 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("norms of batches apart", _in("modules.scores", ("_norms_apart", _last))),
     Signal("rank among equal names", _in("modules.scores", ("ORDINAL", 0.0))),
     Signal("rank: not where numbers lie across", _in("modules.gathering", ("_is_grid", _always(False)))),
-    Signal("letters that count", _in("modules.gathering", ("_lettered", _always(())))),
+    Signal("letters that count", _in("modules.gathering", ("_lettered", _always({})))),
     Signal("equal last token", _in("modules.scores", ("SAME", 0.0))),
     Signal("echoes silenced", _in("modules.gathering", ("_silence_echoes", _always(None)))),
     Signal("numbers silenced", _in("modules.gathering", ("_silence_numbers", _always(None)))),
     Signal("norms named by their parts", _in("modules.gathering", ("_name_norms", _always(None)))),
-    Signal("turns of norms", _in("modules.gathering", ("_give_turns_to_norms", _always(None)))),
+    Signal("turns of norms", _in("modules.turns", ("_give_turns_to_norms", _always(None)))),
     Signal("identity but for wrappers", _in("basis.identity", ("SHARE", 9.0))),
     # structure
     Signal(

@@ -20,6 +20,7 @@ class Lexicon:
         unlike: concept -> concepts that seldom mean the same.
         tokens: whole token (without `_`) -> what it says beyond its words.
         order: words of which the first is used before the others.
+        gated: pairs of tokens that number the gate of an mlp and what it is multiplied with.
     """
 
     words: dict[str, frozenset[str]]
@@ -29,9 +30,10 @@ class Lexicon:
     unlike: dict[str, frozenset[str]]
     tokens: dict[str, str]
     order: tuple[frozenset[str], ...]
+    gated: tuple[tuple[str, str], ...]
 
 
-EMPTY = Lexicon({}, {}, {}, {}, {}, {}, ())
+EMPTY = Lexicon({}, {}, {}, {}, {}, {}, (), ())
 
 
 def parse_lexicon(text: str) -> Lexicon:
@@ -43,6 +45,7 @@ def parse_lexicon(text: str) -> Lexicon:
     unlike: dict[str, set[str]] = {}
     tokens: dict[str, str] = {}
     order: list[frozenset[str]] = []
+    gated: list[tuple[str, str]] = []
     for raw in text.splitlines():
         line = raw.split("#", 1)[0].strip()
         if not line:
@@ -50,6 +53,9 @@ def parse_lexicon(text: str) -> Lexicon:
         kind, *members = line.split()
         if kind == "!order":
             order.append(frozenset(members))
+            continue
+        if kind == "!gated":
+            gated.append((members[0], members[1]))
             continue
         if kind in ("!group", "!tensors", "!mild"):
             for table in {"!group": (exclusive, blocks), "!tensors": (exclusive,), "!mild": (unlike,)}[kind]:
@@ -76,6 +82,7 @@ def parse_lexicon(text: str) -> Lexicon:
         {k: frozenset(v) for k, v in unlike.items()},
         tokens,
         tuple(order),
+        tuple(gated),
     )
 
 

@@ -53,12 +53,13 @@ from automatch.matching.left_overs.flattened import put_in_order
 from automatch.matching.left_overs.kinship import believed, flagged
 from automatch.matching.left_overs.left_over import left_over
 from automatch.matching.left_overs.sequence import in_one_list, in_sequence
-from automatch.matching.left_overs.sharing import in_every_block, share, tie, trained_copies
+from automatch.matching.left_overs.sharing import again_by_name, in_every_block, share, tie, trained_copies
 from automatch.matching.left_overs.summed import add_up
 from automatch.matching.miniature.cutting import miniature
 from automatch.matching.miniature.enlarging import enlarged
 from automatch.matching.modules.flat import at_one_place
 from automatch.matching.modules.halves import by_their_modules, doubt_half_adapters, drop_from_base
+from automatch.matching.reviews.counters import beside_norms
 from automatch.matching.reviews.reviewed import reviewed
 from automatch.spec import StateDictSpec
 
@@ -181,6 +182,7 @@ def _match(
     found = _served_again(found, source, target, known)
     rest = left_over(found, source, target, known.names, decisions.refuses)
     found += not_crossed(rest, source, target, known.identity, found)
+    found += beside_norms(found, source, target, decisions.refuses)
     put_in_order(found, source, target, known.by_name)
     found = doubt_gates(found, source, target)
     pairs = mismatches(found, source, target, known.names, known.identity)
@@ -240,6 +242,11 @@ def _put_together(source: list[Leaf], target: list[Leaf], known: Known) -> list[
 
 
 def _solve(source: list[Leaf], target: list[Leaf], known: Known) -> list[Found]:
+    """The pairs of all blocks, from the roots of the two trees down.
+
+    Layers that have less in common than blocks must are put together by their numbers, in a second try, where without
+    it a tensor of one goes to another, or fewer pairs are sure.
+    """
     shapes, structs = Interner(), Interner()
     mine, theirs = (_side(leaves, shapes, structs) for leaves in (source, target))
     by_key = {key: leaf for leaf in target for key in leaf.keys}
@@ -299,6 +306,7 @@ def _served_again(found: list[Found], source: Sequence[Leaf], target: Sequence[L
     found += share(found, target, known.tied)
     found = trained_copies(found, target, forbids)
     found += [f for f in in_every_block(found, target) if not forbids(f[0], f[1])]
+    found += [f for f in again_by_name(found, source, target) if not forbids(f[0], f[1])]
     return found + [f for f in tie(found, source, target, known.names) if not forbids(f[0], f[1])]
 
 

@@ -83,10 +83,10 @@ def test_no_sum_where_something_speaks_against_it(whole: dict, parts: dict) -> N
 
 
 def test_gate_and_up_under_names_that_say_nothing() -> None:
-    """Phi-3's gate_up_proj is litgpt's fc_1 and fc_2: as declared, and flagged."""
-    fused, split = {"gate_up_proj": (WIDTH, 48)}, {"fc_1": (WIDTH, 24), "fc_2": (WIDTH, 24)}
+    """What one side joins as gate_up_proj and the other calls lin_1 and lin_2: as declared, and flagged."""
+    fused, split = {"gate_up_proj": (WIDTH, 48)}, {"lin_1": (WIDTH, 24), "lin_2": (WIDTH, 24)}
     assignment = answer(network("layers", fused), network("layers", split))
-    keys = ("layers.1.fc_1.weight", "layers.1.fc_2.weight")
+    keys = ("layers.1.lin_1.weight", "layers.1.lin_2.weight")
     assert found(assignment)[keys] == Served(("layers.1.gate_up_proj.weight",), "chunk")
     assert set(keys) <= flagged(assignment)
 

@@ -67,6 +67,7 @@ def what_is_unsaid(s: Leaf, t: Leaf) -> Judgement | None:
 def _is_mirrored(leaf: Leaf) -> bool:
     """Is it a transposed convolution [height, width, in, out]? A depthwise one has but one channel there.
 
+    In flax and Haiku its kernel is the mirror image of torch's.
     Or one of Haiku's, `conv2_d_transpose/w`, which lies as Keras' does.
     """
     if "transpose" not in leaf.ops or leaf.layers or leaf.raw[-1] == 1:

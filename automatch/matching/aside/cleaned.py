@@ -15,7 +15,7 @@ class Cleaned:
         leaves: what is left.
         dropped: key -> why it was left out.
         notes: sentences about what was left out.
-        undecided: nothing told which of several copies is meant.
+        undecided: nothing told which of several copies is meant; then every pair is flagged.
     """
 
     leaves: list[Leaf]

@@ -122,17 +122,24 @@ def drop_slots(leaves: list[Leaf], others: Sequence[Leaf]) -> Cleaned:
     return Cleaned(kept, dropped, (f"{len(dropped)} optimizer slots ({', '.join(names[:4])}) are left out",))
 
 
+_COUNTER = "num_batches_tracked"
+
+
 def drop_settings(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection[str] = ()) -> Cleaned:
-    """Leave out bare numbers, as CTranslate2 writes `rotary_base` beside weights, where the other side has none."""
-    if any(math.prod(leaf.raw) == 1 and not leaf.integer for leaf in others):
-        return Cleaned(leaves, {})
+    """Leave out bare numbers, as CTranslate2 writes `rotary_base` beside weights, where the other side has none.
+
+    The bias of a layer with one output is no such number; nor is a norm's counter one that stands outside of all
+    modules, as torch_ema's `num_updates` does.
+    """
+    known = any(math.prod(x.raw) == 1 and not x.integer and (x.raw == () or x.path[-1] not in ROLES) for x in others)
+    counts = any(x.integer and x.path[-1] != _COUNTER for x in others)
+    numbers = (x for x in leaves if x.raw == () and x.path[-1] not in ROLES and not is_adapter(x))
     gone = [
         x
-        for x in leaves
-        if x.raw == () and x.path[-1] not in ROLES
-        if not (x.integer or is_adapter(x) or any(key in pinned for key in x.keys))
+        for x in numbers
+        if not ((counts or len(x.path) > 1) if x.integer else known) and not any(key in pinned for key in x.keys)
     ]
-    lengths = {leaf.raw[0] for leaf in others if len(leaf.raw) == 1}
+    lengths = {leaf.raw[0] for leaf in others if len(leaf.raw) == 1 and leaf.raw[0] > 1}
     alike = Counter(template(leaf.path) for leaf in gone)
     gone = [leaf for leaf in gone if alike[template(leaf.path)] not in lengths]  # one a layer may be a vector there
     dropped = {key: "a single number, of which the model has none" for leaf in gone for key in leaf.keys}

@@ -45,7 +45,8 @@ def drop_copies(
     while the other side has no such pair. The name decides: as on the other side, else by the
     field's words for the first (teacher, online, q) and the second (student, ema, k). A copy of which a person pinned
     keys is the one to keep, and so is the only one of which nothing is `refused`. Items of a list are copies where each
-    of them has all that the other side has, the members of an ensemble; which of them is meant no name says.
+    of them has all that the other side has, the members of an ensemble; which of them is meant no name says. What the
+    copy that is kept has lost is not taken from another one.
     """
     expected = sum(1 for leaf in others if not leaf.integer)
     words = _spoken(others)

@@ -50,7 +50,8 @@ def first_half(path: tuple[str, ...]) -> tuple[str, ...] | None:
 def drop_adapter_name(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
     """Take the adapter's name out of the paths of the one side that has it (in place).
 
-    PEFT's model calls a half `X.lora_A.default.weight`, and its files leave the name out, as there is but one.
+    PEFT's model calls a half `X.lora_A.default.weight`, and its files leave the name out, as there is but one. Of
+    several names the first is taken out, and its pairs are flagged.
 
     Returns:
         Whether there are several on a side and they are called otherwise on the other: no name says which is meant.

@@ -28,6 +28,7 @@ class Judgement(NamedTuple):
 def plausible(evidence: Evidence, single: bool = False) -> bool:
     """May a pair be believed at all? What merely fits and is left over is no evidence.
 
+    What lies in containers that do not belong together (`astray`) needs names that say so, or no rival left.
     `single`: they are of no layer, as an embedding or a head; such may stand in any container.
     """
     if evidence.contradiction or evidence.name * evidence.trust_names < -0.15:
@@ -158,9 +159,10 @@ def _among_rivals(e: Evidence) -> Judgement:
         return Judgement(0.92, False, "as in the other blocks")
     if e.fit_margin >= 0.2 and not e.intact and order < 0.4:
         return Judgement(0.4, True, "more tensors of the two modules fit, but tensors are missing around them")
-    if names >= 0.08 and e.name >= 0.0 and order > -0.2 and e.margin > SLIGHT:
+    clearly = 0.08 if not e.free else 0.3  # what is free and as well named might be meant
+    if names >= clearly and e.name >= 0.0 and order > -0.2 and e.margin > SLIGHT:
         return Judgement(0.97, False, "names and order decide between modules of one shape")
-    if e.free and e.margin < 0.7:
+    if e.free and (e.margin < 0.7 or 0.08 <= names < clearly):
         return Judgement(0.4, True, "an unmatched tensor of the same shape would fit as well")
     if names > -0.08 and order >= 0.4:
         if e.crossed:

@@ -179,7 +179,8 @@ def to_squeeze(a: StateDictSpec, b: StateDictSpec) -> frozenset[Shape]:
     """Shapes that one side writes with dimensions of size 1 and the other without.
 
     Only where one side has too many of the one and the other too many of the other: a LoRA matrix
-    of rank 1, [d, 1], is no vector.
+    of rank 1, [d, 1], is no vector. Or where only one side has convolutions of size 1 and the other has their matrices.
+    A [1, 1, d] is a vector in any case, a [1, n, d] that only one side has a matrix.
     """
     counts = (Counter(t.shape for t in a.tensors), Counter(t.shape for t in b.tensors))
     out: set[Shape] = set()

@@ -140,7 +140,10 @@ class Names:
         return any("embedding" in word.concepts for word in self.path_words(module[-2:]))
 
     def alike(self, a: Word, b: Word) -> float:
-        """In [0, 1]: 1 the same word, 0.9 synonyms, less for near spellings, 0 otherwise."""
+        """In [0, 1]: 1 the same word, 0.9 synonyms, less for near spellings, 0 otherwise.
+
+        Two words that the lexicon knows are alike only by what it says of them, however they are spelt.
+        """
         if a.text == b.text:
             return 1.0
         key = (a, b) if a.text < b.text else (b, a)

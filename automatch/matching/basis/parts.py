@@ -35,6 +35,9 @@ HALVES_OF = {"ff_proj": ("up", "gate")}
 QKV_FIRST = frozenset({"linear1"})
 """What is called so holds q, k, v and then the mlp: Flux, HunyuanVideo. timm's `in_proj` has the mlp first."""
 
+GATE_FIRST = frozenset({"linear_fc1", "input_linear", "wg1_fused"})
+"""What holds the gate and then what it lets through: Megatron-Core, GraniteMoE, IBM's fms. `fc1` tells no order."""
+
 NEAR = 4
 """So many tokens of a path, from its end, are looked at for a role: `q_proj.lora_A.default.weight`."""
 
@@ -63,6 +66,9 @@ def role_in(path: tuple[str, ...]) -> tuple[int, str, str] | None:
 def _token_role(token: str) -> tuple[str, str] | None:
     if token.isdecimal():
         return None
+    numbered = _numbered_gates().get(token)
+    if numbered is not None:
+        return numbered, "{}"
     words = words_of(token)
     if "lora" in words:
         return None  # `lora_up` is the half of an adapter, no up-projection
@@ -81,8 +87,17 @@ def _token_role(token: str) -> tuple[str, str] | None:
 
 
 @lru_cache(maxsize=1)
+def _numbered_gates() -> dict[str, str]:
+    """Of two matrices that are only numbered, the gate and what it lets through: `fc_1` and `fc_2` of litgpt."""
+    return {token: role for pair in lexicon().gated for token, role in zip(pair, GATED, strict=True)}
+
+
+@lru_cache(maxsize=1)
 def _role_words() -> dict[str, str]:
-    """The lexicon's single words for the parts; what it knows as several words (`gate_proj`) is taken word by word."""
+    """The lexicon's single words for the parts; what it knows as several words (`gate_proj`) is taken word by word.
+
+    What scales and what shifts may be lists, `gammas.0` and `betas.0`.
+    """
     words = lexicon().words
     # SPADE's `mlp_gamma`; a norm's own gamma is no module
     film = {called: word for word in FILM for called in (word, f"{word}s")}
@@ -238,7 +253,10 @@ def film_unsaid(s: Leaf, t: Leaf) -> bool:
 
 
 def turns_unsaid(s: Leaf, t: Leaf) -> bool:
-    """Are gate and up of experts joined along the last dimension, [experts, in, 2 * out], or their biases?"""
+    """Are gate and up of experts joined along the last dimension, [experts, in, 2 * out], or their biases?
+
+    There they may lie side by side, or by turns.
+    """
     return any(
         parts.dim == len(parts.shape) - 1
         and roles == set(GATED)
@@ -249,7 +267,7 @@ def turns_unsaid(s: Leaf, t: Leaf) -> bool:
 
 def _tells(token: str) -> bool:
     counted = not token.isdecimal() and any(word in ("12", "13") for word in words_of(token))
-    return counted or set(said_order(token)) in map(set, GATES)
+    return counted or token in GATE_FIRST or set(said_order(token)) in map(set, GATES)
 
 
 @lru_cache(maxsize=1 << 16)

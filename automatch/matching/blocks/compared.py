@@ -65,7 +65,8 @@ class Compared:
 def surplus(tree: Tree, node: Node, other: Tree, theirs: Node, least: int) -> list[Node]:
     """The largest blocks below a node, of `least` tensors or more, that hold nothing the other node has a use for.
 
-    One of several equal blocks is none of them where the other node has some: nothing says which.
+    One of several equal blocks is none of them where the other node has some: nothing says which. Of equal blocks of
+    which one is too many it is the outermost: an item of a list, and not a part of another item.
     """
     more = tree.bag(node)[0] - other.bag(theirs)[0]
     known = {(n.signature, n.count) for n in below(theirs)}
@@ -91,7 +92,8 @@ def kinds_to_try(
 ) -> list[tuple[list[int], list[int]]]:
     """Pairs of kinds of blocks (structs) to try, best first; kinds of equal shapes go together.
 
-    `tops` are the nodes that all blocks lie below, `whole` says how similar these are.
+    `tops` are the nodes that all blocks lie below, `whole` says how similar these are. Smaller blocks that all have
+    their equals elsewhere do not count for what two blocks share.
     """
     mine, theirs = kinds
     top_a, top_b = tops
@@ -137,7 +139,8 @@ def alike_layers(
     """The kinds of the layers of either side, where these are not equal.
 
     Only where both have as many and they make most of what lies below the tops: gate and up may be one tensor here,
-    and two there whose names do not say so, or an attention is lost.
+    and two there whose names do not say so, or an attention is lost. Where they have enough in common to be put
+    together as blocks, and were not, what crosses their numbers is flagged.
     """
     layers = [_layers(_by_signature(side), side, top) for side, top in zip(kinds, tops, strict=True)]
     counts = {sum(len(side[k]) for k in own) for own, side in zip(layers, kinds, strict=True)}
@@ -206,7 +209,7 @@ def _item(node: Node) -> tuple[int, int] | None:
 
 
 def _is_split(x: Node, y: Node, lists: tuple[Counter[tuple[int, int]], Counter[tuple[int, int]]]) -> bool:
-    """Has one side in several lists what the other has in one? Then none of them is that one."""
+    """Has one side in several lists what the other has in one? Then none of them is that one: items go to items."""
     item = _item(x)
     if item is None or item != _item(y) or len(x.children) == len(y.children):
         return False

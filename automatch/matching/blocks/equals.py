@@ -100,7 +100,8 @@ def choose(
         return Choice(list(zip(left, right, strict=False)) if len(left) == len(right) else [])
     order = across([n.tokens(tops[0]) for n in left], [n.tokens(tops[1]) for n in right])
     right = [right[j] for j in order]
-    mine, theirs = ([template(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True))
+    paths = [[tuple(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]
+    mine, theirs = ([template(path) for path in side] for side in paths)
     equals = _Equals(left, right, (mine, theirs), order_trust)
     worth, apart = _worth(equals, tops, compared, names, lost)
     usual = _best(worth)
@@ -110,7 +111,7 @@ def choose(
     if names.silent:
         return choice
     networks = are_networks(left, tops[0]) and are_networks(right, tops[1])
-    by_turns = may_take_turns(equals.templates, names.lexicon.order)
+    by_turns = may_take_turns(paths, names.lexicon.order)
     count = max(len(left), len(right))
     settled = {i for i, j in chosen.items() if (i, j) in pinned and not is_square((left[i], right[j]), count)}
     choice.settled = [(left[i], right[chosen[i]]) for i in settled]
@@ -242,7 +243,9 @@ def _note_doubts(
 
     Numbered siblings have an order; where some are missing and it is not kept, the pairs are in doubt as well. So
     are whole networks that are numbered on one side and named on the other (`0` and `1` are in no order of a
-    `decoder` and an `encoder`), and the items of a list that fills two of other names, maybe by turns.
+    `decoder` and an `encoder`), and the items of a list that fills two of other names, maybe by turns. One item of a
+    list against what has no number is in doubt while others of its kind have no partner, and so is what has no number
+    itself against one of several numbered blocks.
     """
     left, right, templates = equals.left, equals.right, equals.templates
     taken = set(chosen.values())

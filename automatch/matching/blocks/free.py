@@ -7,6 +7,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 
 from automatch.describing.tokens import words_of
 from automatch.describing.tree import Node, descend
+from automatch.matching.basis.leaves import template
 
 NEARLY_ALL = 0.8
 """The share of a side that makes several equal blocks whole networks."""
@@ -64,10 +65,11 @@ def _is_below(node: Node, top: Node) -> bool:
 def may_take_turns(sides: Sequence[Sequence[tuple[str, ...]]], order: Collection[frozenset[str]]) -> bool:
     """Fills one list several others that lie beside each other? They do so one after the other, or by turns.
 
-    Not the `resnets` and `downsamplers` of stages, which a list of blocks holds in their order.
+    Not the `resnets` and `downsamplers` of several stages, which a list of blocks holds in their order; in one stage,
+    it may hold `attentions` and `temp_attentions` by turns.
 
     Args:
-        sides: the paths of as many blocks of either side, without their numbers.
+        sides: the paths of as many blocks of either side.
         order: words of parts that run one after the other.
     """
     return len(sides[0]) == len(sides[1]) and any(_fills(a, b, order) for a, b in (sides, sides[::-1]))
@@ -76,14 +78,19 @@ def may_take_turns(sides: Sequence[Sequence[tuple[str, ...]]], order: Collection
 def _fills(
     one: Sequence[tuple[str, ...]], several: Sequence[tuple[str, ...]], order: Collection[frozenset[str]]
 ) -> bool:
-    lists = Counter(several)
-    if len(set(one)) > 1 or len(lists) < 2 or min(lists.values()) < 2:
+    kinds = {template(path) for path in one}
+    lists = Counter(map(template, several))
+    if len(kinds) > 1 or len(lists) < 2 or min(lists.values()) < 2:
         return False
-    if one[0].count("#") != several[0].count("#"):
+    if next(iter(kinds)).count("#") != next(iter(lists)).count("#"):
         return False  # a list of lists, whose numbers say what goes where
     columns = [set(column) for column in zip(*lists, strict=False)]
     apart = [at for at, tokens in enumerate(columns) if len(tokens) > 1]
-    if not len(set(map(len, lists))) == len(apart) == 1 or {"#"} in columns[: apart[0]]:
+    if not len(set(map(len, lists))) == len(apart) == 1:
+        return False
+    if any(
+        column == {"#"} and len({path[at] for path in several}) > 1 for at, column in enumerate(columns[: apart[0]])
+    ):
         return False
     called = [set(words_of(token)) for token in columns[apart[0]]]
     return not any(all(own & words for own in called) for words in order)

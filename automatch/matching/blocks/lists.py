@@ -281,7 +281,8 @@ def may_run_backwards(a: Node, b: Node, names: Names) -> bool:
     """Were modules of a decoder numbered by hand on one side, and do neither shapes nor names show the direction?
 
     `refinenet1 .. refinenet4` are what `fusion.layers.3 .. 0` are: a decoder goes from the deepest stage to the
-    first, and its modules are numbered by the stage more often than by their turn.
+    first, and its modules are numbered by the stage more often than by their turn. So they are taken from the last
+    to the first, in doubt.
     """
     if a.gathered == b.gathered or len(a.children) != len(b.children) or len(a.children) < TURNS:
         return False
@@ -298,7 +299,8 @@ def may_run_backwards(a: Node, b: Node, names: Names) -> bool:
 def beside_turned(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> bool:
     """Are these lists of equal items beside lists as long that run backwards, as shapes show, and none that does not?
 
-    What one loop built runs one way: the lateral convolutions of a pyramid, and those behind them.
+    What one loop built runs one way: the lateral convolutions of a pyramid, and those behind them. Such pairs are in
+    doubt.
     """
     if a.parent is None or b.parent is None or len(a.children) != len(b.children) or len(a.children) < 2:
         return False
@@ -342,8 +344,8 @@ def run_apart(a: Node, b: Node, places: tuple[Sequence[int], Sequence[int]]) -> 
     """Do the items of two lists of equal items stand in the order of their numbers on one side, and against it there?
 
     `dec3, dec2, dec1` were made in the order in which they are used, and so were `decoder.0, decoder.1, decoder.2`:
-    their numbers say one thing, and their order another. `places`: where the items of either stand in their
-    state_dict.
+    their numbers say one thing, and their order another, so that such pairs are in doubt. `places`: where the items
+    of either stand in their state_dict.
     """
     if len({(n.signature, n.count) for n in (*a.children, *b.children)}) > 1 or min(map(len, places)) < 2:
         return False

@@ -25,7 +25,7 @@ _NUMBERED = re.compile(r"(.*?\D)(\d+)")
 def lay_out(source: Sequence[Leaf], target: Sequence[Leaf]) -> None:
     """Turn a file's unnamed matrices (in place) where their order shows that all of them are transposed.
 
-    Square ones do not show it, and two of a feed-forward fit crosswise.
+    Square ones do not show it, and two of a feed-forward fit crosswise. One that a person pinned is turned as well.
     """
     known = {leaf.keys for leaf in source}
     theirs = [t for t in target if len(t.raw) == 2 and t.keys not in known]

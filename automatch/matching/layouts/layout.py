@@ -132,7 +132,8 @@ def _left_bare(leaves: list[Leaf], others: list[Leaf]) -> set[tuple[str, Shape]]
 def _guessed(members: list[Leaf], kernels_here: bool) -> int:
     """Mark bare matrices as stored in a layout that nothing shows; 1 where [in, out] is the better guess, else 0.
 
-    PyTorch Geometric has `x @ self.root`.
+    PyTorch Geometric has `x @ self.root`. Square weights of the layers are marked as well where only weights outside of
+    the layers show that they are transposed, or the other way round.
     """
     table = _is_table(members[0])
     for leaf in members if kernels_here or not table else ():
@@ -286,6 +287,7 @@ def _votes(
 
     And the kinds for which only tensors of one shape speak, more or fewer than there are of it turned: this might as
     well come of losses, of a projection that leads up here, and is not there, and of the one that leads down there.
+    Those that are turned are marked as guessed.
     """
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)

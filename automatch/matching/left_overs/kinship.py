@@ -152,7 +152,10 @@ def believed(
     undecided: bool,
     pinned: bool,
 ) -> list[Found]:
-    """The pairs of two networks of one build: none of others, and flagged where they are too few, or of a copy."""
+    """The pairs of two networks of one build: none of others, and flagged where they are too few, or of a copy.
+
+    Of one model in two sizes, whose keys are the same, what has one shape in both is kept, however little it is.
+    """
     kin = kinship(found, source, target)
     parted = any(leaf.path[-1] == "weight_g" for leaf in (*source, *target))  # weight norm leaves but the biases
     related = (parted and identity.holds) or is_called_the_same(source, target)

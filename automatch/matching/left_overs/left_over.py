@@ -54,7 +54,7 @@ def left_over(
     """Further pairs: left-over modules that fit one left-over module alone; always flagged.
 
     Or several that fit as many, and no others: these are taken in the order of the two sides. Nothing is proposed in
-    one and the same model: what it lost and what it has instead are the heads of two tasks.
+    one and the same model, wrapped or not: what it lost and what it has instead are the heads of two tasks.
     """
     if names.silent or not found:
         return []

@@ -83,7 +83,7 @@ def in_one_list(found: Sequence[Found], source: Sequence[Leaf], target: Sequence
 
     `conv_23, conv_3.0, conv_3.1` are `stages.0.0, 0.1, 0.2`: list went to list, the one before them last.
     Only items that are alike, and where the one is called like the list but for its number: a `tail` that is declared
-    before the `body` is no part of it.
+    before the `body` is no part of it. Some of their tensors may be lost.
     """
     items: dict[Path, dict[str, list[Found]]] = defaultdict(lambda: defaultdict(list))
     for pair in found:

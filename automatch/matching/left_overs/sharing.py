@@ -9,12 +9,13 @@ from automatch.matching.aside.cleanup import BASE, COPY, ORIGINAL
 from automatch.matching.basis.adapters import is_adapter
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, numbered
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import module_path
 
 _TIED_SERVED = frozenset({"embedding", "token", "shared"})
 _TIED_MODEL = frozenset({"head", "embedding", "token", "shared", "decoder", "output", "linear"})
+_TABLES = frozenset({"embedding", "shared"})
 _NEVER_TIED = frozenset({"position", "segment"})
 
 
@@ -97,14 +98,22 @@ def _twins_of_biases(
 
 def _is_free_table(s: Leaf, t: Leaf, names: Names) -> bool:
     """Is a tensor of the checkpoint an embedding that a key of the model may share? Not the encoder's the decoder's."""
-    table = "embedding" in _concepts(s, names) and _may_be_tied(_concepts(s, names), _TIED_SERVED)
+    table = bool(_concepts(s, names) & _TABLES) and _may_be_tied(_concepts(s, names), _TIED_SERVED)
     return table and not s.ops and names.contradiction(names.path_words(s.path), names.path_words(t.path)) <= 0
 
 
 def _of_all(tables: list[Leaf], partner: Mapping[int, Leaf], head: Leaf, names: Names) -> list[Leaf]:
-    """Of several embeddings, those that serve what the model calls shared, or else its decoder: no encoder's head."""
+    """Of several embeddings, those that serve what the model calls shared, or else its decoder: no encoder's head.
+
+    Or else that of the outermost container in which the head stands as well: `decoder.bert.embeddings` is of the same
+    network as `decoder.cls`, where the other table is the `encoder`'s.
+    """
     served = {word: [s for s in tables if word in _concepts(partner[id(s)], names)] for word in ("shared", "decoder")}
-    return served["shared"] or ([] if "encoder" in _concepts(head, names) else served["decoder"])
+    if served["shared"]:
+        return served["shared"]
+    if "encoder" in _concepts(head, names):
+        return []
+    return served["decoder"] or [s for s in tables if partner[id(s)].path[:1] == head.path[:1]]
 
 
 def _inner(path: Sequence[str], other: Sequence[str]) -> bool:
@@ -146,6 +155,19 @@ def share(found: Sequence[Found], target: Sequence[Leaf], tied: Mapping[str, str
             s, said = serving[root]
             out.append((s, leaf, said))
     return out
+
+
+def again_by_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
+    """Further pairs for model keys whose own namesake in the checkpoint serves another key alone; flagged.
+
+    A later version holds `encoder.initial_bn` besides `initial_bn`. Not for keys with numbers: layers may be counted
+    otherwise.
+    """
+    served = {id(t) for _, t, _ in found}
+    serving = {id(s) for s, _, _ in found}
+    known = {s.keys[0]: s for s in source if id(s) in serving and len(s.keys) == 1 and not s.ops}
+    twins = ((known.get(t.keys[0]), t) for t in target if id(t) not in served and not t.ops and not numbered(t.path))
+    return [(s, t, Evidence(level="echo")) for s, t in twins if s is not None and s.raw == t.raw]
 
 
 def in_every_block(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:

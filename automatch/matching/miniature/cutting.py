@@ -164,7 +164,10 @@ def _stacked(
     columns: Sequence[Column],
     widths: Collection[int],
 ) -> dict[int, list[int]]:
-    """Length of lists that only the other side has -> the places of the stacks that hold the same here."""
+    """Length of lists that only the other side has -> the places of the stacks that hold the same here.
+
+    None of a length that is among the `widths` of tensors: with as many experts as features, neither may be cut.
+    """
     out: dict[int, list[int]] = {}
     for length in {repeat.length for repeat in lists if not own[repeat.signature]}.difference(widths):
         places = stacks_like([repeat for repeat in lists if repeat.length == length], spec, columns)

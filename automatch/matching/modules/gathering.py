@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -12,6 +12,7 @@ from automatch.matching.basis.adapters import BIAS, FIRST, SECOND
 from automatch.matching.basis.leaves import Leaf
 from automatch.matching.basis.names import Names, Word
 from automatch.matching.basis.units import Sort, Unit, role_of
+from automatch.matching.modules.turns import give_turns
 
 
 def units_of(
@@ -43,6 +44,7 @@ def units_of(
         unit.place = min(unit.place, leaf.place)
     found = sorted(units.values(), key=lambda u: u.place)
     _silence_numbers(found, names)
+    _name_gates(found, names)
     _name_norms(found, names)
     _silence_echoes(found)
     _silence_gates(found)
@@ -60,7 +62,7 @@ def units_of(
         for rank, (_, unit) in enumerate(group):
             unit.rank, unit.peers, unit.falling = rank, len(group), falling and len(group) > 1
             unit.grid, unit.steady = grid, steady
-    _give_turns(found, ([unit for _, unit in group] for group in peers.values()))
+    give_turns(found, ([unit for _, unit in group] for group in peers.values()))
     return found
 
 
@@ -75,16 +77,20 @@ _GATE, _NOTHING = frozenset({"gate"}), frozenset[str]()
 _LETTERS = ("a", "b", "c", "d")
 
 
-def _lettered(units: Sequence[Unit]) -> Collection[tuple[str, ...]]:
-    """The paths of modules that letters count: `norm_a` and `norm_b`, from `a` on, without a gap."""
-    runs: dict[tuple[object, ...], dict[str, tuple[str, ...]]] = defaultdict(dict)
+def _lettered(units: Sequence[Unit]) -> Mapping[tuple[str, ...], int]:
+    """The paths of modules that letters count, and at which token: `norm_a` and `norm_b`, from `a` on, without a gap.
+
+    Modules below them count as well: `conv_a.bn` and `conv_b.bn`.
+    """
+    runs: dict[tuple[object, ...], dict[str, tuple[tuple[str, ...], int]]] = defaultdict(dict)
     for unit in units:
-        *stem, letter = words_of(unit.path[-1]) or ("",)
-        if stem and letter and letter in _LETTERS:
-            home = (unit.path[:-1], *stem)
-            runs[home][letter] = unit.path
+        for at, token in enumerate(unit.path):
+            *stem, letter = words_of(token) or ("",)
+            if stem and letter and letter in _LETTERS:
+                home = (unit.path[:at], *stem, unit.path[at + 1 :])
+                runs[home][letter] = unit.path, at
     whole = (run for run in runs.values() if len(run) > 1 and tuple(sorted(run)) == _LETTERS[: len(run)])
-    return {path for run in whole for path in run.values()}
+    return dict(found for run in whole for found in run.values())
 
 
 def is_lettered(unit: Unit) -> bool:
@@ -93,82 +99,15 @@ def is_lettered(unit: Unit) -> bool:
     return len(words) > 1 and words[-1] in _LETTERS
 
 
-def _counted(unit: Unit, lettered: Collection[tuple[str, ...]]) -> list[str | int]:
+def _counted(unit: Unit, lettered: Mapping[tuple[str, ...], int]) -> list[str | int]:
     """The words and the numbers of a module's path; letters that count are numbers."""
-    out: list[str | int] = [int(w) if w.isdecimal() else w for token in unit.path for w in words_of(token)]
-    if unit.path in lettered:
-        out[-1] = _LETTERS.index(str(out[-1]))
+    at = lettered.get(unit.path)
+    out: list[str | int] = []
+    for place, token in enumerate(unit.path):
+        out.extend(int(w) if w.isdecimal() else w for w in words_of(token))
+        if place == at:
+            out[-1] = _LETTERS.index(str(out[-1]))
     return out
-
-
-_TURNS = {"attention": 1, "selfattn": 1, "mlp": 2}
-
-
-def _give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
-    """Say which of two modules comes first: 1 and 2, also where one is called the attention's and one the mlp's.
-
-    A transformer's block has its attention first: `layer_scale_1` is the attention's, `norm2` the mlp's, and so is
-    BERT's `output.LayerNorm` behind `attention.output.LayerNorm`.
-    """
-    for group in peers:
-        numbers = [stem_index(unit.path[-1]) for unit in group] if len(group) == 2 else []
-        if numbers and sorted(number[1] if number else -1 for number in numbers) in ([0, 1], [1, 2]):
-            for unit in group:
-                unit.turn = unit.rank + 1
-    named: dict[tuple[Sort | None, tuple[str, ...]], list[tuple[int, Unit]]] = defaultdict(list)
-    for unit in units:
-        turns = {_TURNS[c] for word in unit.words for c in word.concepts & _TURNS.keys()}
-        if len(turns) <= 1:
-            rest = tuple(w.text for w in unit.words if not w.concepts & _TURNS.keys() and w.text[0] != "~")
-            named[unit.main(), rest].append((turns.pop() if turns else 0, unit))
-    for pair in named.values():
-        found = sorted(turn for turn, _ in pair)
-        if found == [0, 1]:
-            (_, bare), (_, first) = sorted(pair, key=lambda item: item[0])
-            found = [1, 2] if bare.place > first.place else []
-        if found == [1, 2]:
-            for turn, unit in pair:
-                unit.turn = turn or 2
-    _give_turns_to_norms(units)
-    _give_turns_by_last(pair for alike in named.values() for pair in alike)
-
-
-def _give_turns_to_norms(units: Sequence[Unit]) -> None:
-    """The same for the norms of a block: the attention's, that of an attention to another sequence, the mlp's.
-
-    They may be numbered on the other side, where three are counted as two are.
-    """
-    norms: dict[tuple[tuple[str, ...], Sort | None], list[Unit]] = defaultdict(list)
-    for unit in units:
-        scale = unit.leaves.get("weight")  # `n1` is a norm by what it holds
-        if any("norm" in word.concepts for word in unit.words) or (scale is not None and len(scale.shape) == 1):
-            norms[unit.full[:-1], unit.main()].append(unit)
-    for group in norms.values():
-        size = len(group)
-        if size not in (2, 3) or (size == 2 and any(unit.turn for unit in group)):
-            continue
-        concepts = [{c for word in unit.words for c in word.concepts} for unit in group]
-        turns = [2 if "cross" in own else 1 if own & {"attention", "selfattn"} else size for own in concepts]
-        if size == 2 and sorted("pre" in own for own in concepts) == [False, True]:
-            turns = [1 if "pre" in own else 2 if "final" in own else 0 for own in concepts]  # `prenorm`, `postnorm`
-        if len(set(turns)) == 1 and {unit.peers for unit in group} == {size} == {3}:
-            turns = [unit.rank + 1 for unit in group]
-        elif [turn for turn, unit in zip(turns, group, strict=True) if unit.peers == 1] == [2]:
-            turns = [2 if unit.peers == 1 else 1 + 2 * unit.rank for unit in group]  # norm1, norm_cross, norm2
-        if sorted(turns) == list(range(1, size + 1)):
-            for unit, turn in zip(group, turns, strict=True):
-                unit.turn, unit.of = turn, size
-
-
-def _give_turns_by_last(units: Iterable[tuple[int, Unit]]) -> None:
-    """The same for two modules whose last names are equal: `window_attn.norm` and `ffn.norm`, whatever a window is."""
-    called: dict[tuple[Sort | None, str], list[tuple[int, Unit]]] = defaultdict(list)
-    for turn, unit in units:
-        called[unit.main(), unit.path[-1]].append((turn, unit))
-    for pair in called.values():
-        if sorted(turn for turn, _ in pair) == [1, 2]:
-            for turn, unit in pair:
-                unit.turn = turn
 
 
 def _name_norms(units: Sequence[Unit], names: Names) -> None:
@@ -176,22 +115,53 @@ def _name_norms(units: Sequence[Unit], names: Names) -> None:
 
     `attn.norm` and `mlp.norm` are `attn_norm` and `mlp_norm`; not where the block has norms of its own beside them.
     """
-    norms: dict[tuple[tuple[str, ...], Sort | None], list[Unit]] = defaultdict(list)
+    norms = [unit for unit in units if (words := names.token_words(unit.full[-1])) and all(map(_is_norm, words))]
+    for deep in (2, 3):  # `attn.norm`; Megatron's `self_attention.linear_qkv.layer_norm_weight`
+        scopes: dict[tuple[tuple[str, ...], Sort | None], list[Unit]] = defaultdict(list)
+        for unit in norms:
+            scopes[unit.full[:-deep], unit.main()].append(unit)
+        for group in scopes.values():
+            _name_pair(group, deep, names)
+
+
+def _is_norm(word: Word) -> bool:
+    return "norm" in word.concepts
+
+
+def _name_pair(group: Sequence[Unit], deep: int, names: Names) -> None:
+    """Name the norms of one scope, so many tokens below it, where one is the attention's and one the mlp's."""
+    if any(len(unit.full) <= deep for unit in group):
+        return
+    homes = [
+        {c for token in unit.full[-deep:-1] for word in names.token_words(token) for c in word.concepts}
+        for unit in group
+    ]
+    first = [unit for unit, home in zip(group, homes, strict=True) if "attention" in home]
+    if len(first) > 1:
+        first = [unit for unit, home in zip(group, homes, strict=True) if "selfattn" in home]
+    second = [unit for unit, home in zip(group, homes, strict=True) if "mlp" in home]
+    if len(first) == len(second) == 1:
+        for unit, called in ((first[0], "attn_norm"), (second[0], "mlp_norm")):
+            unit.words = (*unit.words, *(w for w in names.token_words(called) if w.text[0] == "~"))
+
+
+def _name_gates(units: Sequence[Unit], names: Names) -> None:
+    """Call the matrices of a gated layer that some code bases number by what they are: litgpt's `fc_1` is the gate.
+
+    Only beside a third matrix, which leads back: `fc_1` and `fc_2` alone are a layer without a gate.
+    """
+    homes: dict[tuple[str, ...], dict[str, Unit]] = defaultdict(dict)
     for unit in units:
-        words = names.token_words(unit.full[-1])
-        if words and all("norm" in word.concepts for word in words):
-            norms[unit.full[:-2], unit.main()].append(unit)
-    for group in norms.values():
-        if any(len(unit.full) < 3 for unit in group):
-            continue
-        homes = [{c for word in names.token_words(unit.full[-2]) for c in word.concepts} for unit in group]
-        first = [unit for unit, home in zip(group, homes, strict=True) if "attention" in home]
-        if len(first) > 1:
-            first = [unit for unit, home in zip(group, homes, strict=True) if "selfattn" in home]
-        second = [unit for unit, home in zip(group, homes, strict=True) if "mlp" in home]
-        if len(first) == len(second) == 1:
-            for unit, called in ((first[0], "attn_norm"), (second[0], "mlp_norm")):
-                unit.words = (*unit.words, *(w for w in names.token_words(called) if w.text[0] == "~"))
+        homes[unit.full[:-1]][unit.full[-1]] = unit
+    for home in homes.values():
+        for convention in names.lexicon.gated if len(home) > 2 else ():
+            pair = [home[token] for token in convention if token in home]
+            main = pair[0].main() if len(pair) == 2 else None
+            if main is None or pair[1].main() != main or len(main[1]) != 2:
+                continue
+            if any(unit.main() == (False, main[1][::-1]) for unit in home.values() if unit not in pair):
+                for unit, called in zip(pair, ("gate_proj", "up_proj"), strict=True):
+                    unit.words = names.path_words((*unit.path[:-1], called))
 
 
 def _silence_gates(units: Sequence[Unit]) -> None:

@@ -67,6 +67,8 @@ def _as_numbered(
 ) -> dict[Path, Path] | None:
     """The numbered norms of a block and those of another block that are named so; None where these are no such.
 
+    Nor where the numbered side registers the cross-attention before the self-attention: some of those run it first.
+
     Args:
         numbered: the modules of the one block.
         named: the modules of the other block.
