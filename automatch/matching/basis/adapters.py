@@ -9,10 +9,12 @@ from automatch.matching.basis.leaves import Leaf
 
 FIRST, SECOND, BIAS = "lora_A", "lora_B", "lora_B.bias"
 
-_FIRST_OF = {"lora_B": "lora_A", "lora_b": "lora_a", "lora_up": "lora_down", "up": "down"}
-"""How peft, loralib, torchtune and kohya's scripts call the halves; `down`, `up` where an adapter is named before."""
+_FIRST_OF = {"lora_B": "lora_A", "lora_b": "lora_a", "lora_up": "lora_down", "up": "down", "B": "A"}
+"""How peft, loralib, torchtune and kohya's scripts call the halves; `up` and `B` behind the name of an adapter."""
 
 _HALVES = {**dict.fromkeys(_FIRST_OF.values(), FIRST), **dict.fromkeys(_FIRST_OF, SECOND)}
+
+_LETTERS = frozenset({"A", "B"})
 
 _MAGNITUDE = "lora_magnitude_vector"
 """How PEFT calls the lengths of the columns, which DoRA learns beside the two halves."""
@@ -23,7 +25,10 @@ _PEFT = frozenset({"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", _
 
 def is_adapter(leaf: Leaf) -> bool:
     """Is a tensor half of an adapter? What q, k and v learnt in three is no part of anything but an adapter."""
-    return any("lora" in words_of(token) for token in leaf.path)
+    path = leaf.path
+    if words_of(path[-1]) == ("adapter", "alpha"):
+        return True
+    return any("lora" in words_of(token) or (token in _LETTERS and _is_half(path, at)) for at, token in enumerate(path))
 
 
 def half_of(path: Sequence[str]) -> tuple[int, str] | None:
@@ -98,4 +103,8 @@ def part_of(path: Sequence[str]) -> tuple[int, str] | None:
 
 
 def _is_half(path: Sequence[str], at: int) -> bool:
-    return path[at] in _HALVES and ("lora" in words_of(path[at]) or (at > 0 and "lora" in words_of(path[at - 1])))
+    """Does a token of a path name the half of an adapter: `lora_A`, `lora.down`, `adapter.A`?"""
+    if path[at] not in _HALVES:
+        return False
+    before = words_of(path[at - 1]) if at else ()
+    return "lora" in words_of(path[at]) or "lora" in before or (path[at] in _LETTERS and "adapter" in before)

@@ -179,7 +179,7 @@ def _decide(
             gain = blocks.gain(way.members, way.dim, _first_halves(way.members, paths))
             gains[way.dim, relative] += round(1000 * gain)
     best = max(gains.items(), key=lambda item: (item[1], -len(item[0][1])), default=None)
-    if best is None or best[1] <= 0:
+    if best is None or (best[1] <= 0 and not blocks.says_joined([groups[n] for n in weights], parts)):
         return
     dim, relative = best[0]
     for name in names:

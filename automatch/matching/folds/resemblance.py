@@ -50,6 +50,8 @@ class Blocks:
         self._apart = Counter(leaf.shape for leaf in leaves if role_in(leaf.path) is not None)
         self._apart.subtract(leaf.shape for leaf in others if role_in(leaf.path) is not None)
         self._fused = Counter(leaf.shape for leaf in others if any(map(_is_qkv, leaf.path[-2:])))
+        roles = ((role_in(leaf.path), leaf.shape) for leaf in others)
+        self._said = Counter((found[1], shape) for found, shape in roles if found is not None)
         whole = Counter(leaf.shape for leaf in others)
         unique = {frozenset(bag.items()): bag for bag in bags.values()}
         self._theirs = [(bag, sum(bag.values())) for bag in unique.values()] or [(whole, len(others))]
@@ -99,6 +101,12 @@ class Blocks:
             and all(self._fused[shape] - taken[shape] >= n for shape, n in wanted.items() if shape is not None)
             and all(self._apart[shape] >= n for shape, n in members.items())
         )
+
+    def says_joined(self, groups: Sequence[dict[str, Leaf]], parts: tuple[str, ...]) -> bool:
+        """Does the other side call as many tensors of the joined shape by what the parts are together: `kv`?"""
+        shapes = {joined_shape([group[part].shape for part in parts], 0) for group in groups}
+        shape = shapes.pop() if len(shapes) == 1 else None
+        return shape is not None and self._said["".join(parts), shape] == len(groups)
 
     def gain(self, members: Sequence[Leaf], dim: int, shared: Sequence[Leaf] = ()) -> float:
         """How much more the block looks like one of the other side's blocks with the members joined (Dice).

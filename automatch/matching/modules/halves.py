@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from automatch.describing.tokens import words_of
 from automatch.matching.basis.adapters import first_half, is_adapter, part_of
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.leaves import Leaf
@@ -14,6 +15,9 @@ _MOSTLY = 0.8
 """Of an adapter whose halves have their namesakes to this share, the others have nothing to do with other modules."""
 
 _NUMBER = re.compile(r"(?<![A-Za-z])\d+")
+
+_ADAPTERS = frozenset({"adapter", "lora"})
+"""What a module beside the one that is adapted may be called."""
 
 _TRIED = 3
 """So many names of the checkpoint are looked at for what stands before them."""
@@ -68,13 +72,20 @@ def _by_module(leaves: Sequence[Leaf]) -> dict[tuple[str, tuple[str, ...]], Leaf
     """The parts of adapters by the names of their modules, joined by `_`, and by what they are; none if two are one."""
     out: dict[tuple[str, tuple[str, ...]], Leaf] = {}
     for leaf in leaves:
-        part = None if leaf.ops else part_of(leaf.path)
+        part = None if leaf.ops else part_of(leaf.path) or _scale_of(leaf)
         if part is not None:
             at, what = part
             behind = tuple(token for token in leaf.path[at + 1 :] if token != "weight")
-            if out.setdefault(("_".join(leaf.path[:at]), (what, *behind)), leaf) is not leaf:
+            home = leaf.path[: at - (leaf.path[at - 1] in _ADAPTERS)]
+            if out.setdefault(("_".join(home), (what, *behind)), leaf) is not leaf:
                 return {}
     return out
+
+
+def _scale_of(leaf: Leaf) -> tuple[int, str] | None:
+    """The number that kohya's scripts write beside the halves, `X.alpha`, in the form of a part."""
+    said = leaf.raw == () and words_of(leaf.path[-1])[-1:] == ("alpha",)
+    return (len(leaf.path) - 1, "alpha") if said and len(leaf.path) > 1 else None
 
 
 def _prefixes(mine: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[str, str]]:

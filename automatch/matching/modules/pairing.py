@@ -227,8 +227,8 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
         )
         if (i, j) in unsaid and evidence.learnt <= 1:
             evidence = replace(evidence, level="gate")
-        modules = table.source[i].words, table.target[j].words
-        unnamed = evidence.name < NAMED or any("norm" in word.concepts for words in modules for word in words)
+        norms = [any("norm" in word.concepts for word in unit.words) for unit in (table.source[i], table.target[j])]
+        unnamed = any(norms) if norms[0] != norms[1] else evidence.name < NAMED and not any(norms)
         out += [
             Pair(m, t, replace(evidence, contradiction=True) if _is_token(m, t) and unnamed else evidence)
             for m, t in pairs
