@@ -139,7 +139,7 @@ def _alone(e: Evidence) -> Judgement:
         return Judgement(0.98, False, f"{words}; nothing is left over around it")
     if e.learnt >= 0.5:
         return Judgement(0.96, False, f"{words}; as in the other blocks")
-    if e.name >= 0.3 and e.order >= 0.6:
+    if e.name >= 0.35 and e.order >= 0.6:
         return Judgement(0.98, False, f"{words}; names and place agree")
     if e.order >= 0.6 and e.name >= 0.0 and e.sequence >= 0.9:
         return Judgement(0.95, False, f"{words}; in the same place of the order")

@@ -259,9 +259,11 @@ def _note_doubts(
             for k, m in unsettled
         ):
             choice.doubted.append(pair)
+        own = [n for k, n in enumerate(left) if k not in chosen and templates[0][k] == templates[0][i]]
         if "#" not in template(right[j].tokens()):  # what has no number is no item of a list more than another
-            own = [n for k, n in enumerate(left) if k not in chosen and templates[0][k] == templates[0][i]]
             choice.unless_taken.append((pair, own))
+        elif "#" not in template((right[j].label,)):  # nor is `f.c` more `conv1` than the `conv3` beside it
+            choice.unless_taken.append((pair, [n for n in own if n.parent is left[i].parent]))
         # of numbered siblings the first is taken, but by what has no number itself
         siblings = "#" not in templates[0][i] and "#" in templates[1][j][-1:]
         free = [m for m in range(len(right)) if m not in taken and (siblings or templates[1][m] != templates[1][j])]
