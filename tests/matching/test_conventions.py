@@ -126,6 +126,13 @@ def test_two_norms_that_are_counted_and_that_of_the_mlp() -> None:
     solved(*sides, same_but({f".{old}.": f".{new}." for old, new in zip(*names, strict=True)}, sides[0]))
 
 
+def test_of_two_projections_of_one_part_one_is_the_further_one() -> None:
+    """Wan's `k` reads the text and `k_img` the image, which are diffusers' `to_k` and `add_k_proj`."""
+    names = (("q", "k", "v", "o", "k_img", "v_img"), ("to_q", "to_k", "to_v", "to_out", "add_k_proj", "add_v_proj"))
+    sides = [layers("blocks", {f"cross_attn.{name}": nn.Linear(WIDTH, WIDTH) for name in own}) for own in names]
+    solved(*sides, same_but({f".{old}.": f".{new}." for old, new in zip(*names, strict=True)}, sides[0]))
+
+
 def test_letters_that_count_containers() -> None:
     """`conv_a.bn` and `conv_b.bn` are the first and the second, as `conv1` and `conv2` are."""
 

@@ -15,7 +15,7 @@ WIDTH = 32
 
 
 def gated(depth: int) -> tuple[Keys, Keys, dict[tuple[str, ...], Served]]:
-    """litgpt's Phi-3, which keeps gate and up apart under names that tell nothing, and one that joins them."""
+    """A Phi-3 that keeps gate and up apart under names that tell nothing, and one that joins them."""
     mine: Keys = [("lm_head.weight", (64, WIDTH)), ("transformer.wte.weight", (64, WIDTH))]
     theirs: Keys = [("model.embed_tokens.weight", (64, WIDTH))]
     expected: dict[tuple[str, ...], Served] = {
@@ -27,7 +27,7 @@ def gated(depth: int) -> tuple[Keys, Keys, dict[tuple[str, ...], Served]]:
         own, other = f"transformer.h.{i}", f"model.layers.{i}"
         mine += [(f"{own}.norm_1.weight", (WIDTH,)), (f"{own}.attn.qkv.weight", (3 * WIDTH, WIDTH))]
         mine += [(f"{own}.attn.proj.weight", (WIDTH, WIDTH)), (f"{own}.norm_2.weight", (WIDTH,))]
-        mine += [(f"{own}.mlp.fc_{k}.weight", (48, WIDTH)) for k in (1, 2)]
+        mine += [(f"{own}.mlp.lin_{k}.weight", (48, WIDTH)) for k in (1, 2)]
         mine.append((f"{own}.mlp.proj.weight", (WIDTH, 48)))
         theirs += [(f"{other}.self_attn.o_proj.weight", (WIDTH, WIDTH))]
         theirs += [(f"{other}.self_attn.qkv_proj.weight", (3 * WIDTH, WIDTH))]

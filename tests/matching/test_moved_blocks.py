@@ -154,7 +154,6 @@ def test_the_norms_of_a_block_that_opens_the_next_stage_or_ends_the_last() -> No
     honest(*levits(True, 3))
 
 
-@pytest.mark.xfail(strict=True, reason="norms of one length in two such blocks change places, by the next one's number")
 def test_the_norms_of_a_block_that_ends_the_last_stage_or_opens_the_next() -> None:
     honest(*levits(False, 3))
 

@@ -48,9 +48,10 @@ class Unit:
     """One module and the leaves it holds, by role; a bare parameter has the role `*`.
 
     `rank` of `peers` modules that are called alike, `falling` if the first of them stands last; `grid` if several
-    numbers tell them apart, `steady` if they stand in the order of these; `turn`: the
-    first (1) or the second (2) `of` two, or of three norms, 0 for others. `full` is the path from the root on, `told`
-    the one in the scope with the name of what stands beside the module.
+    numbers tell them apart, `steady` if they stand in the order of these; `turn`: the first (1) or the second (2) `of`
+    two, or of three norms, 0 for others. `further`: whether it is the one of two projections of one part that is
+    called by more (`k_img` beside `k`); None for others. `full` is the path from the root on, `told` the one in the
+    scope with the name of what stands beside the module.
     """
 
     path: tuple[str, ...]
@@ -64,6 +65,7 @@ class Unit:
     steady: bool = True
     turn: int = 0
     of: int = 2
+    further: bool | None = None
     full: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
 

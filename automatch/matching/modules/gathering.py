@@ -12,7 +12,7 @@ from automatch.matching.basis.adapters import BIAS, FIRST, SECOND
 from automatch.matching.basis.leaves import Leaf
 from automatch.matching.basis.names import Names, Word
 from automatch.matching.basis.units import Sort, Unit, role_of
-from automatch.matching.modules.turns import give_turns
+from automatch.matching.modules.turns import give_turns, mark
 
 
 def units_of(
@@ -63,6 +63,7 @@ def units_of(
             unit.rank, unit.peers, unit.falling = rank, len(group), falling and len(group) > 1
             unit.grid, unit.steady = grid, steady
     give_turns(found, ([unit for _, unit in group] for group in peers.values()))
+    mark(found, names)
     return found
 
 

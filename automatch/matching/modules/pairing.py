@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from automatch.matching.aside.cleanup import COPY, ORIGINAL
 from automatch.matching.basis.evidence import Evidence
 from automatch.matching.basis.lap import NEVER, assign
 from automatch.matching.basis.leaves import Leaf
@@ -148,7 +149,7 @@ def _margins(
     """Holds the pair (i, j) against i with each of `others`, and against each of `rows` that has no partner with j."""
     out = _Margins()
     for d in others:
-        if d == j:
+        if d == j or _is_trained_copy(table.target[d], table.target[j]):
             continue
         out.rivals += 1
         c = owner.get(d)
@@ -163,6 +164,13 @@ def _margins(
             out.free += 1
             out.note(table, [(i, j)], [(c, j)])
     return out
+
+
+def _is_trained_copy(one: Unit, other: Unit) -> bool:
+    """Is one of two modules what PEFT makes of the other to train it whole? Both are served by one tensor."""
+    if COPY not in one.full or ORIGINAL not in other.full:
+        return False
+    return one.full[: one.full.index(COPY)] == other.full[: other.full.index(ORIGINAL)]
 
 
 APART = 0.3

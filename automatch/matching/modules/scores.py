@@ -162,6 +162,8 @@ def _named_alike(a: Unit, b: Unit, ctx: Context, value: float) -> float:
             value += IDENTICAL
     if names.silent:
         return value
+    if a.further is not None and b.further is not None:
+        return value + (ORDINAL if a.further == b.further else -ORDINAL)
     if a.peers >= 2 and a.peers == b.peers:
         if a.grid and b.grid and not (a.steady and b.steady):
             return value  # `conv1_L2` and `branch1.2`: which number is which?

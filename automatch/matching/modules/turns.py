@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from automatch.describing.tokens import stem_index
+from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import Sort, Unit
 
 _TURNS = {"attention": 1, "selfattn": 1, "mlp": 2}
@@ -89,3 +90,26 @@ def _give_turns_by_last(units: Iterable[tuple[int, Unit]]) -> None:
         if sorted(turn for turn, _ in pair) == [1, 2]:
             for turn, unit in pair:
                 unit.turn = turn
+
+
+_ROLES = frozenset({"query", "key", "value", "qkv", "kv"})
+_PLAIN = frozenset({"linear", "output"})
+"""What `proj`, `fc` and `dense` may mean; they tell no projection from another one."""
+
+
+def mark(units: Iterable[Unit], names: Names) -> None:
+    """Say which of two projections of one part is the plain one, and which the further one: `k` and `k_img`.
+
+    Wan's cross-attention reads a text with `k` and an image with `k_img`, which are diffusers' `to_k` and `add_k_proj`.
+    """
+    pairs: dict[tuple[tuple[str, ...], Sort | None, str], list[tuple[bool, Unit]]] = defaultdict(list)
+    for unit in units:
+        words = names.token_words(unit.full[-1])
+        roles = {concept for word in words for concept in word.concepts & _ROLES}
+        if len(roles) == 1:
+            further = any(word.concepts.isdisjoint(_ROLES | _PLAIN) and word.text != "to" for word in words)
+            pairs[unit.full[:-1], unit.main(), roles.pop()].append((further, unit))
+    for pair in pairs.values():
+        if sorted(further for further, _ in pair) == [False, True]:
+            for further, unit in pair:
+                unit.further = further
