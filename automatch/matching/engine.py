@@ -23,7 +23,7 @@ from automatch.matching.basis.identity import Identity
 from automatch.matching.basis.leaves import Leaf, counted, leaves_of, to_squeeze
 from automatch.matching.basis.names import Names, norms_close
 from automatch.matching.basis.parts import as_named
-from automatch.matching.basis.pinning import pinned, refuse_unfit
+from automatch.matching.basis.pinned import pinned, refuse_unfit
 from automatch.matching.basis.pins import Decisions, followed, in_pinned_order, resolve
 from automatch.matching.blocks.sides import Side
 from automatch.matching.blocks.solver import Solver

@@ -10,7 +10,7 @@ from torch import nn
 
 from automatch.matching import match
 from tests.matching.built import built
-from tests.matching.truth import flagged, found, solved, spec, truth
+from tests.matching.truth import Served, flagged, found, solved, spec, truth
 
 WIDTH = 16
 
@@ -202,3 +202,168 @@ def test_a_key_of_both_sides_is_served_though_another_one_took_its_tensor() -> N
 def _tabnet(home: str) -> dict[str, nn.Module]:
     steps = {f"{home}steps.{i}.fc": nn.Linear(6, 9) for i in range(4)}
     return {f"{home}initial_bn": nn.BatchNorm1d(6), **steps, f"{home}out": nn.Linear(9, 2)}
+
+
+GLU = [("fc_1", (24, 8)), ("fc_2", (24, 8)), ("proj", (8, 24))]
+SQUARE = [("fc_1", (16, 16)), ("fc_2", (16, 16)), ("proj", (16, 16))]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [(GLU, ("value", "gate", "out")), (SQUARE, ("squeeze", "gate", "proj")), (SQUARE, ("lin", "gate_up", "out"))],
+    ids=["no up-projection", "square layers", "all of one shape"],
+)
+def test_numbered_layers_are_no_gate_where_nothing_else_says_so(mine: list, theirs: tuple) -> None:
+    """A gated linear unit may multiply its value first; the convention is that of a gate and an up-projection."""
+    answer = match(
+        spec([(f"blocks.{i}.{name}.weight", shape) for i in range(2) for name, shape in mine]),
+        spec(
+            [
+                (f"layers.{i}.{name}.weight", shape)
+                for i in range(2)
+                for name, (_, shape) in zip(theirs, mine, strict=True)
+            ]
+        ),
+    )
+    served = found(answer)
+    gate = f"layers.1.{theirs[1]}.weight"
+    assert gate in flagged(answer) or served.get((gate,)) != Served(("blocks.1.fc_1.weight",))
+
+
+def test_the_name_that_puts_the_gate_first_says_nothing_of_a_filter() -> None:
+    """WaveNet's filter and gate, in what is called as GraniteMoE's gate and up are."""
+    parts = {"filter": nn.Linear(WIDTH, WIDTH), "gate": nn.Linear(WIDTH, WIDTH), "out": nn.Linear(WIDTH, 40)}
+    fused = {"input_linear": nn.Linear(WIDTH, 2 * WIDTH), "out": nn.Linear(WIDTH, 40)}
+    answer = match(spec(layers("blocks", parts)), spec(layers("layers", fused)))
+    assert {f"layers.{i}.input_linear.weight" for i in range(3)} <= flagged(answer)
+
+
+@pytest.mark.parametrize("name", ["linear_fc1", "input_linear"])
+def test_a_name_that_puts_the_gate_first(name: str) -> None:
+    """Megatron-Core and GraniteMoE."""
+    fused = {name: nn.Linear(WIDTH, 48), "down": nn.Linear(24, WIDTH)}
+    split = {"gate_proj": nn.Linear(WIDTH, 24), "up_proj": nn.Linear(WIDTH, 24), "down": nn.Linear(24, WIDTH)}
+    answer = match(spec(layers("layers", fused)), spec(layers("layers", split)))
+    keys = ("layers.1.gate_proj.weight", "layers.1.up_proj.weight")
+    assert found(answer)[keys] == Served((f"layers.1.{name}.weight",), "chunk")
+    assert not flagged(answer)
+
+
+def test_a_norm_behind_a_part_is_not_the_norm_before_it() -> None:
+    """Of four norms the two inside stand behind the attention and the mlp."""
+    sides: list[list] = [[], []]
+    for i in range(3):
+        mine = ["norm1", "attn.qkv", "attn.proj", "attn.proj.norm", "norm2", "mlp.fc1", "mlp.fc2", "mlp.fc2.norm"]
+        theirs = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "pre_attn_norm", "pre_mlp_norm", "post_attn_norm"]
+        for side, own, names in zip(sides, ("blocks", "layers"), (mine, [*theirs, "post_mlp_norm"]), strict=True):
+            sizes = {"qkv": (48, 16), "proj": (16, 16), "fc1": (64, 16), "fc2": (16, 64)}
+            side += [(f"{own}.{i}.{name}.weight", sizes.get(name.split(".")[-1], (16,))) for name in names]
+    answer = match(spec(sides[0]), spec(sides[1]))
+    behind = {f"blocks.{i}.{part}.norm.weight" for i in range(3) for part in ("attn.proj", "mlp.fc2")}
+    sure = {m.model_keys[0]: m.checkpoint_keys[0] for m in answer.matches if not m.ambiguous}
+    assert not [key for key in sure if "pre_" in key and sure[key] in behind]
+
+
+def test_learnt_numbers_of_other_shapes_stay() -> None:
+    """A PReLU's slope may be () here and (1,) there; only the bias of one output is no such number."""
+    mine = [("fc1.weight", (8, 4)), ("act.alpha", ()), ("fc2.weight", (4, 8))]
+    theirs = [("l1.weight", (8, 4)), ("prelu.weight", (1,)), ("l2.weight", (4, 8))]
+    assert found(match(spec(mine), spec(theirs)))["prelu.weight",].checkpoint == ("act.alpha",)
+
+
+def test_numbers_called_alpha_are_no_parts_of_adapters() -> None:
+    """Where no halves stand beside them, layers counted from 1 go to layers counted from 0 with all they hold."""
+    mine = [(f"layers.{i}.{name}", shape) for i in (1, 2, 3) for name, shape in (("fc.weight", (8, 8)), ("alpha", ()))]
+    theirs = [(f"blocks.{i}.{name}", shape) for i in range(3) for name, shape in (("fc.weight", (8, 8)), ("alpha", ()))]
+    solved(mine, theirs, truth((s, t) for (s, _), (t, _) in zip(mine, theirs, strict=True)))
+
+
+def test_adapters_of_one_code_base_that_calls_their_halves_a_and_b() -> None:
+    """kohya's file for a model whose adapters are `adapter.A`, `adapter.B` and a number."""
+    mine, theirs = [], []
+    for i in range(2):
+        theirs += [(f"blocks.{i}.{name}.weight", (16, 24)) for name in ("to_q", "to_v")]
+        for name in ("to_q", "to_v"):
+            own, other = f"lora_unet_blocks_{i}_{name}", f"blocks.{i}.{name}.adapter"
+            mine += [(f"{own}.alpha", ()), (f"{own}.lora_down.weight", (4, 24)), (f"{own}.lora_up.weight", (16, 4))]
+            theirs += [(f"{other}.A.weight", (4, 24)), (f"{other}.B.weight", (16, 4)), (f"{other}_alpha", ())]
+    served = found(match(spec(mine), spec(theirs)))
+    assert len(served) == len(mine)
+    assert served["blocks.1.to_v.adapter.B.weight",].checkpoint == ("lora_unet_blocks_1_to_v.lora_up.weight",)
+    assert served["blocks.1.to_v.adapter_alpha",].checkpoint == ("lora_unet_blocks_1_to_v.alpha",)
+
+
+def test_adapters_that_are_no_halves_of_a_rank_are_layers_like_others() -> None:
+    """Bottleneck adapters of two tasks, A and B."""
+    sizes = {"down": (4, 16), "up": (16, 4)}
+    names = [(task, part) for task in "AB" for part in sizes]
+    mine = [(f"blocks.{i}.adapter.{task}.{part}.weight", sizes[part]) for i in range(2) for task, part in names]
+    theirs = [(f"layers.{i}.tasks.{task}.{part}.weight", sizes[part]) for i in range(2) for task, part in names]
+    solved(mine, theirs, truth((s, t) for (s, _), (t, _) in zip(mine, theirs, strict=True)))
+
+
+def test_keys_and_values_in_what_is_called_kv_though_more_layers_of_one_shape_stand_around() -> None:
+    """A copied block of a ControlNet stands between two projections, which q, k and v would resemble apart."""
+    mine, theirs = [], []
+    for i in range(2):
+        own, other = f"net.{i}.block", f"blocks.{i}"
+        mine += [(f"net.{i}.before.weight", (16, 16)), (f"net.{i}.after.weight", (16, 16))]
+        mine += [(f"{own}.attn.qkv.weight", (48, 16)), (f"{own}.attn.proj.weight", (16, 16))]
+        mine += [(f"{own}.cross_attn.q_linear.weight", (16, 16)), (f"{own}.cross_attn.kv_linear.weight", (32, 16))]
+        mine += [(f"{own}.cross_attn.proj.weight", (16, 16)), (f"{own}.mlp.weight", (40, 16))]
+        theirs += [(f"{other}.attn1.to_{x}.weight", (16, 16)) for x in ("q", "k", "v", "out")]
+        theirs += [(f"{other}.attn2.to_{x}.weight", (16, 16)) for x in ("q", "k", "v", "out")]
+        theirs += [(f"{other}.ff.weight", (40, 16))]
+    theirs += [(f"{name}.{i}.weight", (16, 16)) for name in ("ins", "outs") for i in range(2)]
+    served = found(match(spec(mine), spec(theirs)))
+    keys = ("blocks.1.attn2.to_k.weight", "blocks.1.attn2.to_v.weight")
+    assert served[keys] == Served(("net.1.block.cross_attn.kv_linear.weight",), "chunk")
+
+
+def test_the_scale_of_a_norm_may_be_a_row() -> None:
+    """Moshi keeps `norm1.alpha` as [1, 1, d]; a class token is no such scale."""
+    mine = [("emb.weight", (50, 16)), *((f"layers.{i}.norm1.alpha", (1, 1, 16)) for i in range(3))]
+    theirs = [("embed.weight", (50, 16)), *((f"blocks.{i}.input_layernorm.weight", (16,)) for i in range(3))]
+    mine += [(f"layers.{i}.fc.weight", (40, 16)) for i in range(3)]
+    theirs += [(f"blocks.{i}.fc.weight", (40, 16)) for i in range(3)]
+    served = found(match(spec(mine), spec(theirs)))
+    assert served["blocks.2.input_layernorm.weight",].checkpoint == ("layers.2.norm1.alpha",)
+
+
+def test_a_norm_that_is_free_and_nearly_as_well_named_is_a_rival() -> None:
+    """Beside a block's `norm1` and `norm2`, `attention.norm` may or may not be the `attn_norm`."""
+    mine, theirs = [], []
+    for i in range(3):
+        mine += [(f"enc.{i}.attention.q.weight", (16, 16)), (f"enc.{i}.attention.norm.weight", (16,))]
+        mine += [(f"enc.{i}.norm1.weight", (16,)), (f"enc.{i}.fc.weight", (40, 16)), (f"enc.{i}.norm2.weight", (16,))]
+        theirs += [(f"layers.{i}.attn.q.weight", (16, 16)), (f"layers.{i}.attn_norm.weight", (16,))]
+        theirs += [(f"layers.{i}.fc.weight", (40, 16)), (f"layers.{i}.ff_norm.weight", (16,))]
+    assert {f"layers.{i}.attn_norm.weight" for i in range(3)} <= flagged(match(spec(mine), spec(theirs)))
+
+
+def test_an_embedding_that_a_file_calls_shared_serves_the_table_and_the_head() -> None:
+    """Pegasus' file has `shared` alone; the model of its decoder an `embed_tokens` and a tied head."""
+    fc = [(f"model.decoder.layers.{i}.fc.weight", (40, 16)) for i in range(2)]
+    answer = match(
+        spec([("model.shared.weight", (50, 16)), *fc]),
+        spec([("model.decoder.embed_tokens.weight", (50, 16)), *fc, ("lm_head.weight", (50, 16))]),
+    )
+    tables = {"model.decoder.embed_tokens.weight", "lm_head.weight"}
+    assert {key: found(answer)[key,].checkpoint for key in tables} == dict.fromkeys(tables, ("model.shared.weight",))
+    assert tables <= flagged(answer)
+
+
+def test_a_head_is_tied_to_the_table_of_its_own_network() -> None:
+    """Of an encoder's and a decoder's table in one file, the decoder's head has the decoder's."""
+    keys = [(f"{net}.bert.{name}", shape) for net in ("encoder", "decoder") for name, shape in TABLE]
+    mine = [(key.replace("bert", "tf.bert"), shape) for key, shape in keys]
+    answer = match(spec(mine), spec([*keys, ("decoder.cls.predictions.decoder.weight", (50, 16))]))
+    served = found(answer)["decoder.cls.predictions.decoder.weight",]
+    assert served.checkpoint == ("decoder.tf.bert.embeddings.word_embeddings.weight",)
+
+
+TABLE = [
+    ("embeddings.word_embeddings.weight", (50, 16)),
+    ("layer.0.fc.weight", (40, 16)),
+    ("layer.1.fc.weight", (40, 16)),
+]

@@ -131,7 +131,7 @@ def drop_settings(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection
     The bias of a layer with one output is no such number; nor is a norm's counter one that stands outside of all
     modules, as torch_ema's `num_updates` does.
     """
-    known = any(math.prod(x.raw) == 1 and not x.integer and (x.raw == () or x.path[-1] not in ROLES) for x in others)
+    known = any(math.prod(x.raw) == 1 and not x.integer and (x.raw == () or x.path[-1] != "bias") for x in others)
     counts = any(x.integer and x.path[-1] != _COUNTER for x in others)
     numbers = (x for x in leaves if x.raw == () and x.path[-1] not in ROLES and not is_adapter(x))
     gone = [

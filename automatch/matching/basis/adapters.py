@@ -24,11 +24,15 @@ _PEFT = frozenset({"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", _
 
 
 def is_adapter(leaf: Leaf) -> bool:
-    """Is a tensor half of an adapter? What q, k and v learnt in three is no part of anything but an adapter."""
-    path = leaf.path
-    if words_of(path[-1]) == ("adapter", "alpha"):
+    """Is a tensor part of an adapter? What q, k and v learnt in three is no part of anything but an adapter.
+
+    Of what is only called `adapter`, the halves `A` and `B` of a rank, and the number beside them, `adapter_alpha`.
+    """
+    if any("lora" in words_of(token) for token in leaf.path):
         return True
-    return any("lora" in words_of(token) or (token in _LETTERS and _is_half(path, at)) for at, token in enumerate(path))
+    named = next((at for at in range(len(leaf.path)) if leaf.path[at] in _LETTERS and _is_half(leaf.path, at)), None)
+    ranked = len(leaf.raw) == 2 and leaf.raw[0] != leaf.raw[1]
+    return words_of(leaf.path[-1]) == ("adapter", "alpha") if named is None else ranked
 
 
 def half_of(path: Sequence[str]) -> tuple[int, str] | None:
@@ -107,4 +111,6 @@ def _is_half(path: Sequence[str], at: int) -> bool:
     if path[at] not in _HALVES:
         return False
     before = words_of(path[at - 1]) if at else ()
-    return "lora" in words_of(path[at]) or "lora" in before or (path[at] in _LETTERS and "adapter" in before)
+    if "lora" in words_of(path[at]) or "lora" in before:
+        return True
+    return path[at] in _LETTERS and "adapter" in before and path[at + 1 :] in ((), ("weight",), ["weight"], [])

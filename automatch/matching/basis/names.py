@@ -28,6 +28,7 @@ SHORTENED, ABBREVIATED = 2, 0.5
 """So many letters at least stand for a word, and so many at least are left out; and how alike the two then are."""
 
 _NOTHING: frozenset[str] = frozenset()
+_GATED = frozenset({"gate", "up"})
 _AFTER = ("post", "pre")
 
 _NORMED = {f"{letter}norm": (letter, "norm") for letter in "qk"}
@@ -66,6 +67,8 @@ class Names:
         self.lexicon = (
             lexicon if attend or not (mine or theirs) else replace(lexicon, words=lexicon.words | _UNATTENDED)
         )
+        said = ({c for words in side for w in words for c in lexicon.words.get(w, _NOTHING)} for side in (mine, theirs))
+        self.say_gate_and_up = any(own >= _GATED for own in said)
         self._norms_of_two = not any(map(_OF_FOUR.match, (*tokens[0], *tokens[1])))
         self._common = {w for words in mine for w in words} & {w for words in theirs for w in words}
         self._norms_close = norms_close

@@ -239,7 +239,10 @@ def gate_unsaid(s: Leaf, t: Leaf) -> bool:
     WaveNets with their filter and gate, and DiffWave's has the gate first.
     """
     return any(
-        len(parts.keys) == len(GATED) and roles in map(set, GATES) and not any(map(_tells, fused.path[-2:]))
+        len(parts.keys) == len(GATED)
+        and roles in map(set, GATES)
+        and not any(map(_tells, fused.path[-2:]))
+        and not (roles == set(GATED) and not GATE_FIRST.isdisjoint(fused.path[-2:]))
         for parts, fused, roles in _joined(s, t)
     )
 
@@ -267,7 +270,7 @@ def turns_unsaid(s: Leaf, t: Leaf) -> bool:
 
 def _tells(token: str) -> bool:
     counted = not token.isdecimal() and any(word in ("12", "13") for word in words_of(token))
-    return counted or token in GATE_FIRST or set(said_order(token)) in map(set, GATES)
+    return counted or set(said_order(token)) in map(set, GATES)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.leaves import Leaf
-from automatch.matching.basis.pinning import pinned, refuse_unfit
+from automatch.matching.basis.pinned import pinned, refuse_unfit
 from automatch.matching.basis.pins import Decisions
 from automatch.spec import StateDictSpec
 

@@ -1,1 +1,1 @@
-"""Stage 9, first half: what is left over, what serves twice, what is not there, and what is no match at all."""
+"""Stage 9: what is left over, what serves twice, what is not there, and what is no match at all."""

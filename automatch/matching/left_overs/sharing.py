@@ -158,7 +158,7 @@ def share(found: Sequence[Found], target: Sequence[Leaf], tied: Mapping[str, str
 
 
 def again_by_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
-    """Further pairs for model keys whose own namesake in the checkpoint serves another key alone; flagged.
+    """Further pairs for model keys that nothing serves, as their namesake in the checkpoint serves another; flagged.
 
     A later version holds `encoder.initial_bn` besides `initial_bn`. Not for keys with numbers: layers may be counted
     otherwise.

@@ -81,13 +81,16 @@ _LETTERS = ("a", "b", "c", "d")
 def _lettered(units: Sequence[Unit]) -> Mapping[tuple[str, ...], int]:
     """The paths of modules that letters count, and at which token: `norm_a` and `norm_b`, from `a` on, without a gap.
 
-    Modules below them count as well: `conv_a.bn` and `conv_b.bn`.
+    Modules below them count as well, where nothing else counts them: `conv_a.bn` and `conv_b.bn`.
     """
     runs: dict[tuple[object, ...], dict[str, tuple[tuple[str, ...], int]]] = defaultdict(dict)
     for unit in units:
-        for at, token in enumerate(unit.path):
-            *stem, letter = words_of(token) or ("",)
-            if stem and letter and letter in _LETTERS:
+        words = [words_of(token) or ("",) for token in unit.path]
+        ends = [at for at, (*stem, letter) in enumerate(words) if stem and letter in _LETTERS]
+        alone = len(ends) == 1 and not any(word.isdecimal() for own in words for word in own)
+        for at in ends:
+            *stem, letter = words[at]
+            if alone or at == len(words) - 1:
                 home = (unit.path[:at], *stem, unit.path[at + 1 :])
                 runs[home][letter] = unit.path, at
     whole = (run for run in runs.values() if len(run) > 1 and tuple(sorted(run)) == _LETTERS[: len(run)])
@@ -121,17 +124,32 @@ def _name_norms(units: Sequence[Unit], names: Names) -> None:
         scopes: dict[tuple[tuple[str, ...], Sort | None], list[Unit]] = defaultdict(list)
         for unit in norms:
             scopes[unit.full[:-deep], unit.main()].append(unit)
-        for group in scopes.values():
-            _name_pair(group, deep, names)
+        for (scope, _), group in scopes.items():
+            if deep == 2 or sum(unit.full[: len(scope)] == scope for unit in norms) == len(group):
+                _name_pair(group, deep, names)
 
 
 def _is_norm(word: Word) -> bool:
     return "norm" in word.concepts
 
 
+_LEADS_IN = frozenset({"qkv", "query", "first"})
+
+
+def _leads_in(token: str, names: Names) -> bool:
+    """Is a layer the first of its part: `linear_qkv`, `linear_fc1`?"""
+    said = {concept for word in names.token_words(token) for concept in word.concepts}
+    return words_of(token)[-1:] == ("1",) or not said.isdisjoint(_LEADS_IN)
+
+
 def _name_pair(group: Sequence[Unit], deep: int, names: Names) -> None:
-    """Name the norms of one scope, so many tokens below it, where one is the attention's and one the mlp's."""
+    """Name the norms of one scope, so many tokens below it, where one is the attention's and one the mlp's.
+
+    Those that stand in a layer must stand in the one that leads in: in `mlp.fc2.norm` is the norm behind the mlp.
+    """
     if any(len(unit.full) <= deep for unit in group):
+        return
+    if deep > 2 and not all(_leads_in(unit.full[-2], names) for unit in group):
         return
     homes = [
         {c for token in unit.full[-deep:-1] for word in names.token_words(token) for c in word.concepts}
@@ -149,8 +167,11 @@ def _name_pair(group: Sequence[Unit], deep: int, names: Names) -> None:
 def _name_gates(units: Sequence[Unit], names: Names) -> None:
     """Call the matrices of a gated layer that some code bases number by what they are: litgpt's `fc_1` is the gate.
 
-    Only beside a third matrix, which leads back: `fc_1` and `fc_2` alone are a layer without a gate.
+    Only beside a third matrix, which leads back, and where the other side speaks of a gate and of what it multiplies:
+    `fc_1` and `fc_2` alone are a layer without a gate.
     """
+    if not names.say_gate_and_up:
+        return
     homes: dict[tuple[str, ...], dict[str, Unit]] = defaultdict(dict)
     for unit in units:
         homes[unit.full[:-1]][unit.full[-1]] = unit
@@ -158,7 +179,7 @@ def _name_gates(units: Sequence[Unit], names: Names) -> None:
         for convention in names.lexicon.gated if len(home) > 2 else ():
             pair = [home[token] for token in convention if token in home]
             main = pair[0].main() if len(pair) == 2 else None
-            if main is None or pair[1].main() != main or len(main[1]) != 2:
+            if main is None or pair[1].main() != main or len(main[1]) != 2 or main[1][0] == main[1][1]:
                 continue
             if any(unit.main() == (False, main[1][::-1]) for unit in home.values() if unit not in pair):
                 for unit, called in zip(pair, ("gate_proj", "up_proj"), strict=True):

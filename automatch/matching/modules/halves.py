@@ -72,20 +72,19 @@ def _by_module(leaves: Sequence[Leaf]) -> dict[tuple[str, tuple[str, ...]], Leaf
     """The parts of adapters by the names of their modules, joined by `_`, and by what they are; none if two are one."""
     out: dict[tuple[str, tuple[str, ...]], Leaf] = {}
     for leaf in leaves:
-        part = None if leaf.ops else part_of(leaf.path) or _scale_of(leaf)
+        part = None if leaf.ops else part_of(leaf.path)
         if part is not None:
             at, what = part
             behind = tuple(token for token in leaf.path[at + 1 :] if token != "weight")
             home = leaf.path[: at - (leaf.path[at - 1] in _ADAPTERS)]
             if out.setdefault(("_".join(home), (what, *behind)), leaf) is not leaf:
                 return {}
+    beside = {module for module, _ in out}
+    for leaf in leaves if out else ():  # the number that kohya's scripts write beside the halves, `X.alpha`
+        module = "_".join(leaf.path[:-1])
+        if module in beside and leaf.raw == () and words_of(leaf.path[-1])[-1:] == ("alpha",):
+            out.setdefault((module, ("alpha",)), leaf)
     return out
-
-
-def _scale_of(leaf: Leaf) -> tuple[int, str] | None:
-    """The number that kohya's scripts write beside the halves, `X.alpha`, in the form of a part."""
-    said = leaf.raw == () and words_of(leaf.path[-1])[-1:] == ("alpha",)
-    return (len(leaf.path) - 1, "alpha") if said and len(leaf.path) > 1 else None
 
 
 def _prefixes(mine: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[str, str]]:

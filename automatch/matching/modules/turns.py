@@ -46,7 +46,7 @@ def give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
 
 
 _LAST = [(1, True), (2, False), (2, False)]
-"""Two norms that are counted, and that of the mlp."""
+"""Of three norms, in how many each is counted and whether it is the mlp's: `norms.0`, `norms.1`, `ff_norm`."""
 
 
 def _give_turns_to_norms(units: Sequence[Unit]) -> None:

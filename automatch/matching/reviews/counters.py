@@ -27,18 +27,18 @@ def as_their_modules(found: list[Found]) -> list[Found]:
 def beside_norms(
     found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], refuses: Callable[[Leaf, Leaf], bool]
 ) -> list[Found]:
-    """Further pairs for the counters that are left over of norms that belong together, as sure as these."""
+    """Further pairs for the counters that are left over of norms that belong together, no surer than these."""
     used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
     mine = {module_path(leaf.path): leaf for leaf in source if leaf.integer and id(leaf) not in used}
     theirs = {module_path(leaf.path): leaf for leaf in target if leaf.integer and id(leaf) not in served}
     norms = {
         (a, b): e
-        for s, t, e in found
+        for s, t, e in sorted(found, key=lambda pair: judge(pair[2]).ambiguous)  # the last one, in doubt, counts
         if not (s.ops or t.ops) and (a := module_path(s.path)) in mine and (b := module_path(t.path)) in theirs
     }
     once = [Counter(a for a, _ in norms), Counter(b for _, b in norms)]
     pairs = [(mine[a], theirs[b], e) for (a, b), e in norms.items() if once[0][a] == once[1][b] == 1]
-    return [(s, t, e) for s, t, e in pairs if s.raw == t.raw and not refuses(s, t)]
+    return [(s, t, e) for s, t, e in pairs if s.raw == t.raw and s.path[-1] == t.path[-1] and not refuses(s, t)]
 
 
 def _modules(s: Leaf, t: Leaf) -> tuple[tuple[str, ...], tuple[str, ...]]:
