@@ -322,9 +322,12 @@ def _text_of(name: str) -> str:
     if name == "-":
         return sys.stdin.buffer.read().decode("utf-8", "replace")
     try:
-        return Path(name).read_bytes().decode("utf-8", "replace")
+        read = Path(name).read_bytes()
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror}); give the file with the error text") from None
+    if b"\0" in read[:4096] and not read.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(f"{name}: is no text; give the file with the error text, or automatch {name} MODEL")
+    return read.decode("utf-8", "replace")
 
 
 def _one_line(error: AutomatchError) -> str:

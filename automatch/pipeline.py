@@ -185,20 +185,21 @@ def convert(
 
     _check_options("all", at)
     document: object = None
+    usual = ""
     if isinstance(rules, RuleSet):
         where, given = "the rules", rules
     else:
         read = read_rules(rules)
         where, given, document = os.fsdecode(rules), read.rules, read.document
         refuse_same_file(path_of(rules, "rules"), path_of(target, "target"))
-        at = read.at or None if at is None else at
+        usual = read.at or ""
     if not reverse:
-        return rewrite(given, source, target, at, ambiguous=ambiguous)
+        return rewrite(given, source, target, at, usual=usual, ambiguous=ambiguous)
     old = None if keys is None else read_checkpoint(keys)
     for file in old.files if old is not None else ():
         refuse_same_file(Path(file), path_of(target, "target"))
     back = way_back(given, old, document, where)
-    return rewrite(back, source, target, at, ambiguous=ambiguous, undoes=given)
+    return rewrite(back, source, target, at, usual=usual, ambiguous=ambiguous, undoes=given)
 
 
 def check(
@@ -232,13 +233,14 @@ def check(
     from automatch.reporting.checked import Checked
 
     _check_options("all", at)
+    usual = ""
     if not isinstance(rules, RuleSet):
         from automatch.applying.rules_file import read_rules
 
         read = read_rules(rules)
-        rules, at = read.rules, read.at or None if at is None else at
+        rules, usual = read.rules, read.at or ""
     wanted = read_model(model, args=model_args)
-    given = read_checkpoint(checkpoint, at=at, like=wanted.spec)
+    given = read_checkpoint(checkpoint, at=at, usual=usual, like=wanted.spec)
     found = held_against(rules, given, wanted.spec, set_aside(given, wanted.spec))
     faults = found.faults or found.collisions or found.mismatched_keys
     strict_load = None if faults else _proven(wanted.module, given, wanted.spec, found.assignment, rules)
@@ -272,7 +274,7 @@ def export(
     from automatch.exporting.export import export as rendered
 
     _check_options("all", at)
-    where, background, document, spec = "the rules", NOTHING, None, None
+    where, background, document, spec, usual = "the rules", NOTHING, None, None, ""
     if isinstance(rules, Diagnosis):
         spec, background = rules.checkpoint, background_of(rules)
         rules = rules.rules
@@ -280,9 +282,9 @@ def export(
         read, where = read_rules(rules), os.fsdecode(rules)
         rules, document = read.rules, read.document
         background = background_from(document, told_shapes(document))
-        at = read.at or None if at is None else at
+        usual = read.at or ""
     if keys is not None:
-        spec = read_checkpoint(keys, at=at)
+        spec = read_checkpoint(keys, at=at, usual=usual)
         background = known_of(background, spec)
     if reverse:
         rules, background = way_back(rules, spec, document, where), turned(rules, background)

@@ -55,6 +55,7 @@ def convert(
     target: object,
     at: str | None = None,
     *,
+    usual: str = "",
     ambiguous: bool = False,
     undoes: RuleSet | None = None,
 ) -> Converted:
@@ -69,6 +70,7 @@ def convert(
         source: a safetensors file or a file of `torch.save`.
         target: the new file; an older one is replaced, `source` itself is refused.
         at: dotted path to the state_dict inside a nested checkpoint; None to have it found.
+        usual: where the rules were learnt; it is there, or the only dict of the source is meant.
         ambiguous: whether keys of ambiguous matches may be written where the guess puts them.
         undoes: the rules whose way back `rules` are; they must make this source again of what is written.
 
@@ -78,7 +80,7 @@ def convert(
             there is no way back.
     """
     source, target = path_of(source, "source"), path_of(target, "target")
-    spec = read_checkpoint(source, at=at)
+    spec = read_checkpoint(source, at=at, usual=usual)
     if len(spec.files) != 1:
         raise InputError(
             f"{source}: {len(spec.files)} files; only a single file can be rewritten, do it shard by shard"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,9 @@ def prove(module: object, checkpoint: StateDictSpec, assignment: Assignment, rul
     surplus = set(assignment.unexpected_keys)
     try:
         tensors = {key: tensor for key, tensor in meta_tensors(checkpoint).items() if key not in surplus}
-        renamed = rules.apply(with_versions(tensors, checkpoint.versions))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that the rules guess is told elsewhere
+            renamed = rules.apply(with_versions(tensors, checkpoint.versions))
         whole = {**without_tensor(own), **renamed, **{key: own[key] for key in kept}}
         twin.load_state_dict(with_versions(whole, versions_of(renamed)), strict=True, assign=True)
     except (RuleError, RuntimeError, KeyError, ValueError, AssertionError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from automatch.learning.arrays import Arrays
@@ -32,7 +32,7 @@ SURE = 0.97
 def by_likeness(
     matches: Mapping[str, Match], unexpected: Iterable[str], checkpoint: Arrays, model: Arrays
 ) -> dict[str, Match]:
-    """Matches of tensors that follow each other, and of which neither follows another.
+    """Matches of tensors that follow each other, and of which neither follows another; their modules go with them.
 
     Args:
         matches: model key -> the match that is open.
@@ -58,6 +58,30 @@ def by_likeness(
                     checkpoint_keys=(source,), confidence=SURE, ambiguous=False, alternatives=(),
                     reason=f"{said}; without values: {matches[target].reason}",
                 )  # fmt: skip
+    return out | _beside(out, matches, {key for own in sources.values() for key in own}, checkpoint, model)
+
+
+def _beside(
+    decided: Mapping[str, Match], matches: Mapping[str, Match], free: Container[str], checkpoint: Arrays, model: Arrays
+) -> dict[str, Match]:
+    """What stands beside a decided tensor in its module goes with it: a bias is too short to be compared."""
+    homes: dict[str, set[str]] = defaultdict(set)
+    for target, match in decided.items():
+        homes[target.rpartition(".")[0]].add(match.checkpoint_keys[0].rpartition(".")[0])
+    taken = {match.checkpoint_keys[0] for match in decided.values()}
+    out: dict[str, Match] = {}
+    for target, match in matches.items():
+        home = homes.get(target.rpartition(".")[0], set())
+        if target in decided or len(home) != 1:
+            continue
+        source = ".".join(filter(None, (next(iter(home)), match.checkpoint_keys[0].rpartition(".")[2])))
+        if source in taken or source not in free:
+            continue
+        if checkpoint.spec.by_key[source].shape == model.spec.by_key[target].shape:
+            out[target] = match._replace(
+                checkpoint_keys=(source,), confidence=SURE, ambiguous=False, alternatives=(),
+                reason=f"beside a tensor that values decide; without values: {match.reason}",
+            )  # fmt: skip
     return out
 
 

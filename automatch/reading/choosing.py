@@ -119,6 +119,13 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
     return Choice(chosen, (note,))
 
 
+def place_of(found: Found, usual: str) -> str | None:
+    """The usual place, or None for any where the source has but one: a key list of a nested checkpoint is flat."""
+    path = split_at(usual)
+    there = any(c.path[: len(path)] == path or ".".join(c.path) == usual for c in found.candidates)
+    return usual if path and (there or len(found.candidates) != 1) else None
+
+
 def _shapes(candidate: Candidate) -> dict[str, Shape]:
     """The shapes by key, wrappers apart."""
     bare = _bare(tuple(t.key for t in candidate.tensors))

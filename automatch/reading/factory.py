@@ -161,9 +161,14 @@ def _find(factory: Factory) -> Any:
         raise InputError(f"{factory.text}: importing {factory.place} raised {_one_line(error)}") from error
     target: Any = module
     for part in factory.name.split("."):
-        if not hasattr(target, part):
-            raise InputError(f"{factory.text}: {factory.place} has no {factory.name!r}{_similar(part, target)}")
-        target = getattr(target, part)
+        try:
+            target = getattr(target, part)
+        except AttributeError:
+            raise InputError(
+                f"{factory.text}: {factory.place} has no {factory.name!r}{_similar(part, target)}"
+            ) from None
+        except (Exception, SystemExit) as error:  # a module that imports its names when they are asked for
+            raise InputError(f"{factory.text}: importing {factory.name} raised {_one_line(error)}") from error
     return target
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from automatch.collecting import paused
 from automatch.errors import InputError, UnsafeInputError
 from automatch.reading.checks import check_names, check_shapes
-from automatch.reading.choosing import choose, escaped
+from automatch.reading.choosing import choose, escaped, place_of
 from automatch.reading.formats import FILE_FORMATS, OBJECT_FORMATS
 from automatch.reading.limits import DEFAULT_LIMITS, Limits
 from automatch.reading.source import Context, File, FileFormat, Found, listed, open_file
@@ -21,7 +21,12 @@ DEEPEST_PART = 2  # a folder, its index, a shard
 
 
 def read_checkpoint(
-    source: object, *, at: str | None = None, like: StateDictSpec | None = None, limits: Limits = DEFAULT_LIMITS
+    source: object,
+    *,
+    at: str | None = None,
+    usual: str = "",
+    like: StateDictSpec | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> StateDictSpec:
     r"""Describes a checkpoint: keys, shapes and dtypes in state_dict order.
 
@@ -29,6 +34,7 @@ def read_checkpoint(
         source: a path; a `Mapping[str, Tensor]`, nested or not; a live `nn.Module`; or a `StateDictSpec`,
             which is returned as it is. The format of a file is told by its first bytes, not by its name.
         at: dotted path to the state_dict inside a nested checkpoint; a dot inside a key is written `\\.`.
+        usual: where it is taken from without `at`, unless the source holds but one dict, elsewhere.
         like: the other side; of several dicts in the file, the one that fits it best is chosen.
         limits: bounds on what a file may declare.
 
@@ -47,7 +53,7 @@ def read_checkpoint(
     else:
         name = "state_dict" if isinstance(source, Mapping) else type(source).__name__
         found = _read_object(source, limits)
-    return _described(found, name, at, like, limits)
+    return _described(found, name, place_of(found, usual) if at is None else at, like, limits)
 
 
 def format_of(path: Path) -> str:

@@ -162,6 +162,11 @@ def refused(capsys, *argv: str) -> str:
     return line
 
 
+def test_a_file_that_is_no_text_has_no_error_to_explain(folder, capsys) -> None:
+    torch.save({"weight": torch.zeros(2)}, "weights.pth")
+    assert "weights.pth: is no text" in refused(capsys, "explain", "weights.pth")
+
+
 @pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
 def test_a_bad_checkpoint_is_named_by_every_command(make, folder, capsys) -> None:
     name = "bad.index.json" if "shard" in make.__name__ else "bad.bin"

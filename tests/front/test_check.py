@@ -107,7 +107,37 @@ def test_a_dead_rule_is_named_and_fails_where_asked(tmp_path) -> None:
     found = check(tmp_path, rules)
     assert (found.dead, found.exit_code) == ((2,), 0)
     assert "gone => x   DEAD: takes no key" in str(found)
-    assert check(tmp_path, rules, dead_fails=True).exit_code == 1
+    strict = check(tmp_path, rules, dead_fails=True)
+    assert strict.exit_code == 1
+    assert "not every rule is needed" in strict.verdict
+
+
+def test_rules_of_a_nested_checkpoint_hold_for_its_flat_key_list(tmp_path, capsys, monkeypatch) -> None:
+    """What CI keeps is a key list, which has but one place; a file with several has to have the rules' one."""
+    monkeypatch.chdir(tmp_path)
+    state = {"module.fc.weight": torch.zeros(2, 4), "module.fc.bias": torch.zeros(2)}
+    torch.save({"state_dict": state, "epoch": 3}, "old.pth")
+    torch.save({"net": state, "ema": {key: value + 1 for key, value in state.items()}}, "other.pth")
+    keys(tmp_path / "new.keys.json", {"fc.weight": [2, 4], "fc.bias": [2]})
+    assert main(["rules", "old.pth", "new.keys.json", "-o", "keep.json"]) == 0
+    assert main(["keys", "old.pth", "-o", "old.keys.json"]) == 0
+    assert main(["check", "keep.json", "old.keys.json", "new.keys.json"]) == 0
+    torch.save(state, "flat.pth")
+    assert main(["apply", "keep.json", "flat.pth", "out.pth"]) == 0
+    capsys.readouterr()
+    assert main(["check", "keep.json", "other.pth", "new.keys.json"]) == 2
+    assert "no tensors at 'state_dict'" in capsys.readouterr().err
+
+
+def test_guesses_are_told_once_and_not_as_a_warning_of_python(recwarn) -> None:
+    """The report names the keys that go by a guess."""
+    model = nn.ModuleDict({"first": nn.Linear(8, 8), "second": nn.Linear(8, 8)})
+    state = {
+        f"{name}.{leaf}": torch.zeros(8, 8)[: 8 if leaf == "weight" else 0] for name in "zx" for leaf in ("weight",)
+    }
+    found = automatch.diagnose(state, nn.ModuleDict({name: nn.Linear(8, 8, bias=False) for name in model}))
+    assert automatch.check(found.rules, state, nn.ModuleDict({n: nn.Linear(8, 8, bias=False) for n in model})).guessed
+    assert not [w for w in recwarn if issubclass(w.category, UserWarning)]
 
 
 def test_operations_are_run_on_the_shapes(tmp_path) -> None:

@@ -12,6 +12,11 @@ from torch import nn
 from automatch.errors import InputError
 from automatch.reading import read_model
 
+LAZY = """
+def __getattr__(name):
+    raise ModuleNotFoundError("No module named 'torchvision'")
+"""
+
 SOURCE = """
 import torch
 from torch import nn
@@ -170,3 +175,10 @@ def test_a_model_can_be_any_checkpoint(tmp_path: Path) -> None:
     odd = tmp_path / "a.pt:copy"
     odd.write_bytes((tmp_path / "a.pt").read_bytes())
     assert read_model(odd).spec.keys == ("weight", "bias")
+
+
+def test_a_module_that_fails_when_a_name_is_asked_for(tmp_path) -> None:
+    """As transformers' lazy modules do where a package is missing or broken."""
+    (tmp_path / "lazy.py").write_text(LAZY)
+    with pytest.raises(InputError, match="importing Net raised ModuleNotFoundError"):
+        read_model(f"{tmp_path / 'lazy.py'}:Net")
