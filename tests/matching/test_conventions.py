@@ -367,3 +367,41 @@ TABLE = [
     ("layer.0.fc.weight", (40, 16)),
     ("layer.1.fc.weight", (40, 16)),
 ]
+
+
+Q, K, V, OUT = (f"{x}.weight" for x in ("q", "k", "v", "o"))
+
+
+def attentions(cross: bool) -> tuple[list, list, dict]:
+    """Layers with q, k and v apart, against layers that join some of them."""
+    mine, theirs, expected = [], [], []
+    for i in range(3):
+        own, other = f"blocks.{i}", f"layers.{i}"
+        for name in ("self_attn", "cross_attn")[: 1 + cross]:
+            mine += [(f"{own}.{name}.{x}", (16, 16)) for x in (Q, K, V, OUT)]
+        mine += [(f"{own}.fc1.weight", (40, 16)), (f"{own}.fc2.weight", (16, 40))]
+        if cross:
+            theirs += [(f"{other}.attn1.{x}", (16, 16)) for x in (Q, K, V, OUT)]
+            theirs += [(f"{other}.attn2.{x}", s) for x, s in ((Q, (16, 16)), ("kv.weight", (32, 16)), (OUT, (16, 16)))]
+            expected.append(
+                ((f"{other}.attn2.kv.weight",), Served((f"{own}.cross_attn.{K}", f"{own}.cross_attn.{V}"), "concat"))
+            )
+        else:
+            theirs += [(f"{other}.self_attn.qkv.weight", (48, 16)), (f"{other}.self_attn.{OUT}", (16, 16))]
+            theirs += [
+                (f"{other}.cross_attn.{x}", s) for x, s in ((Q, (16, 16)), ("kv.weight", (32, 16)), (OUT, (16, 16)))
+            ]
+            keys = tuple(f"{own}.self_attn.{x}" for x in (Q, K, V))
+            expected.append(((f"{other}.self_attn.qkv.weight",), Served(keys, "concat")))
+        theirs += [(f"{other}.fc1.weight", (40, 16)), (f"{other}.fc2.weight", (16, 40))]
+    return mine, theirs, dict(expected)
+
+
+@pytest.mark.parametrize(
+    "cross", [True, False], ids=["kv of the cross-attention", "qkv, and a cross-attention besides"]
+)
+def test_of_two_attentions_the_one_that_the_other_side_joins_is_joined(cross: bool) -> None:
+    mine, theirs, expected = attentions(cross)
+    answer = match(spec(mine), spec(theirs))
+    assert expected.items() <= found(answer).items()
+    assert not {key for keys in expected for key in keys} & flagged(answer)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from automatch.describing.lexicon import lexicon
 from automatch.matching.basis.adapters import first_half, is_adapter
 from automatch.matching.basis.leaves import SHARED, Leaf, see_as, squeeze, template
-from automatch.matching.basis.names import Names, contrast
+from automatch.matching.basis.names import Names, Word, contrast
 from automatch.matching.basis.parts import (
     PARTS,
     UNRELATED,
@@ -138,7 +138,8 @@ def _best_first(
 ) -> list[list[Hole]]:
     """The families in the order in which they may take what is fused.
 
-    Where it is not enough for all, the best named are first, but for those of which the blocks, when joined, look far
+    Where it is not enough for all, the best named are first, beside the names of what the other side has in parts as
+    well (`self_attn` is `attn1` where only `attn2` is joined), but for those of which the blocks, when joined, look far
     less like the other side's than those of another family: the other tower.
     """
     joined = [joined_shape([groups[names[0]][p].shape for p in parts], 0) for names in families]
@@ -153,7 +154,13 @@ def _best_first(
     ]
     own = [compared.path_words(names[0]) for names in families]
     weights = contrast(own, fused) if fused else {}
-    alike = [max((compared.compare(words, other, weights) for other in fused), default=0.0) for words in own]
+    whole = [compared.path_words(name) for name in groups_of(list(others), parts)]
+
+    def closest(words: Sequence[Word], paths: Sequence[Sequence[Word]]) -> float:
+        return max((compared.compare(words, path, weights) for path in paths), default=0.0)
+
+    # what is called like parts that the other side keeps apart is none of those that it joins
+    alike = [closest(words, fused) - closest(words, whole) for words in own]
     fits = [
         blocks.likeness([groups[names[0]][part] for part in parts]) if joined[i] else 0.0
         for i, names in enumerate(families)

@@ -106,7 +106,8 @@ class Blocks:
         """Does the other side call as many tensors of the joined shape by what the parts are together: `kv`?"""
         shapes = {joined_shape([group[part].shape for part in parts], 0) for group in groups}
         shape = shapes.pop() if len(shapes) == 1 else None
-        return shape is not None and self._said["".join(parts), shape] == len(groups)
+        called = self._fused[shape] if parts == PARTS[0] and shape else self._said["".join(parts), shape or ()]
+        return shape is not None and called == len(groups)
 
     def gain(self, members: Sequence[Leaf], dim: int, shared: Sequence[Leaf] = ()) -> float:
         """How much more the block looks like one of the other side's blocks with the members joined (Dice).
