@@ -133,7 +133,8 @@ def drop_settings(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection
     """
     known = any(math.prod(x.raw) == 1 and not x.integer and (x.raw == () or x.path[-1] != "bias") for x in others)
     counts = any(x.integer and x.path[-1] != _COUNTER for x in others)
-    numbers = (x for x in leaves if x.raw == () and x.path[-1] not in ROLES and not is_adapter(x))
+    numbers = [x for x in leaves if x.raw == () and x.path[-1] not in ROLES and not is_adapter(x)]
+    counts = counts or sum(x.integer and len(x.path) == 1 for x in numbers) > 1  # arrays without names, `arr_5`
     gone = [
         x
         for x in numbers

@@ -36,6 +36,7 @@ class Blocks:
     """The blocks of both sides as multisets of shapes: does a fold make a block look like one of theirs?"""
 
     def __init__(self, leaves: list[Leaf], others: list[Leaf]) -> None:
+        self._others = others
         self._paired = {id(leaf) for group in groups_of(leaves, GATED).values() for leaf in group.values()}
         self._mine: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
         for leaf in leaves:
@@ -103,11 +104,15 @@ class Blocks:
         )
 
     def says_joined(self, groups: Sequence[dict[str, Leaf]], parts: tuple[str, ...]) -> bool:
-        """Does the other side call as many tensors of the joined shape by what the parts are together: `kv`?"""
+        """Does the other side call as many tensors of the joined shape by what the parts are together: `kv`?
+
+        Not where it keeps any such parts apart: these might be the groups'.
+        """
         shapes = {joined_shape([group[part].shape for part in parts], 0) for group in groups}
         shape = shapes.pop() if len(shapes) == 1 else None
-        called = self._fused[shape] if parts == PARTS[0] and shape else self._said["".join(parts), shape or ()]
-        return shape is not None and called == len(groups)
+        if shape is None or groups_of(self._others, parts):
+            return False
+        return (self._fused[shape] if parts == PARTS[0] else self._said["".join(parts), shape]) == len(groups)
 
     def gain(self, members: Sequence[Leaf], dim: int, shared: Sequence[Leaf] = ()) -> float:
         """How much more the block looks like one of the other side's blocks with the members joined (Dice).
