@@ -405,3 +405,15 @@ def test_of_two_attentions_the_one_that_the_other_side_joins_is_joined(cross: bo
     answer = match(spec(mine), spec(theirs))
     assert expected.items() <= found(answer).items()
     assert not {key for keys in expected for key in keys} & flagged(answer)
+
+
+def test_a_matrix_of_another_tower_is_no_head() -> None:
+    """A language model out of BLIP-2, whose head is tied: an mlp of the vision tower has its shape."""
+    text = [("decoder.embed_tokens.weight", (50, 16)), ("decoder.embed_positions.weight", (30, 16))]
+    text += [(f"decoder.layers.{i}.{x}.weight", s) for i in range(3) for x, s in (("fc1", (40, 16)), ("fc2", (16, 40)))]
+    mine = [(f"vision_model.layers.{i}.mlp.fc1.weight", (50, 16)) for i in range(3)]
+    mine += [(f"language_model.model.{key}", shape) for key, shape in text]
+    theirs = [*((f"model.{key}", shape) for key, shape in text), ("lm_head.weight", (50, 16))]
+    answer = match(spec(mine), spec(theirs))
+    assert found(answer)["lm_head.weight",].checkpoint == ("language_model.model.decoder.embed_tokens.weight",)
+    assert "lm_head.weight" in flagged(answer)

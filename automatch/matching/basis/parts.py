@@ -29,8 +29,8 @@ UNRELATED = MOMENTS, FILM
 GATES = GATED, FILTERED
 """A gate, and what it lets through; which of the two comes first, only a name tells."""
 
-HALVES_OF = {"ff_proj": ("up", "gate")}
-"""What fused halves are called that say no order, and how those lie that use the word (OLMo, Molmo): a guess."""
+HALVES_OF = {("ff_proj",): ("up", "gate"), ("net", "0", "proj"): ("up", "gate")}
+"""What fused halves are called that say no order, and how those lie that use the words (OLMo; diffusers): a guess."""
 
 QKV_FIRST = frozenset({"linear1"})
 """What is called so holds q, k, v and then the mlp: Flux, HunyuanVideo. timm's `in_proj` has the mlp first."""
@@ -195,7 +195,8 @@ def _arrange(parts: Leaf, path: tuple[str, ...]) -> None:
     orders = [said_order(token) for token in path[-2:]]
     if set(roles) == {"q", "kv"}:  # `kvq` keeps them the other way round
         orders = [("kv", "q") if order[-1:] == ("q",) else ("q", "kv") for order in orders if order]
-    orders += [HALVES_OF.get(token, ()) for token in path[-2:]]
+    modules = path, path[:-1]
+    orders += [order for words, order in HALVES_OF.items() if any(own[-len(words) :] == words for own in modules)]
     said = next((order for order in orders if set(order) == set(roles)), ())
     if len(said) != len(roles) or len(set(roles)) != len(roles) or len(roles) < 2:
         return

@@ -100,8 +100,10 @@ def _is_apart(leaf: Leaf) -> bool:
 
 def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity, changed: bool) -> bool:
     """Is a pair of no layer of two heads, by its names? `changed`: other heads are left over on both sides."""
-    if evidence.level != "unit" or numbered(s.path) or numbered(t.path) or identity(s.path, t.path):
+    if evidence.level != "unit" or identity(s.path, t.path) or (numbered(s.path) and numbered(t.path)):
         return False
+    if numbered(s.path) or numbered(t.path):  # a matrix of another tower's layer is no head, whatever its shape
+        return evidence.name < UNLIKE and not evidence.intact and say_other_things(s, t, names)
     if changed and _is_hardly_named(s, t, names):
         return True
     if say_other_things(s, t, names) or _is_of_several(module_path(s.path), module_path(t.path), names):
