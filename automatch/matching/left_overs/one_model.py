@@ -103,7 +103,9 @@ def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity:
     if evidence.level != "unit" or identity(s.path, t.path) or (numbered(s.path) and numbered(t.path)):
         return False
     if numbered(s.path) or numbered(t.path):  # a matrix of another tower's layer is no head, whatever its shape
-        return evidence.name < UNLIKE and not evidence.intact and say_other_things(s, t, names)
+        words = names.path_words(_called(t.path if numbered(s.path) else s.path))
+        head = any("head" in word.concepts for word in words)
+        return head and evidence.name < UNLIKE and not evidence.intact and say_other_things(s, t, names)
     if changed and _is_hardly_named(s, t, names):
         return True
     if say_other_things(s, t, names) or _is_of_several(module_path(s.path), module_path(t.path), names):
