@@ -185,9 +185,8 @@ def convert(
 
     _check_options("all", at)
     document: object = None
-    usual = ""
     if isinstance(rules, RuleSet):
-        where, given = "the rules", rules
+        where, given, usual = "the rules", rules, ""
     else:
         read = read_rules(rules)
         where, given, document = os.fsdecode(rules), read.rules, read.document
@@ -237,8 +236,7 @@ def check(
     if not isinstance(rules, RuleSet):
         from automatch.applying.rules_file import read_rules
 
-        read = read_rules(rules)
-        rules, usual = read.rules, read.at or ""
+        rules, usual = (read := read_rules(rules)).rules, read.at or ""
     wanted = read_model(model, args=model_args)
     given = read_checkpoint(checkpoint, at=at, usual=usual, like=wanted.spec)
     found = held_against(rules, given, wanted.spec, set_aside(given, wanted.spec))

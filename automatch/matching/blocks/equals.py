@@ -262,7 +262,7 @@ def _note_doubts(
         own = [n for k, n in enumerate(left) if k not in chosen and templates[0][k] == templates[0][i]]
         if "#" not in template(right[j].tokens()):  # what has no number is no item of a list more than another
             choice.unless_taken.append((pair, own))
-        elif "#" not in template((right[j].label,)):  # nor is `f.c` more `conv1` than the `conv3` beside it
+        elif _is_named_with_number(left[i]) and "#" not in template((right[j].label,)):  # `conv1` or `conv3`: `f.c`
             choice.unless_taken.append((pair, [n for n in own if n.parent is left[i].parent]))
         # of numbered siblings the first is taken, but by what has no number itself
         siblings = "#" not in templates[0][i] and "#" in templates[1][j][-1:]
@@ -279,6 +279,12 @@ def _note_doubts(
             _may_change(equals, (i, j), other, apart, networks) for other in unsettled
         ):
             choice.doubted.append(pair)
+
+
+def _is_named_with_number(node: Node) -> bool:
+    """Is a block numbered in its name, as `conv1`, and no item of a list?"""
+    home = node.parent
+    return not node.label.isdecimal() or (home is not None and home.is_list and home.gathered)
 
 
 def _may_be_turned(equals: _Equals) -> bool:
