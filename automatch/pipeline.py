@@ -186,12 +186,12 @@ def convert(
     _check_options("all", at)
     document: object = None
     if isinstance(rules, RuleSet):
-        where, given, usual = "the rules", rules, ""
+        where, given, usual = "the rules", rules, None
     else:
         read = read_rules(rules)
         where, given, document = os.fsdecode(rules), read.rules, read.document
         refuse_same_file(path_of(rules, "rules"), path_of(target, "target"))
-        usual = read.at or ""
+        usual = read.at
     if not reverse:
         return rewrite(given, source, target, at, usual=usual, ambiguous=ambiguous)
     old = None if keys is None else read_checkpoint(keys)
@@ -227,16 +227,16 @@ def check(
     Raises:
         InputError: a source, a rule or an argument cannot be used.
     """
+    from automatch.applying.rules_file import read_rules
     from automatch.diagnosing.checking import held_against
     from automatch.matching.aside.told import set_aside
     from automatch.reporting.checked import Checked
 
     _check_options("all", at)
-    usual = ""
+    usual = None
     if not isinstance(rules, RuleSet):
-        from automatch.applying.rules_file import read_rules
-
-        rules, usual = (read := read_rules(rules)).rules, read.at or ""
+        read = read_rules(rules)
+        rules, usual = read.rules, read.at
     wanted = read_model(model, args=model_args)
     given = read_checkpoint(checkpoint, at=at, usual=usual, like=wanted.spec)
     found = held_against(rules, given, wanted.spec, set_aside(given, wanted.spec))
@@ -272,7 +272,7 @@ def export(
     from automatch.exporting.export import export as rendered
 
     _check_options("all", at)
-    where, background, document, spec, usual = "the rules", NOTHING, None, None, ""
+    where, background, document, spec, usual = "the rules", NOTHING, None, None, None
     if isinstance(rules, Diagnosis):
         spec, background = rules.checkpoint, background_of(rules)
         rules = rules.rules
@@ -280,7 +280,7 @@ def export(
         read, where = read_rules(rules), os.fsdecode(rules)
         rules, document = read.rules, read.document
         background = background_from(document, told_shapes(document))
-        usual = read.at or ""
+        usual = read.at
     if keys is not None:
         spec = read_checkpoint(keys, at=at, usual=usual)
         background = known_of(background, spec)

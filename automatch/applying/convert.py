@@ -55,7 +55,7 @@ def convert(
     target: object,
     at: str | None = None,
     *,
-    usual: str = "",
+    usual: str | None = None,
     ambiguous: bool = False,
     undoes: RuleSet | None = None,
 ) -> Converted:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from automatch.diagnosing.comparison import StrictLoad
 from automatch.errors import RuleError, quoted
 from automatch.matching.assignment import Assignment
+from automatch.rules.guesses import unmarked
 from automatch.rules.rule_set import RuleSet
 from automatch.rules.versions import versions_of, with_versions
 from automatch.spec import StateDictSpec
@@ -45,9 +45,7 @@ def prove(module: object, checkpoint: StateDictSpec, assignment: Assignment, rul
     surplus = set(assignment.unexpected_keys)
     try:
         tensors = {key: tensor for key, tensor in meta_tensors(checkpoint).items() if key not in surplus}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that the rules guess is told elsewhere
-            renamed = rules.apply(with_versions(tensors, checkpoint.versions))
+        renamed = unmarked(rules).apply(with_versions(tensors, checkpoint.versions))  # guesses are told elsewhere
         whole = {**without_tensor(own), **renamed, **{key: own[key] for key in kept}}
         twin.load_state_dict(with_versions(whole, versions_of(renamed)), strict=True, assign=True)
     except (RuleError, RuntimeError, KeyError, ValueError, AssertionError) as error:

@@ -112,11 +112,10 @@ class Checking:
         dead = f"{count(len(self.dead), 'rule')} without a key"
         served = sum(len(match.model_keys) for match in self.assignment.matches)
         carried = f"{served} of {count(len(self.model), 'model key')} carried by {count(len(self.rules), 'rule')}"
-        if self.assignment.matches and not self._faulty and self.dead_fails and self.dead:
-            return f"all that this checkpoint has is carried, but not every rule is needed: {carried}; {dead}"
         if self.assignment.matches and not self._faulty:
             left = f"{count(len(self.harmless), 'key')} left over, harmless" if self.harmless else "nothing left over"
-            return "; ".join([carried, left, *([dead] if self.dead else [])])
+            said = "; ".join([carried, left, *([dead] if self.dead else [])])
+            return f"not every rule is needed: {said}" if self.dead_fails and self.dead else said
         wrong = [f"{number} {word}" for word, number in self._faulty.items()]
         wrong += [dead] if self.dead else []
         return (

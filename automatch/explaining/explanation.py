@@ -18,9 +18,6 @@ from automatch.rules.rule_set import RuleSet
 SCHEMA = 1
 NEXT = "automatch diagnose CHECKPOINT MODEL"
 _SHOWN = 4
-_BY_RULE = " (the rule does it)", "; the rule does the same to the keys"
-"""What advice says of rules."""
-
 _SURE = 0.65
 _RENAMES = frozenset(
     {
@@ -64,9 +61,8 @@ class Explanation:
 
     @property
     def advice(self) -> str:
-        """One concrete way out; it speaks of no rule where the lists of the text do not bear one out."""
-        advice = self.finding.advice
-        return advice if self.rules else advice.replace(_BY_RULE[0], "").replace(_BY_RULE[1], "")
+        """One concrete way out."""
+        return self.finding.advice
 
     @cached_property
     def unknown(self) -> tuple[str, ...]:

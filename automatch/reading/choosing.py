@@ -67,7 +67,7 @@ class Choice:
     rivals: tuple[str, ...] = ()
 
 
-def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None) -> Choice:
+def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None, usual: str | None = None) -> Choice:
     """Chooses one dict of a source.
 
     Args:
@@ -75,6 +75,8 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
         where: names the source in errors.
         at: path that the user asks for, or None.
         like: the other side; what fits it best is chosen. Without it: the usual name, else the most tensors.
+        usual: the path that is meant without `at`, unless the source has but one dict, elsewhere: a key list of a
+            nested checkpoint is flat.
 
     Returns:
         The chosen dict, notes that name the others, and those that nothing tells from it.
@@ -83,6 +85,8 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
         InputError: `at` leads to no dict with tensors, or only an optimizer's state is there.
     """
     candidates = tuple(c for c in found.candidates if not c.is_optimizer)
+    if at is None and usual and (len(candidates) > 1 or _under(candidates, usual) is not None):
+        at = usual
     if at is not None:
         return Choice(_at(candidates, where, at))
     models = [c for c in candidates if not _is_optimizer(c)]
@@ -119,13 +123,6 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None)
     return Choice(chosen, (note,))
 
 
-def place_of(found: Found, usual: str) -> str | None:
-    """The usual place, or None for any where the source has but one: a key list of a nested checkpoint is flat."""
-    path = split_at(usual)
-    there = any(c.path[: len(path)] == path or ".".join(c.path) == usual for c in found.candidates)
-    return usual if path and (there or len(found.candidates) != 1) else None
-
-
 def _shapes(candidate: Candidate) -> dict[str, Shape]:
     """The shapes by key, wrappers apart."""
     bare = _bare(tuple(t.key for t in candidate.tensors))
@@ -142,6 +139,14 @@ def _name(candidate: Candidate) -> str:
 
 
 def _at(candidates: tuple[Candidate, ...], where: str, at: str) -> Candidate:
+    found = _under(candidates, at)
+    if found is None:
+        raise InputError(f"{where}: no tensors at {at!r}; they are at {_paths(candidates) or 'no other place'}")
+    return found
+
+
+def _under(candidates: tuple[Candidate, ...], at: str) -> Candidate | None:
+    """The dict at a path, or the usual one below it; None where there is none."""
     path = split_at(at)
     for candidate in candidates:
         if candidate.path == path:
@@ -151,9 +156,7 @@ def _at(candidates: tuple[Candidate, ...], where: str, at: str) -> Candidate:
     if len(plain) == 1:
         return plain[0]
     inside = [c for c in candidates if c.path[: len(path)] == path]
-    if inside:
-        return _usual(inside)
-    raise InputError(f"{where}: no tensors at {at!r}; they are at {_paths(candidates) or 'no other place'}")
+    return _usual(inside) if inside else None
 
 
 def _paths(candidates: tuple[Candidate, ...] | list[Candidate]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from automatch.collecting import paused
 from automatch.errors import InputError, UnsafeInputError
 from automatch.reading.checks import check_names, check_shapes
-from automatch.reading.choosing import choose, escaped, place_of
+from automatch.reading.choosing import choose, escaped
 from automatch.reading.formats import FILE_FORMATS, OBJECT_FORMATS
 from automatch.reading.limits import DEFAULT_LIMITS, Limits
 from automatch.reading.source import Context, File, FileFormat, Found, listed, open_file
@@ -24,7 +24,7 @@ def read_checkpoint(
     source: object,
     *,
     at: str | None = None,
-    usual: str = "",
+    usual: str | None = None,
     like: StateDictSpec | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> StateDictSpec:
@@ -34,7 +34,7 @@ def read_checkpoint(
         source: a path; a `Mapping[str, Tensor]`, nested or not; a live `nn.Module`; or a `StateDictSpec`,
             which is returned as it is. The format of a file is told by its first bytes, not by its name.
         at: dotted path to the state_dict inside a nested checkpoint; a dot inside a key is written `\\.`.
-        usual: where it is taken from without `at`, unless the source holds but one dict, elsewhere.
+        usual: the path that is meant without `at`, unless the source has but one dict, elsewhere.
         like: the other side; of several dicts in the file, the one that fits it best is chosen.
         limits: bounds on what a file may declare.
 
@@ -53,7 +53,7 @@ def read_checkpoint(
     else:
         name = "state_dict" if isinstance(source, Mapping) else type(source).__name__
         found = _read_object(source, limits)
-    return _described(found, name, place_of(found, usual) if at is None else at, like, limits)
+    return _described(found, name, at, usual, like, limits)
 
 
 def format_of(path: Path) -> str:
@@ -92,7 +92,9 @@ def _read_object(source: object, limits: Limits) -> Found:
     raise InputError(f"{what} is no checkpoint; give a path, a mapping of names to tensors or an nn.Module")
 
 
-def _described(found: Found, name: str, at: str | None, like: StateDictSpec | None, limits: Limits) -> StateDictSpec:
+def _described(
+    found: Found, name: str, at: str | None, usual: str | None, like: StateDictSpec | None, limits: Limits
+) -> StateDictSpec:
     if not found.candidates:
         if found.opaque:
             raise UnsafeInputError(
@@ -100,7 +102,7 @@ def _described(found: Found, name: str, at: str | None, like: StateDictSpec | No
                 f"save the state_dict alone (torch.save(model.state_dict(), ...) or safetensors)"
             )
         raise InputError(f"{name}: {found.empty}; give a file that holds a state_dict")
-    choice = choose(found, name, at, like)
+    choice = choose(found, name, at, like, usual)
     chosen, notes = choice.candidate, choice.notes
     if chosen.odd_keys:
         raise InputError(

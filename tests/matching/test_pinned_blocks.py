@@ -199,6 +199,7 @@ def test_matrices_of_a_shape_of_their_own_go_by_their_numbers() -> None:
     answer = match(saved, spec(built(theirs)))
     wanted = {f"levels.{i - 1}.image_up.weight": f"model.convt_I{i}.weight" for i in (1, 2)}
     assert wanted.items() <= serving(answer).items()
+    assert wanted.keys().isdisjoint(flagged(answer))  # the epoch is no tensor that might have been meant
 
 
 def test_a_pin_of_one_part_loses_no_bias() -> None:

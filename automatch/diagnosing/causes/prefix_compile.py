@@ -21,10 +21,10 @@ def check(evidence: Evidence) -> Finding | None:
     if found.in_checkpoint:
         sentence = f"saved from a compiled model{nested}: {found.how_many} `{words}.`, the model has none"
         save = f"`model.{words}.state_dict()`" if found.front else "the state_dict from before torch.compile"
-        advice = f"take `{words}.` out of the checkpoint's keys (the rule does it), or save {save} next time"
+        advice = f"take `{words}.` out of the checkpoint's keys, or save {save} next time"
     else:
         sentence = f"the model is compiled{nested}, the checkpoint is not: {found.how_many} `{words}.`"
-        advice = f"load before the model is wrapped, or into {inner}; the rule does the same to the keys"
+        advice = f"load before the model is wrapped, or into {inner}"
     return Finding("prefix-compile", min(1.0, found.score + 0.02), sentence, advice, found.rules)
 
 

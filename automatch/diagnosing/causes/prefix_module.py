@@ -24,8 +24,8 @@ def check(evidence: Evidence) -> Finding | None:
     if found.in_checkpoint:
         sentence = f"saved from {twice}: {found.how_many} `{words}.`, the model has none"
         save = f"`model.{words}.state_dict()`" if found.front else "the state_dict of the unwrapped parts"
-        advice = f"take `{words}.` out of the checkpoint's keys (the rule does it), or save {save} next time"
+        advice = f"take `{words}.` out of the checkpoint's keys, or save {save} next time"
     else:
         sentence = f"the model is wrapped in DataParallel, the checkpoint is not: {found.how_many} `{words}.`"
-        advice = f"load into {inner} instead of `model`, or load before wrapping; the rule does the same to the keys"
+        advice = f"load into {inner} instead of `model`, or load before wrapping"
     return Finding("prefix-module", found.score, sentence, advice, found.rules)

@@ -44,18 +44,9 @@ def what_is_unsaid(s: Leaf, t: Leaf) -> Judgement | None:
         return Judgement(0.45, True, MIRRORED)
     if "join_latent" in (*s.ops, *t.ops) or _is_latent(s, t):
         return Judgement(0.45, True, LATENT)
-    if gate_unsaid(s, t):
-        return Judgement(0.45, True, HALVES)
-    if film_unsaid(s, t):
-        return Judgement(0.45, True, FILMS)
-    if turns_unsaid(s, t):
-        return Judgement(0.45, True, TURNS)
-    if mlp_unsaid(s, t):
-        return Judgement(0.45, True, MLP)
-    if only_numbered(s, t):
-        return Judgement(0.45, True, NUMBERED)
-    if _of_patches(s, t):
-        return Judgement(0.45, True, PATCHES)
+    for unsaid, said in _ASKED:
+        if unsaid(s, t):
+            return Judgement(0.45, True, said)
     if s.path[-1].endswith(_ORIGINAL) and not t.path[-1].endswith(_ORIGINAL):
         return Judgement(0.45, True, BEFORE)
     if _of_images(s, t):
@@ -67,8 +58,7 @@ def what_is_unsaid(s: Leaf, t: Leaf) -> Judgement | None:
 def _is_mirrored(leaf: Leaf) -> bool:
     """Is it a transposed convolution [height, width, in, out]? A depthwise one has but one channel there.
 
-    In flax and Haiku its kernel is the mirror image of torch's.
-    Or one of Haiku's, `conv2_d_transpose/w`, which lies as Keras' does.
+    Or one of Haiku's, `conv2_d_transpose/w`, which lies as Keras' does. Such a kernel is the mirror image of torch's.
     """
     if "transpose" not in leaf.ops or leaf.layers or leaf.raw[-1] == 1:
         return False
@@ -120,3 +110,14 @@ def _of_images(s: Leaf, t: Leaf) -> bool:
     if (len(line), len(image)) != (3, 4) or "transpose" in (*s.ops, *t.ops):
         return False
     return image[1] == 1 < image[2] == image[3] and line == (image[0], *image[2:])
+
+
+_ASKED = (
+    (gate_unsaid, HALVES),
+    (film_unsaid, FILMS),
+    (turns_unsaid, TURNS),
+    (mlp_unsaid, MLP),
+    (only_numbered, NUMBERED),
+    (_of_patches, PATCHES),
+)
+"""What is asked of two tensors, in this order, and what is said where it holds."""

@@ -132,14 +132,11 @@ def drop_settings(leaves: list[Leaf], others: Sequence[Leaf], pinned: Collection
     modules, as torch_ema's `num_updates` does.
     """
     known = any(math.prod(x.raw) == 1 and not x.integer and (x.raw == () or x.path[-1] != "bias") for x in others)
-    counts = any(x.integer and x.path[-1] != _COUNTER for x in others)
     numbers = [x for x in leaves if x.raw == () and x.path[-1] not in ROLES and not is_adapter(x)]
-    counts = counts or sum(x.integer and len(x.path) == 1 for x in numbers) > 1  # arrays without names, `arr_5`
-    gone = [
-        x
-        for x in numbers
-        if not ((counts or len(x.path) > 1) if x.integer else known) and not any(key in pinned for key in x.keys)
-    ]
+    outside = [x for x in numbers if x.integer and len(x.path) == 1]  # several are arrays without names, `arr_5`
+    lone = len(outside) == 1 and all(x.path[-1] == _COUNTER for x in others if x.integer)
+    gone = [*([] if known else [x for x in numbers if not x.integer]), *(outside if lone else [])]
+    gone = [x for x in gone if not any(key in pinned for key in x.keys)]
     lengths = {leaf.raw[0] for leaf in others if len(leaf.raw) == 1 and leaf.raw[0] > 1}
     alike = Counter(template(leaf.path) for leaf in gone)
     gone = [leaf for leaf in gone if alike[template(leaf.path)] not in lengths]  # one a layer may be a vector there

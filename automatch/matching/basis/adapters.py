@@ -113,4 +113,4 @@ def _is_half(path: Sequence[str], at: int) -> bool:
     before = words_of(path[at - 1]) if at else ()
     if "lora" in words_of(path[at]) or "lora" in before:
         return True
-    return path[at] in _LETTERS and "adapter" in before and path[at + 1 :] in ((), ("weight",), ["weight"], [])
+    return path[at] in _LETTERS and "adapter" in before and list(path[at + 1 :]) in ([], ["weight"])

@@ -98,9 +98,9 @@ def choose(
         return Choice()
     if max(len(left), len(right)) > _MANY:
         return Choice(list(zip(left, right, strict=False)) if len(left) == len(right) else [])
-    order = across([n.tokens(tops[0]) for n in left], [n.tokens(tops[1]) for n in right])
-    right = [right[j] for j in order]
     paths = [[tuple(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]
+    order = across(*paths)
+    right, paths[1] = [right[j] for j in order], [paths[1][j] for j in order]
     mine, theirs = ([template(path) for path in side] for side in paths)
     equals = _Equals(left, right, (mine, theirs), order_trust)
     worth, apart = _worth(equals, tops, compared, names, lost)
@@ -262,7 +262,7 @@ def _note_doubts(
         own = [n for k, n in enumerate(left) if k not in chosen and templates[0][k] == templates[0][i]]
         if "#" not in template(right[j].tokens()):  # what has no number is no item of a list more than another
             choice.unless_taken.append((pair, own))
-        elif _is_named_with_number(left[i]) and "#" not in template((right[j].label,)):  # `conv1` or `conv3`: `f.c`
+        elif not _is_item(left[i]) and "#" not in template((right[j].label,)):  # `conv1` or `conv3`: `f.c`
             choice.unless_taken.append((pair, [n for n in own if n.parent is left[i].parent]))
         # of numbered siblings the first is taken, but by what has no number itself
         siblings = "#" not in templates[0][i] and "#" in templates[1][j][-1:]
@@ -281,10 +281,10 @@ def _note_doubts(
             choice.doubted.append(pair)
 
 
-def _is_named_with_number(node: Node) -> bool:
-    """Is a block numbered in its name, as `conv1`, and no item of a list?"""
+def _is_item(node: Node) -> bool:
+    """Is a block an item of a list, and not one of several that a number in their names gathers, as `conv1`?"""
     home = node.parent
-    return not node.label.isdecimal() or (home is not None and home.is_list and home.gathered)
+    return node.label.isdecimal() and not (home is not None and home.is_list and home.gathered)
 
 
 def _may_be_turned(equals: _Equals) -> bool:

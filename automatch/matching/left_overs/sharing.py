@@ -164,9 +164,10 @@ def again_by_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequen
     otherwise.
     """
     served = {id(t) for _, t, _ in found}
-    serving = {id(s) for s, _, _ in found}
+    left = [t for t in target if id(t) not in served and not t.ops and not numbered(t.path)]
+    serving = {id(s) for s, _, _ in found} if left else set()
     known = {s.keys[0]: s for s in source if id(s) in serving and len(s.keys) == 1 and not s.ops}
-    twins = ((known.get(t.keys[0]), t) for t in target if id(t) not in served and not t.ops and not numbered(t.path))
+    twins = ((known.get(t.keys[0]), t) for t in left)
     return [(s, t, Evidence(level="echo")) for s, t in twins if s is not None and s.raw == t.raw]
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from automatch.matching.basis.confidence import judge
-from automatch.matching.basis.evidence import Found
+from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.leaves import Leaf
 from automatch.matching.basis.units import module_path
 
@@ -31,11 +31,13 @@ def beside_norms(
     used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
     mine = {module_path(leaf.path): leaf for leaf in source if leaf.integer and id(leaf) not in used}
     theirs = {module_path(leaf.path): leaf for leaf in target if leaf.integer and id(leaf) not in served}
-    norms = {
-        (a, b): e
-        for s, t, e in sorted(found, key=lambda pair: judge(pair[2]).ambiguous)  # the last one, in doubt, counts
-        if not (s.ops or t.ops) and (a := module_path(s.path)) in mine and (b := module_path(t.path)) in theirs
-    }
+    if not (mine and theirs):
+        return []
+    norms: dict[tuple[tuple[str, ...], tuple[str, ...]], Evidence] = {}
+    for s, t, e in found:
+        a, b = _modules(s, t)
+        if a in mine and b in theirs and not (s.ops or t.ops) and ((a, b) not in norms or judge(e).ambiguous):
+            norms[a, b] = e  # one that is in doubt counts
     once = [Counter(a for a, _ in norms), Counter(b for _, b in norms)]
     pairs = [(mine[a], theirs[b], e) for (a, b), e in norms.items() if once[0][a] == once[1][b] == 1]
     return [(s, t, e) for s, t, e in pairs if s.raw == t.raw and s.path[-1] == t.path[-1] and not refuses(s, t)]
