@@ -70,6 +70,7 @@ _BY_LEVEL = {
     "translated": Judgement(
         0.45, True, "of one shape with others, and their words stand for each other in all pairs beyond doubt"
     ),
+    "worded": Judgement(0.45, True, "of one shape with others; order says otherwise, but so do all their names"),
     "astray": Judgement(0.4, True, "of one shape, but each of the blocks around the two has another partner"),
     "lent": Judgement(0.4, True, "of one shape, but of a copy of what serves the rest of its block"),
     "exchangeable": Judgement(0.4, True, "by their names, this and a pair in doubt would rather change partners"),

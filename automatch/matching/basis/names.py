@@ -27,6 +27,11 @@ SHORT = 3
 SHORTENED, ABBREVIATED = 2, 0.5
 """So many letters at least stand for a word, and so many at least are left out; and how alike the two then are."""
 
+INITIAL = 0.4
+"""How alike a single letter and a word that begins with it are, unless both sides say it, or it is left of a right."""
+
+_HANDS = frozenset({"l", "r"})
+
 _NOTHING: frozenset[str] = frozenset()
 _GATED = frozenset({"gate", "up"})
 _AFTER = ("post", "pre")
@@ -35,8 +40,9 @@ _NORMED = {f"{letter}norm": (letter, "norm") for letter in "qk"}
 """The norms of queries and of keys where they are written as one word."""
 
 _ATTENDING = frozenset({"key", "attention", "qkv"})
-_UNATTENDED = {"q": _NOTHING, "v": frozenset({"critic"})}
-"""What single letters mean in networks without keys: the networks of reinforcement learning."""
+_UNATTENDED = {"q": _NOTHING, "v": _NOTHING}
+_ACTING = {"q": _NOTHING, "v": frozenset({"critic"})}
+"""What single letters mean in networks without keys, and in those of reinforcement learning, which have an actor."""
 
 
 _OF_FOUR = re.compile(r"(?:pre|post)_?(?:feed_?forward|mlp|ffn|ffw|ff)", re.IGNORECASE)
@@ -63,14 +69,17 @@ class Names:
         self.silent = silent
         mine, theirs = ([words_of(token) for token in side] for side in tokens)
         two = [pair for words in (*mine, *theirs) for pair in pairwise(words)]
-        attend = any(lexicon.words.get(w, _NOTHING) & _ATTENDING for words in (*mine, *theirs) for w in words)
-        self.lexicon = (
-            lexicon if attend or not (mine or theirs) else replace(lexicon, words=lexicon.words | _UNATTENDED)
-        )
-        said = ({c for words in side for w in words for c in lexicon.words.get(w, _NOTHING)} for side in (mine, theirs))
-        self.say_gate_and_up = any(own >= _GATED for own in said)
+        spoken = [{w for words in side for w in words} for side in (mine, theirs)]
+        said = [{c for w in words for c in lexicon.words.get(w, _NOTHING)} for words in spoken]
+        acting = any("actor" in concepts for concepts in said) or any("critic" in words for words in spoken)
+        letters = _ACTING if acting else _UNATTENDED
+        attend = any(concepts & _ATTENDING for concepts in said) or not any(spoken)
+        self.lexicon = lexicon if attend else replace(lexicon, words=lexicon.words | letters)
+        self.say_gate_and_up = any(concepts >= _GATED for concepts in said)
         self._norms_of_two = not any(map(_OF_FOUR.match, (*tokens[0], *tokens[1])))
-        self._common = {w for words in mine for w in words} & {w for words in theirs for w in words}
+        self._common = spoken[0] & spoken[1]
+        hands = any({words[-1] for words in side if words} >= _HANDS for side in (mine, theirs))
+        self._no_initials = self._common | _HANDS if hands else self._common
         self._norms_close = norms_close
         self._glued = _NORMED | {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
         self._words: dict[str, tuple[Word, ...]] = {}
@@ -163,6 +172,8 @@ class Names:
         a, b = short.text, long.text
         if "_" in a or "_" in b or "~" in a or "~" in b:
             return 0.0  # words that mean more than their letters
+        if len(a) == 1 and a == b[0] and len(b) > SHORTENED and a not in self._no_initials and not short.concepts:
+            return INITIAL
         if a not in self._common and SHORTENED <= len(a) <= len(b) - SHORTENED and a[0] == b[0] and _within(a, b):
             return max(ABBREVIATED, _spelling(a, b))
         return _spelling(a, b)

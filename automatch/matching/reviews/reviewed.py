@@ -37,6 +37,7 @@ from automatch.matching.reviews.items import doubt_other_homes
 from automatch.matching.reviews.ordinals import as_they_run
 from automatch.matching.reviews.remains import of_damaged_modules, of_no_layer, of_one_shape
 from automatch.matching.reviews.strays import doubt_lonely, drop_from_surplus, drop_surplus
+from automatch.matching.reviews.worded import as_all_names_say
 
 
 def reviewed(
@@ -78,4 +79,5 @@ def reviewed(
     if order_trust == 1:
         found = as_they_run(found, source, target, names, refuses)
     found = doubt_lonely(drop_from_surplus(drop_surplus(found, source), target), source, names)
+    found = as_all_names_say(found, target, names, refuses)
     return as_their_modules(as_sure_ones_say(found, target, names, refuses))
