@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from automatch.applying.paths import path_of
 from automatch.errors import InputError, RuleError
@@ -30,7 +31,7 @@ class RulesFile:
 
 
 def read_rules(source: object) -> RulesFile:
-    """Read a rules file: the JSON of `diagnose --format json`, or rules alone as JSON or, by its ending, YAML.
+    """Read a rules file: the JSON of `diagnose --format json`, or rules alone as JSON or YAML.
 
     Args:
         source: its path, as a text or a `Path`.
@@ -45,13 +46,19 @@ def read_rules(source: object) -> RulesFile:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
         raise InputError(f"{source}: cannot be read ({reason}); give the JSON that diagnose printed") from None
     try:
-        document = read_yaml(text) if source.suffix.lower() in YAML_SUFFIXES else _read_json(text)
+        document = read_yaml(text) if _is_yaml(source, text) else _read_json(text)
         rules = RuleSet.from_document(document)
     except InputError as error:
         raise type(error)(f"{source}: {error}") from None
     side = document.get("checkpoint") if isinstance(document, Mapping) else None
     at = side.get("at") if isinstance(side, Mapping) else None
     return RulesFile(rules, at if isinstance(at, str) else None, document)
+
+
+def _is_yaml(source: Path, text: str) -> bool:
+    """By its ending; under another one than JSON's, where it does not begin as JSON does."""
+    suffix = source.suffix.lower()
+    return suffix in YAML_SUFFIXES or (suffix != ".json" and not text.lstrip().startswith(("{", "[")))
 
 
 def _read_json(text: str) -> object:

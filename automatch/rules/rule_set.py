@@ -124,11 +124,16 @@ class RuleSet:
             are views. Versions of modules (torch's `_metadata`) go with their tensors.
 
         Raises:
-            RuleError: two keys would become the same key, a group lacks a member, or an
-                operation does not fit a tensor.
+            RuleError: two keys would become the same key, a group lacks a member, an operation does not fit a tensor,
+                or the tensors that the rules speak of lie in a dict below.
         """
         if not isinstance(state_dict, Mapping):
             raise RuleError(f"{type(state_dict).__name__} is no state_dict; give tensors under their keys")
+        inner = self._dict_below(state_dict)
+        if inner is not None:
+            raise RuleError(
+                f"the tensors that these rules rename lie under {inner!r}; give that dict: checkpoint[{inner!r}]"
+            )
         guesses = self.guesses(state_dict)
         if guesses:
             warnings.warn(
@@ -142,6 +147,13 @@ class RuleSet:
                 out[other] = out[served]
         versions = versions_of(state_dict)
         return with_versions(out, moved_versions(versions, self._pairs(state_dict))) if versions else out
+
+    def _dict_below(self, state_dict: Mapping[str, Any]) -> str | None:
+        """Where a nested checkpoint keeps the keys that the rules move, if they move none of its own."""
+        below = [(key, value) for key, value in state_dict.items() if isinstance(value, Mapping)]
+        if not below or any(self.move(key) is not None for key in state_dict):
+            return None
+        return next((key for key, value in below if any(isinstance(k, str) and self.move(k) for k in value)), None)
 
     def _pairs(self, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
         for key in keys:

@@ -274,3 +274,10 @@ def test_half_a_character_in_a_new_key_is_refused(suffix, rules, tmp_path, capsy
     assert main(["apply", str(path), str(source), str(target)]) == 2
     assert re.fullmatch(r"automatch: .*\\ud800.*\n", capsys.readouterr().err)
     assert not target.exists()
+
+
+def test_rules_in_yaml_are_read_under_any_ending(tmp_path):
+    save_file(tensors("module.weight"), tmp_path / "old.safetensors")
+    (tmp_path / "rules.txt").write_text("- pattern: module\\.(?P<rest>.+)\n  replacement: '{rest}'\n")
+    automatch.convert(tmp_path / "rules.txt", tmp_path / "old.safetensors", tmp_path / "new.safetensors")
+    assert list(load_file(tmp_path / "new.safetensors")) == ["weight"]

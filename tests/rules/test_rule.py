@@ -206,3 +206,12 @@ def test_rules_that_have_moved_keys_can_be_sent_to_another_process() -> None:
     again = pickle.loads(pickle.dumps(rules))
     assert again == rules
     assert [again.move(key) for key in ("a.1", "e.2", "x")] == [rules.move(key) for key in ("a.1", "e.2", "x")]
+
+
+def test_a_nested_checkpoint_is_not_taken_for_its_state_dict():
+    rules = RuleSet.from_json('[{"pattern": "old\\\\.(?P<rest>.+)", "replacement": "new.{rest}"}]')
+    checkpoint = {"epoch": 3, "model": {"old.weight": 1}}
+    with pytest.raises(RuleError, match=r"lie under 'model'; give that dict: checkpoint\['model'\]"):
+        rules.apply(checkpoint)
+    assert rules.apply(checkpoint["model"]) == {"new.weight": 1}
+    assert rules.apply({"epoch": 3, "other": {"x": 1}}) == {"epoch": 3, "other": {"x": 1}}

@@ -158,10 +158,15 @@ def numbered_groups(leaves: Iterable[Leaf]) -> dict[Hole, dict[str, Leaf]]:
     return {
         name: dict(zip(PARTS[0], (items[n] for n in _NUMBERS), strict=False))
         for name, items in lists.items()
-        if tuple(sorted(items)) in ((_NUMBERS, _NUMBERS[:3]) if "linear" in name[-3] else (_NUMBERS,))
+        if tuple(sorted(items)) in ((_NUMBERS, _NUMBERS[:3]) if _is_linear(name[-3]) else (_NUMBERS,))
         and len({leaf.shape for leaf in items.values()}) == 1
         if any("attention" in words.get(word, ()) for word in (*words_of(name[-4]), "".join(words_of(name[-4]))))
     }
+
+
+def _is_linear(token: str) -> bool:
+    words = lexicon().words
+    return any("linear" in words.get(word.removesuffix("s"), ()) for word in words_of(token))
 
 
 def only_numbered(s: Leaf, t: Leaf) -> bool:

@@ -13,7 +13,7 @@ from automatch.matching.basis.leaves import template
 from automatch.matching.basis.names import Names, contrast
 from automatch.matching.blocks.compared import Compared
 from automatch.matching.blocks.decided import BlockPair, Decided, is_square
-from automatch.matching.blocks.free import are_networks, may_take_turns, ranked
+from automatch.matching.blocks.free import are_networks, in_turns, ranked, take_turns
 from automatch.matching.blocks.lists import are_in_doubt, same_numbers
 
 SIMILARITY, LOST = 4.0, 0.2
@@ -101,6 +101,11 @@ def choose(
     paths = [[tuple(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]
     order = across(*paths)
     right, paths[1] = [right[j] for j in order], [paths[1][j] for j in order]
+    several = None if names.silent else take_turns(paths, names.lexicon.order)
+    if several is not None:
+        turns = in_turns(paths[several])
+        paths[several] = [paths[several][j] for j in turns]
+        left, right = ([side[j] for j in turns] if n == several else side for n, side in enumerate((left, right)))
     mine, theirs = ([template(path) for path in side] for side in paths)
     equals = _Equals(left, right, (mine, theirs), order_trust)
     worth, apart = _worth(equals, tops, compared, names, lost)
@@ -111,14 +116,13 @@ def choose(
     if names.silent:
         return choice
     networks = are_networks(left, tops[0]) and are_networks(right, tops[1])
-    by_turns = may_take_turns(paths, names.lexicon.order)
     count = max(len(left), len(right))
     settled = {i for i, j in chosen.items() if (i, j) in pinned and not is_square((left[i], right[j]), count)}
     choice.settled = [(left[i], right[chosen[i]]) for i in settled]
-    _note_doubts(choice, equals, chosen, settled, apart, networks, by_turns)
+    _note_doubts(choice, equals, chosen, settled, apart, networks, several is not None)
     if settled:
         before = Choice()
-        _note_doubts(before, equals, chosen, set(), apart, networks, by_turns)
+        _note_doubts(before, equals, chosen, set(), apart, networks, several is not None)
         as_many = len(left) == len(right)
         choice.doubted += [pair for pair in before.doubted if not as_many or decided.speaks_against(*pair)]
         if any(usual.get(i) != chosen[i] for i in settled) and (not as_many or len(chosen) > len(settled) + 1):

@@ -62,8 +62,8 @@ def _is_below(node: Node, top: Node) -> bool:
     return top in (around, around.parent if around.gathered else None)
 
 
-def may_take_turns(sides: Sequence[Sequence[tuple[str, ...]]], order: Collection[frozenset[str]]) -> bool:
-    """Fills one list several others that lie beside each other? They do so one after the other, or by turns.
+def take_turns(sides: Sequence[Sequence[tuple[str, ...]]], order: Collection[frozenset[str]]) -> int | None:
+    """Which of the two sides has several lists beside each other that one list of the other fills, maybe by turns?
 
     Not the `resnets` and `downsamplers` of several stages, which a list of blocks holds in their order; in one stage,
     it may hold `attentions` and `temp_attentions` by turns.
@@ -71,8 +71,19 @@ def may_take_turns(sides: Sequence[Sequence[tuple[str, ...]]], order: Collection
     Args:
         sides: the paths of as many blocks of either side.
         order: words of parts that run one after the other.
+
+    Returns:
+        0 or 1; None where neither has.
     """
-    return len(sides[0]) == len(sides[1]) and any(_fills(a, b, order) for a, b in (sides, sides[::-1]))
+    if len(sides[0]) != len(sides[1]):
+        return None
+    return next((side for side in (1, 0) if _fills(sides[1 - side], sides[side], order)), None)
+
+
+def in_turns(paths: Sequence[tuple[str, ...]]) -> list[int]:
+    """The order of the items of several lists that take turns: the first of each, the second of each, and so on."""
+    ranks = ranked(map(template, paths))
+    return sorted(range(len(paths)), key=lambda i: (ranks[i][0], i))
 
 
 def _fills(

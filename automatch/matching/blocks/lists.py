@@ -290,10 +290,23 @@ def may_run_backwards(a: Node, b: Node, names: Names) -> bool:
         return False
     if any(len({(n.signature, n.count) for n in side.children}) > 1 for side in (a, b)):
         return False
+    if any(map(_is_in_repeated_block, (a, b))):
+        return False
     if any(_ATTENTION & w.concepts for n in below(a.children[0]) for w in names.token_words(n.label)):
         return False  # a transformer's layers have no stages
     mine, theirs = names.token_words(a.label), names.token_words(b.label)
     return not names.silent and names.compare(mine, theirs, {}) < RELATED
+
+
+def _is_in_repeated_block(node: Node) -> bool:
+    """Stands a node in one of several equal blocks? Then it is no whole decoder: `up1.up_conv1`, `up1.up_conv2`."""
+    home = node.parent
+    while home is not None and home.parent is not None:
+        around = home.parent
+        if around.is_list and len(around.children) > 1 and len({n.struct for n in around.children}) == 1:
+            return True
+        home = around
+    return False
 
 
 def beside_turned(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> bool:

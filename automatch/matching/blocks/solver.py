@@ -155,6 +155,8 @@ class Solver:
             (blocks, settled), backwards = pinned, False
         apart = bool(blocks) and self.context.order_trust == 1
         apart = apart and run_apart(top_a, top_b, (self.source.places(top_a), self.target.places(top_b)))
+        if apart and not settled and not lie_across and len(top_a.children) == len(top_b.children):
+            blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
         if not settled:
             doubted = backwards or apart or blocks != usual
             elsewhere = are_in_doubt([x for x, _ in blocks], [y for _, y in blocks])

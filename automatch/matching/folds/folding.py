@@ -53,8 +53,11 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
     paths = {leaf.path: leaf for leaf in leaves} if adapters and serve else {}
     for parts in PARTS:
         groups = groups_of([leaf for leaf in leaves if adapters or not is_adapter(leaf)], parts)
-        if parts == PARTS[0]:
-            groups = {**numbered_groups(leaves), **groups}
+        if set(parts) <= set(PARTS[0]):
+            numbered = numbered_groups(leaves).items()
+            groups = {
+                name: {p: group[p] for p in parts} for name, group in numbered if group.keys() >= set(parts)
+            } | groups
         if not groups:
             continue
         _without_ones(others, groups.values(), parts, {leaf.shape for leaf in leaves})

@@ -167,7 +167,9 @@ def _named_alike(a: Unit, b: Unit, ctx: Context, value: float) -> float:
     if a.peers >= 2 and a.peers == b.peers:
         if a.grid and b.grid and not (a.steady and b.steady):
             return value  # `conv1_L2` and `branch1.2`: which number is which?
-        return value + (ORDINAL if a.rank == b.rank else -ORDINAL)
+        # who makes them from the last on makes them in the order of their use
+        rank = a.rank if a.falling == b.falling else a.peers - 1 - a.rank
+        return value + (ORDINAL if rank == b.rank else -ORDINAL)
     if a.turn and b.turn and a.of == b.of and (a.peers != b.peers or a.peers == 1):
         return value + (ORDINAL if a.turn == b.turn else -ORDINAL)
     return value
