@@ -14,7 +14,7 @@ from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
 from automatch.matching.answer.outcome import assignment, gathered
 from automatch.matching.aside.cleanup import beside_the_model, without_originals
-from automatch.matching.aside.twins import held_twice, serve_copies, without
+from automatch.matching.aside.twins import held_twice, serve_copies, towers, without
 from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.basis.adapters import drop_adapter_name, is_adapter
 from automatch.matching.basis.confidence import judge
@@ -159,6 +159,8 @@ def _match(
     # 2: what stands beside the network
     target = without_originals(target, source, decisions.spoken_of)
     everything, twins = target, held_twice(target, source, decisions.told)
+    if not decisions.made:
+        twins |= towers(without(target, twins), source)
     target = without(target, twins)
     cleaned = beside_the_model(source, target, decisions.pinned, {key for key, _ in decisions.forbidden})
     source = cleaned.leaves

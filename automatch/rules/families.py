@@ -21,9 +21,9 @@ def covered(rules: RuleSet, keys: Iterable[str]) -> list[list[Family]]:
     """
     taken: list[list[str]] = [[] for _ in rules]
     for key in keys:
-        move = rules.move(key)
-        if move is not None:
-            taken[move.rule - 1].append(key)
+        number = rules.taker(key)
+        if number is not None:
+            taken[number - 1].append(key)
     return [families(own) for own in taken]
 
 

@@ -76,6 +76,11 @@ class RuleSet:
     def _movers(self) -> dict[int, Mover]:
         return {}  # filled when a rule takes its first key
 
+    def taker(self, key: str) -> int | None:
+        """The number (from 1) of the rule that takes a key; None where none does."""
+        found = self._lookup.find(key)
+        return None if found is None else found[0] + 1
+
     def move(self, key: str) -> Move | None:
         """What the rules say of one key; None where none takes it.
 

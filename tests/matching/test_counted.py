@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from automatch.matching import match
-from tests.matching.truth import flagged, found, spec
+from tests.matching.truth import flagged, found, spec, truth
 
 Keys = list[tuple[str, tuple[int, ...]]]
 WIDTHS = (4, 5, 6, 7, 8, 8, 8)
@@ -126,3 +126,14 @@ def test_the_first_of_a_list_in_keras_though_the_others_lost_several_tensors(los
                 pairs += [(f"{stem}/kernel", f"{goal}.weight"), (f"{stem}/bias", f"{goal}.bias")]
     answer = found(match(spec(mine), spec(theirs)))
     assert {keys[0]: served.checkpoint[0] for keys, served in answer.items()} == {b: a for a, b in pairs}
+
+
+@pytest.mark.parametrize("inside", [("conv.weight",), ("a.weight", "b.weight", "c.weight", "d.weight")])
+def test_what_was_made_from_the_last_number_on_is_taken_as_it_was_made(inside: tuple[str, ...]) -> None:
+    """MaskFormer makes `layer_3, layer_2, layer_1`, in the order of their use, and the other side counts as it goes."""
+    given = [(f"head.layer_{i}.{key}", (8, 8, 3, 3)) for i in (3, 2, 1) for key in inside]
+    wanted = [(f"fpn.{i}.{key}", (8, 8, 3, 3)) for i in range(3) for key in inside]
+    for one, other in ((given, wanted), (wanted, given)):
+        answer = match(spec(one), spec(other))
+        assert found(answer) == truth((s, t) for (s, _), (t, _) in zip(one, other, strict=True))
+        assert flagged(answer) == {key for key, _ in other}

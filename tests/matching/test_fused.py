@@ -340,3 +340,19 @@ def test_a_query_beside_what_is_called_key_value() -> None:
         for i in range(3)
     }
     solved(given, wanted, expected)
+
+
+@pytest.mark.parametrize("fused", [("qkv", "out"), ("q", "kv", "out")])
+def test_the_three_numbered_layers_of_an_attention_are_joined(fused: tuple[str, ...]) -> None:
+    """SuperGlue keeps query, key and value as `attn.proj.0, 1, 2`, and leads out by `attn.merge`."""
+    names = [f"attn.proj.{i}" for i in range(3)]
+    parts = {"qkv": names, "q": names[:1], "kv": names[1:], "out": ["attn.merge"]}
+    given = [(f"layers.{i}.{name}.weight", (8, 8)) for i in range(2) for name in ("attn.merge", *names)]
+    given += [(f"layers.{i}.mlp.weight", (16, 8)) for i in range(2)]
+    shapes = [(f"blocks.{i}.{name}.weight", (8 * len(parts[name]), 8)) for i in range(2) for name in fused]
+    wanted = [*shapes, *((f"blocks.{i}.ff.weight", (16, 8)) for i in range(2))]
+    answer = found(match(spec(given), spec(wanted)))
+    for i in range(2):
+        for name in fused:
+            whole = tuple(f"layers.{i}.{part}.weight" for part in parts[name])
+            assert answer[f"blocks.{i}.{name}.weight",].checkpoint == whole

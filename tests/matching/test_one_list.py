@@ -126,8 +126,12 @@ def test_one_list_that_fills_two_may_do_so_by_turns(names: tuple[str, str], flag
     parts = {"attn.weight": (24, 8), "out.weight": (8, 8), "mlp.0.weight": (32, 8), "mlp.2.weight": (8, 32)}
     given = [(f"layers.{i}.{key}", shape) for i in range(6) for key, shape in parts.items()]
     wanted = [(f"{name}.{i}.{key}", shape) for name in names for i in range(3) for key, shape in parts.items()]
+    turns = [(i, names[i % 2], i // 2) if flags else (i, names[i // 3], i % 3) for i in range(6)]
+    pairs = [(f"layers.{i}.{key}", f"{name}.{at}.{key}") for i, name, at in turns for key in parts]
     given, wanted = (wanted, given) if swap else (given, wanted)
-    assert flagged(match(spec(given), spec(wanted))) == ({key for key, _ in wanted} if flags else set())
+    answer = match(spec(given), spec(wanted))
+    assert found(answer) == truth((t, s) if swap else (s, t) for s, t in pairs)
+    assert flagged(answer) == ({key for key, _ in wanted} if flags else set())
 
 
 @pytest.mark.parametrize("sizes", [(0, 0, 0, 5), (0, 3, 5, 7)])

@@ -309,3 +309,23 @@ def test_a_head_is_tied_to_what_the_embeddings_share() -> None:
     assignment = match(spec(given), spec(wanted))
     assert found(assignment) == truth([*pairs, ("embeddings.weight", "lm_head.weight")])
     assert "lm_head.weight" in flagged(assignment)
+
+
+@pytest.mark.parametrize(("name", "serves"), [("shared_layer", True), ("layers.0", False)])
+def test_one_layer_for_all_layers_is_shared_where_it_has_no_number(name: str, serves: bool) -> None:
+    """ALBERT's one layer may begin a network of many; a file of one numbered layer is a shallower network's."""
+    parts = {
+        "attn.in_proj_weight": (24, 8),
+        "attn.in_proj_bias": (24,),
+        "mlp.0.weight": (32, 8),
+        "mlp.2.weight": (8, 32),
+    }
+    parts |= {f"{norm}.{role}": (8,) for norm in ("norm1", "norm2") for role in ("weight", "bias")}
+    given = spec([("embed.weight", (40, 8)), *((f"{name}.{key}", shape) for key, shape in parts.items())])
+    layers = [(f"blocks.{i}.{key}", shape) for i in range(3) for key, shape in parts.items()]
+    assignment = match(given, spec([("embed.weight", (40, 8)), *layers]))
+    served = {key: m.checkpoint_keys for m in assignment.matches for key in m.model_keys}
+    for key in parts:
+        assert served[f"blocks.0.{key}"] == (f"{name}.{key}",)
+        assert served.get(f"blocks.2.{key}") == ((f"{name}.{key}",) if serves else None)
+    assert {f"blocks.2.{key}" for key in parts if serves} <= flagged(assignment)

@@ -81,3 +81,31 @@ def test_decisions_hold_for_what_is_registered_twice() -> None:
         served = {key: m.checkpoint_keys for m in assignment.matches for key in m.model_keys}
         assert served[pinned] == (by,)
         assert len(assignment.missing_keys) == left
+
+
+def tower(name: str, layers: str, depth: int = 2) -> list[tuple[str, tuple[int, ...]]]:
+    """The keys of a small encoder."""
+    parts = {"attn.weight": (24, 8), "out.weight": (8, 8), "mlp.0.weight": (32, 8), "mlp.2.weight": (8, 32)}
+    norms = {f"{norm}.{role}": (8,) for norm in ("norm1", "norm2") for role in ("weight", "bias")}
+    inside = [(f"{layers}.{i}.{key}", shape) for i in range(depth) for key, shape in (parts | norms).items()]
+    return [(f"{name}.{key}", shape) for key, shape in [("embed.weight", (11, 8)), *inside]]
+
+
+def test_one_network_begins_both_towers_of_a_model() -> None:
+    """Whether the second tower of a bi-encoder is meant to begin as the first, or is missing, no key shows."""
+    given = spec([*tower("encoder", "blocks"), ("mlm.weight", (8, 8)), ("mlm.bias", (8,))])
+    wanted = spec([("temperature", (1,)), *tower("query", "layers"), *tower("passage", "layers")])
+    assignment = match(given, wanted)
+    complete(assignment, given, wanted)
+    served = {key: m.checkpoint_keys[0] for m in assignment.matches for key in m.model_keys}
+    for key, _ in tower("passage", "layers"):
+        bare = key.removeprefix("passage.")
+        assert served[key] == served[f"query.{bare}"] == f"encoder.{bare.replace('layers', 'blocks')}"
+        assert key in flagged(assignment)
+
+
+def test_two_networks_in_the_file_serve_two_towers() -> None:
+    given = spec([*tower("q", "blocks"), *tower("p", "blocks")])
+    wanted = spec([*tower("query", "layers"), *tower("passage", "layers")])
+    served = {key: m.checkpoint_keys[0] for m in match(given, wanted).matches for key in m.model_keys}
+    assert len(set(served.values())) == len(served) == len(wanted.keys)

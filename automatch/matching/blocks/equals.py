@@ -152,7 +152,7 @@ def shared_out(pairs: Sequence[BlockPair], compared: Compared) -> list[BlockPair
             homes = Counter(id(n.parent) for n in others)
             if len({n.struct for n in others}) > 1 and sum(n > 1 for n in homes.values()) > 1:
                 near = [compared.similar(*pair) for pair in own]
-                out += own if min(near) >= ALIKE and max(near) < 1.0 else []
+                out += own if ALIKE <= min(near) < 1.0 else []
     return out
 
 

@@ -171,10 +171,15 @@ def again_by_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequen
     return [(s, t, Evidence(level="echo")) for s, t in twins if s is not None and s.raw == t.raw]
 
 
+WHOLE = 8
+"""A layer has so many tensors at least; what has fewer may be one of several heads."""
+
+
 def in_every_block(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found]:
     """Further pairs for what the checkpoint holds once, outside its blocks, and the model in every block.
 
-    As DiT's timestep embedding in diffusers. As the others may be missing, such a pair is always flagged.
+    As DiT's timestep embedding in diffusers; or a whole layer that serves as all of them, as ALBERT's does, where the
+    checkpoint does not number it. As the others may be missing, such a pair is always flagged.
     """
     serving = {t.path: s for s, t, _ in found if not t.ops}
     homes: dict[tuple[str, ...], Counter[tuple[str, ...]]] = defaultdict(Counter)
@@ -185,15 +190,16 @@ def in_every_block(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found
             rows[block[:-1], leaf.path[len(block) :]].append(leaf)
             if leaf.path in serving:
                 homes[block][_first_block(serving[leaf.path].path)] += 1
+    served = Counter(block[:-1] for block in homes)
     out: list[Found] = []
-    for row in rows.values():
+    for (blocks, _), row in rows.items():
         held = [leaf for leaf in row if leaf.path in serving]
         if len(held) != 1 or len(row) == 1 or any(leaf.raw != row[0].raw for leaf in row):
             continue
         home = homes[_first_block(held[0].path)]
         usual = max(home, key=home.__getitem__)
         one = serving[held[0].path]
-        if usual and one.path[: len(usual)] != usual:
+        if (usual and one.path[: len(usual)] != usual) or (not usual and served[blocks] == 1 and home.total() >= WHOLE):
             out += [(one, leaf, Evidence(level="once")) for leaf in row if leaf is not held[0]]
     return out
 

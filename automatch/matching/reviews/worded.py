@@ -29,6 +29,9 @@ KINDS = frozenset({"linear", "conv", "norm", "block", "embedding"})
 NUMBERED = 0.3
 """What it counts that two modules have the same numbers."""
 
+_BY_ORDER = frozenset({"unit", "blocks"})
+"""How pairs are found that names did not tell."""
+
 GAIN, CLEAR = 0.5, 0.2
 """How much better names must speak of the new order in all, and how much worse of every other one."""
 
@@ -36,7 +39,7 @@ GAIN, CLEAR = 0.5, 0.2
 def as_all_names_say(found: list[Found], target: Sequence[Leaf], names: Names, refuses: Refuses) -> list[Found]:
     """The same pairs, those of one shape that are in doubt exchanged where names say so; flagged."""
     pairs, doubted = partners(found)
-    free = doubted - {module_path(s.path) for s, _, e in found if e.level != "unit"}
+    free = doubted - {module_path(s.path) for s, _, e in found if e.level not in _BY_ORDER}
     holds: dict[Path, list[tuple[Path, tuple[int, ...]]]] = defaultdict(list)
     for _, t, _ in found:
         theirs = module_path(t.path)
