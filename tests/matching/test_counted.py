@@ -128,7 +128,7 @@ def test_the_first_of_a_list_in_keras_though_the_others_lost_several_tensors(los
     assert {keys[0]: served.checkpoint[0] for keys, served in answer.items()} == {b: a for a, b in pairs}
 
 
-@pytest.mark.parametrize("inside", [("conv.weight",), ("a.weight", "b.weight", "c.weight", "d.weight")])
+@pytest.mark.parametrize("inside", [("conv.weight",), ("up.weight", "conv.weight", "out.weight", "lateral.weight")])
 def test_what_was_made_from_the_last_number_on_is_taken_as_it_was_made(inside: tuple[str, ...]) -> None:
     """MaskFormer makes `layer_3, layer_2, layer_1`, in the order of their use, and the other side counts as it goes."""
     given = [(f"head.layer_{i}.{key}", (8, 8, 3, 3)) for i in (3, 2, 1) for key in inside]

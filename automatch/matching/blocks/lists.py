@@ -286,7 +286,8 @@ def may_run_backwards(a: Node, b: Node, names: Names) -> bool:
     """
     if a.gathered == b.gathered or len(a.children) != len(b.children) or len(a.children) < TURNS:
         return False
-    if not any(word.concepts & _DECODING for n in (a, b) for word in names.path_words(n.tokens())):
+    counted = a if a.gathered else b
+    if not any(word.concepts & _DECODING for word in names.path_words(counted.tokens())):
         return False
     if any(len({(n.signature, n.count) for n in side.children}) > 1 for side in (a, b)):
         return False

@@ -29,6 +29,9 @@ from automatch.matching.basis.parts import (
 from automatch.matching.folds.resemblance import Blocks
 from automatch.spec import Shape
 
+PARTIAL = ("q", "kv")
+"""What an attention that is fused in part keeps."""
+
 APART = 0.2
 """Blocks that look so much less like the other side's (Dice) are of another tower."""
 
@@ -157,7 +160,8 @@ def _best_first(
     ]
     own = [compared.path_words(names[0]) for names in families]
     weights = contrast(own, fused) if fused else {}
-    whole = [compared.path_words(name) for name in groups_of(list(others), parts)]
+    kept = [*groups_of(list(others), parts), *(groups_of(list(others), PARTIAL) if parts == PARTS[0] else ())]
+    whole = [compared.path_words(name) for name in kept]
 
     def closest(words: Sequence[Word], paths: Sequence[Sequence[Word]]) -> float:
         return max((compared.compare(words, path, weights) for path in paths), default=0.0)

@@ -41,6 +41,7 @@ class Blocks:
         self._mine: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
         for leaf in leaves:
             self._mine[_block(leaf.path)].append(leaf)
+        self._biases = {leaf.path[:-1]: leaf.shape for leaf in leaves if leaf.path[-1] == "bias"}
         named: dict[tuple[str, ...], set[Shape]] = defaultdict(set)
         bags: dict[tuple[str, ...], Counter[Shape]] = defaultdict(Counter)
         for leaf in others:
@@ -136,6 +137,12 @@ class Blocks:
         bag.subtract(m.shape for m in members)
         assert joined is not None
         bag[joined] += 1
+        biases = [self._biases.get(m.path[:-1]) for m in members if m.path[-1] != "bias"]
+        own = [shape for shape in biases if shape is not None]
+        both = joined_shape(own, 0) if own and len(own) == len(members) else None
+        if both is not None:  # they go with their weights
+            bag.subtract(own)
+            bag[both] += 1
         if shared:
             bag.subtract(m.shape for m in shared[1:])
         return before, _best(+bag, theirs)
