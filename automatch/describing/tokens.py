@@ -43,7 +43,7 @@ def split_component(component: str) -> tuple[str, ...]:
     component = _BRANCH.sub(lambda m: f"{m[1]}_{ord(m[2]) - ord('a') + 1}", component)
     pieces = _INNER_INDEX.split(component) if "_" in component or "-" in component else [component]
     tail = _ROLE_TAIL.match(pieces[-1])
-    if tail and tail.group(1) not in ("running", "position", "relative_position"):
+    if tail and tail.group(1) not in ("running", "position", "relative_position", "relative_attention"):
         pieces[-1:] = [tail.group(1), tail.group(2)]
     return tuple(p for p in pieces if p != "") or ("",)
 

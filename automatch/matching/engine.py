@@ -16,7 +16,7 @@ from automatch.matching.answer.outcome import assignment, gathered
 from automatch.matching.aside.cleanup import beside_the_model, without_originals
 from automatch.matching.aside.twins import held_twice, serve_copies, towers, without
 from automatch.matching.assignment import Assignment, Sample
-from automatch.matching.basis.adapters import drop_adapter_name, is_adapter
+from automatch.matching.basis.adapters import drop_adapter_name, is_adapter, name_halves
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.identity import Identity
@@ -42,6 +42,7 @@ from automatch.matching.keys.unnamed import lay_out
 from automatch.matching.layouts.heads import merge_heads
 from automatch.matching.layouts.laid import fold_laid
 from automatch.matching.layouts.layout import unify_layouts
+from automatch.matching.left_overs.columns import as_in_other_items
 from automatch.matching.left_overs.completion import (
     beside_mismatches,
     by_every_name,
@@ -147,6 +148,8 @@ def _match(
     if by == "name" or (by == "all" and have_same_keys(checkpoint, model)):
         found, pairs = by_equal_keys(source, target, decisions)
         return assignment(checkpoint, model, found, source, pairs, times=times)
+    name_halves(source, target)
+    name_halves(target, source)
     several = drop_adapter_name(source, target)
     tied = {t.key: t.tied for t in model.tensors if t.tied}
     listed = by_number(source, target, tied, silent=by == "topology")
@@ -182,6 +185,8 @@ def _match(
     found = believed(found, source, target, known.identity, cleaned.undecided, bool(decisions.pinned))
     found += [f for f in serve_copies(found, everything, twins, tied) if not decisions.forbids(f[0], f[1])]
     found = _served_again(found, source, target, known)
+    if not known.names.silent:
+        found += as_in_other_items(found, source, target, decisions.refuses)
     rest = left_over(found, source, target, known.names, decisions.refuses)
     found += not_crossed(rest, source, target, known.identity, found)
     found += beside_norms(found, source, target, decisions.refuses)

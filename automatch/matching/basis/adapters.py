@@ -56,6 +56,27 @@ def first_half(path: tuple[str, ...]) -> tuple[str, ...] | None:
     return None
 
 
+def name_halves(leaves: Sequence[Leaf], others: Sequence[Leaf]) -> None:
+    """Call `query.A` and `query.B` halves of an adapter where the other side has adapters (in place).
+
+    They are two matrices of a rank that is less than what goes in and what comes out.
+    """
+    if not any(map(is_adapter, others)):
+        return
+    pairs: dict[tuple[str, ...], dict[str, Leaf]] = {}
+    for leaf in leaves:
+        at = len(leaf.path) - (2 if leaf.path[-1] == "weight" else 1)
+        if at > 0 and len(leaf.raw) == 2 and leaf.path[at].upper() in _LETTERS:
+            pairs.setdefault((*leaf.path[:at], *leaf.path[at + 1 :]), {})[leaf.path[at].upper()] = leaf
+    for pair in pairs.values():
+        if len(pair) == len(_LETTERS):
+            (rank, into), (out, other) = pair["A"].raw, pair["B"].raw
+            if rank == other < min(into, out):
+                for letter, leaf in pair.items():
+                    at = len(leaf.path) - (2 if leaf.path[-1] == "weight" else 1)
+                    leaf.path = (*leaf.path[:at], f"lora_{letter}", *leaf.path[at + 1 :])
+
+
 def drop_adapter_name(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
     """Take the adapter's name out of the paths of the one side that has it (in place).
 

@@ -89,6 +89,7 @@ _BY_LEVEL = {
     ),
     "summed": Judgement(0.4, True, "together as large, in every block; nothing says in which order they lie"),
     "spelt": Judgement(0.95, False, "together as large, in every block, and the name spells their order"),
+    "column": Judgement(0.9, False, "left over, and at the place that the same of the other items of its list has"),
     "called": Judgement(0.9, False, "the only modules of this name outside the layers"),
     "behind": Judgement(0.95, False, "behind the layer of its number, as all norms of its kind"),
     "gap": Judgement(0.9, False, "between the same modules on both sides, and nothing else is left there"),

@@ -47,8 +47,8 @@ Sort = tuple[bool, Shape]
 class Unit:
     """One module and the leaves it holds, by role; a bare parameter has the role `*`.
 
-    `rank` of `peers` modules that are called alike, `falling` if the first of them stands last; `grid` if several
-    numbers tell them apart, `steady` if they stand in the order of these; `turn`: the first (1) or the second (2) `of`
+    `rank` of `peers` modules that are called alike, by their `numbers`, `falling` if the first of them stands last;
+    `grid` if several numbers tell them apart, with the numbers of all of them as one, and the same `turned` round, `steady` if they stand in the order of these; `turn`: the first (1) or the second (2) `of`
     two, or of three norms, 0 for others. `further`: whether it is the one of two projections of one part that is
     called by more (`k_img` beside `k`); None for others. `full` is the path from the root on, `told` the one in the
     scope with the name of what stands beside the module.
@@ -61,7 +61,10 @@ class Unit:
     rank: int = 0
     peers: int = 1
     falling: bool = False
+    numbers: tuple[int, ...] = ()
     grid: bool = False
+    cells: int = 0
+    turned: int = 0
     steady: bool = True
     turn: int = 0
     of: int = 2
@@ -151,7 +154,7 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
     left, right = dict(a.leaves), dict(b.leaves)
     for role in [r for r in left if r in right]:
         mine, theirs = left[role], right[role]
-        if mine.shape != theirs.shape or mine.integer != theirs.integer or _unlike(mine, theirs):
+        if mine.shape != theirs.shape or mine.integer != theirs.integer or unlike(mine, theirs):
             return [], 0.0
         if ctx.forbidden is not None and ctx.forbidden(mine, theirs):
             return [], 0.0
@@ -173,8 +176,15 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
     return pairs, solid / size
 
 
-def _unlike(m: Leaf, t: Leaf) -> bool:
-    """Does one of two hold whole numbers and the other not, under names of their own? A mask is no weight."""
+def is_mask(leaf: Leaf) -> bool:
+    """Is a tensor called a mask? Such are made by the network, and no weights."""
+    return words_of(leaf.path[-1])[-1:] == ("mask",)
+
+
+def unlike(m: Leaf, t: Leaf) -> bool:
+    """Is one of two called a mask and the other not, or holds it whole numbers alone? A mask is no weight."""
+    if is_mask(m) != is_mask(t):
+        return True
     if m.whole == t.whole:
         return False
     roles = [role if role != "*" else leaf.path[-1] for leaf in (m, t) for _, role in (role_of(leaf.path),)]
@@ -199,7 +209,7 @@ def _bare(left: dict[str, Leaf], right: dict[str, Leaf], ctx: Context) -> list[t
     out: list[tuple[Leaf, Leaf]] = []
     for bare, others, turned in ((left.get("*"), right, False), (right.get("*"), left, True)):
         other = others.get("weight") or others.get("weight_v")
-        if bare is None or other is None or other.shape != bare.shape or bare.integer or _unlike(bare, other):
+        if bare is None or other is None or other.shape != bare.shape or bare.integer or unlike(bare, other):
             continue
         pair = (other, bare) if turned else (bare, other)
         if ctx.forbidden is None or not ctx.forbidden(*pair):

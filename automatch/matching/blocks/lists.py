@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from automatch.describing.tree import Node, below, is_block
-from automatch.matching.basis.names import Names
+from automatch.matching.basis.names import Names, Word
 
 SIMILAR = 0.5
 """Items that share less than this are not put together."""
@@ -19,9 +19,6 @@ SAME_NUMBER, SAME_NUMBER_OF_FEWER = 0.01, 0.1
 NUMBERS = 0.5
 """What all equal numbers together are worth at most: less than an item that has no partner, as one side may count
 from 1."""
-
-RELATED = 0.3
-"""Names of two lists that are less alike do not show that both count in one direction."""
 
 TURNS = 3
 """Fewer modules have no direction that anybody would turn round."""
@@ -295,8 +292,15 @@ def may_run_backwards(a: Node, b: Node, names: Names) -> bool:
         return False
     if any(_ATTENTION & w.concepts for n in below(a.children[0]) for w in names.token_words(n.label)):
         return False  # a transformer's layers have no stages
-    mine, theirs = names.token_words(a.label), names.token_words(b.label)
-    return not names.silent and names.compare(mine, theirs, {}) < RELATED
+    return not names.silent and not _of_one_word(names.token_words(a.label), names.token_words(b.label))
+
+
+def _of_one_word(mine: Sequence[Word], theirs: Sequence[Word]) -> bool:
+    """Are two lists called by one word, or the beginning of it, as `dec` and `decoder`? Then their numbers are alike.
+
+    `refinenet` and `fusion_blocks` mean the same, but who chose another word may have counted otherwise.
+    """
+    return any(a.text.startswith(b.text) or b.text.startswith(a.text) for a in mine for b in theirs)
 
 
 def _is_in_repeated_block(node: Node) -> bool:

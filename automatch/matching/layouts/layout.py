@@ -19,6 +19,7 @@ from automatch.matching.basis.leaves import Leaf, template, without_digits
 from automatch.matching.basis.parts import GATED, role_in
 from automatch.matching.layouts.heads import APART, permuted
 from automatch.matching.layouts.orders import (
+    OF_MLX,
     Perm,
     fitting_orders,
     in_space,
@@ -186,6 +187,7 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     mixed = not kernels_here and any(n > 0 for n in here.values())
     upright = _upright(leaves, here) if mixed else set()
     bare = _left_bare(leaves, others)
+    tables = {leaf.shape for leaf in others if _is_embedding(leaf)}
     shown = _shown(families, theirs, stacks)
     for (_, shape), members in families.items():
         perms = perms_of(shape, stacks)
@@ -214,6 +216,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
             continue
         if votes[kind] + prior <= 0 or not perms or shape in whole:
             continue  # or the other side is the one to be turned
+        if shape in tables and _is_embedding(members[0]):
+            continue  # a table is stored by rows everywhere
         fitting = fitting_orders(members[0], perms, theirs)
         known = known_order(members, fitting, *_shown_by(shown, kind, in_space(shape, fitting)))
         if known is None and theirs[shape] and not (shape in halved and _is_gated(members[0])):
@@ -294,8 +298,11 @@ def _votes(
     votes: Counter[Kind] = Counter()
     by_loss: dict[Kind, Counter[Shape]] = defaultdict(Counter)
     alike = {(without_digits(name), shape): members for (name, shape), members in families.items()}
+    of_torch = all(leaf.path[-1] == "weight" for leaf in (*leaves, *others) if len(leaf.shape) == 4)
     for (_, shape), members in alike.items():
         perms = perms_of(shape, stacks)
+        if of_torch and len(shape) == 4:  # [3, 8, 3, 3] is what MLX has as [3, 3, 3, 8], and no kernel of TensorFlow's
+            perms = OF_MLX
         turned = permuted(shape, next(iter(fitting_orders(members[0], perms, theirs)), perms[0])) if perms else shape
         kind = kind_of(members[0], perms)
         if shape in halved:

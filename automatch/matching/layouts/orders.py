@@ -20,7 +20,7 @@ _PERMS: dict[int, tuple[Perm, ...]] = {
     5: ((4, 3, 0, 1, 2), (0, 4, 1, 2, 3)),
 }
 
-_OF_MLX = ((0, 3, 1, 2), (3, 0, 1, 2))
+OF_MLX = ((0, 3, 1, 2), (3, 0, 1, 2))
 """A convolution's [out, height, width, in], and a transposed one's."""
 
 _FLAX = re.compile(r"(?:Conv|Conv1D|Conv2D|Conv3D)Transpose(?:_[0-9]+)?")
@@ -53,7 +53,7 @@ def fitting_orders(leaf: Leaf, perms: Iterable[Perm], theirs: Counter[Shape]) ->
     """
     shape = leaf.shape
     fitting = [perm for perm in perms if theirs[permuted(shape, perm)]]
-    plain, transposed = _OF_MLX
+    plain, transposed = OF_MLX
     if plain in fitting and in_space(shape, [plain])[0] % 2 and not is_transposed(leaf):
         fitting = [perm for perm in fitting if perm != transposed]
     return [perm for perm in fitting if perm[0] or permuted(shape, perm) != shape]  # [out, 3, 3, 3] shows nothing
@@ -81,10 +81,10 @@ def known_order(members: list[Leaf], fitting: list[Perm], shown: set[Perm], ever
         return fitting[1]
     if len(fitting[0]) != 4 or is_kernel(members[0]):
         return fitting[0]
-    mlx = [perm for perm in fitting if perm in _OF_MLX]
+    mlx = [perm for perm in fitting if perm in OF_MLX]
     if len(mlx) == 2 and is_transposed(members[0]):
         return mlx[1]
-    if len(mlx) == 2 and in_space(members[0].shape, mlx)[0] % 2 == 0 and every & {*_OF_MLX}:
+    if len(mlx) == 2 and in_space(members[0].shape, mlx)[0] % 2 == 0 and every & {*OF_MLX}:
         return _guessed(members, mlx[0])
     if len(every) == 1:
         return next((perm for perm in fitting if every == {perm}), fitting[0])

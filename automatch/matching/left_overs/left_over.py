@@ -15,7 +15,7 @@ from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.exchange import Refuses
 from automatch.matching.basis.leaves import Leaf, squeeze, without_digits
 from automatch.matching.basis.names import Names
-from automatch.matching.basis.units import module_path, role_of
+from automatch.matching.basis.units import module_path, role_of, unlike
 from automatch.matching.left_overs.homes import home_of, partners_of_homes
 from automatch.matching.left_overs.one_model import is_wrapped_model
 
@@ -63,7 +63,11 @@ def left_over(
     if not all(left) or is_wrapped_model(found):
         return []
     mine, theirs = _modules(source, pairs, left[0]), _modules(target, turned, left[1])
-    fits = [fit for fit in _fits(mine, theirs, found, names) if not any(refuses(s, t) for s, t in fit.pairs)]
+    fits = [
+        fit
+        for fit in _fits(mine, theirs, found, names)
+        if not any(refuses(s, t) or unlike(s, t) for s, t in fit.pairs)
+    ]
     rows: dict[Path, list[_Fit]] = defaultdict(list)
     columns: dict[Path, list[Path]] = defaultdict(list)
     for fit in fits:

@@ -128,7 +128,9 @@ def _is_of_several(a: tuple[str, ...], b: tuple[str, ...], names: Names) -> bool
     for whole, part in ((a, b), (b, a)):
         depth = len(part) - len(whole)
         rest = part[len(whole) :] if depth > 0 and part[: len(whole)] == whole else ()
-        if _OF_PEFT.isdisjoint(rest) and any(w.concepts.isdisjoint(_ANY_HEAD) for w in names.path_words(rest)):
+        own = names.path_words(whole[-1:])  # `norm_out.norm` is the norm that it says it is
+        more = [w for w in names.path_words(rest) if all(names.alike(w, o) < SPELT for o in own)]
+        if _OF_PEFT.isdisjoint(rest) and any(w.concepts.isdisjoint(_ANY_HEAD) for w in more):
             return True
     return False
 

@@ -59,7 +59,11 @@ def units_of(
         falling = all(a.place > b.place for (_, a), (_, b) in pairwise(group))
         steady = all(a.place < b.place for (_, a), (_, b) in pairwise(group))
         grid = _is_grid([numbers for numbers, _ in group])
-        for rank, (_, unit) in enumerate(group):
+        cells, turned = (
+            hash(frozenset(tuple(numbers[::step]) for numbers, _ in group)) if grid else 0 for step in (1, -1)
+        )
+        for rank, (numbers, unit) in enumerate(group):
+            unit.numbers, unit.cells, unit.turned = tuple(numbers), cells, turned
             unit.rank, unit.peers, unit.falling = rank, len(group), falling and len(group) > 1
             unit.grid, unit.steady = grid, steady
     give_turns(found, ([unit for _, unit in group] for group in peers.values()))

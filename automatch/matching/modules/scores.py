@@ -165,6 +165,8 @@ def _named_alike(a: Unit, b: Unit, ctx: Context, value: float) -> float:
     if a.further is not None and b.further is not None:
         return value + (ORDINAL if a.further == b.further else -ORDINAL)
     if a.peers >= 2 and a.peers == b.peers:
+        if a.grid and b.grid and a.cells != b.cells == a.turned:  # `norms_2.0` is `blocks.0.norm2`
+            return value + (ORDINAL if a.numbers == b.numbers[::-1] else -ORDINAL)
         if a.grid and b.grid and not (a.steady and b.steady):
             return value  # `conv1_L2` and `branch1.2`: which number is which?
         # who makes them from the last on makes them in the order of their use
