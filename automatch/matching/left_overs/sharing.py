@@ -81,16 +81,20 @@ def _twins_of_biases(
 ) -> dict[int, Leaf]:
     """For a head's bias that the model holds twice, what serves the other of the two, whatever else is as long.
 
-    `predictions.decoder.bias` beside a tied weight is `predictions.bias`; as long as a table has rows, so is the other
-    way round.
+    `predictions.decoder.bias` beside a tied weight is `predictions.bias`, and so is every `decoder.bias` of a head that
+    has a bias itself; as long as a table has rows, so is the other way round.
     """
+    own = {t.path: s for s, t, _ in found if len(t.raw) == 1 and not s.ops and not t.ops}
     words = {leaf.raw[0] for leaf in target if len(leaf.raw) == 2 and "embedding" in _concepts(leaf, names)}
     outer = {t.path: s for s, t, _ in found if len(t.raw) == 1 and t.raw[0] in words and not s.ops and not t.ops}
     inner = {(*path[:-2], path[-1]): s for path, s in outer.items() if len(path) > 2}
     out = {}
     for leaf in target:
+        around = (*leaf.path[:-2], leaf.path[-1])
         tied = leaf.path[:-1] in tied_modules
-        twin = outer.get((*leaf.path[:-2], leaf.path[-1])) if tied else inner.get(leaf.path)
+        twin = outer.get(around) if tied else inner.get(leaf.path)
+        if twin is None and leaf.path[-2:] == ("decoder", "bias"):
+            twin = own.get(around)
         if twin is not None and twin.raw == leaf.raw:
             out[id(leaf)] = twin
     return out
