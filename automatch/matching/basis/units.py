@@ -47,8 +47,9 @@ Sort = tuple[bool, Shape]
 class Unit:
     """One module and the leaves it holds, by role; a bare parameter has the role `*`.
 
-    `rank` of `peers` modules that are called alike, by their `numbers`, `falling` if the first of them stands last;
-    `grid` if several numbers tell them apart, with the numbers of all of them as one, and the same `turned` round, `steady` if they stand in the order of these; `turn`: the first (1) or the second (2) `of`
+    `rank` of `peers` modules that are called alike, by their `numbers`, `falling` if the first of them stands last,
+    `steady` if they stand in the order of these; `grid` if several numbers tell them apart: `cells` stands for the
+    numbers of all of them, `turned` for the same turned round. `turn`: the first (1) or the second (2) `of`
     two, or of three norms, 0 for others. `further`: whether it is the one of two projections of one part that is
     called by more (`k_img` beside `k`); None for others. `full` is the path from the root on, `told` the one in the
     scope with the name of what stands beside the module.

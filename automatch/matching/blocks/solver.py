@@ -8,7 +8,6 @@ way, and equal pairs of blocks are solved once.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import Context, depth_of, in_common, is_no_statistic, module_path, role_of
 from automatch.matching.blocks.coherence import Coherence, Placed
 from automatch.matching.blocks.compared import CLOSE, Compared, Kinds, alike_layers, kinds_to_try, surplus
+from automatch.matching.blocks.crossing import crosses
 from automatch.matching.blocks.decided import BlockPair, Decided, Pin
 from automatch.matching.blocks.equals import choose, shared_out
 from automatch.matching.blocks.free import Taken, by_kind, outermost, within
@@ -118,9 +118,9 @@ class Solver:
     def solve_roots(self) -> list[tuple[Leaf, Leaf, Evidence]]:
         """Match everything; leaves of the two sides with the evidence."""
         found = self.solve(self.source.tree.root, self.target.tree.root)
-        self.crosses_layers = any(_cross(self.layers_apart, i, j) for i, j, _ in found)
+        self.crosses_layers = any(crosses(self.layers_apart, i, j) for i, j, _ in found)
         found = [
-            (i, j, replace(e, level="blocks") if e.level == "unit" and _cross(self._layers_close, i, j) else e)
+            (i, j, replace(e, level="blocks") if e.level == "unit" and crosses(self._layers_close, i, j) else e)
             for i, j, e in found
         ]
         mine, theirs = self.source.tree.order, self.target.tree.order
@@ -386,17 +386,3 @@ def _is_opaque(leaves: Sequence[Leaf]) -> bool:
 def _in_order(kinds: Sequence[int], side: Kinds) -> list[Node]:
     """The outermost blocks of some kinds, in the order of the tree."""
     return sorted(outermost([node for kind in kinds for node in side[kind]]), key=lambda node: node.start)
-
-
-def _cross(layers: Sequence[tuple[list[Node], list[Node]]], i: int, j: int) -> bool:
-    """Are two leaves, by their places in the trees, in layers of different numbers?"""
-    return any(
-        (mine := _item_at(own, i)) is not None and (theirs := _item_at(others, j)) is not None and mine != theirs
-        for own, others in layers
-    )
-
-
-def _item_at(layers: Sequence[Node], place: int) -> int | None:
-    """Which of some blocks, in the order of the tree, holds a place of it."""
-    at = bisect_right(layers, place, key=lambda node: node.start) - 1
-    return at if at >= 0 and place < layers[at].end else None

@@ -54,6 +54,12 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
     """
     adapters = any(map(is_adapter, others))
     paths = {leaf.path: leaf for leaf in leaves} if adapters and serve else {}
+    known = {(leaf.path, leaf.shape) for leaf in others}
+
+    def there(leaf: Leaf) -> bool:
+        """Has the other side it as it is, under its name?"""
+        return (leaf.path, leaf.shape) in known
+
     for parts in PARTS:
         groups = groups_of([leaf for leaf in leaves if adapters or not is_adapter(leaf)], parts)
         if set(parts) <= set(PARTS[0]):
@@ -61,6 +67,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
             groups = {
                 name: {p: group[p] for p in parts} for name, group in numbered if group.keys() >= set(parts)
             } | groups
+        groups = {name: group for name, group in groups.items() if not all(map(there, group.values()))}
         if not groups:
             continue
         _without_ones(others, groups.values(), parts, {leaf.shape for leaf in leaves})

@@ -125,9 +125,11 @@ class Blocks:
 
     def likeness(self, members: Sequence[Leaf]) -> float:
         """How much the block looks like one of the other side's blocks with the members joined (Dice)."""
-        return self._likeness(members, 0)[1]
+        return self._likeness(members, 0, with_biases=False)[1]
 
-    def _likeness(self, members: Sequence[Leaf], dim: int, shared: Sequence[Leaf] = ()) -> tuple[float, float]:
+    def _likeness(
+        self, members: Sequence[Leaf], dim: int, shared: Sequence[Leaf] = (), with_biases: bool = True
+    ) -> tuple[float, float]:
         """How much a block looks like the other side's, as it is and with members joined."""
         joined = joined_shape([m.shape for m in members], dim)
         prefix = _block(members[0].path)
@@ -137,7 +139,7 @@ class Blocks:
         bag.subtract(m.shape for m in members)
         assert joined is not None
         bag[joined] += 1
-        biases = [self._biases.get(m.path[:-1]) for m in members if m.path[-1] != "bias"]
+        biases = [self._biases.get(m.path[:-1]) for m in members if with_biases and m.path[-1] != "bias"]
         own = [shape for shape in biases if shape is not None]
         both = joined_shape(own, 0) if own and len(own) == len(members) else None
         if both is not None:  # they go with their weights

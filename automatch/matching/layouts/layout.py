@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -97,6 +97,11 @@ def _is_embedding(leaf: Leaf) -> bool:
     return any(word.startswith("embed") for token in leaf.path for word in words_of(token))
 
 
+def _is_called_embedding(leaf: Leaf) -> bool:
+    """Is it, or its module, called one, and not what holds them all?"""
+    return any(word.startswith("embed") for token in leaf.path[-2:] for word in words_of(token))
+
+
 def _is_bare(leaf: Leaf) -> bool:
     """Is a matrix a parameter of its own, and not called a weight?"""
     last = _bare_name(leaf)
@@ -159,6 +164,14 @@ def _families(leaves: Iterable[Leaf]) -> Families:
     return out
 
 
+def _but_tables(families: Families, others: Iterable[Leaf]) -> Iterator[tuple[Shape, list[Leaf]]]:
+    """The families without embeddings that the other side has in the same shape: tables lie by rows everywhere."""
+    tables = {leaf.shape for leaf in others if _is_called_embedding(leaf)}
+    for (_, shape), members in families.items():
+        if shape not in tables or not _is_called_embedding(members[0]):
+            yield shape, members
+
+
 def unify_layouts(source: list[Leaf], target: list[Leaf]) -> None:
     """Bring both sides into one layout (in place).
 
@@ -187,9 +200,8 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     mixed = not kernels_here and any(n > 0 for n in here.values())
     upright = _upright(leaves, here) if mixed else set()
     bare = _left_bare(leaves, others)
-    tables = {leaf.shape for leaf in others if _is_embedding(leaf)}
     shown = _shown(families, theirs, stacks)
-    for (_, shape), members in families.items():
+    for shape, members in _but_tables(families, others):
         perms = perms_of(shape, stacks)
         kind = kind_of(members[0], perms)
         if kind in heads and kind not in experts:  # [heads, in, size] is [in, heads * size], square or not
@@ -216,8 +228,6 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
             continue
         if votes[kind] + prior <= 0 or not perms or shape in whole:
             continue  # or the other side is the one to be turned
-        if shape in tables and _is_embedding(members[0]):
-            continue  # a table is stored by rows everywhere
         fitting = fitting_orders(members[0], perms, theirs)
         known = known_order(members, fitting, *_shown_by(shown, kind, in_space(shape, fitting)))
         if known is None and theirs[shape] and not (shape in halved and _is_gated(members[0])):

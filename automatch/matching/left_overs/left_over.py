@@ -64,9 +64,7 @@ def left_over(
         return []
     mine, theirs = _modules(source, pairs, left[0]), _modules(target, turned, left[1])
     fits = [
-        fit
-        for fit in _fits(mine, theirs, found, names)
-        if not any(refuses(s, t) or unlike(s, t) for s, t in fit.pairs)
+        fit for fit in _fits(mine, theirs, found, names) if not any(refuses(s, t) or unlike(s, t) for s, t in fit.pairs)
     ]
     rows: dict[Path, list[_Fit]] = defaultdict(list)
     columns: dict[Path, list[Path]] = defaultdict(list)
