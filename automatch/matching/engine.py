@@ -42,7 +42,7 @@ from automatch.matching.keys.unnamed import lay_out
 from automatch.matching.layouts.heads import merge_heads
 from automatch.matching.layouts.laid import fold_laid
 from automatch.matching.layouts.layout import unify_layouts
-from automatch.matching.left_overs.columns import as_in_other_items
+from automatch.matching.left_overs.filled import as_in_other_items
 from automatch.matching.left_overs.completion import (
     beside_mismatches,
     by_every_name,
