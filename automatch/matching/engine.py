@@ -14,7 +14,7 @@ from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
 from automatch.matching.answer.outcome import assignment, gathered
 from automatch.matching.aside.cleanup import beside_the_model, without_originals
-from automatch.matching.aside.twins import held_twice, serve_copies, towers, without
+from automatch.matching.aside.twins import doubles, serve_copies, without
 from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.basis.adapters import drop_adapter_name, is_adapter, name_halves
 from automatch.matching.basis.confidence import judge
@@ -42,7 +42,6 @@ from automatch.matching.keys.unnamed import lay_out
 from automatch.matching.layouts.heads import merge_heads
 from automatch.matching.layouts.laid import fold_laid
 from automatch.matching.layouts.layout import unify_layouts
-from automatch.matching.left_overs.filled import as_in_other_items
 from automatch.matching.left_overs.completion import (
     beside_mismatches,
     by_every_name,
@@ -50,6 +49,7 @@ from automatch.matching.left_overs.completion import (
     not_crossed,
 )
 from automatch.matching.left_overs.extended import with_more_rows
+from automatch.matching.left_overs.filled import as_in_other_items
 from automatch.matching.left_overs.flattened import put_in_order
 from automatch.matching.left_overs.kinship import believed, flagged
 from automatch.matching.left_overs.left_over import left_over
@@ -149,7 +149,6 @@ def _match(
         found, pairs = by_equal_keys(source, target, decisions)
         return assignment(checkpoint, model, found, source, pairs, times=times)
     name_halves(source, target)
-    name_halves(target, source)
     several = drop_adapter_name(source, target)
     tied = {t.key: t.tied for t in model.tensors if t.tied}
     listed = by_number(source, target, tied, silent=by == "topology")
@@ -161,9 +160,7 @@ def _match(
 
     # 2: what stands beside the network
     target = without_originals(target, source, decisions.spoken_of)
-    everything, twins = target, held_twice(target, source, decisions.told)
-    if not decisions.made:
-        twins |= towers(without(target, twins), source)
+    everything, twins = target, doubles(target, source, decisions.told, decisions.made)
     target = without(target, twins)
     cleaned = beside_the_model(source, target, decisions.pinned, {key for key, _ in decisions.forbidden})
     source = cleaned.leaves

@@ -37,6 +37,12 @@ def held_twice(
     return {leaf: original for leaf, original in copies.items() if leaf not in told}
 
 
+def doubles(target: Sequence[Leaf], source: Sequence[Leaf], told: Container[str], decided: bool) -> Copies:
+    """What the model holds twice, parts of it or, unless a person `decided` anything, the whole network."""
+    copies = held_twice(target, source, told)
+    return copies if decided else copies | towers(without(target, copies), source)
+
+
 def towers(target: Sequence[Leaf], source: Iterable[Leaf]) -> Copies:
     """The second of two equal networks that are nearly all of the model: `passage_encoder` beside `query_encoder`.
 

@@ -56,13 +56,17 @@ def first_half(path: tuple[str, ...]) -> tuple[str, ...] | None:
     return None
 
 
-def name_halves(leaves: Sequence[Leaf], others: Sequence[Leaf]) -> None:
+def name_halves(source: Sequence[Leaf], target: Sequence[Leaf]) -> None:
     """Call `query.A` and `query.B` halves of an adapter where the other side has adapters (in place).
 
     They are two matrices of a rank that is less than what goes in and what comes out.
     """
-    if not any(map(is_adapter, others)):
-        return
+    for leaves, others in ((source, target), (target, source)):
+        if any(map(is_adapter, others)):
+            _name_halves(leaves)
+
+
+def _name_halves(leaves: Sequence[Leaf]) -> None:
     pairs: dict[tuple[str, ...], dict[str, Leaf]] = {}
     for leaf in leaves:
         at = len(leaf.path) - (2 if leaf.path[-1] == "weight" else 1)

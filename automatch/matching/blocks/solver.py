@@ -26,7 +26,14 @@ from automatch.matching.blocks.crossing import crosses
 from automatch.matching.blocks.decided import BlockPair, Decided, Pin
 from automatch.matching.blocks.equals import choose, shared_out
 from automatch.matching.blocks.free import Taken, by_kind, outermost, within
-from automatch.matching.blocks.lists import align_lists, are_in_doubt, beside_turned, may_run_backwards, run_apart
+from automatch.matching.blocks.lists import (
+    TURNS,
+    align_lists,
+    are_in_doubt,
+    beside_turned,
+    may_run_backwards,
+    run_apart,
+)
 from automatch.matching.blocks.misnamed import misnamed, named_apart
 from automatch.matching.blocks.rivals import with_rivals
 from automatch.matching.blocks.sides import Side
@@ -155,7 +162,7 @@ class Solver:
             (blocks, settled), backwards = pinned, False
         apart = bool(blocks) and self.context.order_trust == 1
         apart = apart and run_apart(top_a, top_b, (self.source.places(top_a), self.target.places(top_b)))
-        if apart and not settled and not lie_across and len(top_a.children) == len(top_b.children):
+        if apart and not settled and not lie_across and len(top_a.children) == len(top_b.children) >= TURNS:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
         if not settled:
             doubted = backwards or apart or blocks != usual

@@ -20,6 +20,9 @@ _STATISTICS = {"running_mean", "running_var", "num_batches_tracked"}
 NAMES, ORDER, LEARNT, ASTRAY = 2.0, 0.7, 1.5, -1.0
 """What each signal weighs in the score of a pair."""
 
+FALLING = 3
+"""Of fewer modules, numbers that fall say nothing of how they are used."""
+
 ORDINAL, SAME, IDENTICAL = 0.25, 0.15, 0.5
 """What is added to the likeness of two names: for the same rank among modules called alike, for an equal last
 token, and for one and the same name in two state_dicts that share many."""
@@ -170,7 +173,7 @@ def _named_alike(a: Unit, b: Unit, ctx: Context, value: float) -> float:
         if a.grid and b.grid and not (a.steady and b.steady):
             return value  # `conv1_L2` and `branch1.2`: which number is which?
         # who makes them from the last on makes them in the order of their use
-        rank = a.rank if a.falling == b.falling else a.peers - 1 - a.rank
+        rank = a.rank if a.falling == b.falling or a.peers < FALLING else a.peers - 1 - a.rank
         return value + (ORDINAL if rank == b.rank else -ORDINAL)
     if a.turn and b.turn and a.of == b.of and (a.peers != b.peers or a.peers == 1):
         return value + (ORDINAL if a.turn == b.turn else -ORDINAL)
