@@ -56,9 +56,10 @@ def read_rules(source: object) -> RulesFile:
 
 
 def _is_yaml(source: Path, text: str) -> bool:
-    """By its ending; under another one than JSON's, where it does not begin as JSON does."""
+    """By its ending; under another one than JSON's, where it speaks of patterns and does not begin as JSON does."""
     suffix = source.suffix.lower()
-    return suffix in YAML_SUFFIXES or (suffix != ".json" and not text.lstrip().startswith(("{", "[")))
+    spoken = "pattern:" in text and not text.lstrip().startswith(("{", "["))
+    return suffix in YAML_SUFFIXES or (suffix != ".json" and spoken)
 
 
 def _read_json(text: str) -> object:

@@ -14,7 +14,7 @@ from automatch.describing.tree import Interner, Tree
 from automatch.errors import InputError
 from automatch.matching.answer.outcome import assignment, gathered
 from automatch.matching.aside.cleanup import beside_the_model, without_originals
-from automatch.matching.aside.twins import doubles, serve_copies, without
+from automatch.matching.aside.twins import held_twice, serve_copies, without
 from automatch.matching.assignment import Assignment, Sample
 from automatch.matching.basis.adapters import drop_adapter_name, is_adapter, name_halves
 from automatch.matching.basis.confidence import judge
@@ -56,6 +56,7 @@ from automatch.matching.left_overs.left_over import left_over
 from automatch.matching.left_overs.sequence import in_one_list, in_sequence
 from automatch.matching.left_overs.sharing import again_by_name, in_every_block, share, tie, trained_copies
 from automatch.matching.left_overs.summed import add_up
+from automatch.matching.left_overs.towers import in_both_towers
 from automatch.matching.miniature.cutting import miniature
 from automatch.matching.miniature.enlarging import enlarged
 from automatch.matching.modules.flat import at_one_place
@@ -160,7 +161,7 @@ def _match(
 
     # 2: what stands beside the network
     target = without_originals(target, source, decisions.spoken_of)
-    everything, twins = target, doubles(target, source, decisions.told, decisions.made)
+    everything, twins = target, held_twice(target, source, decisions.told)
     target = without(target, twins)
     cleaned = beside_the_model(source, target, decisions.pinned, {key for key, _ in decisions.forbidden})
     source = cleaned.leaves
@@ -308,6 +309,8 @@ def _served_again(found: list[Found], source: Sequence[Leaf], target: Sequence[L
     """The pairs, and what else of the model their tensors serve: tied ones, trained copies, one part of all blocks."""
     forbids = known.decisions.forbids
     found += share(found, target, known.tied)
+    if not known.decisions.made:
+        found = in_both_towers(found, target, known.names)
     found = trained_copies(found, target, forbids)
     found += [f for f in in_every_block(found, target) if not forbids(f[0], f[1])]
     found += [f for f in again_by_name(found, source, target) if not forbids(f[0], f[1])]

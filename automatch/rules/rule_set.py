@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from automatch.rules.reverse import Keys
 
 
+_DEEPEST = 3
+"""So many dicts within each other are looked into for the tensors that rules speak of."""
+
+
 @dataclass(frozen=True)
 class RuleSet:
     """An ordered list of rules.
@@ -134,11 +138,9 @@ class RuleSet:
         """
         if not isinstance(state_dict, Mapping):
             raise RuleError(f"{type(state_dict).__name__} is no state_dict; give tensors under their keys")
-        inner = self._dict_below(state_dict)
-        if inner is not None:
-            raise RuleError(
-                f"the tensors that these rules rename lie under {inner!r}; give that dict: checkpoint[{inner!r}]"
-            )
+        inner = self._dicts_below(state_dict)
+        if inner:
+            raise RuleError(f"the tensors that these rules rename lie below; give {' or '.join(inner)}")
         guesses = self.guesses(state_dict)
         if guesses:
             warnings.warn(
@@ -153,12 +155,21 @@ class RuleSet:
         versions = versions_of(state_dict)
         return with_versions(out, moved_versions(versions, self._pairs(state_dict))) if versions else out
 
-    def _dict_below(self, state_dict: Mapping[str, Any]) -> str | None:
-        """Where a nested checkpoint keeps the keys that the rules move, if they move none of its own."""
-        below = [(key, value) for key, value in state_dict.items() if isinstance(value, Mapping)]
-        if not below or any(self.move(key) is not None for key in state_dict):
-            return None
-        return next((key for key, value in below if any(isinstance(k, str) and self.move(k) for k in value)), None)
+    def _dicts_below(self, state_dict: Mapping[str, Any]) -> list[str]:
+        """Where a nested checkpoint keeps the keys that the rules move, as `checkpoint['x']`; none if it has some."""
+        if any(hasattr(value, "shape") or self.move(str(key)) is not None for key, value in state_dict.items()):
+            return []
+        found: list[str] = []
+        below = [("checkpoint", state_dict)]
+        for _ in range(_DEEPEST):
+            below = [
+                (f"{path}[{key!r}]", value)
+                for path, held in below
+                for key, value in held.items()
+                if isinstance(value, Mapping)
+            ]
+            found += [path for path, held in below if any(self.move(str(k)) is not None for k in held)]
+        return found
 
     def _pairs(self, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
         for key in keys:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from automatch.matching import match
+from automatch.matching.basis.evidence import Evidence
+from automatch.matching.basis.leaves import Leaf
+from automatch.matching.left_overs.filled import as_in_other_items
 from tests.matching.truth import Served, flagged, found, honest, solved, spec, truth
 
 Keys = list[tuple[str, tuple[int, ...]]]
@@ -28,11 +31,43 @@ def test_the_item_that_is_left_over_goes_where_the_others_of_its_list_went() -> 
     assert flagged(answer) == {key for key, _ in wanted if "fusion" in key}  # numbered from the last on
 
 
-def test_what_only_items_in_doubt_say_is_not_said() -> None:
-    """Nothing is filled in by pairs that are flagged themselves."""
-    given: Keys = [(f"a.{i}.weight", (4, 4)) for i in range(3)] + [("x.weight", (4, 4))]
-    wanted: Keys = [(f"b.{i}.other.weight", (4, 4)) for i in range(3)]
-    assert {key for key, _ in wanted} <= flagged(match(spec(given), spec(wanted))) | {"b.2.other.weight"}
+def leaf(key: str, shape: tuple[int, ...] = (4, 4), integer: bool = False) -> Leaf:
+    return Leaf(tuple(key.split(".")), shape, (key,), 0, integer=integer)
+
+
+def filled(pairs: list[tuple[str, str, str]], mine: list[Leaf], theirs: list[Leaf], refused: bool = False) -> list[str]:
+    """What is filled in beside pairs of a level: the model keys."""
+    found = [(leaf(s), leaf(t), Evidence(level=level)) for s, t, level in pairs]
+    sides = ([s for s, _, _ in found] + mine, [t for _, t, _ in found] + theirs)
+    return [t.keys[0] for _, t, _ in as_in_other_items(found, *sides, lambda s, t: refused)]
+
+
+NAMED = [(f"a{i}.w", f"b.{i}.w", "name") for i in (1, 2)]
+
+
+def test_two_items_say_where_the_third_goes() -> None:
+    assert filled(NAMED, [leaf("a3.w")], [leaf("b.3.w")]) == ["b.3.w"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "mine", "theirs"),
+    [
+        (NAMED[:1], leaf("a3.w"), leaf("b.3.w")),  # one item says nothing of the distance
+        ([(*NAMED[0][:2], "blocks"), (*NAMED[1][:2], "blocks")], leaf("a3.w"), leaf("b.3.w")),  # both are in doubt
+        ([NAMED[0], ("a3.w", "b.2.w", "name")], leaf("a5.w"), leaf("b.4.w")),  # the distances differ
+        (NAMED, leaf("a3.w", (4, 5)), leaf("b.3.w")),  # another shape
+        (NAMED, leaf("a3.w"), leaf("b.3.w", integer=True)),  # a counter goes with its module
+        (NAMED, leaf("a4.w"), leaf("b.3.w")),  # another item
+    ],
+)
+def test_nothing_is_filled_in(pairs: list[tuple[str, str, str]], mine: Leaf, theirs: Leaf) -> None:
+    assert filled(pairs, [mine], [theirs]) == []
+
+
+def test_nothing_is_filled_in_that_a_person_refused_or_that_lists_dispute() -> None:
+    assert filled(NAMED, [leaf("a3.w")], [leaf("b.3.w")], refused=True) == []
+    other = [(f"c{i}.w", f"b.{i}.w", "name") for i in (4, 5)]
+    assert filled(NAMED + other, [leaf("a3.w")], [leaf("b.3.w")]) == []
 
 
 @pytest.mark.parametrize("depth", [2, 5])
@@ -122,10 +157,37 @@ def test_a_table_of_relative_positions_is_no_bias() -> None:
 
 
 def test_what_stands_under_its_name_is_not_joined() -> None:
-    """Its joined shape is that of another tensor of the model, by chance."""
-    keys: Keys = [(f"x_attn.{part}_proj.weight", (8, 8)) for part in "qkv"]
-    rest: Keys = [("layers.0.fc.weight", (16, 8)), ("layers.1.fc.weight", (16, 8))]
-    given = [*keys, ("layers.0.fc.weight", (16, 8)), ("old.weight", (5, 5))]
-    wanted = [*keys, *rest]
-    answer = found(match(spec(given), spec(wanted)))
+    """Kosmos-2's `x_attn`: by chance its k and v, joined, have the shape of a layer that the file lost elsewhere."""
+    keys: Keys = [
+        (f"x_attn.{part}_proj.{role}", (8,) * n) for part in "qkv" for role, n in (("weight", 2), ("bias", 1))
+    ]
+    layers: Keys = [
+        (f"layers.{i}.fc.{role}", (16, 8)[: n + 1]) for i in range(3) for role, n in (("weight", 1), ("bias", 0))
+    ]
+    lost = [entry for entry in layers if "1.fc" not in entry[0]]
+    answer = found(match(spec([*keys, *lost, ("old.weight", (5, 5))]), spec([*keys, *layers])))
     assert {(key,): Served((key,)) for key, _ in keys}.items() <= answer.items()
+
+
+def test_a_matrix_called_a_beside_another_adapter_is_no_half() -> None:
+    """A bottleneck's `a` and `b` are not what PEFT put beside the query."""
+    stem = "layers.{}.attn.q"
+    given: Keys = [(f"layers.{i}.mlp.{part}.weight", s) for i in range(2) for part, s in (("a", (4, 8)), ("b", (8, 4)))]
+    given += [(f"{stem.format(i)}.weight", (8, 8)) for i in range(2)]
+    wanted = [(key.replace("q.weight", "q.base_layer.weight"), shape) for key, shape in given]
+    wanted += [
+        (f"{stem.format(i)}.lora_{half}.default.weight", s)
+        for i in range(2)
+        for half, s in (("A", (2, 8)), ("B", (8, 2)))
+    ]
+    answer = match(spec(given), spec(wanted))
+    assert not flagged(answer)
+    assert found(answer) == truth((s, t) for (s, _), (t, _) in zip(given, wanted[: len(given)], strict=True))
+
+
+def test_a_mask_is_one_by_its_shape() -> None:
+    """GPT-2 calls its mask `bias`; a learnt `mask` is a token."""
+    rest: Keys = [(f"h.{i}.fc.weight", (9, 8)) for i in range(2)]
+    given: Keys = [*rest, *((f"h.{i}.attn.bias", (1, 1, 16, 16)) for i in range(2)), ("mask", (1, 1, 8))]
+    wanted: Keys = [*rest, *((f"h.{i}.attn.mask", (1, 1, 16, 16)) for i in range(2)), ("mask_token", (1, 1, 8))]
+    solved(given, wanted, truth((s, t) for (s, _), (t, _) in zip(given, wanted, strict=True)))

@@ -109,3 +109,22 @@ def test_two_networks_in_the_file_serve_two_towers() -> None:
     wanted = spec([*tower("query", "layers"), *tower("passage", "layers")])
     served = {key: m.checkpoint_keys[0] for m in match(given, wanted).matches for key in m.model_keys}
     assert len(set(served.values())) == len(served) == len(wanted.keys)
+
+
+@pytest.mark.parametrize("which", ["actor", "critic"])
+def test_a_network_that_is_called_as_one_of_two_is_that_one(which: str) -> None:
+    """A file of the critic alone says nothing of the actor, though the two are built alike."""
+    given = spec(tower(which, "layers"))
+    wanted = spec([*tower("actor", "layers"), *tower("critic", "layers")])
+    answer = match(given, wanted)
+    served = {key: m.checkpoint_keys[0] for m in answer.matches for key in m.model_keys}
+    assert {key: served[key] for key in served if key not in flagged(answer)} == {key: key for key in given.keys}
+    assert not any("layers" in key for key in flagged(answer))
+
+
+@pytest.mark.parametrize("lost", ["out.weight", "norm1.bias", "mlp.0.weight"])
+def test_two_networks_that_lost_tensors_serve_their_own_towers(lost: str) -> None:
+    both = [*tower("query", "layers"), *tower("passage", "layers")]
+    given = spec([(key, shape) for key, shape in both if not key.endswith(lost)])
+    for m in match(given, spec(both)).matches:
+        assert m.ambiguous or m.model_keys == m.checkpoint_keys

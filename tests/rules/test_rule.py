@@ -211,7 +211,12 @@ def test_rules_that_have_moved_keys_can_be_sent_to_another_process() -> None:
 def test_a_nested_checkpoint_is_not_taken_for_its_state_dict():
     rules = RuleSet.from_json('[{"pattern": "old\\\\.(?P<rest>.+)", "replacement": "new.{rest}"}]')
     checkpoint = {"epoch": 3, "model": {"old.weight": 1}}
-    with pytest.raises(RuleError, match=r"lie under 'model'; give that dict: checkpoint\['model'\]"):
+    with pytest.raises(RuleError, match=r"lie below; give checkpoint\['model'\]"):
         rules.apply(checkpoint)
     assert rules.apply(checkpoint["model"]) == {"new.weight": 1}
     assert rules.apply({"epoch": 3, "other": {"x": 1}}) == {"epoch": 3, "other": {"x": 1}}
+    deeper = {"state": {"net": {"old.weight": 1}, "ema": {"old.weight": 2}}}
+    with pytest.raises(RuleError, match=r"give checkpoint\['state'\]\['net'\] or checkpoint\['state'\]\['ema'\]"):
+        rules.apply(deeper)
+    converted = {"new.weight": np.ones(2), "_extra_state": {"old.a": 2}}
+    assert rules.apply(converted) == converted  # once more: nothing is left to be renamed

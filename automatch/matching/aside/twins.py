@@ -19,9 +19,6 @@ Copies = dict[int, Leaf]
 LEAST = 4
 """Fewer tensors of equal names and shapes are no part that is held twice."""
 
-NETWORK, NEARLY_ALL = 12, 0.8
-"""A network has so many tensors at least; and two such are a model if they have this share of it."""
-
 
 def held_twice(
     target: Sequence[Leaf], source: Sequence[Leaf], pinned: Container[str] = (), whole: bool = True
@@ -35,31 +32,6 @@ def held_twice(
     copies |= _lacking(_listed(rest), rest, source)
     told = {id(leaf) for leaf in target if id(leaf) in copies and leaf.keys[0] in pinned}
     return {leaf: original for leaf, original in copies.items() if leaf not in told}
-
-
-def doubles(target: Sequence[Leaf], source: Sequence[Leaf], told: Container[str], decided: bool) -> Copies:
-    """What the model holds twice, parts of it or, unless a person `decided` anything, the whole network."""
-    copies = held_twice(target, source, told)
-    return copies if decided else copies | towers(without(target, copies), source)
-
-
-def towers(target: Sequence[Leaf], source: Iterable[Leaf]) -> Copies:
-    """The second of two equal networks that are nearly all of the model: `passage_encoder` beside `query_encoder`.
-
-    One pretrained network begins both of them, if the checkpoint has not enough tensors for two.
-    """
-    mine = Counter(leaf.shape for leaf in source)
-    held = {path[0]: leaves for path, leaves in _held(target).items() if len(path) == 1}
-    alike: dict[object, list[list[Leaf]]] = defaultdict(list)
-    for name, leaves in held.items():
-        if not name.isdecimal() and len(leaves) >= NETWORK:
-            alike[tuple(_relative(leaves, 1))].append(leaves)
-    for towers in alike.values():
-        both = Counter(leaf.shape for tower in towers for leaf in tower)
-        short = sum(n for shape, n in both.items() if mine[shape] < n)
-        if len(towers) == 2 and min(both.total() / len(target), short / both.total()) >= NEARLY_ALL:
-            return {id(a): b for a, b in zip(towers[1], towers[0], strict=True)}
-    return {}
 
 
 def without(target: Sequence[Leaf], copies: Copies) -> list[Leaf]:

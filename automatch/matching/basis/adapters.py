@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.basis.leaves import Leaf
@@ -57,27 +57,28 @@ def first_half(path: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def name_halves(source: Sequence[Leaf], target: Sequence[Leaf]) -> None:
-    """Call `query.A` and `query.B` halves of an adapter where the other side has adapters (in place).
+    """Call `query.A` and `query.B` halves of an adapter where the other side's `query` has one (in place).
 
     They are two matrices of a rank that is less than what goes in and what comes out.
     """
     for leaves, others in ((source, target), (target, source)):
-        if any(map(is_adapter, others)):
-            _name_halves(leaves)
+        adapted = {leaf.path[part[0] - 1] for leaf in others if (part := half_of(leaf.path)) is not None and part[0]}
+        if adapted:
+            _name_halves(leaves, adapted, {leaf.path for leaf in others})
 
 
-def _name_halves(leaves: Sequence[Leaf]) -> None:
-    pairs: dict[tuple[str, ...], dict[str, Leaf]] = {}
+def _name_halves(leaves: Sequence[Leaf], adapted: Container[str], there: Container[tuple[str, ...]]) -> None:
+    pairs: dict[tuple[str, ...], dict[str, tuple[Leaf, int]]] = {}
     for leaf in leaves:
         at = len(leaf.path) - (2 if leaf.path[-1] == "weight" else 1)
-        if at > 0 and len(leaf.raw) == 2 and leaf.path[at].upper() in _LETTERS:
-            pairs.setdefault((*leaf.path[:at], *leaf.path[at + 1 :]), {})[leaf.path[at].upper()] = leaf
+        named = at > 0 and leaf.path[at].upper() in _LETTERS and leaf.path[at - 1] in adapted
+        if named and len(leaf.raw) == 2 and leaf.path not in there:
+            pairs.setdefault((*leaf.path[:at], *leaf.path[at + 1 :]), {})[leaf.path[at].upper()] = leaf, at
     for pair in pairs.values():
         if len(pair) == len(_LETTERS):
-            (rank, into), (out, other) = pair["A"].raw, pair["B"].raw
+            (rank, into), (out, other) = pair["A"][0].raw, pair["B"][0].raw
             if rank == other < min(into, out):
-                for letter, leaf in pair.items():
-                    at = len(leaf.path) - (2 if leaf.path[-1] == "weight" else 1)
+                for letter, (leaf, at) in pair.items():
                     leaf.path = (*leaf.path[:at], f"lora_{letter}", *leaf.path[at + 1 :])
 
 

@@ -27,8 +27,9 @@ SHORT = 3
 SHORTENED, ABBREVIATED = 2, 0.5
 """So many letters at least stand for a word, and so many at least are left out; and how alike the two then are."""
 
-INITIAL = 0.4
-"""How alike a single letter and a word that begins with it are, unless both sides say it, or it is left of a right."""
+INITIAL, BARE = 0.4, 0.15
+"""How alike the letter of `r_emb` and a word that begins with it are, unless both sides say it, or it is left of a
+right; less in a name of nothing but letters, as `W_r`, which may be a formula's."""
 
 _HANDS = frozenset({"l", "r"})
 
@@ -79,7 +80,9 @@ class Names:
         self._norms_of_two = not any(map(_OF_FOUR.match, (*tokens[0], *tokens[1])))
         self._common = spoken[0] & spoken[1]
         hands = any({words[-1] for words in side if words} >= _HANDS for side in (mine, theirs))
-        self._no_initials = self._common | _HANDS if hands else self._common
+        bare = {w for words in (*mine, *theirs) if all(len(w) == 1 for w in words) for w in words}
+        self._no_initials = self._common | (_HANDS if hands else _NOTHING)
+        self._bare = bare
         self._norms_close = norms_close
         self._glued = _NORMED | {a + b: (a, b) for a, b in two if a + b not in lexicon.words}
         self._words: dict[str, tuple[Word, ...]] = {}
@@ -173,7 +176,7 @@ class Names:
         if "_" in a or "_" in b or "~" in a or "~" in b:
             return 0.0  # words that mean more than their letters
         if len(a) == 1 and a == b[0] and len(b) > SHORTENED and a not in self._no_initials and not short.concepts:
-            return INITIAL
+            return INITIAL if a not in self._bare else BARE
         if a not in self._common and SHORTENED <= len(a) <= len(b) - SHORTENED and a[0] == b[0] and _within(a, b):
             return max(ABBREVIATED, _spelling(a, b))
         return _spelling(a, b)

@@ -188,9 +188,9 @@ def followed(decisions: Decisions, checkpoint: StateDictSpec, model: StateDictSp
 def in_pinned_order(found: Sequence[Found], decisions: Decisions) -> list[Found]:
     """The pairs with the parts of what is joined, or cut, in the order in which a person pinned them.
 
-    `fused=gate` puts the gate first; parts that no pin names follow as they lay, and if these are several that no name
-    tells apart, the pair stays in doubt. What is decided for one layer holds for the tensors of its name in all layers,
-    biases included.
+    `fused=gate` puts the gate first. All parts but one must be told: of a `qkv` alone, `qkv=v` says that v is one of
+    them, and they lie as their names say; parts without such names follow as they lay, and the pair stays in doubt.
+    What is decided for one layer holds for the tensors of its name in all layers, biases included.
     """
     orders: dict[tuple[Path, frozenset[Path]], list[Path]] = {}
     joined = {id(s): sides for s, t, _ in found if (sides := _sides(s, t)) is not None} if decisions.pinned else {}
@@ -205,13 +205,14 @@ def in_pinned_order(found: Sequence[Found], decisions: Decisions) -> list[Found]
             parts, fused = joined[id(s)]
             names = _names(parts.keys)
             order = orders.get((_module(fused.keys[0]), frozenset(names.values())))
-            if order is not None:
-                own = list(names.values())
+            own = list(names.values())
+            whole_order = order is not None and len(order) >= len(own) - 1
+            if order is not None and (whole_order or not _told_by_names(parts.keys)):
                 places = sorted(range(len(own)), key=lambda i: order.index(own[i]) if own[i] in order else len(own) + i)
                 sizes = tuple(parts.sizes[i] for i in places) if parts.sizes else None
                 new = replace(parts, keys=tuple(parts.keys[i] for i in places), sizes=sizes)
                 s, t = (new if s is parts else s), (new if t is parts else t)
-                if len(order) >= len(own) - 1 or _told_by_names(parts.keys):
+                if whole_order:
                     evidence = Evidence(level="pin")
                 elif evidence.level == "pin":
                     evidence = Evidence(level="summed")

@@ -48,8 +48,8 @@ class Unit:
     """One module and the leaves it holds, by role; a bare parameter has the role `*`.
 
     `rank` of `peers` modules that are called alike, by their `numbers`, `falling` if the first of them stands last,
-    `steady` if they stand in the order of these; `grid` if several numbers tell them apart: `cells` stands for the
-    numbers of all of them, `turned` for the same turned round. `turn`: the first (1) or the second (2) `of`
+    `steady` if they stand in the order of these; `grid` if several numbers tell them apart: `cells` are the
+    numbers of all of them, `turned` the same turned round. `turn`: the first (1) or the second (2) `of`
     two, or of three norms, 0 for others. `further`: whether it is the one of two projections of one part that is
     called by more (`k_img` beside `k`); None for others. `full` is the path from the root on, `told` the one in the
     scope with the name of what stands beside the module.
@@ -64,8 +64,8 @@ class Unit:
     falling: bool = False
     numbers: tuple[int, ...] = ()
     grid: bool = False
-    cells: int = 0
-    turned: int = 0
+    cells: frozenset[tuple[int, ...]] = frozenset()
+    turned: frozenset[tuple[int, ...]] = frozenset()
     steady: bool = True
     turn: int = 0
     of: int = 2
@@ -178,8 +178,13 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
 
 
 def is_mask(leaf: Leaf) -> bool:
-    """Is a tensor called a mask? Such are made by the network, and no weights."""
-    return words_of(leaf.path[-1])[-1:] == ("mask",)
+    """Is a tensor a mask over pairs of places, as its name and its shape say? Such are made by the network.
+
+    GPT-2 calls its own `bias`; a `mask` [1, 1, d] is a token.
+    """
+    if len(leaf.raw) < 2 or leaf.raw[-1] != leaf.raw[-2]:
+        return False
+    return words_of(leaf.path[-1])[-1:] in (("mask",), ("tril",)) or (leaf.path[-1] == "bias" and len(leaf.raw) == 4)
 
 
 def unlike(m: Leaf, t: Leaf) -> bool:

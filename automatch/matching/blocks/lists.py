@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from automatch.describing.tree import Node, below, is_block
 from automatch.matching.basis.names import Names, Word
@@ -25,6 +25,11 @@ TURNS = 3
 
 _ATTENTION = frozenset({"attention", "cross"})
 _DECODING = frozenset({"decoder", "upsample", "fusion"})
+_REFINING = frozenset({"fusion"})
+_KINDS = frozenset({"conv", "linear", "norm", "block"})
+
+Way = Literal["", "either", "backwards"]
+"""Which way a list runs beside another one: forwards for sure, or in doubt; or backwards, which always is."""
 
 
 def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: bool = True) -> list[tuple[Node, Node]]:
@@ -274,25 +279,28 @@ def _align(
     return total, pairs
 
 
-def may_run_backwards(a: Node, b: Node, names: Names) -> bool:
-    """Were modules of a decoder numbered by hand on one side, and do neither shapes nor names show the direction?
+def way_of(a: Node, b: Node, names: Names) -> Way:
+    """Which way two lists of a decoder run, where one was numbered by hand and neither shapes nor names show it.
 
     `refinenet1 .. refinenet4` are what `fusion.layers.3 .. 0` are: a decoder goes from the deepest stage to the
     first, and its modules are numbered by the stage more often than by their turn. So they are taken from the last
-    to the first, in doubt.
+    to the first, in doubt; and only in doubt where the list that only counts is called `refine`, or where the two are
+    small lists in one of several equal blocks (`up1.up_conv1`, `up1.up_conv2`).
     """
-    if a.gathered == b.gathered or len(a.children) != len(b.children) or len(a.children) < TURNS:
-        return False
-    counted = a if a.gathered else b
-    if not any(word.concepts & _DECODING for word in names.path_words(counted.tokens())):
-        return False
-    if any(len({(n.signature, n.count) for n in side.children}) > 1 for side in (a, b)):
-        return False
-    if any(map(_is_in_repeated_block, (a, b))):
-        return False
+    if a.gathered == b.gathered or len(a.children) != len(b.children) or len(a.children) < TURNS or names.silent:
+        return ""
+    by_hand, other = (
+        {concept for word in names.path_words(side.tokens()) for concept in word.concepts & _DECODING}
+        for side in ((a, b) if a.gathered else (b, a))
+    )
+    if not by_hand | other or any(len({(n.signature, n.count) for n in side.children}) > 1 for side in (a, b)):
+        return ""
     if any(_ATTENTION & w.concepts for n in below(a.children[0]) for w in names.token_words(n.label)):
-        return False  # a transformer's layers have no stages
-    return not names.silent and not _of_one_word(names.token_words(a.label), names.token_words(b.label))
+        return ""  # a transformer's layers have no stages
+    if _of_one_word(names.token_words(a.label), names.token_words(b.label)):
+        return ""
+    turned = by_hand or other - _REFINING
+    return "backwards" if turned and not any(map(_is_in_repeated_block, (a, b))) else "either"
 
 
 def _of_one_word(mine: Sequence[Word], theirs: Sequence[Word]) -> bool:
@@ -300,18 +308,19 @@ def _of_one_word(mine: Sequence[Word], theirs: Sequence[Word]) -> bool:
 
     `refinenet` and `fusion_blocks` mean the same, but who chose another word may have counted otherwise.
     """
-    return any(a.text.startswith(b.text) or b.text.startswith(a.text) for a in mine for b in theirs)
+    telling = [
+        [word.text for word in side if len(word.text) > 1 and not word.concepts & _KINDS] for side in (mine, theirs)
+    ]
+    return any(a.startswith(b) or b.startswith(a) for a in telling[0] for b in telling[1])
 
 
 def _is_in_repeated_block(node: Node) -> bool:
-    """Stands a node in one of several equal blocks? Then it is no whole decoder: `up1.up_conv1`, `up1.up_conv2`."""
+    """Is a node, or what holds it, an item of a list of equal blocks?"""
     home = node.parent
-    while home is not None and home.parent is not None:
-        around = home.parent
-        if around.is_list and len(around.children) > 1 and len({n.struct for n in around.children}) == 1:
-            return True
-        home = around
-    return False
+    around = home.parent if home is not None else None
+    return (
+        around is not None and around.is_list and len(around.children) > 1 == len({n.struct for n in around.children})
+    )
 
 
 def beside_turned(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> bool:

@@ -28,11 +28,12 @@ from automatch.matching.blocks.equals import choose, shared_out
 from automatch.matching.blocks.free import Taken, by_kind, outermost, within
 from automatch.matching.blocks.lists import (
     TURNS,
+    Way,
     align_lists,
     are_in_doubt,
     beside_turned,
-    may_run_backwards,
     run_apart,
+    way_of,
 )
 from automatch.matching.blocks.misnamed import misnamed, named_apart
 from automatch.matching.blocks.rivals import with_rivals
@@ -153,19 +154,19 @@ class Solver:
             blocks = []
         lie_across = cells_across(top_a, top_b) if blocks else []
         blocks = lie_across or blocks
-        backwards = bool(blocks) and not lie_across and (turned or may_run_backwards(top_a, top_b, self.names))
-        if backwards:
+        way: Way = "" if lie_across or not blocks else "backwards" if turned else way_of(top_a, top_b, self.names)
+        if way == "backwards":
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
         usual, settled = blocks, False
         pinned = self._decided.aligned(blocks, top_a, top_b) if blocks and not lie_across else None
         if pinned is not None:
-            (blocks, settled), backwards = pinned, False
+            (blocks, settled), way = pinned, ""
         apart = bool(blocks) and self.context.order_trust == 1
         apart = apart and run_apart(top_a, top_b, (self.source.places(top_a), self.target.places(top_b)))
         if apart and not settled and not lie_across and len(top_a.children) == len(top_b.children) >= TURNS:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
         if not settled:
-            doubted = backwards or apart or blocks != usual
+            doubted = way or apart or blocks != usual
             elsewhere = are_in_doubt([x for x, _ in blocks], [y for _, y in blocks])
             self._doubted.update(
                 (id(x), id(y))

@@ -308,11 +308,12 @@ def _votes(
     votes: Counter[Kind] = Counter()
     by_loss: dict[Kind, Counter[Shape]] = defaultdict(Counter)
     alike = {(without_digits(name), shape): members for (name, shape), members in families.items()}
+    of_mlx = {permuted(shape, p) for shape in theirs if len(shape) == 4 for p in OF_MLX} - theirs.keys()
     of_torch = all(leaf.path[-1] == "weight" for leaf in (*leaves, *others) if len(leaf.shape) == 4)
     for (_, shape), members in alike.items():
         perms = perms_of(shape, stacks)
-        if of_torch and len(shape) == 4:  # [3, 8, 3, 3] is what MLX has as [3, 3, 3, 8], and no kernel of TensorFlow's
-            perms = OF_MLX
+        if of_torch and shape in of_mlx:  # [3, 8, 3, 3] is what MLX has as [3, 3, 3, 8], and no kernel of TensorFlow's
+            continue
         turned = permuted(shape, next(iter(fitting_orders(members[0], perms, theirs)), perms[0])) if perms else shape
         kind = kind_of(members[0], perms)
         if shape in halved:

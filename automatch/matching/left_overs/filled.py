@@ -45,10 +45,10 @@ def as_in_other_items(
     out: list[Found] = []
     for leaf in open_:
         goals = {key for place, number in _places(leaf.keys[0]) for key in _expected(seen[place], number)}
-        fits = [free[key] for key in sorted(goals & free.keys()) if free[key].shape == leaf.shape]
-        if len(fits) == 1 and not refuses(fits[0], leaf):
-            out.append((fits[0], leaf, Evidence(level="column")))
-            del free[fits[0].keys[0]]
+        mine = free.get(goals.pop()) if len(goals) == 1 else None
+        if mine is not None and mine.shape == leaf.shape and not refuses(mine, leaf):
+            out.append((mine, leaf, Evidence(level="column")))
+            del free[mine.keys[0]]
     return out
 
 

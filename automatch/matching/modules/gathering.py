@@ -60,7 +60,7 @@ def units_of(
         steady = all(a.place < b.place for (_, a), (_, b) in pairwise(group))
         grid = _is_grid([numbers for numbers, _ in group])
         cells, turned = (
-            hash(frozenset(tuple(numbers[::step]) for numbers, _ in group)) if grid else 0 for step in (1, -1)
+            frozenset(tuple(numbers[::step]) for numbers, _ in group) if grid else frozenset() for step in (1, -1)
         )
         for rank, (numbers, unit) in enumerate(group):
             unit.numbers, unit.cells, unit.turned = tuple(numbers), cells, turned

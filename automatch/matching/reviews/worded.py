@@ -20,7 +20,7 @@ from automatch.matching.basis.units import module_path
 Path = tuple[str, ...]
 Pair = tuple[Path, Path]
 
-MANY = 24
+MANY = 16
 """Of more modules alike, each order would have to be weighed against many."""
 
 KINDS = frozenset({"linear", "conv", "norm", "block", "embedding"})
