@@ -80,10 +80,20 @@ def _refuse_no_command(word: str, alone: bool) -> None:
     """
     if not word.isalpha() or Path(word).exists():
         return
+    if word in _IN_PYTHON:
+        raise InputError(f"there is no `automatch {word}`; {_IN_PYTHON[word]}")
     near = difflib.get_close_matches(word, COMMANDS, n=1)
     if near or alone:
         hint = f"did you mean `automatch {near[0]}`?" if near else f"the commands are {', '.join(COMMANDS)}"
         raise InputError(f"{word!r} is neither a command nor a file; {hint}")
+
+
+_IN_PYTHON = {
+    "load": "in Python, automatch.load(model, CHECKPOINT) loads; here, `automatch rules` and `automatch apply` write a "
+    "file that fits",
+    "convert": "`automatch apply RULES IN OUT` writes the converted file",
+}
+"""What Python has under a name that is no command, and what does it on the command line."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -150,7 +160,9 @@ def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="what you want: package.module:factory, file.py:factory, a file")
     _comparison_arguments(parser)
     forms = [form.NAME for form in FORMATS]
-    parser.add_argument("--format", choices=forms, default=forms[0], help=f"default: {forms[0]}")
+    parser.add_argument(
+        "--format", choices=forms, help=f"default: by the ending of FILE (.json, .md, .py, .yaml), else {forms[0]}"
+    )
     parser.add_argument("--full", action="store_true", help="every key on its own line")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors; the exit code tells")
     _output_argument(parser)
@@ -190,7 +202,7 @@ def _learn_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=forms,
-        help=f"default: by the ending of FILE (.json: the rules for apply, .md, .py), else {forms[0]}",
+        help=f"default: by the ending of FILE (.json, .yaml: the rules for apply, .md, .py), else {forms[0]}",
     )
     parser.add_argument("--full", action="store_true", help="every key on its own line")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors; the exit code tells")

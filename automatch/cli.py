@@ -18,9 +18,12 @@ from automatch.arguments import parse
 from automatch.errors import AutomatchError, InputError
 
 if TYPE_CHECKING:
+    from automatch.reporting.diagnosis import Diagnosis
     from automatch.reporting.style import Style
 
 INTERRUPTED = 130
+# What the ending of a file promises where no --format is given.
+_FORMAT_OF = {".json": "json", ".md": "markdown", ".py": "python", ".yaml": "yaml", ".yml": "yaml"}
 # What stdout answers where it cannot take more.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -61,12 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _diagnose(arguments: argparse.Namespace) -> int:
     from automatch.pipeline import diagnose
-    from automatch.reporting.formats import FORMATS
 
     _spare_inputs(arguments, arguments.checkpoint, arguments.model)
     diagnosis = diagnose(arguments.checkpoint, arguments.model, **_comparison(arguments))
-    form = next(form for form in FORMATS if arguments.format == form.NAME)
-    text = form.render(diagnosis, _style(arguments))
+    text = _rendered(diagnosis, arguments)
     if arguments.output is not None or not arguments.quiet:
         _spare_inputs(arguments, *diagnosis.checkpoint.files, *diagnosis.model.files)
         _put(text, arguments.output)
@@ -96,7 +97,6 @@ def _rules(arguments: argparse.Namespace) -> int:
 
 def _learn(arguments: argparse.Namespace) -> int:
     from automatch.pipeline import learn
-    from automatch.reporting.formats import FORMATS
 
     _spare_inputs(arguments, arguments.original, arguments.converted)
     bar = _Bar()
@@ -107,10 +107,7 @@ def _learn(arguments: argparse.Namespace) -> int:
         )
     finally:
         bar.clear()
-    endings = {".json": "json", ".md": "markdown", ".py": "python"}
-    name = arguments.format or endings.get(arguments.output.suffix.lower() if arguments.output else "", FORMATS[0].NAME)
-    form = next((form for form in FORMATS if name == form.NAME), None)
-    text = form.render(diagnosis, _style(arguments)) if form is not None else diagnosis.export(name)
+    text = _rendered(diagnosis, arguments)
     if arguments.output is not None or not arguments.quiet:
         _spare_inputs(arguments, *diagnosis.checkpoint.files, *diagnosis.model.files)
         _put(text, arguments.output)
@@ -237,6 +234,16 @@ def _refuse_comparison(arguments: argparse.Namespace) -> None:
     option = next((f"--{name.replace('_', '-')}" for name, value in said.items() if value), None)
     if option is not None:
         raise InputError(f"{option} is for CHECKPOINT and MODEL; {arguments.checkpoint} alone holds finished rules")
+
+
+def _rendered(diagnosis: Diagnosis, arguments: argparse.Namespace) -> str:
+    """A diagnosis in the format that was asked for, or that the name of the file promises; else as a report."""
+    from automatch.reporting.formats import FORMATS
+
+    ending = arguments.output.suffix.lower() if arguments.output else ""
+    name = arguments.format or _FORMAT_OF.get(ending, FORMATS[0].NAME)
+    form = next((form for form in FORMATS if name == form.NAME), None)
+    return form.render(diagnosis, _style(arguments)) if form is not None else diagnosis.export(name)
 
 
 def _dialect_of(output: Path | None) -> str:

@@ -203,6 +203,11 @@ def test_no_arguments_give_the_help(capsys) -> None:
         ("rules same.pt --dialect jsn", "--dialect: invalid choice: 'jsn' .*"),
         ("lern same.pt same.pt", "'lern' is neither a command nor a file; did you mean `automatch learn`\\?"),
         ("diagnos --help", "'diagnos' is neither a command nor a file; did you mean `automatch diagnose`\\?"),
+        (
+            "load same.pt net.py:build",
+            "there is no `automatch load`; in Python, automatch.load\\(model, .*`automatch apply` .*",
+        ),
+        ("convert same.pt", "there is no `automatch convert`; `automatch apply RULES IN OUT` .*"),
         ("frobnicate", "'frobnicate' is neither .*; the commands are diagnose, rules, .*, demo"),
         ("same.pt net.py:build(4", "net.py:build\\(4: .* without a closing parenthesis; write .*"),
         ("rules same.pt same.pt -o rules.txt", "rules.txt: .txt is no ending .* \\.json, \\.yaml, .* --dialect"),
@@ -224,6 +229,15 @@ def test_a_file_that_is_called_like_a_command_is_a_file(folder, capsys) -> None:
 @pytest.mark.parametrize(("name", "start"), [("r.json", "{"), ("r.YAML", "# A"), ("r.py", '"""'), ("rules", "{")])
 def test_the_ending_of_the_output_is_its_dialect(name, start, folder, capsys) -> None:
     assert run("rules", "same.pt", "net.py:build", "-o", name, capsys=capsys) == (0, "", "")
+    assert Path(name).read_text().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("r.json", "{"), ("r.yml", "# A proposal"), ("r.md", "**saved"), ("r.py", '"""'), ("r.txt", "saved from")],
+)
+def test_a_diagnosis_is_written_as_the_ending_of_the_file_says(name, start, folder, capsys) -> None:
+    assert run("ddp.pt", "net.py:build", "-o", name, capsys=capsys)[1:] == ("", "")
     assert Path(name).read_text().startswith(start)
 
 

@@ -356,3 +356,15 @@ def test_the_three_numbered_layers_of_an_attention_are_joined(fused: tuple[str, 
         for name in fused:
             whole = tuple(f"layers.{i}.{part}.weight" for part in parts[name])
             assert answer[f"blocks.{i}.{name}.weight",].checkpoint == whole
+
+
+@pytest.mark.parametrize("part", ["q", "k", "v"])
+def test_a_pin_of_one_of_three_parts_changes_no_order(part: str) -> None:
+    """That v is a part of qkv is true, and no word about where it lies; the names say that."""
+    parts = [(f"layers.{i}.{name}.weight", (8, 8)) for i in range(2) for name in ("q", "k", "v")]
+    whole = [(f"h.{i}.qkv.weight", (24, 8)) for i in range(2)]
+    for given, wanted, pin in (
+        (whole, parts, ("h.0.qkv.weight", f"layers.0.{part}.weight")),
+        (parts, whole, (f"layers.0.{part}.weight", "h.0.qkv.weight")),
+    ):
+        assert found(match(spec(given), spec(wanted), pin=[pin])) == found(match(spec(given), spec(wanted)))

@@ -74,8 +74,11 @@ def _served(evidence: Evidence) -> int:
     own, wanted = (
         [k for k in side if _MARK.match(k) and "base_layer" not in k and not k.endswith(".alpha")] for side in sides
     )
-    if evidence.assignment is None or not wanted or not own:
+    if evidence.assignment is None or not wanted:
         return 0
-    used = {key for m in evidence.assignment.matches for key in m.checkpoint_keys}
-    served = {key for m in evidence.assignment.matches for key in m.model_keys}
+    matches = evidence.assignment.matches
+    used = {key for m in matches for key in m.checkpoint_keys}
+    served = {key for m in matches for key in m.model_keys}
+    halves = set(wanted)  # which the file may call `q.A` and `q.B`
+    own = own or [key for m in matches if not halves.isdisjoint(m.model_keys) for key in m.checkpoint_keys]
     return len(own) if used.issuperset(own) and served.issuperset(wanted) else 0
