@@ -247,6 +247,18 @@ def test_an_adapter_file_that_has_the_adapters_name_in_its_keys() -> None:
     assert found.sentence == "an adapter's file for a model that has its adapter attached: 2 adapter keys, all placed"
 
 
+def test_an_adapter_file_that_calls_its_halves_a_and_b() -> None:
+    model = adapted(("lora_A.default", "lora_B.default"))
+    file = {
+        k.replace("lora_A.default.weight", "A").replace("lora_B.default.weight", "B"): t
+        for k, t in model.state_dict().items()
+    }
+    file = {k: t for k, t in file.items() if k.endswith((".A", ".B"))}
+    given, wanted = spec("file", file), spec("model", model.state_dict())
+    found = findings(gather(given, wanted, match(given, wanted)))[0]
+    assert found.sentence == "an adapter's file for a model that has its adapter attached: 2 adapter keys, all placed"
+
+
 def test_an_adapter_of_another_rank_is_counted_once() -> None:
     model = adapted(("lora_A.default", "lora_B.default"))
     file = {

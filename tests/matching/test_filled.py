@@ -42,7 +42,7 @@ def filled(pairs: list[tuple[str, str, str]], mine: list[Leaf], theirs: list[Lea
     return [t.keys[0] for _, t, _ in as_in_other_items(found, *sides, lambda s, t: refused)]
 
 
-NAMED = [(f"a{i}.w", f"b.{i}.w", "name") for i in (1, 2)]
+NAMED = [(f"a{i}.w", f"b.{i}.w", "name") for i in (1, 2, 4)]
 
 
 def test_two_items_say_where_the_third_goes() -> None:
@@ -53,6 +53,7 @@ def test_two_items_say_where_the_third_goes() -> None:
     ("pairs", "mine", "theirs"),
     [
         (NAMED[:1], leaf("a3.w"), leaf("b.3.w")),  # one item says nothing of the distance
+        ([(f"x.9.a{i}.w", f"b.{i}.w", "name") for i in (1, 2)], leaf("x.9.a3.w"), leaf("b.3.w")),  # a grid, perhaps
         ([(*NAMED[0][:2], "blocks"), (*NAMED[1][:2], "blocks")], leaf("a3.w"), leaf("b.3.w")),  # both are in doubt
         ([NAMED[0], ("a3.w", "b.2.w", "name")], leaf("a5.w"), leaf("b.4.w")),  # the distances differ
         (NAMED, leaf("a3.w", (4, 5)), leaf("b.3.w")),  # another shape

@@ -26,7 +26,6 @@ TURNS = 3
 _ATTENTION = frozenset({"attention", "cross"})
 _DECODING = frozenset({"decoder", "upsample", "fusion"})
 _REFINING = frozenset({"fusion"})
-_KINDS = frozenset({"conv", "linear", "norm", "block"})
 
 Way = Literal["", "either", "backwards"]
 """Which way a list runs beside another one: forwards for sure, or in doubt; or backwards, which always is."""
@@ -308,10 +307,8 @@ def _of_one_word(mine: Sequence[Word], theirs: Sequence[Word]) -> bool:
 
     `refinenet` and `fusion_blocks` mean the same, but who chose another word may have counted otherwise.
     """
-    telling = [
-        [word.text for word in side if len(word.text) > 1 and not word.concepts & _KINDS] for side in (mine, theirs)
-    ]
-    return any(a.startswith(b) or b.startswith(a) for a in telling[0] for b in telling[1])
+    one, other = ([word.text for word in side if len(word.text) > 1] for side in (mine, theirs))
+    return any(a.startswith(b) or b.startswith(a) for a in one for b in other)
 
 
 def _is_in_repeated_block(node: Node) -> bool:

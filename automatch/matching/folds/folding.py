@@ -9,7 +9,7 @@ the biases follow.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from automatch.describing.lexicon import lexicon
@@ -30,7 +30,10 @@ from automatch.matching.folds.resemblance import Blocks
 from automatch.spec import Shape
 
 PARTIAL = ("q", "kv")
-"""What an attention that is fused in part keeps."""
+"""What an attention that is fused in part keeps, beside one in the same layer that is fused as a whole."""
+
+NAMED = 3
+"""So many tokens of two paths alike, at least, are one name."""
 
 APART = 0.2
 """Blocks that look so much less like the other side's (Dice) are of another tower."""
@@ -54,12 +57,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
     """
     adapters = any(map(is_adapter, others))
     paths = {leaf.path: leaf for leaf in leaves} if adapters and serve else {}
-    known = {(leaf.path, leaf.shape) for leaf in others}
-
-    def there(leaf: Leaf) -> bool:
-        """Has the other side it as it is, under its name?"""
-        return (leaf.path, leaf.shape) in known
-
+    there = _standing(others)
     for parts in PARTS:
         groups = groups_of([leaf for leaf in leaves if adapters or not is_adapter(leaf)], parts)
         if set(parts) <= set(PARTS[0]):
@@ -102,6 +100,19 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
                 _join(members, 0, path, gone)
         leaves = [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None]
     return leaves
+
+
+def _standing(others: Iterable[Leaf]) -> Callable[[Leaf], bool]:
+    """Says whether the other side has a leaf as it is, under its name, but for what stands before all of it."""
+    whole = {(leaf.path, leaf.shape) for leaf in others}
+    inner = {(leaf.path[n:], leaf.shape) for leaf in others for n in (1, 2) if len(leaf.path) > n + NAMED}
+
+    def there(leaf: Leaf) -> bool:
+        path, shape = leaf.path, leaf.shape
+        outer = any((path[n:], shape) in whole for n in (1, 2) if len(path) > n + NAMED)
+        return (path, shape) in whole or (path, shape) in inner or outer
+
+    return there
 
 
 def _without_ones(
@@ -162,12 +173,13 @@ def _best_first(
     if all(shape is None or n <= theirs[shape] - mine[shape] for shape, n in wanted.items()):
         return families
     compared = Names(lexicon())
-    fused = [
-        compared.path_words(path) for path in {template(leaf.path): None for leaf in others if leaf.shape in joined}
-    ]
+    there = {template(leaf.path): None for leaf in others if leaf.shape in joined}
+    fused = [compared.path_words(path) for path in there]
     own = [compared.path_words(names[0]) for names in families]
     weights = contrast(own, fused) if fused else {}
-    kept = [*groups_of(list(others), parts), *(groups_of(list(others), PARTIAL) if parts == PARTS[0] else ())]
+    partial = groups_of(list(others), PARTIAL) if parts == PARTS[0] else ()
+    layers = set(map(_layer, there)) - {()}
+    kept = [*groups_of(list(others), parts), *(name for name in partial if _layer(template(name)) in layers)]
     whole = [compared.path_words(name) for name in kept]
 
     def closest(words: Sequence[Word], paths: Sequence[Sequence[Word]]) -> float:
@@ -180,6 +192,11 @@ def _best_first(
         for i, names in enumerate(families)
     ]
     return [families[i] for i in sorted(range(len(families)), key=lambda i: (fits[i] < max(fits) - APART, -alike[i]))]
+
+
+def _layer(path: Hole) -> Hole:
+    """The part of a path without numbers that leads to its innermost numbered block; () where it has none."""
+    return path[: len(path) - path[::-1].index("#")] if "#" in path else ()
 
 
 def _decide(

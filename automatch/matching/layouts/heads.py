@@ -30,7 +30,7 @@ def merge_heads(leaves: list[Leaf], others: list[Leaf]) -> None:
     experts = {leaf.shape for leaf in others if _of_experts(leaf)}
     modules: set[tuple[str, ...]] = set()
     for leaf in leaves:
-        if not 3 <= len(leaf.shape) <= 4 or leaf.shape in theirs:
+        if not 3 <= len(leaf.shape) <= 4 or leaf.shape in theirs or is_mask(leaf):
             continue
         if leaf.shape not in known:
             one_by_one = any(theirs[s] >= leaf.shape[0] + mine[s] for s in (leaf.shape[1:], leaf.shape[:0:-1]))

@@ -15,8 +15,8 @@ from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.exchange import Refuses
 from automatch.matching.basis.leaves import Leaf
 
-FEWEST = 2
-"""So many other items say how far the numbers of the two sides are apart."""
+FEWEST, OF_GRIDS = 2, 3
+"""So many other items say how far the numbers of the two sides are apart; more where keys have several numbers."""
 
 _NUMBER = re.compile(r"[0-9]+")
 
@@ -64,6 +64,6 @@ def _expected(others: dict[Place, dict[int, int]], number: int) -> Iterator[str]
     """The keys that would stand where those of the other items stand."""
     for (texts, rest, at), known in others.items():
         apart = {there - here for here, there in known.items()}
-        if len(known) >= FEWEST and len(apart) == 1 and (there := number + apart.pop()) >= 0:
+        if len(known) >= (OF_GRIDS if rest else FEWEST) and len(apart) == 1 and (there := number + apart.pop()) >= 0:
             numbers = (*rest[:at], there, *rest[at:])
             yield texts[0] + "".join(f"{n}{text}" for n, text in zip(numbers, texts[1:], strict=True))
