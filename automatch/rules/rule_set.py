@@ -157,7 +157,7 @@ class RuleSet:
 
     def _dicts_below(self, state_dict: Mapping[str, Any]) -> list[str]:
         """Where a nested checkpoint keeps the keys that the rules move, as `checkpoint['x']`; none if it has some."""
-        if any(hasattr(value, "shape") or self.move(str(key)) is not None for key, value in state_dict.items()):
+        if any(hasattr(value, "dtype") or self.move(str(key)) is not None for key, value in state_dict.items()):
             return []
         found: list[str] = []
         below = [("checkpoint", state_dict)]

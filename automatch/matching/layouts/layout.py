@@ -93,13 +93,9 @@ def _has_heads(leaf: Leaf) -> bool:
     return leaf.perm in APART and leaf.flat is not None
 
 
-def _is_embedding(leaf: Leaf) -> bool:
-    return any(word.startswith("embed") for token in leaf.path for word in words_of(token))
-
-
-def _is_called_embedding(leaf: Leaf) -> bool:
-    """Is it, or its module, called one, and not what holds them all?"""
-    return any(word.startswith("embed") for token in leaf.path[-2:] for word in words_of(token))
+def _is_embedding(leaf: Leaf, near: int = 0) -> bool:
+    """Is a tensor called one, or what holds it; by so many of its last tokens, or (0) by any."""
+    return any(word.startswith("embed") for token in leaf.path[-near:] for word in words_of(token))
 
 
 def _is_bare(leaf: Leaf) -> bool:
@@ -166,9 +162,9 @@ def _families(leaves: Iterable[Leaf]) -> Families:
 
 def _but_tables(families: Families, others: Iterable[Leaf]) -> Iterator[tuple[Shape, list[Leaf]]]:
     """The families without embeddings that the other side has in the same shape: tables lie by rows everywhere."""
-    tables = {leaf.shape for leaf in others if _is_called_embedding(leaf)}
+    tables = {leaf.shape for leaf in others if _is_embedding(leaf, near=2)}
     for (_, shape), members in families.items():
-        if shape not in tables or not _is_called_embedding(members[0]):
+        if shape not in tables or not _is_embedding(members[0], near=2):
             yield shape, members
 
 
