@@ -93,12 +93,8 @@ def convert(
     hit = {move.rule for move in moves.values() if move is not None}
     if not hit:
         raise InputError(f"{source}: no rule takes any of its {len(spec)} keys; are these the rules for this file?")
-    guesses = guess_text(rules, spec.keys)
-    if guesses and not ambiguous:
-        raise NotProvenError(
-            f"{source}: {guesses}; decide with pins and diagnose again, or have the likeliest guess written with "
-            f"--ambiguous (in Python: ambiguous=True); nothing was written"
-        )
+    if not ambiguous:
+        _refuse_guesses(rules, spec, source)
     if undoes is not None:
         refuse_no_return(rules, undoes, spec)
     plan = _plan(unmarked(rules), spec, source)
@@ -111,6 +107,16 @@ def convert(
         stayed=tuple(key for key, move in moves.items() if move is None),
         unused=tuple(number for number in range(1, len(rules) + 1) if number not in hit),
     )
+
+
+def _refuse_guesses(rules: RuleSet, spec: StateDictSpec, source: Path) -> None:
+    """Raises NotProvenError where rules move keys of the source by a guess."""
+    guesses = guess_text(rules, spec.keys)
+    if guesses:
+        raise NotProvenError(
+            f"{source}: {guesses}; decide with pins and diagnose again, or have the likeliest guess written with "
+            f"--ambiguous (in Python: ambiguous=True); nothing was written"
+        )
 
 
 def _writer(source: Path, target: Path, spec: StateDictSpec) -> Writer:

@@ -44,7 +44,7 @@ def read_rules(source: object) -> RulesFile:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-        raise InputError(f"{source}: cannot be read ({reason}); give the JSON that diagnose printed") from None
+        raise InputError(f"{source}: cannot be read ({reason}); give the JSON or YAML that diagnose printed") from None
     try:
         document = read_yaml(text) if _is_yaml(source, text) else _read_json(text)
         rules = RuleSet.from_document(document)
