@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from automatch.reporting.style import Style
 
 INTERRUPTED = 130
-# What the ending of a file promises where no --format is given.
+# What the ending of a file promises where no --format and no --dialect is given.
 _FORMAT_OF = {".json": "json", ".md": "markdown", ".py": "python", ".yaml": "yaml", ".yml": "yaml"}
 # What stdout answers where it cannot take more.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -252,10 +252,12 @@ def _dialect_of(output: Path | None) -> str:
     Raises:
         InputError: it promises something else.
     """
+    from automatch.exporting.dialects import DIALECTS
+
     if output is None or not output.suffix or (output.exists() and not output.is_file()):
         return "json"
-    dialect = {".json": "json", ".py": "python", ".yaml": "yaml", ".yml": "yaml"}.get(output.suffix.lower())
-    if dialect is None:
+    dialect = _FORMAT_OF.get(output.suffix.lower())
+    if dialect is None or dialect not in {known.NAME for known in DIALECTS}:
         raise InputError(
             f"{output}: {output.suffix} is no ending of a rules file; end it in .json, .yaml, .yml or .py, "
             f"or say which text it gets with --dialect"

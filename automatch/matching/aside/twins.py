@@ -10,9 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 
-Path = tuple[str, ...]
 Copies = dict[int, Leaf]
 """id of a leaf -> the leaf that it is a copy of."""
 

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Found
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.units import module_path
 
-Path = tuple[str, ...]
 Refuses = Callable[[Leaf, Leaf], bool]
 """Whether a person decided that two leaves are not put together."""
 

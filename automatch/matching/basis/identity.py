@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence, Set
 
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.spec import Shape
 
-Path = tuple[str, ...]
 Named = tuple[Path, Shape]
 
 _DEPTH, _SEVERAL = 3, 3

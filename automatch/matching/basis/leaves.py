@@ -12,6 +12,9 @@ from automatch.describing.tokens import ROLES, split_blob, split_key, split_proj
 from automatch.matching.basis.variables import paths_of_variables
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 
+Path = tuple[str, ...]
+"""The tokens of a name, or those that lead to a module."""
+
 SHARED = "share"
 """Among the `ops` of a leaf: one tensor serves every one of its keys, as it is."""
 
@@ -42,7 +45,7 @@ class Leaf:
         of_map: whether it reads a flattened map whose places lie otherwise on the other side.
     """
 
-    path: tuple[str, ...]
+    path: Path
     shape: Shape
     keys: tuple[str, ...]
     place: int

@@ -14,12 +14,10 @@ from typing import TypeGuard
 from automatch.describing.tokens import split_key
 from automatch.errors import InputError
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf, template
+from automatch.matching.basis.leaves import Leaf, Path, template
 from automatch.matching.basis.parts import role_in
 from automatch.matching.basis.units import module_path
 from automatch.spec import StateDictSpec
-
-Path = tuple[str, ...]
 
 FEW = 100
 """So many pins are a person's single decisions; more come from a regex that says itself what it speaks of."""

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from automatch.describing.tree import Node, descend
-from automatch.matching.basis.leaves import template
+from automatch.matching.basis.leaves import Path, template
 
 BlockPair = tuple[Node, Node]
-Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

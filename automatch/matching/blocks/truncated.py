@@ -6,10 +6,9 @@ A `stages.2` of six blocks is the first half of the `stages.2` of twelve, and no
 from __future__ import annotations
 
 from automatch.describing.tree import Node, below
+from automatch.matching.basis.leaves import Path
 from automatch.matching.blocks.sides import Side
 from automatch.spec import Shape
-
-Path = tuple[str, ...]
 
 NEARLY = 0.8
 """Two sides are nearly the same if so many keys are."""

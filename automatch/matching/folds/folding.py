@@ -26,6 +26,7 @@ from automatch.matching.basis.parts import (
     numbered_groups,
     role_in,
 )
+from automatch.matching.basis.units import block_of
 from automatch.matching.folds.resemblance import Blocks
 from automatch.spec import Shape
 
@@ -173,13 +174,13 @@ def _best_first(
     if all(shape is None or n <= theirs[shape] - mine[shape] for shape, n in wanted.items()):
         return families
     compared = Names(lexicon())
-    there = {template(leaf.path): None for leaf in others if leaf.shape in joined}
-    fused = [compared.path_words(path) for path in there]
+    there = [leaf.path for leaf in others if leaf.shape in joined]
+    fused = [compared.path_words(path) for path in dict.fromkeys(map(template, there))]
     own = [compared.path_words(names[0]) for names in families]
     weights = contrast(own, fused) if fused else {}
     partial = groups_of(list(others), PARTIAL) if parts == PARTS[0] else ()
-    layers = set(map(_layer, there)) - {()}
-    kept = [*groups_of(list(others), parts), *(name for name in partial if _layer(template(name)) in layers)]
+    layers = {template(block) for path in there if (block := block_of(path))}
+    kept = [*groups_of(list(others), parts), *(name for name in partial if template(block_of(name)) in layers)]
     whole = [compared.path_words(name) for name in kept]
 
     def closest(words: Sequence[Word], paths: Sequence[Sequence[Word]]) -> float:
@@ -192,11 +193,6 @@ def _best_first(
         for i, names in enumerate(families)
     ]
     return [families[i] for i in sorted(range(len(families)), key=lambda i: (fits[i] < max(fits) - APART, -alike[i]))]
-
-
-def _layer(path: Hole) -> Hole:
-    """The part of a path without numbers that leads to its innermost numbered block; () where it has none."""
-    return path[: len(path) - path[::-1].index("#")] if "#" in path else ()
 
 
 def _decide(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from automatch.describing.tokens import words_of
-from automatch.matching.basis.leaves import Leaf, template
+from automatch.matching.basis.leaves import Leaf, Path, template
 from automatch.matching.basis.units import module_path
 from automatch.spec import Shape
 
@@ -22,7 +22,6 @@ _MOST = 16
 """More pairs in one block are no keys and values of an attention."""
 
 Pair = tuple[Leaf, Leaf]
-Path = tuple[str, ...]
 
 
 def fold_latent(leaves: list[Leaf], others: Sequence[Leaf]) -> list[Leaf]:

@@ -8,18 +8,18 @@ from functools import lru_cache
 
 from automatch.describing.lexicon import lexicon
 from automatch.describing.tokens import words_of
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.parts import GATED, PARTS, Hole, groups_of, joined_shape, role_in
+from automatch.matching.basis.units import block_of
 from automatch.spec import Shape
 
 
-def _block(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The path of the innermost numbered block around a leaf; () outside of blocks."""
-    last = max((i for i, token in enumerate(path[:-2]) if token.isdecimal()), default=-1)
-    return path[: last + 1]
+def _around(path: Path) -> Path:
+    """The innermost numbered block around the module of a leaf; () outside of blocks."""
+    return block_of(path[:-2])
 
 
-def _blocks(path: tuple[str, ...]) -> Iterator[int]:
+def _blocks(path: Path) -> Iterator[int]:
     """Where in a path numbered blocks end: `layers.0`, and `layer_0` if there are modules in it."""
     for i, token in enumerate(path):
         if token.isdecimal() or (token[-1:].isdecimal() and i < len(path) - 2):
@@ -38,12 +38,12 @@ class Blocks:
     def __init__(self, leaves: list[Leaf], others: list[Leaf]) -> None:
         self._others = others
         self._paired = {id(leaf) for group in groups_of(leaves, GATED).values() for leaf in group.values()}
-        self._mine: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
+        self._mine: dict[Path, list[Leaf]] = defaultdict(list)
         for leaf in leaves:
-            self._mine[_block(leaf.path)].append(leaf)
+            self._mine[_around(leaf.path)].append(leaf)
         self._biases = {leaf.path[:-1]: leaf.shape for leaf in leaves if leaf.path[-1] == "bias"}
-        named: dict[tuple[str, ...], set[Shape]] = defaultdict(set)
-        bags: dict[tuple[str, ...], Counter[Shape]] = defaultdict(Counter)
+        named: dict[Path, set[Shape]] = defaultdict(set)
+        bags: dict[Path, Counter[Shape]] = defaultdict(Counter)
         for leaf in others:
             for end in _blocks(leaf.path):
                 bags[leaf.path[:end]][leaf.shape] += 1
@@ -65,7 +65,7 @@ class Blocks:
 
         Not those of a gate and an up: they have a fold of their own.
         """
-        prefix = _block(leaf.path)
+        prefix = _around(leaf.path)
         if not prefix:
             return []
         return [
@@ -82,7 +82,7 @@ class Blocks:
     def has_qkv(self, members: Sequence[Leaf], plain: Shape | None) -> bool:
         """Is there, in the block that looks most like this one with the members joined, a qkv of the plain shape?"""
         joined = joined_shape([m.shape for m in members], 0)
-        bag: Counter[Shape] = Counter(leaf.shape for leaf in self._mine[_block(members[0].path)])
+        bag: Counter[Shape] = Counter(leaf.shape for leaf in self._mine[_around(members[0].path)])
         bag.subtract(m.shape for m in members)
         assert joined is not None
         bag[joined] += 1
@@ -132,7 +132,7 @@ class Blocks:
     ) -> tuple[float, float]:
         """How much a block looks like the other side's, as it is and with members joined."""
         joined = joined_shape([m.shape for m in members], dim)
-        prefix = _block(members[0].path)
+        prefix = _around(members[0].path)
         bag: Counter[Shape] = Counter(leaf.shape for leaf in self._mine[prefix])
         theirs = self._theirs if prefix else self._whole + self._theirs
         before = _best(bag, theirs)

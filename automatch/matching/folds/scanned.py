@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from automatch.matching.basis.leaves import Leaf, numbered, squeeze
+from automatch.matching.basis.leaves import Leaf, Path, numbered, squeeze
 
 LEAST = 4
 """So many kinds of tensors have a scope and a list at least."""
@@ -21,7 +21,6 @@ LEAST = 4
 EXPLAINED = 0.8
 """So many of the stacked tensors, and of those of a layer, must have a counterpart of as many elements."""
 
-Path = tuple[str, ...]
 Unify = Callable[[list[Leaf], list[Leaf]], tuple[list[Leaf], list[Leaf]]]
 
 

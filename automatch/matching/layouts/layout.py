@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import product
 
 from automatch.describing.tokens import ROLES, split_key, words_of
-from automatch.matching.basis.leaves import Leaf, template, without_digits
+from automatch.matching.basis.leaves import Leaf, Path, template, without_digits
 from automatch.matching.basis.parts import GATED, role_in
 from automatch.matching.layouts.heads import APART, permuted
 from automatch.matching.layouts.orders import (
@@ -28,7 +28,7 @@ from automatch.matching.layouts.orders import (
     perms_of,
     shows_nothing,
 )
-from automatch.matching.layouts.stored import STACK, Kind, Path, kind_of, lying, named, orientations, tail
+from automatch.matching.layouts.stored import STACK, Kind, kind_of, lying, named, orientations, tail
 from automatch.spec import Shape
 
 CONVENTION = 100

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.basis.adapters import is_adapter
-from automatch.matching.basis.leaves import Leaf, numbered, template
+from automatch.matching.basis.leaves import Leaf, Path, numbered, template
 from automatch.spec import Shape
 
-Path = tuple[str, ...]
 Kind = tuple[str, bool]
 
 STACK = "stack"

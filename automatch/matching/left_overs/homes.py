@@ -6,9 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from automatch.matching.basis.evidence import Found
+from automatch.matching.basis.leaves import Path
 from automatch.matching.basis.units import block_of, module_path
-
-Path = tuple[str, ...]
 
 
 def home_of(module: Path) -> Path:

@@ -13,13 +13,11 @@ from math import prod
 
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.exchange import Refuses
-from automatch.matching.basis.leaves import Leaf, squeeze, without_digits
+from automatch.matching.basis.leaves import Leaf, Path, squeeze, without_digits
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import module_path, role_of, unlike
 from automatch.matching.left_overs.homes import home_of, partners_of_homes
 from automatch.matching.left_overs.one_model import is_wrapped_model
-
-Path = tuple[str, ...]
 
 MANY = 64
 """What fits more modules than these is not compared."""

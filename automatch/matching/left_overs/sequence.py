@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf, template
+from automatch.matching.basis.leaves import Leaf, Path, template
 
-Path = tuple[str, ...]
 Numbers = tuple[int, ...]
 _FEWEST = 3
 

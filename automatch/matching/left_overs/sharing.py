@@ -81,8 +81,8 @@ def _twins_of_biases(
 ) -> dict[int, Leaf]:
     """For a head's bias that the model holds twice, what serves the other of the two, whatever else is as long.
 
-    `predictions.decoder.bias` beside a tied weight is `predictions.bias`, and so is every `decoder.bias` of a head that
-    has a bias itself; as long as a table has rows, so is the other way round.
+    `predictions.decoder.bias` beside a tied weight is `predictions.bias`, and so is that of every decoder or head in a
+    module that has a bias itself; as long as a table has rows, so is the other way round.
     """
     own = {t.path: s for s, t, _ in found if len(t.raw) == 1 and not s.ops and not t.ops}
     words = {leaf.raw[0] for leaf in target if len(leaf.raw) == 2 and "embedding" in _concepts(leaf, names)}
@@ -93,7 +93,7 @@ def _twins_of_biases(
         around = (*leaf.path[:-2], leaf.path[-1])
         tied = leaf.path[:-1] in tied_modules
         twin = outer.get(around) if tied else inner.get(leaf.path)
-        if twin is None and leaf.path[-2:] == ("decoder", "bias"):
+        if twin is None and leaf.path[-1] == "bias" and _may_be_tied(_concepts(leaf, names, 1), _TIED_MODEL):
             twin = own.get(around)
         if twin is not None and twin.raw == leaf.raw:
             out[id(leaf)] = twin
@@ -244,8 +244,8 @@ def _may_be_tied(concepts: frozenset[str], known: frozenset[str]) -> bool:
     return bool(concepts & known) and not concepts & _NEVER_TIED
 
 
-def _concepts(leaf: Leaf, names: Names) -> frozenset[str]:
-    return frozenset(c for w in names.path_words(module_path(leaf.path)[-2:]) for c in w.concepts)
+def _concepts(leaf: Leaf, names: Names, tokens: int = 2) -> frozenset[str]:
+    return frozenset(c for w in names.path_words(module_path(leaf.path)[-tokens:]) for c in w.concepts)
 
 
 def _first_block(path: tuple[str, ...]) -> tuple[str, ...]:

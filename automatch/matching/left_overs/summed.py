@@ -16,11 +16,10 @@ from itertools import combinations
 from automatch.describing.tokens import words_of
 from automatch.matching.basis.adapters import FIRST, half_of
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf, template
+from automatch.matching.basis.leaves import Leaf, Path, template
 from automatch.matching.basis.parts import PARTS, joined_shape, role_in, said_order
 from automatch.matching.basis.units import block_of, module_path, role_of
 
-Path = tuple[str, ...]
 Parts = tuple[list[Leaf], ...]
 
 _DIGITS = re.compile(r"\d+")

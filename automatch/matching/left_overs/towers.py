@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.names import Names
 
 NETWORK = 12
@@ -18,8 +18,6 @@ NEARLY_ALL = 0.8
 
 NAMED = 0.1
 """By this much more the checkpoint's network is called as one of the two: then it is that one, and no other."""
-
-Path = tuple[str, ...]
 
 
 def in_both_towers(found: list[Found], target: Sequence[Leaf], names: Names) -> list[Found]:

@@ -9,11 +9,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import module_path
 
-Path = tuple[str, ...]
 _TELLING = frozenset({"attention", "cross", "mlp"})
 
 _ATTENDING = frozenset({"attention", "cross"})

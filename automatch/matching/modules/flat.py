@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import role_of
 from automatch.spec import Shape
@@ -24,7 +24,6 @@ NEARLY = 0.9
 TOGETHER = 3
 """More modules in one item are a block."""
 
-Path = tuple[str, ...]
 Module = dict[str, Leaf]
 
 

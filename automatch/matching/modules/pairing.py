@@ -14,12 +14,10 @@ from math import prod
 from automatch.matching.aside.cleanup import COPY, ORIGINAL
 from automatch.matching.basis.evidence import Evidence
 from automatch.matching.basis.lap import NEVER, assign
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.units import Context, Sort, Unit, role_of
 from automatch.matching.modules.gathering import is_lettered
 from automatch.matching.modules.scores import Table, tabulate
-
-Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

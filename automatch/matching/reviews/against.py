@@ -11,11 +11,9 @@ from collections.abc import Sequence
 
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.exchange import Refuses, exchanged
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import block_of, module_path
-
-Path = tuple[str, ...]
 
 LEAST, VARIETY = 6, 4
 """So many modules of so many kinds make an order that says something."""

@@ -16,10 +16,9 @@ from automatch.describing.tokens import stem_index
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.exchange import Refuses, exchanged
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.units import block_of, module_path
 
-Path = tuple[str, ...]
 Modules = dict[Path, list[Leaf]]
 
 FEWEST = 4

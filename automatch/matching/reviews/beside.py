@@ -16,10 +16,8 @@ from dataclasses import replace
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.exchange import Refuses, exchanged
 from automatch.matching.basis.identity import Identity
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.units import module_path
-
-Path = tuple[str, ...]
 
 _NUMBER = re.compile(r"\d+")
 

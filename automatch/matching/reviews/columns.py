@@ -13,10 +13,8 @@ from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.exchange import Refuses, common_length, exchanged, partners
 from automatch.matching.basis.lap import assign
-from automatch.matching.basis.leaves import Leaf, has_digits, without_digits
+from automatch.matching.basis.leaves import Leaf, Path, has_digits, without_digits
 from automatch.matching.basis.units import module_path
-
-Path = tuple[str, ...]
 
 OFTEN = 2.0
 """So many times as often must the other blocks say it."""

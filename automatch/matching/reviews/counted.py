@@ -16,10 +16,9 @@ from itertools import pairwise, product
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.exchange import Refuses, exchanged
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.units import module_path
 
-Path = tuple[str, ...]
 Pair = tuple[Path, Path]
 Item = tuple[int, int, Pair]
 """An item of two lists: its numbers in either, and its modules."""

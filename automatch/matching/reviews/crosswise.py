@@ -13,10 +13,9 @@ from itertools import groupby, pairwise
 
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.exchange import Refuses, exchanged
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.units import module_path
 
-Path = tuple[str, ...]
 Cell = tuple[str, str]
 """The two numbers of a block, `0, 2`; or the name of its list and its number there, `outs, 0`."""
 Cells = dict[Cell, Cell]

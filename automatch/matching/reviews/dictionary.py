@@ -16,11 +16,10 @@ from functools import lru_cache
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.exchange import Refuses, common_length, exchanged, partners
 from automatch.matching.basis.lap import assign
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import module_path
 
-Path = tuple[str, ...]
 Pair = tuple[Path, Path]
 Feature = tuple[str, str]
 Dictionary = set[tuple[Feature, Feature]]

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.leaves import Path
 from automatch.matching.basis.names import Names, Word
 from automatch.matching.basis.units import block_of, module_path
 
@@ -27,8 +28,6 @@ DECIDING = 0.3
 
 MANY = 24
 """More modules of one block that hold the same are not compared."""
-
-Path = tuple[str, ...]
 
 
 def doubt_exchangeable(found: list[Found], names: Names) -> list[Found]:

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.exchange import Refuses
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import module_path, role_of
 
-Path = tuple[str, ...]
 Held = Mapping[str, Leaf]
 """The tensors of a module by their roles."""
 

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from automatch.matching.basis.evidence import Found
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import module_path
-
-Path = tuple[str, ...]
 
 GATED = frozenset({"gate", "up", "down"})
 """What the three matrices of a gated layer are called."""

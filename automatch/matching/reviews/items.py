@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf
-from automatch.matching.basis.units import module_path, role_of
+from automatch.matching.basis.leaves import Leaf, Path
+from automatch.matching.basis.units import block_of, module_path, role_of
 from automatch.spec import Shape
-
-Path = tuple[str, ...]
 
 PARTNER = 2 / 3
 """The share of a block's modules that makes the block to which they went its partner."""
@@ -118,8 +116,7 @@ def _is_weight(leaf: Leaf) -> bool:
 
 def _block(path: Path) -> Path:
     """The innermost numbered block, or module, around a tensor; () for none."""
-    at = next((i for i in range(len(path) - 2, 0, -1) if path[i].isdecimal()), None)
-    return path[: at + 1] if at else ()
+    return block_of(path[:-1])
 
 
 def _container(path: Path) -> Path:

@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.exchange import Refuses, exchanged
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import block_of, module_path
 
-Path = tuple[str, ...]
 SELF, CROSS, MLP = 1, 2, 3
 _PARTS = {"mlp": MLP, "cross": CROSS, "selfattn": SELF, "attention": SELF}
 

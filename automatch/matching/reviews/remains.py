@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.exchange import Refuses
-from automatch.matching.basis.leaves import Leaf, numbered, without_digits
+from automatch.matching.basis.leaves import Leaf, Path, numbered, without_digits
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import module_path, role_of
 from automatch.matching.left_overs.homes import home_of, partners_of_homes
@@ -17,7 +17,6 @@ from automatch.spec import Shape
 NORM, MATRIX = 0.3, 0.6
 """Names that are as alike as this are those of one norm, and of one matrix: a head may be another one."""
 
-Path = tuple[str, ...]
 Held = Mapping[str, Leaf]
 """The tensors of a module by their roles."""
 

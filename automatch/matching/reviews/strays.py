@@ -8,13 +8,11 @@ from dataclasses import replace
 
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf, has_digits, without_digits
+from automatch.matching.basis.leaves import Leaf, Path, has_digits, without_digits
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import block_of, module_path
 from automatch.matching.left_overs.one_model import is_wrapped_model, say_other_things
 from automatch.spec import Shape
-
-Path = tuple[str, ...]
 
 SEVERAL = 3
 """So many layers that went elsewhere say where the layers of a list belong; so many modules are a company."""

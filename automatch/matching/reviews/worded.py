@@ -13,11 +13,10 @@ from automatch.describing.tokens import words_of
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.exchange import Refuses, exchanged, partners
 from automatch.matching.basis.lap import NEVER, assign
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.names import Names, contrast
 from automatch.matching.basis.units import module_path
 
-Path = tuple[str, ...]
 Pair = tuple[Path, Path]
 
 MANY = 16
