@@ -17,7 +17,7 @@ from automatch.matching.assignment import Assignment, Match, Mismatch
 from automatch.matching.basis.confidence import Judgement, judge
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.leaves import SHARED, Leaf, template
-from automatch.matching.layouts.layout import turned_once
+from automatch.matching.layouts.turning import turned_once
 from automatch.ops import OPS, exchanged, relative_shape
 from automatch.spec import Shape, StateDictSpec, TensorSpec
 

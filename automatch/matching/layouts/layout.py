@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import product
 
 from automatch.describing.tokens import ROLES, split_key, words_of
@@ -364,34 +363,3 @@ def _cut(shape: Shape, mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
     """May tensors of this shape be pieces of what the first side holds as one, and the second does not?"""
     whole = [(n * shape[0], *shape[1:]) for n in (2, 3)] if len(shape) == 2 else []
     return any(mine[joined] > theirs[joined] for joined in whole)
-
-
-_MATRIX = frozenset({"transpose", "reshape", "concat"})
-
-
-def _as_stored(leaf: Leaf) -> Leaf:
-    """A matrix that was turned as it was before, its parts along the other dimension."""
-    ops = tuple(op for op in leaf.ops if op != "transpose")
-    dim = None if leaf.dim is None else 1 - leaf.dim
-    return replace(leaf, ops=ops, perm=None, dim=dim, shape=leaf.shape[::-1])
-
-
-def turned_once(s: Leaf, t: Leaf) -> tuple[Leaf, Leaf]:
-    """A pair of which one side brings heads together and the other was turned, with both said on the first side.
-
-    No rule transposes twice, and bringing heads together in the other order comes to the same. What was turned on both
-    sides in the same way was not turned.
-    """
-    if s.ops == t.ops == ("transpose",) and s.perm == t.perm:
-        return (replace(s, ops=(), perm=None, shape=s.raw), replace(t, ops=(), perm=None, shape=t.raw))
-    if s.perm == t.perm == (1, 0) and all("transpose" in x.ops and set(x.ops) <= _MATRIX for x in (s, t)):
-        return _as_stored(s), _as_stored(t)
-    for apart, turned in ((s, t), (t, s)):
-        if apart.perm in APART and apart.flat is not None and turned.perm in ((1, 0), (0, 2, 1)):
-            if apart.ops[:2] != ("transpose", "reshape") or "transpose" not in turned.ops:
-                continue
-            flat = (*apart.flat[:-2], apart.flat[-1], apart.flat[-2])
-            ops = tuple(op for op in turned.ops if op != "transpose")
-            new = replace(apart, perm=APART[apart.perm], flat=flat), replace(turned, perm=None, ops=ops)
-            return new if apart is s else new[::-1]
-    return s, t
