@@ -121,7 +121,7 @@ SIGNALS: tuple[Signal, ...] = (
     # operations
     Signal("layouts", _in("engine", ("unify_layouts", _always(None)))),
     Signal("layouts: the word kernel", _in("layouts.layout", ("CONVENTION", 0))),
-    Signal("layouts: lengths of biases", _in("layouts.layout", ("BY_BIAS", 0))),
+    Signal("layouts: lengths of biases", _in("layouts.votes", ("BY_BIAS", 0))),
     Signal("merged heads of fused parts", _in("layouts.heads", ("_is_of_qkv", _always(False)))),
     Signal("merged heads", _in("engine", ("merge_heads", _always(None)))),
     Signal("stacks", _in("engine", ("fold_stacks", _first))),
