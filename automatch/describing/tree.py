@@ -4,7 +4,8 @@ Two numbers describe a subtree. `signature` is the multiset of its tensor shapes
 are called and however they are nested (equal for a block and its renamed twin). `struct` also
 knows names, order and nesting (equal for layers of one model), so that what was found out about
 one layer holds for all of them and is worked out once. A third, `skeleton`, knows of every module
-only its main tensor, so that a norm without its bias is the same norm. Hash-consing as in Merkle trees; the
+only its main tensor, so that a norm without its bias is the same norm. `ways` tells whether lists stand in another
+order than that of their numbers. Hash-consing as in Merkle trees; the
 plan (equal subtrees first, then similar ones) is that of GumTree (Falleri et al., ASE 2014).
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from automatch.describing.tokens import stem_index
 
@@ -29,12 +31,14 @@ class Node:
         "is_list",
         "label",
         "leaf",
+        "of_equals",
         "parent",
         "signature",
         "skeleton",
         "start",
         "struct",
         "table",
+        "ways",
     )
 
     def __init__(self, label: str, parent: Node | None) -> None:
@@ -48,7 +52,9 @@ class Node:
         self.signature = 0
         self.skeleton = 0
         self.struct = 0
+        self.ways = 0  # 0: all lists from here on stand in the order of their numbers
         self.is_list = False
+        self.of_equals = False  # an item of a list of equal blocks
         self.gathered = False  # no module: the list `layer` of `layer1 .. layer4`
         self.table: dict[str, Node] | None = None  # children by label, while the tree grows
 
@@ -175,6 +181,19 @@ class Tree:
             node.signature, node.count = signature & _MASK, count
             node.skeleton = (skeleton + scramble(main) if main >= 0 else skeleton) & _MASK
             node.struct = structs(tuple(parts))
+            node.ways = self._ways(node, structs)
+            if node.is_list and len(node.children) > 1 and len({child.struct for child in node.children}) == 1:
+                for child in node.children:
+                    child.of_equals = True
+
+    def _ways(self, node: Node, structs: Interner) -> int:
+        """A number for which lists below a node, itself included, do not stand in the order of their numbers."""
+        own: tuple[bool, ...] = ()
+        if node.is_list:
+            firsts = [self.order[child.start] for child in node.children]
+            own = tuple(x < y for x, y in pairwise(firsts))
+        inner = tuple(child.ways for child in node.children)
+        return 0 if all(own) and not any(inner) else structs(("ways", own, inner))
 
     def bag(self, node: Node) -> tuple[Counter[int], float]:
         """The multiset of shapes below a node, and its weight."""

@@ -308,7 +308,7 @@ def _completed(
 def _served_again(found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], known: Known) -> list[Found]:
     """The pairs, and what else of the model their tensors serve: tied ones, trained copies, one part of all blocks."""
     forbids = known.decisions.forbids
-    found += share(found, target, known.tied)
+    found += [f for f in share(found, target, known.tied) if not forbids(f[0], f[1])]
     if not known.decisions.made:
         found = in_both_towers(found, target, known.names)
     found = trained_copies(found, target, forbids)

@@ -326,7 +326,8 @@ def _split(
                 best = (cost, parts)
     if best is not None:
         return best[1]
-    return [([example], _fitted([example], laws) or []) for example in examples]
+    each = [(example, _fitted([example], laws)) for example in examples]
+    return [([example], found) for example, found in each if found is not None]  # a constant fits one row
 
 
 def _merged(

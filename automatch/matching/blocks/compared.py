@@ -6,8 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from automatch.describing.tree import Node, Tree, below, is_module
-from automatch.matching.blocks.lists import is_list_against_item, is_list_against_several
+from automatch.describing.tree import Node, Tree, below, is_block, is_module
 
 CLOSE = 0.75
 """Blocks that are not items of corresponding lists must share at least this."""
@@ -20,9 +19,6 @@ EXACT = 12
 
 SAME_LABEL = 1.2
 """What an equal name is worth when similar blocks are put in order."""
-
-OTHER_THAN = (is_list_against_item, is_list_against_several)
-"""What shows that two blocks are not one, whatever they have in common."""
 
 Kinds = Mapping[int, Sequence[Node]]
 """Blocks of one side by their struct."""
@@ -112,9 +108,9 @@ def kinds_to_try(
             exact = key_a in classes[1] or key_b in classes[0]
             y = theirs[others[0]][0]
             small, large = sorted((key_a[1], key_b[1]))
-            if key_a == key_b or small * 3 < large or (exact and small < 12):
+            if key_a == key_b or small * 3 < large or (exact and small < EXACT):
                 continue
-            if (x is top_a and y is top_b) or any(other(x, y) or other(y, x) for other in OTHER_THAN):
+            if (x is top_a and y is top_b) or _are_unlike(x, y):
                 continue
             dice = compared.similar(x, y)
             if (x is top_a or y is top_b) and dice <= max(whole, compared.rest(x, y, top_a, top_b)):
@@ -131,6 +127,35 @@ def kinds_to_try(
                     scored.append((shared * dice**4, x.start, y.start, structs, others))
     scored.sort(key=lambda item: (-item[0], item[1], item[2]))
     return [(s, t) for _, _, _, s, t in scored]
+
+
+def _are_unlike(x: Node, y: Node) -> bool:
+    """Shows how they are built that two blocks are not one, whatever they have in common?"""
+    return any(other(*pair) for other in (_is_list_against_item, _is_list_against_several) for pair in ((x, y), (y, x)))
+
+
+def _is_list_against_item(a: Node, b: Node) -> bool:
+    """Is one a list of blocks, and the other a block of a list that holds no list of blocks itself?
+
+    Two layers are not one of twice the size.
+    """
+    if not a.is_list or b.is_list or b.parent is None or not b.parent.is_list or len(b.parent.children) < 2:
+        return False
+    holds_lists = any(node.is_list and any(map(is_block, node.children)) for node in below(b))
+    return sum(map(is_block, a.children)) > 1 and not holds_lists
+
+
+def _is_list_against_several(a: Node, b: Node) -> bool:
+    """Is one a list of equal blocks, and does the other hold such a list, and a list of other blocks beside it?
+
+    More layers of the one kind are not the layers of the other kind.
+    """
+    if not a.is_list or b.is_list or len({(n.signature, n.count) for n in a.children}) > 1:
+        return False
+    like = a.children[0].signature, a.children[0].count
+    lists = [child.children for child in b.children if child.is_list and any(map(is_block, child.children))]
+    same = [any((n.signature, n.count) == like for n in items) for items in lists]
+    return any(same) and not all(same)
 
 
 def alike_layers(

@@ -24,7 +24,7 @@ DOUBT = 0.1
 """Names of two blocks must tell them from two others by more than this, or the pair is in doubt."""
 
 _MANY = 96
-"""So many equal blocks are put together in their order, without looking at names."""
+"""Of more equal blocks, no names are compared: what has no pin and not the same path goes by order."""
 
 _NEVER = -1.0
 """What a pair is worth whose names exclude each other."""
@@ -97,7 +97,7 @@ def choose(
     if not left or not right:
         return Choice()
     if max(len(left), len(right)) > _MANY:
-        return Choice(list(zip(left, right, strict=False)) if len(left) == len(right) else [])
+        return _of_many(left, right, tops, decided)
     paths = [[tuple(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]
     order = across(*paths)
     right, paths[1] = [right[j] for j in order], [paths[1][j] for j in order]
@@ -131,6 +131,27 @@ def choose(
     if cut_elsewhere or (not settled and _may_be_turned(equals)):
         choice.doubted += choice.pairs
     return choice
+
+
+def _of_many(left: Blocks, right: Blocks, tops: BlockPair, decided: Decided) -> Choice:
+    """Pairs of so many equal blocks that names are not compared: pinned, of one path, else in order, and in doubt.
+
+    In doubt but where those of either side are the items of one list, or of lists that are called alike.
+    """
+    mine, theirs = ([tuple(n.spelt(top)) for n in side] for side, top in zip((left, right), tops, strict=True))
+    pinned = decided.joined(left, right)
+    found = dict(pinned)
+    free = {path: j for j, path in enumerate(theirs) if j not in found.values()}
+    found |= {i: free.pop(path) for i, path in enumerate(mine) if i not in found and path in free}
+    taken = set(found.values())
+    rest = [i for i in range(len(left)) if i not in found], [j for j in range(len(right)) if j not in taken]
+    by_order = dict(zip(*rest, strict=True)) if len(rest[0]) == len(rest[1]) else {}
+    of_lists = all(len({template(side[n]) for n in own}) == 1 for side, own in zip((mine, theirs), rest, strict=True))
+    return Choice(
+        [(left[i], right[j]) for i, j in sorted((found | by_order).items())],
+        doubted=[] if of_lists else [(left[i], right[j]) for i, j in by_order.items()],
+        settled=[(left[i], right[j]) for i, j in sorted(pinned)],
+    )
 
 
 ALIKE = 0.75

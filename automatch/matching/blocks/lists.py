@@ -1,14 +1,13 @@
-"""Lists of blocks, item by item, forwards or backwards."""
+"""Lists of blocks, item by item, and what their numbers count from."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from automatch.describing.tree import Node, below, is_block
-from automatch.matching.basis.names import Names, Word
 
 SIMILAR = 0.5
 """Items that share less than this are not put together."""
@@ -19,16 +18,6 @@ SAME_NUMBER, SAME_NUMBER_OF_FEWER = 0.01, 0.1
 NUMBERS = 0.5
 """What all equal numbers together are worth at most: less than an item that has no partner, as one side may count
 from 1."""
-
-TURNS = 3
-"""Fewer modules have no direction that anybody would turn round."""
-
-_ATTENTION = frozenset({"attention", "cross"})
-_DECODING = frozenset({"decoder", "upsample", "fusion"})
-_REFINING = frozenset({"fusion"})
-
-Way = Literal["", "either", "backwards"]
-"""Which way a list runs beside another one: forwards for sure, or in doubt; or backwards, which always is."""
 
 
 def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: bool = True) -> list[tuple[Node, Node]]:
@@ -42,16 +31,14 @@ def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: 
     shorter, longer = sorted((a, b), key=lambda node: len(node.children))
     fewer = 0.0 if _has_odd_one(shorter, longer) else min(SAME_NUMBER_OF_FEWER, NUMBERS / len(shorter.children))
     total, pairs = _align(similar, left, right, SAME_NUMBER if len(left) == len(right) else fewer)
-    forwards, _ = _align(similar, left, right, SAME_NUMBER)  # an odd first item is no reason to turn the list round
-    backwards = _align(similar, left, right[::-1], SAME_NUMBER)
-    perfect = min(len(left), len(right)) - 1e-6
-    if (
-        turn
-        and len(left) > 1
-        and (forwards < perfect <= backwards[0] or backwards[0] > forwards + 0.05 * max(1, len(pairs)))
-        and not _run_forwards(left, right)
-    ):
-        total, pairs = backwards
+    if turn and len(left) > 1:
+        # an odd first item is no reason to turn the list round
+        forwards = total if len(left) == len(right) else _align(similar, left, right, SAME_NUMBER)[0]
+        backwards = _align(similar, left, right[::-1], SAME_NUMBER)
+        perfect = min(len(left), len(right)) - 1e-6
+        better = forwards < perfect <= backwards[0] or backwards[0] > forwards + 0.05 * max(1, len(pairs))
+        if better and not _run_forwards(left, right):
+            total, pairs = backwards
     if not pairs or total < 0.8 * len(pairs) or len(pairs) < 0.5 * min(len(left), len(right)):
         return []
     return pairs
@@ -276,102 +263,3 @@ def _align(
         else:
             j += 1
     return total, pairs
-
-
-def way_of(a: Node, b: Node, names: Names) -> Way:
-    """Which way two lists of a decoder run, where one was numbered by hand and neither shapes nor names show it.
-
-    `refinenet1 .. refinenet4` are what `fusion.layers.3 .. 0` are: a decoder goes from the deepest stage to the
-    first, and its modules are numbered by the stage more often than by their turn. So they are taken from the last
-    to the first, in doubt; and only in doubt where the list that only counts is called `refine`, or where the two are
-    small lists in one of several equal blocks (`up1.up_conv1`, `up1.up_conv2`).
-    """
-    if a.gathered == b.gathered or len(a.children) != len(b.children) or len(a.children) < TURNS or names.silent:
-        return ""
-    by_hand, other = (
-        {concept for word in names.path_words(side.tokens()) for concept in word.concepts & _DECODING}
-        for side in ((a, b) if a.gathered else (b, a))
-    )
-    if not by_hand | other or any(len({(n.signature, n.count) for n in side.children}) > 1 for side in (a, b)):
-        return ""
-    if any(_ATTENTION & w.concepts for n in below(a.children[0]) for w in names.token_words(n.label)):
-        return ""  # a transformer's layers have no stages
-    if _of_one_word(names.token_words(a.label), names.token_words(b.label)):
-        return ""
-    turned = by_hand or other - _REFINING
-    return "backwards" if turned and not any(map(_is_in_repeated_block, (a, b))) else "either"
-
-
-def _of_one_word(mine: Sequence[Word], theirs: Sequence[Word]) -> bool:
-    """Are two lists called by one word, or the beginning of it, as `dec` and `decoder`? Then their numbers are alike.
-
-    `refinenet` and `fusion_blocks` mean the same, but who chose another word may have counted otherwise.
-    """
-    one, other = ([word.text for word in side if len(word.text) > 1] for side in (mine, theirs))
-    return any(a.startswith(b) or b.startswith(a) for a in one for b in other)
-
-
-def _is_in_repeated_block(node: Node) -> bool:
-    """Is a node, or what holds it, an item of a list of equal blocks?"""
-    home = node.parent
-    around = home.parent if home is not None else None
-    return (
-        around is not None and around.is_list and len(around.children) > 1 == len({n.struct for n in around.children})
-    )
-
-
-def beside_turned(a: Node, b: Node, similar: Callable[[Node, Node], float]) -> bool:
-    """Are these lists of equal items beside lists as long that run backwards, as shapes show, and none that does not?
-
-    What one loop built runs one way: the lateral convolutions of a pyramid, and those behind them. Such pairs are in
-    doubt.
-    """
-    if a.parent is None or b.parent is None or len(a.children) != len(b.children) or len(a.children) < 2:
-        return False
-    if len({(n.signature, n.count) for n in (*a.children, *b.children)}) > 1:
-        return False
-    ways = set()
-    for x, y in ((x, y) for x in a.parent.children for y in b.parent.children if x is not a and y is not b):
-        if x.is_list and y.is_list and len(x.children) == len(y.children) == len(a.children):
-            forwards = all(similar(p, q) == 1 for p, q in zip(x.children, y.children, strict=True))
-            backwards = all(similar(p, q) == 1 for p, q in zip(x.children, reversed(y.children), strict=True))
-            if forwards != backwards:
-                ways.add(forwards)
-    return ways == {False}
-
-
-def is_list_against_item(a: Node, b: Node) -> bool:
-    """Is one a list of blocks, and the other a block of a list that holds no list of blocks itself?
-
-    Two layers are not one of twice the size.
-    """
-    if not a.is_list or b.is_list or b.parent is None or not b.parent.is_list or len(b.parent.children) < 2:
-        return False
-    holds_lists = any(node.is_list and any(map(is_block, node.children)) for node in below(b))
-    return sum(map(is_block, a.children)) > 1 and not holds_lists
-
-
-def is_list_against_several(a: Node, b: Node) -> bool:
-    """Is one a list of equal blocks, and does the other hold such a list, and a list of other blocks beside it?
-
-    More layers of the one kind are not the layers of the other kind.
-    """
-    if not a.is_list or b.is_list or len({(n.signature, n.count) for n in a.children}) > 1:
-        return False
-    like = a.children[0].signature, a.children[0].count
-    lists = [child.children for child in b.children if child.is_list and any(map(is_block, child.children))]
-    same = [any((n.signature, n.count) == like for n in items) for items in lists]
-    return any(same) and not all(same)
-
-
-def run_apart(a: Node, b: Node, places: tuple[Sequence[int], Sequence[int]]) -> bool:
-    """Do the items of two lists of equal items stand in the order of their numbers on one side, and against it there?
-
-    `dec3, dec2, dec1` were made in the order in which they are used, and so were `decoder.0, decoder.1, decoder.2`:
-    their numbers say one thing, and their order another, so that such pairs are in doubt. `places`: where the items
-    of either stand in their state_dict.
-    """
-    if len({(n.signature, n.count) for n in (*a.children, *b.children)}) > 1 or min(map(len, places)) < 2:
-        return False
-    ways = [{x < y for x, y in pairwise(side)} for side in places]
-    return ways in ([{True}, {False}], [{False}, {True}])

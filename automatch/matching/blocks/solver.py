@@ -26,19 +26,12 @@ from automatch.matching.blocks.crossing import crosses
 from automatch.matching.blocks.decided import BlockPair, Decided, Pin
 from automatch.matching.blocks.equals import choose, shared_out
 from automatch.matching.blocks.free import Taken, by_kind, outermost, within
-from automatch.matching.blocks.lists import (
-    TURNS,
-    Way,
-    align_lists,
-    are_in_doubt,
-    beside_turned,
-    run_apart,
-    way_of,
-)
+from automatch.matching.blocks.lists import align_lists, are_in_doubt
 from automatch.matching.blocks.misnamed import misnamed, named_apart
 from automatch.matching.blocks.rivals import with_rivals
 from automatch.matching.blocks.sides import Side
 from automatch.matching.blocks.truncated import of_one_name
+from automatch.matching.blocks.ways import TURNS, Stages, Way, beside_turned, is_in_repeated_block, run_apart, way_of
 from automatch.matching.modules.company import company
 from automatch.matching.modules.gathering import units_of
 from automatch.matching.modules.pairing import assign_units
@@ -95,7 +88,8 @@ class Solver:
         self._doubted: set[tuple[int, int]] = set()
         # blocks of either side that might as well have been chosen for one that is in doubt
         self._disputed: tuple[dict[int, Node], dict[int, Node]] = ({}, {})
-        self._memo: dict[tuple[int, int, bool, bool], list[Placed]] = {}
+        self._memo: dict[tuple[object, ...], list[Placed]] = {}
+        self._stages = Stages(names)
         places = source.at([mine for mine, _ in pins]), target.at([theirs for _, theirs in pins])
         self._decided = Decided(
             Pin(i, j, mine.path, theirs.path) for i, j, (mine, theirs) in zip(*places, pins, strict=True)
@@ -138,9 +132,11 @@ class Solver:
         """Pairs of leaves under two corresponding nodes, as positions relative to their starts."""
         # What a person decided about one layer does not hold for its equals: then every pair is solved itself.
         alike = self.identity.holds and self.identity(tuple(a.tokens()), tuple(b.tokens()))
-        turned = not alike and a.is_list and b.is_list and beside_turned(a, b, self._compared.similar)
-        own = (a.struct, b.struct) if self.context.forbidden is None else (id(a), id(b))
-        key = (*own, alike, turned)
+        turned = not alike and a.is_list and b.is_list and beside_turned(a, b)
+        key: tuple[object, ...] = (id(a), id(b))
+        if self.context.forbidden is None:  # all that is looked at of the two: how they are built, and where they stand
+            places = ((n.struct, n.ways, n.of_equals, is_in_repeated_block(n), self._stages(n)) for n in (a, b))
+            key = (*places, alike, turned)
         if key not in self._memo:
             self._memo[key] = self._solve(a, b, turned)
         return self._memo[key]
@@ -154,7 +150,13 @@ class Solver:
             blocks = []
         lie_across = cells_across(top_a, top_b) if blocks else []
         blocks = lie_across or blocks
-        way: Way = "" if lie_across or not blocks else "backwards" if turned else way_of(top_a, top_b, self.names)
+        way: Way = (
+            ""
+            if lie_across or not blocks
+            else "backwards"
+            if turned
+            else way_of(top_a, top_b, self.names, self._stages)
+        )
         if way == "backwards":
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
         usual, settled = blocks, False

@@ -90,14 +90,14 @@ def _unify(leaves: list[Leaf], others: list[Leaf]) -> None:
     upright = _upright(leaves, here) if mixed else set()
     bare = left_bare(leaves, others)
     shown = _shown(families, theirs, stacks)
+    for kind in heads - experts:  # [heads, in, size] is [in, heads * size], square or not
+        votes[kind] = max(votes[kind], CONVENTION)
     for shape, members in but_tables(families, others):
         perms = perms_of(shape, stacks)
         kind = kind_of(members[0], perms)
-        if kind in heads and kind not in experts:  # [heads, in, size] is [in, heads * size], square or not
-            votes[kind] = max(votes[kind], CONVENTION)
-        elif heads and not votes[kind] and len(set(shape[-2:])) == 1 and not is_embedding(members[0]):
-            votes[kind] = CONVENTION  # the file stores [in, out], and a square matrix of it does not show it
         prior = CONVENTION if is_kernel(members[0]) and kernels_here and not kernels_there else 0
+        if heads and not votes[kind] and len(set(shape[-2:])) == 1 and not is_embedding(members[0]):
+            prior = CONVENTION  # the file stores [in, out], and a square matrix of it does not show it
         if kind in experts and has_heads(members[0]):
             prior = CONVENTION - votes[kind]
         if kind[0] == "projection" and len(shape) == 2 and len(members) == 1 and not bare_there:

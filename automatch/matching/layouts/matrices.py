@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
+from automatch.describing.lexicon import lexicon
 from automatch.describing.tokens import ROLES, split_key, words_of
 from automatch.matching.basis.leaves import Leaf, Path, template
 from automatch.matching.basis.parts import GATED, role_in
@@ -87,7 +88,9 @@ def has_heads(leaf: Leaf) -> bool:
 
 def is_embedding(leaf: Leaf, near: int = 0) -> bool:
     """Is a tensor called one, or what holds it; by so many of its last tokens, or (0) by any."""
-    return any(word.startswith("embed") for token in leaf.path[-near:] for word in words_of(token))
+    words = lexicon().words
+    called = (word for token in leaf.path[-near:] for word in words_of(token))
+    return any(word.startswith("embed") or "embedding" in words.get(word, ()) for word in called)
 
 
 def _is_bare(leaf: Leaf) -> bool:

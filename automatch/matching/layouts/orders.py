@@ -36,7 +36,7 @@ def perms_of(shape: Shape, stacks: set[Shape]) -> tuple[Perm, ...]:
 
 def is_kernel(leaf: Leaf) -> bool:
     """Is a tensor called as libraries call those that they store [in, out]? Haiku says `linear_1/w`."""
-    haiku = leaf.path[-1] == "w" and "/" in leaf.keys[0] and leaf.path[-2].startswith("linear")
+    haiku = leaf.path[-1] == "w" and "/" in leaf.keys[0] and len(leaf.path) > 1 and leaf.path[-2].startswith("linear")
     return haiku or leaf.path[-1] in ("kernel", "depthwise_kernel")
 
 

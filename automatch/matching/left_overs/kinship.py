@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from automatch.describing.tokens import words_of
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.identity import Identity
 from automatch.matching.basis.leaves import Leaf, numbered, template
@@ -127,7 +128,7 @@ def _is_layer(leaf: Leaf) -> bool:
 
 
 def _words(leaf: Leaf) -> set[str]:
-    return {word for token in leaf.path for word in token.lower().split("_")}
+    return {word for token in leaf.path for word in words_of(token)}
 
 
 def _of_a_kind(a: Leaf, b: Leaf) -> bool:

@@ -27,19 +27,20 @@ def units_of(
     `apart`: every leaf is a module of its own (one of the sides has no names of roles). `beside`: names of what stands
     beside a module; they count as words of its own.
     """
-    units: dict[tuple[tuple[str, ...], bool], Unit] = {}  # an adapter is no part of the module beside it
+    units: dict[tuple[object, ...], Unit] = {}  # an adapter is no part of the module beside it
     for leaf in leaves:
         length, role = (len(leaf.path), "*") if apart else role_of(leaf.path)
         length = max(length, min(top, len(leaf.path)))
         module = leaf.path[:length]
         half = role in (FIRST, SECOND, BIAS)
-        unit = units.get((module, half))
+        key: tuple[object, ...] = (module, half)
+        unit = units.get(key)
         if unit is None or role in unit.leaves:
             if unit is not None:
-                module = leaf.path
+                module, key = leaf.path, (leaf.path, half, leaf.place)  # a twin, or two keys of one path
             shown = module[top:] or module[-1:]
             told = (*shown, beside[module]) if module in beside else shown
-            unit = units[module, half] = Unit(shown, names.path_words(told), place=leaf.place, full=module, told=told)
+            unit = units[key] = Unit(shown, names.path_words(told), place=leaf.place, full=module, told=told)
         unit.leaves[role] = leaf
         unit.place = min(unit.place, leaf.place)
     found = sorted(units.values(), key=lambda u: u.place)

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from rapidfuzz.distance import LCSseq
+
 from automatch.matching.basis.grids import across, have_same_numbers
 from automatch.matching.basis.units import Sort, Unit
 
+MANY, TOO_MANY = 500 * 500, 20_000 * 20_000
+"""Of sequences that span more cells, the common subsequence is rapidfuzz's; of even more none is looked for (50 MB)."""
+
 
 def common_subsequence(a: Sequence[Sort | None], b: Sequence[Sort | None]) -> list[tuple[int, int]]:
-    """Longest common subsequence of two sequences of shapes; [] where that would be too costly."""
+    """Longest common subsequence of two sequences of shapes; [] where that would be too costly.
+
+    Of several as long the one that begins first, and passes over what is only in `a` before what is only in `b`.
+    """
     n, m = len(a), len(b)
-    if n * m > 250_000:
-        return []
+    if n * m > MANY:
+        return _of_many(a, b) if n * m <= TOO_MANY else []
     table = [[0] * (m + 1) for _ in range(n + 1)]
     for i in range(n - 1, -1, -1):
         row, below = table[i], table[i + 1]
@@ -30,6 +38,18 @@ def common_subsequence(a: Sequence[Sort | None], b: Sequence[Sort | None]) -> li
         else:
             j += 1
     return out
+
+
+def _of_many(a: Sequence[Sort | None], b: Sequence[Sort | None]) -> list[tuple[int, int]]:
+    """The same, bit-parallel (Hyyrö 2004, by rapidfuzz, which goes back from the end); of several as long any."""
+    numbers: dict[Sort | None, int] = {}
+    mine, theirs = ([numbers.setdefault(sort, len(numbers)) for sort in reversed(side)] for side in (a, b))
+    equal = [op for op in LCSseq.opcodes(mine, theirs) if op.tag == "equal"]
+    return [
+        (len(a) - op.src_end + n, len(b) - op.dest_end + n)
+        for op in reversed(equal)
+        for n in range(op.src_end - op.src_start)
+    ]
 
 
 def places(

@@ -14,7 +14,7 @@ from automatch.matching.basis.names import contrast
 from automatch.matching.basis.units import Context, Unit
 
 _ANCHORS = 60
-"""More modules than these are not looked at to see whether two orders agree."""
+"""More modules than these are not looked at to see whether names and orders agree."""
 
 
 def trusts(
@@ -33,13 +33,14 @@ def trusts(
     sure = [(i, js[0]) for i, js in partners.items() if len(js) == 1 and admirers[js[0]] == 1]
     trust_names = ctx.names_trust
     if len(sure) >= 3:
-        weights = contrast([source[i].words for i, _ in sure], [target[j].words for _, j in sure])
+        some = sure[:: -(-len(sure) // _ANCHORS)]
+        weights = contrast([source[i].words for i, _ in some], [target[j].words for _, j in some])
         hits = 0
-        for i, j in sure:
+        for i, j in some:
             own = ctx.names.compare(source[i].words, target[j].words, weights)
-            best = max(ctx.names.compare(source[i].words, target[k].words, weights) for _, k in sure if k != j)
+            best = max(ctx.names.compare(source[i].words, target[k].words, weights) for _, k in some if k != j)
             hits += own > best + 0.02
-        trust_names *= 0.4 + 0.6 * hits / len(sure)
+        trust_names *= 0.4 + 0.6 * hits / len(some)
     anchors = sorted({*sure, *_named(partners, name)})[:_ANCHORS] if ctx.names_trust else sorted(sure)[:_ANCHORS]
     if len(anchors) < 2:
         return trust_names, ctx.order_trust
