@@ -34,11 +34,11 @@ def align_lists(a: Node, b: Node, similar: Callable[[Node, Node], float], turn: 
     if turn and len(left) > 1:
         # an odd first item is no reason to turn the list round
         forwards = total if len(left) == len(right) else _align(similar, left, right, SAME_NUMBER)[0]
-        backwards = _align(similar, left, right[::-1], SAME_NUMBER)
         perfect = min(len(left), len(right)) - 1e-6
-        better = forwards < perfect <= backwards[0] or backwards[0] > forwards + 0.05 * max(1, len(pairs))
-        if better and not _run_forwards(left, right):
-            total, pairs = backwards
+        if forwards < perfect and not _run_forwards(left, right):
+            backwards = _align(similar, left, right[::-1], SAME_NUMBER)
+            if backwards[0] >= perfect or backwards[0] > forwards + 0.05 * max(1, len(pairs)):
+                total, pairs = backwards
     if not pairs or total < 0.8 * len(pairs) or len(pairs) < 0.5 * min(len(left), len(right)):
         return []
     return pairs

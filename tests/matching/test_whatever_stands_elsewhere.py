@@ -1,0 +1,122 @@
+"""What is said of one part of a model does not change with what stands elsewhere in it, how much, or in which order."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from automatch.matching import match
+from tests.matching.truth import solved, spec, truth
+
+CONVOLUTIONS = (("weight", (8, 8, 3, 3)), ("bias", (8,)))
+LINEAR = (("weight", (8, 8)), ("bias", (8,)))
+
+
+def block(path: str, names: tuple[str, str, str]) -> list[tuple[str, tuple[int, ...]]]:
+    """Two convolutions and a linear layer."""
+    kinds = CONVOLUTIONS, CONVOLUTIONS, LINEAR
+    return [(f"{path}.{m}.{p}", shape) for m, held in zip(names, kinds, strict=True) for p, shape in held]
+
+
+def stages(network: str, stem: str, numbers: range, names: tuple[str, str, str]) -> list[tuple[str, tuple[int, ...]]]:
+    """Equal stages of a network, numbered by hand or by a list."""
+    return [key for i in numbers for key in block(f"{network}.{stem}{i}", names)]
+
+
+OURS, THEIRS = ("conv_a", "conv_b", "lin"), ("c1", "c2", "lin")
+
+
+@pytest.mark.parametrize("networks", [("encoder",), ("encoder", "decoder"), ("decoder", "encoder")])
+def test_an_encoder_runs_forwards_whether_a_decoder_stands_before_it_or_not(networks: tuple[str, ...]) -> None:
+    checkpoint = [key for n in networks for key in stages(n, "stage", range(1, 5), OURS)]
+    model = [key for n in networks for key in stages(n, "layers.", range(4), THEIRS)]
+    by_key = {m.model_keys[0]: m for m in match(spec(checkpoint), spec(model)).matches}
+    for i in range(4):
+        first = by_key[f"encoder.layers.{i}.c1.weight"]
+        assert (first.checkpoint_keys[0], first.ambiguous) == (f"encoder.stage{i + 1}.conv_a.weight", False)
+    if "decoder" in networks:
+        assert all(m.ambiguous for key, m in by_key.items() if key.startswith("decoder"))
+
+
+@pytest.mark.parametrize("lists", [("red",), ("blue", "red"), ("red", "blue")])
+def test_a_list_that_was_made_from_its_last_item_on_is_in_doubt_whatever_was_made_before_it(
+    lists: tuple[str, ...],
+) -> None:
+    ways = {"red": range(3, -1, -1), "blue": range(4)}
+    checkpoint = [key for n in lists for key in stages(n, "", ways[n], OURS)]
+    checkpoint = [(key.replace("red", "red.").replace("blue", "blue.").replace("..", "."), s) for key, s in checkpoint]
+    model = [(k.replace("..", "."), s) for n in lists for k, s in stages(n, ".", range(4), THEIRS)]
+    doubted = {m.model_keys[0].split(".")[0]: m.ambiguous for m in match(spec(checkpoint), spec(model)).matches}
+    assert doubted == {n: n == "red" for n in lists}
+
+
+@pytest.mark.parametrize("count", [12, 96, 97, 150])
+def test_many_networks_go_by_their_names_as_few_do(count: int) -> None:
+    names = ["".join(letters) for letters in product("dkmnpr", "aeiou", "lst", "aeio")][:count]
+    shapes = (("weight", (8, 4)), ("bias", (8,))), (("weight", (3, 8)), ("bias", (3,)))
+    sides = (
+        [(f"{n}.{m}.{p}", s) for n in order for m, held in zip(own, shapes, strict=True) for p, s in held]
+        for order, own in ((names, ("conv", "lin")), (names[::-1], ("kern", "dens")))
+    )
+    checkpoint, model = sides
+    expected = truth(
+        (f"{n}.{a}.{p}", f"{n}.{b}.{p}")
+        for n in names
+        for a, b in (("conv", "kern"), ("lin", "dens"))
+        for p in ("weight", "bias")
+    )
+    solved(checkpoint, model, expected)
+
+
+@pytest.mark.parametrize("count", [97, 150])
+def test_many_networks_of_names_that_say_nothing_are_in_doubt(count: int) -> None:
+    names = ["".join(letters) for letters in product("dkmnpr", "aeiou", "lst", "aeio", "xz")]
+    held = ("conv", (8, 4)), ("lin", (3, 8))
+    checkpoint = [(f"{n}.{m}.weight", shape) for n in names[:count] for m, shape in held]
+    model = [(f"{n}.{m}.weight", shape) for n in names[-count:] for m, shape in held]
+    found = match(spec(checkpoint), spec(model)).matches
+    assert len(found) == 2 * count
+    assert all(m.ambiguous for m in found)
+
+
+@pytest.mark.parametrize("first", ["proj", "embed"])
+def test_a_square_embedding_is_not_transposed_whatever_stands_before_it(first: str) -> None:
+    layers = [(f"blk.{i}.q.w", (4, 64, 16)) for i in range(2)]
+    square = {"proj": [("proj.weight", (64, 64)), ("proj.bias", (64,))], "embed": [("embed.weight", (64, 64))]}
+    rest = [key for name in (first, *square.keys() - {first}) for key in square[name]]
+    model = [(f"blk.{i}.q.weight", (64, 64)) for i in range(2)] + [
+        ("proj.weight", (64, 64)), ("proj.bias", (64,)), ("wte.weight", (64, 64))
+    ]  # fmt: skip
+    by_key = {m.model_keys[0]: m for m in match(spec(layers + rest), spec(model)).matches}
+    assert (by_key["wte.weight"].checkpoint_keys, by_key["wte.weight"].op) == (("embed.weight",), "rename")
+
+
+def test_two_keys_of_one_path_are_rivals() -> None:
+    checkpoint = [("blocks_0_x", (3, 4)), ("blocks.0.x", (3, 4)), ("y", (5,))]
+    found = match(spec(checkpoint), spec([("m.one", (3, 4)), ("z", (5,))])).matches
+    assert all(m.ambiguous for m in found if m.model_keys == ("m.one",))
+
+
+def test_a_pair_that_is_forbidden_is_not_made_as_tied_weights_are() -> None:
+    import torch
+
+    model = torch.nn.ModuleDict({"emb": torch.nn.Embedding(12, 4), "head": torch.nn.Linear(4, 12, bias=False)})
+    model["head"].weight = model["emb"].weight
+    checkpoint = [("e.weight", (12, 4))]
+    found = match(spec(checkpoint), spec(model), forbid=[("e.weight", "head.weight")])
+    assert [m.model_keys for m in found.matches] == [("emb.weight",)]
+
+
+def test_what_is_left_of_a_variable_of_tensorflow_is_no_module_of_haiku() -> None:
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    checkpoint = [(f"w{suffix}", (3, 4)), (f"b{suffix}", (4,))]
+    found = match(spec(checkpoint), spec([("fc.weight", (4, 3)), ("fc.bias", (4,))]))
+    assert {key for m in found.matches for key in m.model_keys} <= {"fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize("count", [300, 900])
+def test_half_of_many_tables_are_found_by_their_order_however_many_there_are(count: int) -> None:
+    checkpoint = [(f"emb.{i}.weight", (8, 4)) for i in range(count)]
+    model = [(f"t.tab.{i}.weight", (8, 4)) for i in range(count // 2)]
+    assert len(match(spec(checkpoint), spec(model)).matches) == count // 2
