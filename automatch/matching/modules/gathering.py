@@ -184,9 +184,10 @@ def _name_gates(units: Sequence[Unit], names: Names) -> None:
         for convention in names.lexicon.gated if len(home) > 2 else ():
             pair = [home[token] for token in convention if token in home]
             main = pair[0].main() if len(pair) == 2 else None
-            if main is None or pair[1].main() != main or len(main[1]) != 2 or main[1][0] == main[1][1]:
+            if main is None or pair[1].main() != main or len(main[1]) < 2 or main[1][-2] == main[1][-1]:
                 continue
-            if any(unit.main() == (False, main[1][::-1]) for unit in home.values() if unit not in pair):
+            *stacked, rows, columns = main[1]
+            if any(unit.main() == (False, (*stacked, columns, rows)) for unit in home.values() if unit not in pair):
                 for unit, called in zip(pair, ("gate_proj", "up_proj"), strict=True):
                     unit.words = names.path_words((*unit.path[:-1], called))
 
