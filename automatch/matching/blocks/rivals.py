@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from automatch.describing.tree import Node
 from automatch.matching.blocks.compared import Compared
@@ -67,13 +67,25 @@ def _odd(signatures: Collection[int], kinds: tuple[Kinds, Kinds]) -> set[int]:
 def _twins(
     compared: Compared, chosen: Sequence[Node], other: Node, kinds: Kinds, taken: Taken, swap: bool
 ) -> list[Node]:
-    """Siblings of the chosen nodes that are nearly as similar to the other side's block: they compete."""
-    parents = {id(n.parent) for n in chosen}
+    """Siblings of the chosen nodes that are nearly as similar to the other side's block: they compete.
+
+    So does `towers.query.encoder` with `towers.document.encoder`.
+    """
+    parents = {home for n in chosen for home in _homes(n)}
     known = {id(n) for n in chosen}
     out: list[Node] = []
     for nodes in kinds.values():
-        near = [n for n in nodes if id(n.parent) in parents and id(n) not in known and taken.free(n)]
+        near = [n for n in nodes if not parents.isdisjoint(_homes(n)) and id(n) not in known and taken.free(n)]
         if near:
             pair = (other, near[0]) if swap else (near[0], other)
             out += near if compared.similar(*pair) >= TWIN else []
     return out
+
+
+def _homes(node: Node) -> Iterator[object]:
+    """What a node shares with its siblings, and with those of its name that stand in its parent's siblings."""
+    home = node.parent
+    yield id(home)
+    around = home.parent if home is not None and not home.is_list else None
+    if home is not None and around is not None and not around.is_list:
+        yield id(around), node.label
