@@ -189,7 +189,7 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     Signal("blocks: called like a neighbour", _in("blocks.solver", ("misnamed", _always(False)))),
     Signal("blocks: surplus set free", _in("blocks.solver", ("surplus", _always([])))),
-    Signal("blocks: several lists", _in("blocks.compared", ("OTHER_THAN", ()))),
+    Signal("blocks: several lists", _in("blocks.compared", ("_are_unlike", _always(False)))),
     Signal("layers that share little", _in("blocks.solver", ("alike_layers", _always(None)))),
     Signal("blocks: doubt", _in("blocks.equals", ("_note_doubts", _always(None)))),
     Signal("blocks: equal label", _in("blocks.compared", ("SAME_LABEL", 1.0))),
