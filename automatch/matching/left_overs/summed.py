@@ -107,7 +107,7 @@ def _left_over(leaves: Sequence[Leaf], taken: set[int]) -> dict[Path, list[Leaf]
     under = Counter(module[:depth] for module in modules for depth in range(len(module)))
     # the only module of a Sequential is no block of its own: `conv_i.0` stands beside `conv_o.0`
     return {
-        module[:-1] if module[-1].isdecimal() and under[module[:-1]] == 1 else module: own
+        module[:-1] if len(module) > 1 and module[-1].isdecimal() and under[module[:-1]] == 1 else module: own
         for module, own in modules.items()
         if module not in spoilt
     }
