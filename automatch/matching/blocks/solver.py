@@ -168,13 +168,7 @@ class Solver:
         if apart and not settled and not lie_across and len(top_a.children) == len(top_b.children) >= TURNS:
             blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
         if not settled:
-            doubted = way or apart or blocks != usual
-            elsewhere = are_in_doubt([x for x, _ in blocks], [y for _, y in blocks])
-            self._doubted.update(
-                (id(x), id(y))
-                for (x, y), counted in zip(blocks, elsewhere, strict=True)
-                if (doubted or counted) and not self._decided.joins(x, y)
-            )
+            self._doubt_items(blocks, bool(way) or apart or blocks != usual)
         blocks = blocks or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
         waiting: dict[tuple[int, int], tuple[Evidence, Node, Node]] = {}
@@ -206,6 +200,13 @@ class Solver:
         if self._decided.contradicts(lie_across):  # then nothing is sure of the other numbers
             out = [(i, j, replace(e, level="blocks") if e.level == "unit" else e) for i, j, e in out]
         return [self._still_waiting(pair, waiting, a, b, used_a, used_b) for pair in out] if waiting else out
+
+    def _doubt_items(self, items: Sequence[BlockPair], all_: bool) -> None:
+        """Note items of two lists that are in doubt: all, or those that may count from elsewhere."""
+        counts = zip(items, are_in_doubt([x for x, _ in items], [y for _, y in items]), strict=True)
+        self._doubted.update(
+            (id(x), id(y)) for (x, y), counted in counts if (all_ or counted) and not self._decided.joins(x, y)
+        )
 
     def _cut_otherwise(self, a: Node, b: Node, items: list[tuple[Node, Node]]) -> bool:
         """Are two lists cut at other places? Then items of one are larger, and do not explain what the lists share."""
