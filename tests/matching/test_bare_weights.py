@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from automatch import diagnose
 from automatch.matching import match
 from tests.matching.test_layouts import both_ways
 from tests.matching.truth import Served, flagged, found, spec
@@ -60,6 +62,27 @@ def test_heads_of_bare_parameters() -> None:
         keys: served.checkpoint for keys, served in expected.items()
     }
     assert flagged(match(spec(checkpoint), spec(model))) == set()
+
+
+def test_heads_cut_out_of_what_is_fused_and_stored_transposed() -> None:
+    """GPT-2's c_attn, [in, 3 * heads * size], is TransformerLens' W_Q, W_K, W_V, [heads, in, size]; and back."""
+    heads, size, layers = 4, 4, 2
+    fused: dict[str, torch.Tensor] = {"wte.weight": torch.randn(30, WIDTH)}
+    apart: dict[str, torch.Tensor] = {"embed.W_E": fused["wte.weight"]}
+    for i in range(layers):
+        own = {"c_attn.weight": (WIDTH, 3 * WIDTH), "c_attn.bias": (3 * WIDTH,), "c_proj.weight": (WIDTH, WIDTH)}
+        fused |= {f"h.{i}.attn.{name}": torch.randn(shape) for name, shape in own.items()}
+        weight, bias, out = (fused[f"h.{i}.attn.{name}"] for name in own)
+        for n, letter in enumerate("QKV"):
+            part = slice(n * WIDTH, (n + 1) * WIDTH)
+            apart[f"blocks.{i}.attn.W_{letter}"] = weight[:, part].reshape(WIDTH, heads, size).transpose(0, 1)
+            apart[f"blocks.{i}.attn.b_{letter}"] = bias[part].reshape(heads, size)
+        apart[f"blocks.{i}.attn.W_O"] = out.reshape(heads, size, WIDTH)
+    diagnosis = diagnose(fused, apart)
+    assert not diagnosis.missing_keys and not diagnosis.unexpected_keys
+    converted = diagnosis.rules.apply(fused)
+    assert converted.keys() == apart.keys()
+    assert all(torch.equal(tensor, converted[key]) for key, tensor in apart.items())
 
 
 @pytest.mark.parametrize("inner", INNER)

@@ -52,6 +52,29 @@ def test_the_gate_is_the_first_of_two_that_these_code_bases_number(names: tuple[
     solved(theirs, mine, same_but({new: old for old, new in words.items()}, theirs))
 
 
+def test_the_gate_is_the_first_of_two_where_all_layers_lie_in_one_tensor() -> None:
+    """MaxText scans its layers: `layers/mlp/wi_0/kernel` is [in, layers, out]."""
+    depth, inner = 6, 24
+    checkpoint = [("params/token_embedder/embedding", (50, WIDTH))] + [
+        (f"params/decoder/layers/{path}", shape)
+        for path, shape in (
+            ("norm/scale", (WIDTH, depth)),
+            ("mlp/wi_1/kernel", (WIDTH, depth, inner)),
+            ("mlp/wi_0/kernel", (WIDTH, depth, inner)),
+            ("mlp/wo/kernel", (inner, depth, WIDTH)),
+        )
+    ]
+    theirs = {"norm": (WIDTH,), **{f"mlp.{name}": tuple(part.weight.shape) for name, part in GATED.items()}}
+    model = [("embed.weight", (50, WIDTH))] + [
+        (f"layers.{i}.{module}.weight", shape) for i in range(depth) for module, shape in theirs.items()
+    ]
+    answer = match(spec(checkpoint), spec(model))
+    served = {key: m.checkpoint_keys[0].split("/")[-2] for m in answer.matches for key in m.model_keys}
+    assert {served[f"layers.{i}.mlp.gate_proj.weight"] for i in range(depth)} == {"wi_0"}
+    assert {served[f"layers.{i}.mlp.up_proj.weight"] for i in range(depth)} == {"wi_1"}
+    assert flagged(answer) == set()
+
+
 def test_a_gate_and_up_in_one_tensor_are_cut_for_what_is_numbered() -> None:
     """Phi-3's gate_up_proj is litgpt's fc_1 and fc_2."""
     fused = {"gate_up_proj": nn.Linear(WIDTH, 48), "down_proj": nn.Linear(24, WIDTH)}

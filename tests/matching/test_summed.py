@@ -53,6 +53,22 @@ def test_two_modules_become_one() -> None:
     assert not assignment.missing_keys and not assignment.unexpected_keys
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a parameter"])
+def test_modules_that_are_alone_in_their_sequentials_become_one(beside: bool) -> None:
+    """PReNet has a `Sequential` for each gate of its recurrent convolution."""
+    gates = [("conv_i.0", 4), ("conv_f.0", 4), ("conv_g.0", 4), ("conv_o.0", 4)]
+    parts = [(f"{m}.{p}", s) for m, n in gates for p, s in (("weight", (n, 8, 3, 3)), ("bias", (n,)))]
+    parts += [("conv_i.scale", (5, 2))] if beside else []  # then it is no Sequential, and nothing is lost of either
+    rest = [("inner.weight", (8, 3, 3, 3)), ("outer.weight", (3, 8, 3, 3))]
+    whole = [("gates.weight", (16, 8, 3, 3)), ("gates.bias", (16,))]
+    assignment = answer(rest + parts, rest + whole)
+    if beside:
+        assert "conv_i.scale" in assignment.unexpected_keys
+        return
+    assert found(assignment)["gates.weight",] == Served(tuple(f"{m}.weight" for m, _ in gates), "concat")
+    assert flagged(assignment) == {"gates.weight", "gates.bias"}  # nothing says in which order they lie
+
+
 def test_what_the_name_of_the_fused_module_spells_is_its_order() -> None:
     fused = network("layers", {"attn.gqkv_proj": (WIDTH, 4 * WIDTH)})
     parts = ("q_proj", "k_proj", "v_proj", "gate_proj")

@@ -97,7 +97,7 @@ def choose(
     if not left or not right:
         return Choice()
     if max(len(left), len(right)) > _MANY:
-        return _of_many(left, right, tops, decided)
+        return _of_many(left, right, tops, decided, names.silent)
     paths = [[tuple(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]
     order = across(*paths)
     right, paths[1] = [right[j] for j in order], [paths[1][j] for j in order]
@@ -133,7 +133,7 @@ def choose(
     return choice
 
 
-def _of_many(left: Blocks, right: Blocks, tops: BlockPair, decided: Decided) -> Choice:
+def _of_many(left: Blocks, right: Blocks, tops: BlockPair, decided: Decided, silent: bool) -> Choice:
     """Pairs of so many equal blocks that names are not compared: pinned, of one path, else in order, and in doubt.
 
     In doubt but where those of either side are the items of one list, or of lists that are called alike.
@@ -141,7 +141,8 @@ def _of_many(left: Blocks, right: Blocks, tops: BlockPair, decided: Decided) -> 
     mine, theirs = ([tuple(n.spelt(top)) for n in side] for side, top in zip((left, right), tops, strict=True))
     pinned = decided.joined(left, right)
     found = dict(pinned)
-    free = {path: j for j, path in enumerate(theirs) if j not in found.values()}
+    taken = set(found.values())
+    free = {} if silent else {path: j for j, path in enumerate(theirs) if j not in taken}
     found |= {i: free.pop(path) for i, path in enumerate(mine) if i not in found and path in free}
     taken = set(found.values())
     rest = [i for i in range(len(left)) if i not in found], [j for j in range(len(right)) if j not in taken]
@@ -149,7 +150,7 @@ def _of_many(left: Blocks, right: Blocks, tops: BlockPair, decided: Decided) -> 
     of_lists = all(len({template(side[n]) for n in own}) == 1 for side, own in zip((mine, theirs), rest, strict=True))
     return Choice(
         [(left[i], right[j]) for i, j in sorted((found | by_order).items())],
-        doubted=[] if of_lists else [(left[i], right[j]) for i, j in by_order.items()],
+        doubted=[] if silent or of_lists else [(left[i], right[j]) for i, j in by_order.items()],
         settled=[(left[i], right[j]) for i, j in sorted(pinned)],
     )
 

@@ -104,13 +104,13 @@ def _left_over(leaves: Sequence[Leaf], taken: set[int]) -> dict[Path, list[Leaf]
         modules[module].append(leaf)
         if id(leaf) in taken or leaf.integer or leaf.layers or {"concat", "stack"} & set(leaf.ops):
             spoilt.add(module)
-    under = Counter(module[:depth] for module in modules for depth in range(len(module)))
-    # the only module of a Sequential is no block of its own: `conv_i.0` stands beside `conv_o.0`
-    return {
-        module[:-1] if len(module) > 1 and module[-1].isdecimal() and under[module[:-1]] == 1 else module: own
-        for module, own in modules.items()
-        if module not in spoilt
-    }
+    under = Counter(module[:depth] for module in modules for depth in range(1, len(module) + 1))
+
+    def named(module: Path) -> Path:
+        """The only module of a Sequential is no block of its own: `conv_i.0` stands beside `conv_o.0`."""
+        return module[:-1] if module[-1].isdecimal() and under[module[:-1]] == 1 else module
+
+    return {named(module): own for module, own in modules.items() if module not in spoilt}
 
 
 def _partners(found: Sequence[Found]) -> dict[Path, Path]:
