@@ -160,9 +160,9 @@ SIGNALS: tuple[Signal, ...] = (
     # structure
     Signal(
         "blocks and lists",
-        _in("blocks.solver.Solver", ("_pair_blocks", _always([]))) + _in("blocks.solver", ("align_lists", _always([]))),
+        _in("blocks.solver.Solver", ("_pair_blocks", _always([]))) + _in("blocks.items", ("align_lists", _always([]))),
     ),
-    Signal("lists", _in("blocks.solver", ("align_lists", _always([])))),
+    Signal("lists", _in("blocks.items", ("align_lists", _always([])))),
     Signal("lists backwards", _in("blocks.lists", ("_align", _forwards))),
     Signal("lists: parts that run forwards", _in("blocks.lists", ("_run_forwards", _always(False)))),
     Signal("lists: odd ones built elsewhere", _in("blocks.lists", ("_has_odd_one", _always(False)))),
@@ -248,12 +248,12 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("flag: inputs of other kinds", _in("left_overs.kinship", ("read_otherwise", _always(False)))),
     Signal("kinship", _in("left_overs.kinship", ("kinship", _always(1.0)))),
     Signal("ties", _in("engine", ("tie", _always([])))),
-    Signal("lists are taken as they were made", _in("blocks.solver", ("run_apart", _always(False)))),
+    Signal("lists are taken as they were made", _in("blocks.items", ("run_apart", _always(False)))),
     Signal("flag: lists that may take turns", _in("blocks.equals", ("take_turns", _always(None)))),
     Signal("flag: square grids of lists", _in("blocks.equals", ("_may_be_turned", _always(False)))),
     Signal(
         "flag: lists of other lengths that count otherwise",
-        _everywhere("are_in_doubt", _none_of_them, "blocks.equals", "blocks.solver"),
+        _everywhere("are_in_doubt", _none_of_them, "blocks.equals", "blocks.items"),
     ),
     Signal("flag: what a doubted block might have been", _in("blocks.solver.Solver", ("_is_disputed", _always(False)))),
     Signal("flag: free rivals", _everywhere("judge", _judged(free=0), *_JUDGING)),

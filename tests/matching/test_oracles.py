@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import combinations, pairwise, permutations
+from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from automatch.describing.tree import Interner, Node, Tree, below, descend
 from automatch.matching.basis.lap import NEVER, assign
-from automatch.matching.modules.order import common_subsequence
+from automatch.matching.modules import order
 
 SCORES = st.one_of(st.integers(-3, 9).map(float), st.just(NEVER), st.floats(-2, 9))
 
@@ -76,11 +78,13 @@ def test_assign_takes_nothing_where_nothing_is_allowed() -> None:
 SEQUENCES = st.lists(st.sampled_from([(1,), (2,), (3, 4), None]), max_size=7)
 
 
+@pytest.mark.parametrize("many", [order.MANY, -1], ids=["few", "as if many"])
 @settings(max_examples=40)
-@given(SEQUENCES, SEQUENCES)
-def test_common_subsequence(a: list, b: list) -> None:
+@given(a=SEQUENCES, b=SEQUENCES)
+def test_common_subsequence(many: int, a: list, b: list) -> None:
     """As long as the longest found by trying all of them, and a common subsequence indeed."""
-    pairs = common_subsequence(a, b)
+    with patch.object(order, "MANY", many):
+        pairs = order.common_subsequence(a, b)
     assert all(a[i] == b[j] for i, j in pairs)
     assert all(x[0] < y[0] and x[1] < y[1] for x, y in pairwise(pairs))
 
@@ -95,7 +99,8 @@ def test_common_subsequence(a: list, b: list) -> None:
 
 
 def test_common_subsequence_declines_what_would_take_long() -> None:
-    assert common_subsequence([(1,)] * 600, [(1,)] * 600) == []
+    assert order.common_subsequence([(1,)] * 20_001, [(1,)] * 20_001) == []
+    assert order.common_subsequence([(1,)] * 600, [(1,)] * 600) == [(n, n) for n in range(600)]
 
 
 PATHS = st.lists(

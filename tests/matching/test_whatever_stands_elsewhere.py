@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise, product
-from unittest.mock import patch
+from itertools import product
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from rapidfuzz.distance import LCSseq
 
 from automatch.matching import match
-from automatch.matching.modules import order
 from tests.matching.truth import honest, solved, spec, truth
 
 CONVOLUTIONS = (("weight", (8, 8, 3, 3)), ("bias", (8,)))
@@ -144,15 +139,3 @@ def test_half_of_many_tables_are_found_by_their_order_however_many_there_are(cou
     found = match(spec(checkpoint), spec(model)).matches
     assert len(found) == count
     assert all(m.ambiguous for m in found)
-
-
-@given(st.lists(st.integers(0, 3), max_size=12), st.lists(st.integers(0, 3), max_size=12))
-def test_a_common_subsequence_is_as_long_whichever_way_it_is_looked_for(a: list[int], b: list[int]) -> None:
-    sides = [[(False, (n,)) for n in side] for side in (a, b)]
-    short = order.common_subsequence(*sides)
-    with patch.object(order, "MANY", -1):
-        long = order.common_subsequence(*sides)
-    for pairs in (short, long):
-        assert all(a[i] == b[j] for i, j in pairs)
-        assert all(x < z and y < w for (x, y), (z, w) in pairwise(pairs))
-    assert len(short) == len(long) == LCSseq.similarity(a, b)

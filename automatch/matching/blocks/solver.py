@@ -15,7 +15,6 @@ from dataclasses import replace
 from automatch.describing.tree import Node, below, descend, is_module
 from automatch.matching.basis.confidence import judge, plausible
 from automatch.matching.basis.evidence import Evidence
-from automatch.matching.basis.grids import cells_across
 from automatch.matching.basis.identity import Identity
 from automatch.matching.basis.leaves import Leaf, beside_layers, template
 from automatch.matching.basis.names import Names
@@ -26,21 +25,15 @@ from automatch.matching.blocks.crossing import crosses
 from automatch.matching.blocks.decided import BlockPair, Decided, Pin
 from automatch.matching.blocks.equals import choose, shared_out
 from automatch.matching.blocks.free import Taken, by_kind, outermost, within
-from automatch.matching.blocks.lists import align_lists, are_in_doubt
+from automatch.matching.blocks.items import Lists
 from automatch.matching.blocks.misnamed import misnamed, named_apart
 from automatch.matching.blocks.rivals import with_rivals
 from automatch.matching.blocks.sides import Side
 from automatch.matching.blocks.truncated import of_one_name
-from automatch.matching.blocks.ways import TURNS, Stages, Way, beside_turned, is_in_repeated_block, run_apart, way_of
+from automatch.matching.blocks.ways import Stages, beside_turned, is_in_repeated_block
 from automatch.matching.modules.company import company
 from automatch.matching.modules.gathering import units_of
 from automatch.matching.modules.pairing import assign_units
-
-LARGER = 1.25
-"""Items of one list that are so much larger than those of the other may be several of them."""
-
-EXPLAINED = 0.999
-"""Lists whose items, put together one by one, share less than this of what the whole lists share are cut otherwise."""
 
 LEARN_FROM = 0.9
 """Other blocks are told of decisions that are at least this sure without them."""
@@ -94,6 +87,7 @@ class Solver:
         self._decided = Decided(
             Pin(i, j, mine.path, theirs.path) for i, j, (mine, theirs) in zip(*places, pins, strict=True)
         )
+        self._lists = Lists((source, target), self._compared, self._decided, names, self._stages, order_trust)
         for mine, theirs in pins:
             self._teach(mine.path, theirs.path)
 
@@ -144,32 +138,9 @@ class Solver:
     def _solve(self, a: Node, b: Node, turned: bool) -> list[Placed]:
         top_a, top_b = descend(a), descend(b)
         alike = self.identity(tuple(top_a.tokens()), tuple(top_b.tokens()))
-        lists = top_a.is_list and top_b.is_list
-        blocks = align_lists(top_a, top_b, self._compared.similar, turn=not alike) if lists else []
-        if blocks and self._cut_otherwise(top_a, top_b, blocks):
-            blocks = []
-        lie_across = cells_across(top_a, top_b) if blocks else []
-        blocks = lie_across or blocks
-        way: Way = (
-            ""
-            if lie_across or not blocks
-            else "backwards"
-            if turned
-            else way_of(top_a, top_b, self.names, self._stages)
-        )
-        if way == "backwards":
-            blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
-        usual, settled = blocks, False
-        pinned = self._decided.aligned(blocks, top_a, top_b) if blocks and not lie_across else None
-        if pinned is not None:
-            (blocks, settled), way = pinned, ""
-        apart = bool(blocks) and self.context.order_trust == 1
-        apart = apart and run_apart(top_a, top_b, (self.source.places(top_a), self.target.places(top_b)))
-        if apart and not settled and not lie_across and len(top_a.children) == len(top_b.children) >= TURNS:
-            blocks = list(zip(top_a.children, reversed(top_b.children), strict=True))
-        if not settled:
-            self._doubt_items(blocks, bool(way) or apart or blocks != usual)
-        blocks = blocks or self._pair_blocks(top_a, top_b)
+        items = self._lists.items(top_a, top_b, turn=not alike, turned=turned)
+        self._doubted.update((id(x), id(y)) for x, y in items.doubted)
+        blocks = items.pairs or self._pair_blocks(top_a, top_b)
         out: list[Placed] = []
         waiting: dict[tuple[int, int], tuple[Evidence, Node, Node]] = {}
         taken: tuple[set[int], set[int]] = (set(), set())
@@ -197,23 +168,9 @@ class Solver:
             if not more:
                 break
         out += [(i, j, e) for (i, j), (e, _, _) in waiting.items() if i not in used_a and j not in used_b]
-        if self._decided.contradicts(lie_across):  # then nothing is sure of the other numbers
+        if self._decided.contradicts(items.across):  # then nothing is sure of the other numbers
             out = [(i, j, replace(e, level="blocks") if e.level == "unit" else e) for i, j, e in out]
         return [self._still_waiting(pair, waiting, a, b, used_a, used_b) for pair in out] if waiting else out
-
-    def _doubt_items(self, items: Sequence[BlockPair], all_: bool) -> None:
-        """Note items of two lists that are in doubt: all, or those that may count from elsewhere."""
-        counts = zip(items, are_in_doubt([x for x, _ in items], [y for _, y in items]), strict=True)
-        self._doubted.update(
-            (id(x), id(y)) for (x, y), counted in counts if (all_ or counted) and not self._decided.joins(x, y)
-        )
-
-    def _cut_otherwise(self, a: Node, b: Node, items: list[tuple[Node, Node]]) -> bool:
-        """Are two lists cut at other places? Then items of one are larger, and do not explain what the lists share."""
-        mine, theirs = (side.tree.bag(n)[1] / len(n.children) for side, n in ((self.source, a), (self.target, b)))
-        if max(mine, theirs) < LARGER * min(mine, theirs):
-            return False
-        return self._compared.shared(a, b) * EXPLAINED > sum(self._compared.shared(x, y) for x, y in items)
 
     def _doubted_alike(self, more: list[Placed], done: Sequence[Placed], a: Node) -> list[Placed]:
         """Pairs that are alone only because one that waits took their rival: they wait with it."""
@@ -273,7 +230,7 @@ class Solver:
         self,
         a: Node,
         b: Node,
-        blocks: list[tuple[Node, Node]],
+        blocks: Sequence[BlockPair],
         done: list[Placed],
         used_a: set[int],
         used_b: set[int],
