@@ -138,3 +138,16 @@ def test_a_turned_head_turns_no_kernel_of_three_channels() -> None:
     served = found(answer)
     assert served["fc.weight",] == Served(("out.weight",), "transpose")
     assert [served[key,] for key, _ in convolutions] == [Served((key,)) for key, _ in convolutions]
+
+
+def test_a_square_kernel_that_is_called_by_an_embedding_is_transposed_as_the_others() -> None:
+    """diffusers' `time_emb_proj` is a linear layer, and no table."""
+    flax: Keys = [("conv_in/kernel", (3, 3, 4, 8)), ("conv_in/bias", (8,))]
+    torch: Keys = [("conv_in.weight", (8, 4, 3, 3)), ("conv_in.bias", (8,))]
+    expected: dict[tuple[str, ...], Served] = {("conv_in.weight",): Served(("conv_in/kernel",), "transpose")}
+    for i, inner in enumerate((24, 8, 8)):
+        flax += [(f"resnets_{i}/time_emb_proj/kernel", (8, inner)), (f"resnets_{i}/time_emb_proj/bias", (inner,))]
+        torch += [(f"resnets.{i}.time_emb_proj.weight", (inner, 8)), (f"resnets.{i}.time_emb_proj.bias", (inner,))]
+        expected[f"resnets.{i}.time_emb_proj.weight",] = Served((f"resnets_{i}/time_emb_proj/kernel",), "transpose")
+    answer = found(match(spec(flax), spec(torch)))
+    assert {keys: answer.get(keys) for keys in expected} == expected

@@ -69,6 +69,14 @@ def test_many_networks_go_by_their_names_as_few_do(count: int) -> None:
     solved(checkpoint, model, expected)
 
 
+@pytest.mark.parametrize("stages", [3, 20])
+def test_many_layers_that_are_numbered_in_stages_go_by_their_numbers(stages: int) -> None:
+    held = ("attn", (24, 8)), ("up", (32, 8)), ("down", (8, 32)), ("out", (8, 8))
+    checkpoint = [(f"blocks.{i}.{m}.weight", s) for i in range(8 * stages) for m, s in held]
+    model = [(f"stages.{i}.block{j}.{m}.weight", s) for i in range(stages) for j in range(8) for m, s in held]
+    solved(checkpoint, model, truth((a, b) for (a, _), (b, _) in zip(checkpoint, model, strict=True)))
+
+
 @pytest.mark.parametrize("count", [97, 150])
 def test_many_networks_of_names_that_say_nothing_are_in_doubt(count: int) -> None:
     names = ["".join(letters) for letters in product("dkmnpr", "aeiou", "lst", "aeio", "xz")]

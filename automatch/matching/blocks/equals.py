@@ -138,7 +138,7 @@ def _of_many(left: Blocks, right: Blocks, tops: BlockPair, decided: Decided, sil
 
     In doubt but where those of either side are the items of one list, or of lists that are called alike.
     """
-    mine, theirs = ([tuple(n.spelt(top)) for n in side] for side, top in zip((left, right), tops, strict=True))
+    mine, theirs = ([tuple(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True))
     pinned = decided.joined(left, right)
     found = dict(pinned)
     taken = set(found.values())

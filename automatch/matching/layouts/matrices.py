@@ -88,9 +88,11 @@ def has_heads(leaf: Leaf) -> bool:
 
 def is_embedding(leaf: Leaf, near: int = 0) -> bool:
     """Is a tensor called one, or what holds it; by so many of its last tokens, or (0) by any."""
-    words = lexicon().words
-    called = (word for token in leaf.path[-near:] for word in words_of(token))
-    return any(word.startswith("embed") or "embedding" in words.get(word, ()) for word in called)
+    words = lexicon().words  # `wte` is one, `time_emb_proj` is none
+    return any(
+        "embedding" in words.get(token.lower(), ()) or any(word.startswith("embed") for word in words_of(token))
+        for token in leaf.path[-near:]
+    )
 
 
 def _is_bare(leaf: Leaf) -> bool:
