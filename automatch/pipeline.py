@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from automatch.collecting import paused
 from automatch.diagnosing.cautions import cautioned, warn_of_other_orders
@@ -20,6 +20,7 @@ from automatch.matching import match
 from automatch.matching.assignment import Assignment
 from automatch.matching.basis.pins import as_pairs, check_pins, resolve
 from automatch.matching.engine import By
+from automatch.options import check_options
 from automatch.reading import ModelSide, read_checkpoint, read_model
 from automatch.reporting.diagnosis import Diagnosis
 from automatch.rules.guesses import marked
@@ -71,7 +72,7 @@ def diagnose(
     Raises:
         InputError: a source, a pin or an argument cannot be used; with `values`, the checkpoint has none.
     """
-    _check_options(by, at)
+    check_options(by, at)
     pins, forbidden = as_pairs(pin, "pin"), as_pairs(forbid, "forbid")
     wanted = read_model(model, args=model_args)
     given = read_checkpoint(checkpoint, at=at, like=wanted.spec)
@@ -183,7 +184,9 @@ def convert(
     from automatch.applying.paths import path_of
     from automatch.applying.rules_file import read_rules
 
-    _check_options("all", at)
+    check_options("all", at)
+    if keys is not None and not reverse:
+        raise InputError("keys says what a checkpoint was before; give it with reverse=True, or leave it out")
     document: object = None
     if isinstance(rules, RuleSet):
         where, given, usual = "the rules", rules, None
@@ -232,7 +235,7 @@ def check(
     from automatch.matching.aside.told import set_aside
     from automatch.reporting.checked import Checked
 
-    _check_options("all", at)
+    check_options("all", at)
     usual = None
     if not isinstance(rules, RuleSet):
         read = read_rules(rules)
@@ -271,7 +274,9 @@ def export(
     from automatch.exporting.background import NOTHING, background_from, background_of, known_of, turned
     from automatch.exporting.export import export as rendered
 
-    _check_options("all", at)
+    check_options("all", at)
+    if at is not None and keys is None:
+        raise InputError(f"at={at!r} says where the state_dict of keys lies; give it with keys, or leave it out")
     where, background, document, spec, usual = "the rules", NOTHING, None, None, None
     if isinstance(rules, Diagnosis):
         spec, background = rules.checkpoint, background_of(rules)
@@ -316,7 +321,7 @@ def learn(
     from automatch.learning.correspondence import correspondence, with_notes
     from automatch.learning.sides import Sides
 
-    _check_options("all", at)
+    check_options("all", at)
     pins = as_pairs(pin, "pin")
     wanted = read_checkpoint(converted)
     given = read_checkpoint(original, at=at, like=wanted)
@@ -342,7 +347,9 @@ def read_keys(source: object, *, at: str | None = None, args: Sequence[str] = ()
     Raises:
         InputError: the source cannot be used.
     """
-    _check_options("all", at)
+    check_options("all", at)
+    if at is not None and args:
+        raise InputError(f"at={at!r} is for a checkpoint, args for the factory of a model; give one of them")
     if at is None:
         return read_model(source, args=args).spec
     return read_checkpoint(source, at=at)
@@ -381,18 +388,6 @@ def _weighed(
 
 def _unheard(what: str, done: int, total: int) -> None:
     """Tells nobody how far it is."""
-
-
-def _check_options(by: object, at: object) -> None:
-    """Refuse options of the wrong kind before anything is read.
-
-    Raises:
-        InputError: names the option.
-    """
-    if by not in get_args(By):
-        raise InputError(f"by={by!r}: choose one of {', '.join(map(repr, get_args(By)))}")
-    if at is not None and not isinstance(at, str):
-        raise InputError(f"at={at!r}: give the dotted path to the state_dict as a text, such as 'ema.model'")
 
 
 def _called(source: object, otherwise: str) -> str:

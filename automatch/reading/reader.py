@@ -46,6 +46,10 @@ def read_checkpoint(
         UnsafeInputError: it asks to run code where the state_dict should be, or its sizes cannot be true.
     """
     if isinstance(source, StateDictSpec):
+        if at not in (None, source.at):
+            raise InputError(
+                f"{source.name}: was read at {source.at!r} and holds nothing else; at={at!r} needs the file itself"
+            )
         return source
     if isinstance(source, (str, os.PathLike)):
         name = os.fsdecode(source)

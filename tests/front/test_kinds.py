@@ -84,3 +84,22 @@ def test_the_way_back_does_not_replace_what_told_its_keys(name: str, tmp_path: P
     with pytest.raises(InputError, match="is the input itself"):
         automatch.convert(RULES, tmp_path / "new.pth", tmp_path / name, reverse=True, keys=tmp_path / "old.pth")
     assert (tmp_path / "old.pth").read_bytes() == before and (tmp_path / "link.pth").is_symlink()
+
+
+READ = automatch.read_keys(STATE)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda at: automatch.convert(RULES, at / "a.pt", at / "b.pt", keys=STATE), "keys says what .* reverse=True"),
+        (lambda at: automatch.export(RULES, "python", at="model"), "at='model' says where .* with keys"),
+        (lambda at: automatch.read_keys(STATE, at="model", args=["1"]), "at='model' is for a checkpoint, args for"),
+        (lambda at: automatch.diagnose(READ, STATE, at="model"), "was read at '' .* at='model' needs the file itself"),
+    ],
+)
+def test_an_option_that_would_be_left_unused_is_refused(
+    call: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        call(tmp_path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from automatch.matching.basis.evidence import Evidence
+from automatch.matching.basis.evidence import Evidence, Level
 
 SLIGHT = 0.3
 """A choice that is better than the next by no more than this is hardly one."""
@@ -46,7 +46,7 @@ def plausible(evidence: Evidence, single: bool = False) -> bool:
     return evidence.order >= 0.6 and evidence.fit >= 0.5
 
 
-_BY_LEVEL = {
+_BY_LEVEL: dict[Level, Judgement] = {
     "pin": Judgement(1.0, False, "pinned by you"),
     "shared": Judgement(1.0, False, "the model holds one tensor under both keys"),
     "name": Judgement(1.0, False, "equal names and shapes"),

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from automatch.matching.basis.leaves import Leaf
+
+# fmt: off
+Level = Literal[
+    "unit", "adapters", "astray", "behind", "beside", "blocks", "called", "column", "copies", "copy", "crossed",
+    "doubtful", "down", "echo", "elsewhere", "exchangeable", "exchanged", "extended", "followed", "gap", "gate",
+    "gates", "half", "head", "inputs", "leavings", "left", "lent", "listed", "lonely", "moved", "name",
+    "numbered", "once", "only", "outside", "pin", "placed", "remains", "runs", "sequence", "shared", "spelt",
+    "summed", "tied", "translated", "ungated", "unnamed", "used", "usual", "widened", "worded",
+]
+"""How a pair was found, or what made it doubtful; "unit": by its modules, so that all other evidence counts."""
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +40,7 @@ class Evidence:
         trust_order: how well order does.
         contradiction: the names speak of things that exclude each other.
         astray: the two lie in containers that do not belong together.
-        level: how it was found ("unit", "name", "shared", "tied", "echo", "once", "copy", "sequence", "summed",
-            "spelt", "usual", "placed", "used", "remains", "outside", "only", "left", "widened", "behind", "down",
-            "pin"), or a doubt ("blocks", "gate", "gates", "unnamed", "translated", "extended", "beside", "moved",
-            "crossed", "elsewhere", "exchanged", "exchangeable", "half", "lent", "leavings", "lonely", "ungated",
-            "copies", "adapters", "inputs", "followed", "doubtful").
+        level: how it was found, or what made it doubtful; `confidence` has the words of each.
         free: how many unmatched tensors of the scope would fit one of the two.
         backwards: one side numbers these modules from the last on, and the other from the first.
         loose: numbered on one side, and named on the other in another order than it stands beside its like.
@@ -56,7 +64,7 @@ class Evidence:
     trust_order: float = 1.0
     contradiction: bool = False
     astray: bool = False
-    level: str = "unit"
+    level: Level = "unit"
     free: int = 0
     crossed: bool = False
     backwards: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from automatch.matching.basis.confidence import judge
-from automatch.matching.basis.evidence import Found
+from automatch.matching.basis.evidence import Found, Level
 from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.units import module_path
 
@@ -33,7 +33,7 @@ def common_length(paths: Sequence[Path]) -> int:
 
 
 def exchanged(
-    found: list[Found], target: Sequence[Leaf], groups: Iterable[Mapping[Path, Path]], level: str, refuses: Refuses
+    found: list[Found], target: Sequence[Leaf], groups: Iterable[Mapping[Path, Path]], level: Level, refuses: Refuses
 ) -> list[Found]:
     """The pairs with the modules of each group at their new partners, flagged as `level` says.
 

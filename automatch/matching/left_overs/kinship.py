@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from automatch.describing.tokens import words_of
-from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.evidence import Evidence, Found, Level
 from automatch.matching.basis.identity import Identity
 from automatch.matching.basis.leaves import Leaf, numbered, template
 from automatch.matching.left_overs.completion import MOSTLY
@@ -140,7 +140,7 @@ def _of_a_kind(a: Leaf, b: Leaf) -> bool:
     return len(a.shape) > 2 and len(b.shape) > 2
 
 
-def flagged(evidence: Evidence, level: str) -> Evidence:
+def flagged(evidence: Evidence, level: Level) -> Evidence:
     """The same evidence, to be flagged whatever it says; what a person pinned stays."""
     return evidence if evidence.level == "pin" else replace(evidence, level=level)
 

@@ -15,7 +15,7 @@ from itertools import combinations
 
 from automatch.describing.tokens import words_of
 from automatch.matching.basis.adapters import FIRST, half_of
-from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.evidence import Evidence, Found, Level
 from automatch.matching.basis.leaves import Leaf, Path, template
 from automatch.matching.basis.parts import PARTS, joined_shape, role_in, said_order
 from automatch.matching.basis.units import block_of, module_path, role_of
@@ -48,7 +48,7 @@ class _Sum:
     whole: list[Leaf]
     parts: Parts
     dim: int
-    level: str
+    level: Level
 
 
 def add_up(
@@ -265,7 +265,7 @@ def _fits(whole: Sequence[Leaf], parts: Sequence[Sequence[Leaf]], dim: int) -> b
     )
 
 
-def _ordered(whole: Path, parts: Sequence[Path]) -> tuple[Sequence[Path], str]:
+def _ordered(whole: Path, parts: Sequence[Path]) -> tuple[Sequence[Path], Level]:
     """The parts in their order along the fused tensor, and how it is known.
 
     Letters of its name may stand for them, `gqkv` for gate, q, k and v. Of q, k, v and one more, these three lie first

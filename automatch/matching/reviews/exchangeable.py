@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from automatch.matching.basis.confidence import judge
-from automatch.matching.basis.evidence import Evidence, Found
+from automatch.matching.basis.evidence import Evidence, Found, Level
 from automatch.matching.basis.leaves import Path
 from automatch.matching.basis.names import Names, Word
 from automatch.matching.basis.units import block_of, module_path
@@ -39,7 +39,7 @@ def doubt_exchangeable(found: list[Found], names: Names) -> list[Found]:
     for (s, t), pairs in modules.items():
         held = frozenset((leaf.path[-1], leaf.shape) for _, leaf, _ in pairs if not leaf.integer)
         groups[block_of(t[:-1]), held].append((s, t))
-    doubted: dict[tuple[Path, Path], str] = {}
+    doubted: dict[tuple[Path, Path], Level] = {}
     for group in groups.values():
         loose = [both for both in group if any(judge(e).ambiguous for _, _, e in modules[both])]
         sure = [both for both in group if both not in loose and all(e.level == "unit" for _, _, e in modules[both])]
