@@ -18,4 +18,3 @@ def check_options(by: object, at: object) -> None:
         raise InputError(f"by={by!r}: choose one of {', '.join(map(repr, get_args(By)))}")
     if at is not None and not isinstance(at, str):
         raise InputError(f"at={at!r}: give the dotted path to the state_dict as a text, such as 'ema.model'")
-

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from automatch.averages import is_average
 from automatch.errors import InputError
 from automatch.reading.source import Candidate, Found, listed
 from automatch.spec import Shape, StateDictSpec
@@ -23,7 +24,7 @@ USUAL = (
     "params",
     "weights",
 )
-AVERAGED = re.compile(r"(?:^|[^a-z])(?:ema|swa|teacher|averaged?|shadow)(?![a-z])")
+_TEACHER = re.compile(r"(?:^|[^a-z])teacher(?![a-z])")
 NAME_WEIGHT = 0.25
 # so much better must an averaged copy fit than the weights themselves
 AVERAGED_LEAD = 0.05
@@ -178,7 +179,8 @@ def _rank(candidate: Candidate) -> int:
 
 
 def _is_averaged(candidate: Candidate) -> bool:
-    return any(AVERAGED.search(key.lower()) for key in candidate.path)
+    """Is it an average, or a teacher, which mostly is one?"""
+    return any(is_average(key) or _TEACHER.search(key.lower()) for key in candidate.path)
 
 
 def _usual(candidates: list[Candidate]) -> Candidate:

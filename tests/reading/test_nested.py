@@ -118,7 +118,7 @@ def test_names_decide_between_equal_shapes(tmp_path: Path, how: str) -> None:
     assert read(value, tmp_path, how, like=read_checkpoint(net())).at == "other"
 
 
-@pytest.mark.parametrize("ema", ["ema", "model_ema", "teacher"])
+@pytest.mark.parametrize("ema", ["ema", "model_ema", "modelEma", "model_avg", "teacher"])
 def test_the_names_of_an_averaged_copy_do_not_outweigh_the_weights(ema: str) -> None:
     """Saved from DataParallel, the copy from the bare model. A copy that alone has the sizes is still found."""
     wrapped = {f"module.{key}": tensor for key, tensor in state_dict().items()}

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
+from automatch.averages import is_average
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import count, share
-
-_COPY = re.compile(
-    r"(?:model_|module_|net_)?(?:ema|swa|averaged)(?:[._]?(?:model|net|module|params|weights))?[._].+|.+\.ema(?:_model)?\..+",
-    re.I,
-)
 
 
 def check(evidence: Evidence) -> Finding | None:
@@ -19,7 +13,7 @@ def check(evidence: Evidence) -> Finding | None:
         (evidence.unexpected_keys, evidence.missing_keys, "checkpoint"),
         (evidence.missing_keys, evidence.unexpected_keys, "model"),
     ):
-        if share(keys, _COPY.fullmatch) >= 0.8 and len(others) < 0.2 * len(keys):
+        if share(keys, _is_copy) >= 0.8 and len(others) < 0.2 * len(keys):
             other = "model" if side == "checkpoint" else "checkpoint"
             if side == "checkpoint":
                 advice = (
@@ -36,3 +30,8 @@ def check(evidence: Evidence) -> Finding | None:
             )
             return Finding("other", 0.66, sentence, advice)
     return None
+
+
+def _is_copy(key: str) -> bool:
+    """Is it of an averaged module, or a module and all in one token, as mmcv's `ema_backbone_conv1_weight`?"""
+    return is_average(key.rpartition(".")[0] or key)

@@ -7,13 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
+from automatch.averages import AVERAGES
 from automatch.describing.tokens import words_of
 from automatch.describing.tree import Interner, Node, Tree
 from automatch.matching.aside.cleaned import Cleaned
 from automatch.matching.aside.joined_copies import joined_copies
 from automatch.matching.basis.leaves import Leaf
 
-_SECOND = frozenset("ema student momentum target k key shadow averaged swa old prev previous frozen slow mean".split())
+_SECOND = frozenset((*AVERAGES, *"student momentum target k key old prev previous frozen slow mean".split()))
 _FIRST = frozenset("teacher online q query main current fast raw base learner".split())
 """Words for the copy to use, and for the others: DINO evaluates the teacher, MoCo and BYOL what was trained."""
 

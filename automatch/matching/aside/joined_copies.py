@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
+from automatch.averages import AVERAGES
 from automatch.matching.basis.leaves import Leaf
 from automatch.spec import Shape
 
 _WITHOUT = str.maketrans("", "", "._/")
-
-_AVERAGES = frozenset({"ema", "swa", "avg", "averaged", "shadow"})
-"""What averages are called. Other words for copies may stand before a part of a layer: `k_proj`, `key_conv`."""
 
 
 def joined_copies(
@@ -32,7 +30,8 @@ def joined_copies(
     Returns:
         `state_dict.ema_` -> the places of the copies.
     """
-    begin = tuple(f"{word}_" for word in sorted(_AVERAGES.difference(spoken)))
+    # other words for copies may stand before a part of a layer: `k_proj`, `key_conv`
+    begin = tuple(f"{word}_" for word in AVERAGES if word not in spoken)
     groups: dict[str, list[tuple[int, str]]] = defaultdict(list)
     known: set[tuple[str, Shape]] = set()
     for place, leaf in enumerate(leaves):
