@@ -89,7 +89,7 @@ def match(
         model: keys, shapes and dtypes of the model.
         by: the evidence to use: "all"; "name", equal keys only (torch's `strict=False`, Keras'
             `by_name=True`); "topology", shapes and order alone (Keras' `by_name=False`), names only where
-            tensors must first be put into one form (transposed kernels, fused q, k, v).
+            tensors must first be put into one form (transposed kernels, fused q, k, v) or set aside (copies, slots).
         pin: pairs (checkpoint side, model side) that must be; see `pins.resolve`.
         forbid: pairs that must not be.
 
@@ -212,7 +212,8 @@ def _known(
     names = Names(EMPTY if silent else lexicon(), silent=silent, tokens=tokens, norms_close=close)
     by_name = is_sorted(specs[0].keys), is_sorted(specs[1].keys)
     order_trust = SORTED_TRUST if by_name[0] != by_name[1] and not silent else 1.0
-    return Known(names, Identity(*whole), decisions, tied, by_name, order_trust)
+    identity = Identity((), ()) if silent else Identity(*whole)
+    return Known(names, identity, decisions, tied, by_name, order_trust)
 
 
 def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:

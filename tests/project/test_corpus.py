@@ -1,9 +1,15 @@
 """What must hold on the whole public corpus, whatever else changes (benchmarks/accuracy.py explains the figures)."""
 
+from operator import attrgetter
+
 import pytest
 from accuracy import run_case
-from cases import CORPUS, knock_out, read_cases
+from cases import CORPUS, Case, knock_out, read_cases
+from perturbing import cipher_modules
 from scoring import Row
+
+from automatch.matching import match
+from automatch.spec import StateDictSpec, TensorSpec
 
 LARGEST_THINNED = 700
 
@@ -51,3 +57,22 @@ def test_each_old_densenet_takes_one_rule(rows) -> None:
     found = {row.case.id: (row.solved, row.rules) for row in rows if "densenet" in row.case.id}
     assert len(found) == 4
     assert set(found.values()) == {(True, 1)}, found
+
+
+@pytest.mark.parametrize(
+    "case", list(read_cases([CORPUS / "timm", CORPUS.parent / "more_cases" / "hf-versions"])), ids=attrgetter("id")
+)
+def test_by_topology_it_does_not_matter_what_modules_are_called(case: Case) -> None:
+    """No tensor of these has to be put into another form, which is what names are looked at for."""
+    if {served.op for served in case.truth} != {"rename"} or max(len(case.source), len(case.target)) > LARGEST_THINNED:
+        pytest.skip("a large case, or one with tensors in other forms")
+    ciphered = cipher_modules(case, seed=1)
+    made_up = dict(zip((key for key, *_ in case.source), (key for key, *_ in ciphered.source), strict=True))
+
+    def found(asked: Case) -> set[tuple[object, ...]]:
+        specs = (
+            StateDictSpec("", tuple(TensorSpec(*entry) for entry in side)) for side in (asked.source, asked.target)
+        )
+        return {(m.checkpoint_keys, m.model_keys, m.ambiguous) for m in match(*specs, by="topology").matches}
+
+    assert found(ciphered) == {(tuple(map(made_up.get, keys)), *rest) for keys, *rest in found(case)}

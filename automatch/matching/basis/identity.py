@@ -39,7 +39,7 @@ class Identity:
         else:
             pairs = [(prefix, ()) for prefix in leading[0]] + [((), prefix) for prefix in leading[1]]
         best, self._prefixes = _most_alike(mine, theirs, pairs)
-        self.holds = best >= SHARE * min(len(mine), len(theirs))
+        self.holds = 0 < best >= SHARE * min(len(mine), len(theirs))
         self.of_the_model = best / max(1, len(theirs))
         self.of_the_smaller = best / max(1, min(len(mine), len(theirs)))
 

@@ -21,12 +21,11 @@ MOST_PAIRS = 4_000
 
 
 def namesakes(
-    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity, silent: bool = False
+    found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity
 ) -> list[Found]:
     """Further pairs: left-overs of one name and one shape.
 
-    Where the two sides are the same model its wrappers do not count, else (unless names are `silent`) only whole keys
-    that no number leads to.
+    Where the two sides are the same model its wrappers do not count, else only whole keys that no number leads to.
     """
     used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
     left = [s for s in source if id(s) not in used]
@@ -34,10 +33,7 @@ def namesakes(
     return [
         (s, t, Evidence(name=1.0, level="name"))
         for s, t in _same_names(left, right, identity)
-        if s.raw == t.raw
-        and s.shape == t.shape
-        and s.integer == t.integer
-        and (identity.holds or (not silent and _is_own(s, t)))
+        if s.raw == t.raw and s.shape == t.shape and s.integer == t.integer and (identity.holds or _is_own(s, t))
     ]
 
 

@@ -50,16 +50,15 @@ def reviewed(
     decisions: Decisions,
 ) -> list[Found]:
     """The pairs after a look at the whole: what whole keys, neighbours and all other blocks say of each."""
-    refuses = decisions.refuses
-    if not names.silent:
-        if not decisions.made:
-            wrapped = identity if identity.holds else Identity(source, target, both=True)
-            found = by_same_keys(by_own_name(found, source, target), source, target, wrapped)
-        found = drop_strangers(not_crossed(found, source, target, identity), identity)
-    found = drop_half_matched(found, source, target, identity)
-    found += [f for f in namesakes(found, source, target, identity, names.silent) if not refuses(f[0], f[1])]
     if names.silent:
         return found
+    refuses = decisions.refuses
+    if not decisions.made:
+        wrapped = identity if identity.holds else Identity(source, target, both=True)
+        found = by_same_keys(by_own_name(found, source, target), source, target, wrapped)
+    found = drop_strangers(not_crossed(found, source, target, identity), identity)
+    found = drop_half_matched(found, source, target, identity)
+    found += [f for f in namesakes(found, source, target, identity) if not refuses(f[0], f[1])]
     found += [f for f in called_alike(found, source, target, names) if not refuses(f[0], f[1])]
     if not is_one_model(found, identity):
         if order_trust == 1:
