@@ -144,7 +144,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal(
         "contrast",
         _everywhere(
-            "contrast", _always({}), "modules.scores", "modules.trust", "blocks.equals", "left_overs.completion"
+            "contrast", _always({}), "modules.scores", "modules.trust", "blocks.equals", "left_overs.other_shapes"
         ),
     ),
     Signal("norms of batches apart", _in("modules.scores", ("_norms_apart", _last))),
@@ -210,7 +210,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("plausible", _in("blocks.solver", ("plausible", _always(True)))),
     Signal("half-matched heads", _in("reviews.reviewed", ("drop_half_matched", _first))),
     Signal("an order that all else keeps", _in("reviews.reviewed", ("doubt_crossed", _first))),
-    Signal("one key outside the blocks", _in("left_overs.completion", ("_is_own", _always(False)))),
+    Signal("one key outside the blocks", _in("left_overs.named", ("_is_own", _always(False)))),
     Signal("where most other blocks have it", _in("reviews.reviewed", ("as_elsewhere", _first))),
     Signal("between the same neighbours", _in("reviews.reviewed", ("between_the_same", _always([])))),
     Signal("what is left of damaged modules", _in("reviews.reviewed", ("of_damaged_modules", _always([])))),

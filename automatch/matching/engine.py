@@ -42,17 +42,13 @@ from automatch.matching.keys.unnamed import lay_out
 from automatch.matching.layouts.heads import merge_heads
 from automatch.matching.layouts.laid import fold_laid
 from automatch.matching.layouts.layout import unify_layouts
-from automatch.matching.left_overs.completion import (
-    beside_mismatches,
-    by_every_name,
-    mismatches,
-    not_crossed,
-)
 from automatch.matching.left_overs.extended import with_more_rows
 from automatch.matching.left_overs.filled import as_in_other_items
 from automatch.matching.left_overs.flattened import put_in_order
 from automatch.matching.left_overs.kinship import believed, flagged
 from automatch.matching.left_overs.left_over import left_over
+from automatch.matching.left_overs.named import by_every_name, not_crossed
+from automatch.matching.left_overs.other_shapes import beside_mismatches, mismatches
 from automatch.matching.left_overs.sequence import in_one_list, in_sequence
 from automatch.matching.left_overs.sharing import again_by_name, in_every_block, share, tie, trained_copies
 from automatch.matching.left_overs.summed import add_up

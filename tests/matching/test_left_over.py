@@ -12,7 +12,7 @@ import automatch
 from automatch.matching import match
 from automatch.matching.basis.identity import Identity
 from automatch.matching.basis.leaves import leaves_of
-from automatch.matching.left_overs.completion import namesakes
+from automatch.matching.left_overs.named import namesakes
 from tests.matching.built import built
 from tests.matching.networks import Decoder, Encoder, ResNet, Vgg, to_hf
 from tests.matching.truth import Served, by_rename, flagged, found, honest, renamed, silent, solved, spec, truth

@@ -13,7 +13,7 @@ from automatch.matching.basis.leaves import template
 from automatch.matching.basis.names import Names, contrast
 from automatch.matching.blocks.compared import Compared
 from automatch.matching.blocks.decided import BlockPair, Decided, is_square
-from automatch.matching.blocks.free import are_networks, in_turns, ranked, take_turns
+from automatch.matching.blocks.free import are_networks, in_turns, of_one_list, ranked, take_turns
 from automatch.matching.blocks.lists import are_in_doubt, same_numbers
 
 SIMILARITY, LOST = 4.0, 0.2
@@ -327,8 +327,11 @@ def _may_change(
 ) -> bool:
     """Might two chosen pairs as well have each other's partners?"""
     (i, j), (k, m) = pair, other
-    mine, theirs = equals.templates
-    siblings = mine[i] == mine[k], theirs[j] == theirs[m]
+    left, right, (mine, theirs) = equals.left, equals.right, equals.templates
+    siblings = (
+        mine[i] == mine[k] or of_one_list(left[i], left[k]),
+        theirs[j] == theirs[m] or of_one_list(right[j], right[m]),
+    )
     if not all(siblings) and (networks or equals.order_trust < 1):
         siblings = False, False  # where one side is sorted by name, the numbers of the other are no order of it
     if any(siblings) and not (all(siblings) and len(equals.left) != len(equals.right) and (i < k) != (j < m)):

@@ -47,15 +47,30 @@ def ranked(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
 def are_networks(nodes: Sequence[Node], top: Node) -> bool:
     """Do several nodes stand side by side, and are they nearly all of what is below `top`?
 
-    Wrappers that hold nothing else count for what they hold, right below `top`: `net1.model` and `net2.model`.
+    Wrappers that hold nothing else count for what they hold, right below `top`: `net1.model` and `net2.model`. What
+    fills a block of several alike is a part of it, and no network.
     """
+    if any(token.isdecimal() for token in top.tokens()):
+        return False
     beside = len({id(node.parent) for node in nodes}) == 1 or all(_is_below(node, top) for node in nodes)
     return len(nodes) > 1 and beside and sum(node.count for node in nodes) >= NEARLY_ALL * top.count
 
 
-def _is_below(node: Node, top: Node) -> bool:
+def of_one_list(a: Node, b: Node) -> bool:
+    """Are two nodes numbered items of one list, or all that such items hold, as `conv1.0` and `conv2`?"""
+    a, b = _whole(a), _whole(b)
+    return a.parent is b.parent is not None and a.label.isdecimal() and b.label.isdecimal()
+
+
+def _whole(node: Node) -> Node:
+    """The outermost node that holds nothing but this one."""
     while node.parent is not None and node.parent.count == node.count:
         node = node.parent
+    return node
+
+
+def _is_below(node: Node, top: Node) -> bool:
+    node = _whole(node)
     around = node.parent
     if around is None or (around.is_list and not around.gathered):
         return False  # an item of a list

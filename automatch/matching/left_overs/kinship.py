@@ -10,7 +10,7 @@ from automatch.describing.tokens import words_of
 from automatch.matching.basis.evidence import Evidence, Found, Level
 from automatch.matching.basis.identity import Identity
 from automatch.matching.basis.leaves import Leaf, numbered, template
-from automatch.matching.left_overs.completion import MOSTLY
+from automatch.matching.left_overs.named import MOSTLY
 
 UNRELATED = 0.4
 """Below this kinship nothing is matched."""

@@ -13,14 +13,8 @@ from automatch.matching.basis.leaves import Leaf
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.pins import Decisions
 from automatch.matching.keys.unnamed import in_order_of_use
-from automatch.matching.left_overs.completion import (
-    by_own_name,
-    by_same_keys,
-    called_alike,
-    drop_half_matched,
-    namesakes,
-    not_crossed,
-)
+from automatch.matching.left_overs.half_matched import drop_half_matched
+from automatch.matching.left_overs.named import by_own_name, by_same_keys, called_alike, namesakes, not_crossed
 from automatch.matching.left_overs.one_model import doubt_other_heads, drop_strangers, is_one_model
 from automatch.matching.reviews.against import doubt_crossed
 from automatch.matching.reviews.behind import behind_their_layers
