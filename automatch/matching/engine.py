@@ -50,9 +50,11 @@ from automatch.matching.left_overs.left_over import left_over
 from automatch.matching.left_overs.named import by_every_name, not_crossed
 from automatch.matching.left_overs.other_shapes import beside_mismatches, mismatches
 from automatch.matching.left_overs.sequence import in_one_list, in_sequence
-from automatch.matching.left_overs.sharing import again_by_name, in_every_block, share, tie, trained_copies
+from automatch.matching.left_overs.sharing import again_by_name, in_every_block, share
 from automatch.matching.left_overs.summed import add_up
+from automatch.matching.left_overs.ties import tie
 from automatch.matching.left_overs.towers import in_both_towers
+from automatch.matching.left_overs.trained_whole import trained_copies
 from automatch.matching.miniature.cutting import miniature
 from automatch.matching.miniature.enlarging import enlarged
 from automatch.matching.modules.flat import at_one_place
