@@ -229,7 +229,7 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested checkpoint")
     _factory_argument(parser)
     parser.add_argument("--no-dead", action="store_true", help="a rule that takes no key is a failure as well")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--format", choices=("text", "json"), help="default: by the ending of FILE (.json), else text")
     parser.add_argument("--full", action="store_true", help="every key on its own line")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors; the exit code tells")
     _output_argument(parser)

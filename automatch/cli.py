@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a screen without Unicode is no reason to fail
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
+        _refuse_output(arguments)
         code = RUNS[arguments.command](arguments)
         sys.stdout.flush()
     except AutomatchError as error:
@@ -60,6 +61,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("automatch: interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
     return code
+
+
+def _refuse_output(arguments: argparse.Namespace) -> None:
+    """Refuse a place where nothing can be written before the work is done.
+
+    Raises:
+        InputError: names the file and why.
+    """
+    output = getattr(arguments, "output", None)
+    target = getattr(arguments, "target", None)
+    if target is None and (output is None or _is_stdout(output)):
+        return
+    from automatch.applying.atomic import refuse_no_place, refuse_no_text
+
+    if target is not None:
+        refuse_no_place(Path(target))
+    elif output is not None:
+        refuse_no_text(output)
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
@@ -151,7 +170,9 @@ def _check(arguments: argparse.Namespace) -> int:
     )
     if arguments.output is not None or not arguments.quiet:
         _spare_inputs(arguments, *checked.checkpoint.files, *checked.model.files)
-        _put(checked.to_json() if arguments.format == "json" else checked.text(arguments.full), arguments.output)
+        ending = arguments.output.suffix.lower() if arguments.output else ""
+        form = arguments.format or ("json" if ending == ".json" else "text")
+        _put(checked.to_json() if form == "json" else checked.text(arguments.full), arguments.output)
     return checked.exit_code
 
 
@@ -163,6 +184,12 @@ def _keys(arguments: argparse.Namespace) -> int:
     keys = read_keys(arguments.source, at=arguments.at, args=arguments.model_args)
     _spare_inputs(arguments, *keys.files)
     _put(write_key_list(keys), arguments.output)
+    if keys.beside:
+        place = f"`{keys.at}`" if keys.at else "the top level"
+        print(
+            _shown(f"automatch: the keys at {place}; also there: {', '.join(keys.beside)}, choose with --at"),
+            file=sys.stderr,
+        )
     return 0
 
 

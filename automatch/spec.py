@@ -45,6 +45,7 @@ class StateDictSpec:
         notes: sentences the reader wants the user to see.
         files: paths of the files that it was read from: one, or the shards; empty for objects.
         rivals: dotted paths of other dicts with the same keys and shapes: nothing but the values tells them apart.
+        beside: what else of the file might have been meant, such as "`D` (9 tensors)"; empty where the user chose.
         versions: what it says of its modules by their paths (torch's `_metadata`), such as `{"version": 2}`; empty
             where it says nothing, as files that keep none.
     """
@@ -56,6 +57,7 @@ class StateDictSpec:
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     versions: Mapping[str, Mapping[str, object]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from automatch.errors import InputError
 
+_CHECKPOINTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".gguf", ".npz", ".h5", ".onnx")
+
 
 @contextmanager
 def written_beside(target: Path) -> Iterator[Path]:
@@ -78,6 +80,37 @@ def refuse_no_file(target: Path) -> None:
     """
     if target.exists() and not target.is_file():
         raise InputError(f"{target}: not a file that can be written; give the name of a new file")
+
+
+def refuse_no_place(target: Path) -> None:
+    """Refuses a file before the work that it is for: no file can be made there.
+
+    Raises:
+        InputError: something else stands there, or its folder is not there or cannot be written to.
+    """
+    if str(target) == "-":
+        raise InputError("-: a checkpoint is written to a file, not to stdout; give the file's name")
+    refuse_no_file(target)
+    folder = target.parent
+    if not folder.is_dir():
+        raise InputError(f"{target}: there is no folder {folder}; make it first, or give another name")
+    if not target.exists() and not os.access(folder, os.W_OK):
+        raise InputError(f"{target}: the folder {folder} cannot be written to; give another name")
+
+
+def refuse_no_text(target: Path) -> None:
+    """Refuses to write text where it would be taken for a checkpoint, or over a program that somebody else wrote.
+
+    Raises:
+        InputError: it has a checkpoint's ending, or is a Python file that does not speak of automatch.
+    """
+    if target.exists() and not target.is_file() and not target.is_dir():
+        return  # a device or a pipe
+    refuse_no_place(target)
+    if target.suffix.lower() in _CHECKPOINTS:
+        raise InputError(f"{target}: {target.suffix} is the ending of a checkpoint, and this is text; end it in .txt")
+    if target.suffix == ".py" and target.exists() and b"automatch" not in target.read_bytes():
+        raise InputError(f"{target}: is there already, and automatch did not write it; give another name")
 
 
 def refuse_same_file(source: Path, target: Path) -> None:

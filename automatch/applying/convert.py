@@ -30,6 +30,8 @@ class Converted:
         renamed: how many keys the rules took.
         stayed: keys that no rule took.
         unused: numbers (from 1) of rules that took no key.
+        at: dotted path to the state_dict that was rewritten, "" at the top of the file.
+        beside: other dicts of tensors in the file, which stay as they are; empty where `at` was asked for.
     """
 
     target: Path
@@ -37,15 +39,20 @@ class Converted:
     renamed: int
     stayed: tuple[str, ...]
     unused: tuple[int, ...]
+    at: str = ""
+    beside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One sentence."""
         total = self.renamed + len(self.stayed)
-        text = f"{self.target}: {self.renamed} of {total} keys went by the rules"
+        place = f" at `{self.at}`" if self.at else ""
+        text = f"{self.target}: {self.renamed} of {total} keys{place} went by the rules"
         if self.stayed:
             text += ", the others kept their names"
         if self.unused:
             text += f"; no key for rule {', '.join(map(str, self.unused))}"
+        if self.beside:
+            text += f"; also there, and left as it was: {', '.join(self.beside)}; choose with --at"
         return text
 
 
@@ -85,6 +92,12 @@ def convert(
         raise InputError(
             f"{source}: {len(spec.files)} files; only a single file can be rewritten, do it shard by shard"
         )
+    if spec.rivals:
+        places = " and ".join(f"`{place}`" for place in (spec.at, *spec.rivals))
+        raise InputError(
+            f"{source}: {places} hold the same keys and shapes, and nothing tells which is meant; choose with --at "
+            f"(in Python: at=); nothing was written"
+        )
     source = Path(spec.files[0])
     refuse_no_file(target)
     refuse_same_file(source, target)
@@ -106,6 +119,8 @@ def convert(
         renamed=sum(move is not None for move in moves.values()),
         stayed=tuple(key for key, move in moves.items() if move is None),
         unused=tuple(number for number in range(1, len(rules) + 1) if number not in hit),
+        at=spec.at,
+        beside=spec.beside,
     )
 
 

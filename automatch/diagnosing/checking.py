@@ -99,7 +99,7 @@ class Checking:
     @cached_property
     def complete(self) -> bool:
         """Whether the rules still carry the checkpoint onto the model completely."""
-        return bool(self.assignment.matches) and not self._faulty and not (self.dead_fails and self.dead)
+        return bool(self.assignment.matches) and not self._faulty and not self._idle
 
     @property
     def exit_code(self) -> int:
@@ -115,12 +115,18 @@ class Checking:
         if self.assignment.matches and not self._faulty:
             left = f"{count(len(self.harmless), 'key')} left over, harmless" if self.harmless else "nothing left over"
             said = "; ".join([carried, left, *([dead] if self.dead else [])])
-            return f"not every rule is needed: {said}" if self.dead_fails and self.dead else said
+            idle = "not every rule" if any(self.hits) else "no rule"
+            return f"{idle} is needed: {said}" if self._idle else said
         wrong = [f"{number} {word}" for word, number in self._faulty.items()]
         wrong += [dead] if self.dead else []
         return (
             f"the rules do not carry this checkpoint onto this model: {carried}; {', '.join(wrong) or 'nothing fits'}"
         )
+
+    @property
+    def _idle(self) -> bool:
+        """Whether rules without a key are a failure: asked for, or all are, so that this is not the old checkpoint."""
+        return bool(self.dead) and (self.dead_fails or not any(self.hits))
 
     @property
     def _faulty(self) -> dict[str, int]:

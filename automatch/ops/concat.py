@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, ClassVar
 
 from automatch.errors import RuleError
@@ -29,10 +30,13 @@ class Concat:
         Raises:
             RuleError: their shapes differ in another dimension than `dim`.
         """
-        self.out_shapes([tuple(t.shape) for t in tensors])
+        shapes = self.out_shapes([tuple(t.shape) for t in tensors])
         if hasattr(tensors[0], "permute"):
             import torch
 
+            if tensors[0].is_meta:  # torch would import its compiler first, which takes seconds
+                dtype = reduce(torch.promote_types, (t.dtype for t in tensors))
+                return (tensors[0].new_empty(shapes[0], dtype=dtype),)
             return (torch.cat(list(tensors), dim=self.dim),)
         import numpy as np
 

@@ -61,11 +61,13 @@ class Choice:
         candidate: the dict.
         notes: sentences that name the others.
         rivals: paths of others with the same keys and shapes, unless the user chose.
+        beside: all others, with their sizes.
     """
 
     candidate: Candidate
     notes: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None, usual: str | None = None) -> Choice:
@@ -101,6 +103,7 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None,
     if not others:
         return Choice(chosen)
     place = f"`{escaped(chosen.path)}`" if chosen.path else "the top level"
+    beside = tuple(map(_told, others))
     shapes = _shapes(chosen)
     wanted = _wanted(like)
     serving = shapes.items() & wanted
@@ -118,10 +121,10 @@ def choose(found: Found, where: str, at: str | None, like: StateDictSpec | None,
             f"{same} hold the same keys and shapes{what}, nothing tells them apart; "
             f"{place} is shown, choose with --at{also}"
         )
-        return Choice(chosen, (note,), tuple(escaped(c.path) for c in rivals))
+        return Choice(chosen, (note,), tuple(escaped(c.path) for c in rivals), beside)
     why = "fits the model best" if like is not None else "is the usual place"
     note = f"{place} ({len(chosen.tensors)} tensors) {why}; also there: {_paths(others)} (choose with --at)"
-    return Choice(chosen, (note,))
+    return Choice(chosen, (note,), beside=beside)
 
 
 def _shapes(candidate: Candidate) -> dict[str, Shape]:
@@ -161,9 +164,12 @@ def _under(candidates: tuple[Candidate, ...], at: str) -> Candidate | None:
 
 
 def _paths(candidates: tuple[Candidate, ...] | list[Candidate]) -> str:
-    return listed(
-        [f"`{escaped(c.path)}` ({len(c.tensors)} tensors)" if c.path else "the top level (--at '')" for c in candidates]
-    )
+    return listed([*map(_told, candidates)])
+
+
+def _told(candidate: Candidate) -> str:
+    path, tensors = candidate.path, len(candidate.tensors)
+    return f"`{escaped(path)}` ({tensors} tensor{'s' * (tensors != 1)})" if path else "the top level (--at '')"
 
 
 def _is_optimizer(candidate: Candidate) -> bool:

@@ -122,4 +122,14 @@ def _described(
         notes += (f"not tensors, left out: {listed(chosen.dropped)}",)
     notes = (*found.notes, *notes, *chosen.notes)
     place = escaped(chosen.path)
-    return StateDictSpec(name, chosen.tensors, found.origin, place, notes, found.files, choice.rivals, chosen.versions)
+    return StateDictSpec(
+        name=name,
+        tensors=chosen.tensors,
+        origin=found.origin,
+        at=place,
+        notes=notes,
+        files=found.files,
+        rivals=choice.rivals,
+        beside=choice.beside,
+        versions=chosen.versions,
+    )

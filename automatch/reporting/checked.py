@@ -27,12 +27,14 @@ class Checked(Checking):
 
     def text(self, full: bool = False) -> str:
         """The report as plain text; `full` gives every key a line of its own."""
+        notes = (*self.checkpoint.notes, *self.model.notes)
         sections = [
             [printable(self.verdict)],
             [_side("checkpoint", self.checkpoint), _side("model", self.model)],
             ["rules", *self._rule_lines()],
             *(part for part in self._faults(full) if len(part) > 1),
             [self.strict_load.message] if self.strict_load is not None else [],
+            ["notes", *(f"  {printable(note)}" for note in notes)] if notes else [],
         ]
         return "\n\n".join("\n".join(section) for section in sections if section)
 

@@ -281,3 +281,31 @@ def test_rules_in_yaml_are_read_under_any_ending(tmp_path):
     (tmp_path / "rules.txt").write_text("- pattern: module\\.(?P<rest>.+)\n  replacement: '{rest}'\n")
     automatch.convert(tmp_path / "rules.txt", tmp_path / "old.safetensors", tmp_path / "new.safetensors")
     assert list(load_file(tmp_path / "new.safetensors")) == ["weight"]
+
+
+def test_one_of_two_dicts_that_fit_alike_is_rewritten_only_where_it_is_named(tmp_path) -> None:
+    source, target = tmp_path / "gan.pth", tmp_path / "new.pth"
+    net, ema, other = *(tensors("module.a", "module.b") for _ in range(2)), tensors("module.c")
+    torch.save({"G": net, "G_ema": ema, "D": other}, source)
+    with pytest.raises(InputError, match="`G` and `G_ema` hold the same keys and shapes.*choose with --at"):
+        automatch.convert(DROP_MODULE, source, target)
+    assert leftovers(tmp_path) == ["gan.pth"]
+    assert "2 of 2 keys at `G_ema` went by the rules" in str(automatch.convert(DROP_MODULE, source, target, at="G_ema"))
+    assert {name: sorted(held) for name, held in torch.load(target).items()} == {
+        "G": ["module.a", "module.b"],
+        "G_ema": ["a", "b"],
+        "D": ["module.c"],
+    }
+
+
+def test_what_else_the_rules_might_have_meant_is_told(tmp_path, capsys) -> None:
+    source = tmp_path / "gan.pth"
+    torch.save({"G": tensors("module.a", "module.b"), "D": tensors("module.c")}, source)
+    done = automatch.convert(DROP_MODULE, source, tmp_path / "new.pth")
+    assert str(done).endswith(
+        "2 of 2 keys at `G` went by the rules; also there, and left as it was: `D` (1 tensor); choose with --at"
+    )
+    assert main(["keys", str(source)]) == 0
+    assert "the keys at `G`; also there: `D` (1 tensor), choose with --at" in capsys.readouterr().err
+    assert main(["apply", "rules.json", str(source), "-"]) == 2
+    assert "not to stdout" in capsys.readouterr().err

@@ -131,3 +131,26 @@ def test_guesses_are_told_once_and_not_as_a_warning_of_python(recwarn) -> None:
     found = automatch.check(automatch.diagnose(state, model).rules, state, model)
     assert found.guessed and found.complete
     assert not [w for w in recwarn if issubclass(w.category, UserWarning)]
+
+
+def test_rules_of_which_none_takes_a_key_are_not_held_against_the_old_checkpoint(tmp_path) -> None:
+    """The key list that was committed is already the new one."""
+    found = check(tmp_path, [RULE], old=NEW)
+    assert (found.complete, found.exit_code) == (False, 1)
+    assert (
+        found.verdict
+        == "no rule is needed: 3 of 3 model keys carried by 1 rule; nothing left over; 1 rule without a key"
+    )
+
+
+def test_what_else_the_file_holds_is_told(tmp_path) -> None:
+    old = {key: torch.empty(shape) for key, shape in OLD.items()}
+    torch.save({"G": old, "G_ema": {key: value.clone() for key, value in old.items()}}, tmp_path / "gan.pth")
+    (tmp_path / "rules.json").write_text(json.dumps([RULE]))
+    model = keys(tmp_path / "new.keys.json", NEW)
+    assert "`G` and `G_ema` hold the same keys" in str(
+        automatch.check(tmp_path / "rules.json", tmp_path / "gan.pth", model)
+    )
+    diagnosis = automatch.diagnose(tmp_path / "gan.pth", model)
+    assert diagnosis.verdict.startswith("`G` and `G_ema` fit alike, choose with --at; ")
+    assert diagnosis.exit_code == 1

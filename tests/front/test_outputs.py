@@ -1,5 +1,6 @@
 """Where the output goes: never over an input, to stdout, to devices, to a full disk, to a reader that has gone."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("a.keys.json", "b.keys.json"):
         Path(name).write_text(f'{{"keys": [{ENTRIES}]}}')
-    Path("net.py").write_text("def build():\n    return {}\n")
+    Path("net.py").write_text("def build():  # for automatch\n    return {}\n")
     Path("rules.json").write_text('[{"pattern": "a", "replacement": "b"}]')
     return tmp_path
 
@@ -56,7 +57,26 @@ def test_a_shard_is_an_input(tmp_path, capsys) -> None:
 
     save_file({"a": torch.zeros(2)}, "part.safetensors")
     Path("m.index.json").write_text('{"weight_map": {"a": "part.safetensors"}}')
-    assert "input itself" in refused(capsys, "diagnose", "m.index.json", "a.keys.json", "-o", "part.safetensors")
+    Path("shard.txt").hardlink_to("part.safetensors")
+    assert "input itself" in refused(capsys, "diagnose", "m.index.json", "a.keys.json", "-o", "shard.txt")
+
+
+@pytest.mark.parametrize(
+    "command", ["diagnose a.keys.json b.keys.json", "rules a.keys.json b.keys.json", "keys a.keys.json"]
+)
+def test_text_replaces_no_checkpoint_and_no_program_of_others(command, capsys) -> None:
+    Path("other.pth").write_bytes(b"weights")
+    Path("mine.py").write_text("print()\n")
+    assert "ending of a checkpoint" in refused(capsys, *command.split(), "-o", "other.pth")
+    assert "automatch did not write it" in refused(capsys, *command.split(), "-o", "mine.py")
+    assert "there is no folder far/away; make it first" in refused(capsys, *command.split(), "-o", "far/away/x.json")
+
+
+def test_a_check_is_written_as_its_ending_says(capsys) -> None:
+    main(["check", "rules.json", "a.keys.json", "b.keys.json", "-o", "check.json"])
+    assert json.loads(Path("check.json").read_text())["complete"] is False
+    main(["check", "rules.json", "a.keys.json", "b.keys.json", "-o", "check.txt"])
+    assert Path("check.txt").read_text().startswith("no rule is needed")
 
 
 def test_a_dash_is_stdout_and_devices_are_written_to(capsys) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -26,13 +29,14 @@ from automatch.ops import (
 )
 
 KINDS = {"torch": torch.from_numpy, "numpy": lambda array: array}
+META = {"meta": lambda array: torch.from_numpy(array).to("meta")}
 
 
 def array(*shape):
     return np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)
 
 
-@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("make", (KINDS | META).values(), ids=KINDS | META)
 @pytest.mark.parametrize(
     ("op", "shapes"),
     [
@@ -60,6 +64,19 @@ def array(*shape):
 def test_shapes_are_foretold(make, op, shapes):
     out = op.forward([make(array(*shape)) for shape in shapes])
     assert tuple(tuple(t.shape) for t in out) == op.out_shapes(shapes)
+    assert {str(t.dtype).rpartition(".")[2] for t in out} == {"float32"}
+
+
+def test_tensors_without_memory_are_joined_without_torchs_compiler():
+    """Its import takes seconds, and every rule is first tried on such tensors."""
+    code = """
+import sys, torch
+from automatch.ops import Concat, JoinLatent, Stack
+for op, shapes in ((Concat(0), [(2, 3)] * 2), (Stack(0), [(2, 3)] * 2), (JoinLatent(), [(3, 5, 2), (3, 4, 5)])):
+    op.forward([torch.empty(shape, device="meta") for shape in shapes])
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_every_operation_names_one_that_undoes_it():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from automatch.describing.tree import Node
 from automatch.matching.basis.grids import across
 from automatch.matching.basis.lap import assign
-from automatch.matching.basis.leaves import template
+from automatch.matching.basis.leaves import numbered, template
 from automatch.matching.basis.names import Names, contrast
 from automatch.matching.blocks.compared import Compared
 from automatch.matching.blocks.decided import BlockPair, Decided, is_square
@@ -115,7 +115,8 @@ def choose(
     choice = Choice([(left[i], right[j]) for i, j in chosen.items()])
     if names.silent:
         return choice
-    networks = are_networks(left, tops[0]) and are_networks(right, tops[1])
+    inside = all(numbered(tuple(top.tokens())) for top in tops)  # what fills a layer is a part of it, and no network
+    networks = not inside and are_networks(left, tops[0]) and are_networks(right, tops[1])
     count = max(len(left), len(right))
     settled = {i for i, j in chosen.items() if (i, j) in pinned and not is_square((left[i], right[j]), count)}
     choice.settled = [(left[i], right[chosen[i]]) for i in settled]

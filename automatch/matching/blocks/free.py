@@ -47,11 +47,8 @@ def ranked(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
 def are_networks(nodes: Sequence[Node], top: Node) -> bool:
     """Do several nodes stand side by side, and are they nearly all of what is below `top`?
 
-    Wrappers that hold nothing else count for what they hold, right below `top`: `net1.model` and `net2.model`. What
-    fills a block of several alike is a part of it, and no network.
+    Wrappers that hold nothing else count for what they hold, right below `top`: `net1.model` and `net2.model`.
     """
-    if any(token.isdecimal() for token in top.tokens()):
-        return False
     beside = len({id(node.parent) for node in nodes}) == 1 or all(_is_below(node, top) for node in nodes)
     return len(nodes) > 1 and beside and sum(node.count for node in nodes) >= NEARLY_ALL * top.count
 
