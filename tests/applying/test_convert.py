@@ -287,7 +287,7 @@ def test_one_of_two_dicts_that_fit_alike_is_rewritten_only_where_it_is_named(tmp
     source, target = tmp_path / "gan.pth", tmp_path / "new.pth"
     net, ema, other = *(tensors("module.a", "module.b") for _ in range(2)), tensors("module.c")
     torch.save({"G": net, "G_ema": ema, "D": other}, source)
-    with pytest.raises(InputError, match="`G` and `G_ema` hold the same keys and shapes.*choose with --at"):
+    with pytest.raises(InputError, match=r"`G` and `G_ema` hold the same keys and shapes.*choose with --at"):
         automatch.convert(DROP_MODULE, source, target)
     assert leftovers(tmp_path) == ["gan.pth"]
     assert "2 of 2 keys at `G_ema` went by the rules" in str(automatch.convert(DROP_MODULE, source, target, at="G_ema"))

@@ -151,6 +151,6 @@ def test_what_else_the_file_holds_is_told(tmp_path) -> None:
     assert "`G` and `G_ema` hold the same keys" in str(
         automatch.check(tmp_path / "rules.json", tmp_path / "gan.pth", model)
     )
-    diagnosis = automatch.diagnose(tmp_path / "gan.pth", model)
+    diagnosis = automatch.diagnose(tmp_path / "gan.pth", keys(tmp_path / "same.keys.json", OLD))
     assert diagnosis.verdict.startswith("`G` and `G_ema` fit alike, choose with --at; ")
     assert diagnosis.exit_code == 1
