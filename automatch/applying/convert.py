@@ -102,7 +102,10 @@ def convert(
     refuse_no_file(target)
     refuse_same_file(source, target)
     writer = _writer(source, target, spec)
-    moves = {key: rules.move(key) for key in spec.keys}
+    try:
+        moves = {key: rules.move(key) for key in spec.keys}
+    except RuleError as error:
+        raise RuleError(f"{source}: {error}") from None
     hit = {move.rule for move in moves.values() if move is not None}
     if not hit:
         raise InputError(f"{source}: no rule takes any of its {len(spec)} keys; are these the rules for this file?")

@@ -6,10 +6,43 @@ field, and raises a `RuleError` where that is of another type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from automatch.errors import RuleError
+
+_NUMBERED = re.compile(r"\\(?:[1-9]|g<)|(?<!\{)\{[0-9]+\}")
+
+_ALIKE = 0.8
+"""Names as near as this are the same, misspelt."""
+
+
+def refuse_misspelt(data: Mapping[str, Any], names: Sequence[str], where: str) -> None:
+    """Refuse a field that is not known and spelt nearly like one that is not there; other unknown ones are ignored.
+
+    Raises:
+        RuleError: names both.
+    """
+    for field in data:
+        near = get_close_matches(str(field), names, 1, _ALIKE) if field not in names else []
+        if near and near[0] not in data:
+            raise RuleError(f'{where}: there is no field "{field}"; write "{near[0]}"')
+
+
+def refuse_numbered(data: Mapping[str, Any], where: str) -> None:
+    r"""Refuse a replacement in the manner of `re.sub` or `str.format`, where `\1` or `{1}` is the first group.
+
+    Raises:
+        RuleError: says how groups are written.
+    """
+    texts = data["replacement"] if isinstance(data["replacement"], list) else [data["replacement"]]
+    if "\\\\" in data["pattern"]:
+        return  # keys with a backslash are meant
+    found = next((found for text in texts if (found := _NUMBERED.search(text))), None)
+    if found is not None:
+        raise RuleError(f"{where}: {found[0]} is no group here; groups are named, (?P<a>...) and {{a}}")
 
 
 def text_field(data: Mapping[str, Any], name: str, where: str, default: str | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from automatch.errors import RuleError
@@ -13,6 +13,8 @@ from automatch.rules.fields import (
     number_field,
     numbers_field,
     part_field,
+    refuse_misspelt,
+    refuse_numbered,
     replacement_field,
     text_field,
 )
@@ -124,6 +126,7 @@ class Rule:
         """
         if not isinstance(data, Mapping):
             raise RuleError(f"{where} is not an object with a pattern and a replacement")
+        refuse_misspelt(data, [field.name for field in fields(cls)], where)
         rule = cls(
             pattern=text_field(data, "pattern", where),
             replacement=replacement_field(data, where),
@@ -138,6 +141,7 @@ class Rule:
             note=text_field(data, "note", where, ""),
             ambiguous=number_field(data, "ambiguous", where) or 0,
         )
+        refuse_numbered(data, where)
         rule.check(where)
         return rule
 
@@ -158,6 +162,8 @@ class Rule:
         unknown = next((word for word in words if word not in _WORDS), None)
         if unknown is not None:
             raise RuleError(f"{where}: {unknown!r} is not an operation; use {', '.join(_WORDS)}")
+        if "concat" in words and self.part is None:
+            raise RuleError(f'{where}: concat needs "part", the group whose members are joined, or [k, n]')
         check_sizes(self.sizes, self.shape, where)
         if words == ("permute",) and self.perm is not None and self.shape is not None:
             raise RuleError(f"{where}: a permute has the order of the dimensions, or the sizes as which one is seen")

@@ -100,7 +100,10 @@ class RuleSet:
         mover = self._movers.get(number)
         if mover is None:
             mover = self._movers[number] = mover_of(self.rules[number], number + 1)
-        return mover(match.groupdict())
+        try:
+            return mover(match.groupdict())
+        except RuleError as error:
+            raise RuleError(f"rule {number + 1}, key {key!r}: {error}") from None
 
     def rename(self, key: str) -> str:
         """The model key of a checkpoint key; the key itself where no rule takes it.

@@ -227,6 +227,14 @@ def test_a_place_that_is_not_there_is_named(folder, capsys) -> None:
         ('[{"pattern": "a", "replacement": "{().__class__}"}]', "rule 1"),
         ('[{"pattern": ".*", "replacement": "x"}]', "'x'"),
         ('[{"pattern": "zzz", "replacement": "x"}]', "no rule takes"),
+        ('[{"pattern": "a.weight", "replacment": "x"}]', 'rule 1: there is no field "replacment"; write "replacement"'),
+        ('[{"pattern": "(a).weight", "replacement": "\\\\1.w"}]', "rule 1: \\1 is no group here; groups are named"),
+        ('[{"pattern": "(a).weight", "replacement": "{1}.w"}]', "rule 1: {1} is no group here; groups are named"),
+        ('[{"pattern": "a.weight", "replacement": "x", "op": "concat"}]', 'rule 1: concat needs "part"'),
+        (
+            '[{"pattern": "(?P<n>a).weight", "replacement": "{n+1}"}]',
+            "good.pt: rule 1, key 'a.weight': the replacement calculates with 'n', which captured 'a'",
+        ),
     ],
 )
 def test_bad_rules_are_named(text, message, folder, capsys) -> None:

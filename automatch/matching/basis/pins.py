@@ -279,6 +279,13 @@ def _pairs(left: str, right: str, checkpoint: Sequence[str], model: Sequence[str
         for key, m, rest in theirs:
             by_groups[_groups(m, rest)].append(key)
         out = [(key, other) for key, m, rest in mine for other in by_groups.get(_groups(m, rest), ())]
+        if theirs and not out:
+            inside = any(rest for *_, rest in (*mine, *theirs))
+            why = "below the two no key has one name on both sides" if inside else "their groups capture other texts"
+            raise InputError(
+                f"{word} {left}={right}: both are there, but {why} (first {mine[0][0]} and {theirs[0][0]}); "
+                f"speak of the keys, or of the modules, that lie inside"
+            )
     if not out:
         way = r"a regex's groups are \1, \2 here" if re.search(r"\{\w+\}", right) else "take a key from the match table"
         raise InputError(f"{word} {left}={right}: no model key matches {right!r}; {way}.")
