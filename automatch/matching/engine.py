@@ -25,7 +25,7 @@ from automatch.matching.basis.names import Names, norms_close
 from automatch.matching.basis.parts import as_named
 from automatch.matching.basis.pinned import pinned, refuse_unfit
 from automatch.matching.basis.pins import Decisions, followed, in_pinned_order, resolve
-from automatch.matching.blocks.sides import Side
+from automatch.matching.blocks.sides import Order, Side
 from automatch.matching.blocks.solver import Solver
 from automatch.matching.folds.folding import fold_parts
 from automatch.matching.folds.frames import fold_frames
@@ -259,8 +259,9 @@ def _solve(source: list[Leaf], target: list[Leaf], known: Known) -> list[Found]:
     refuses = known.decisions.refuses if known.decisions.made else None
 
     def solver(by_layers: bool) -> Solver:
-        return Solver(mine, theirs, known.names, known.order_trust, known.identity, refuses, pins, by_layers)
+        return Solver(mine, theirs, known.names, order, known.identity, refuses, pins, by_layers)
 
+    order = Order(known.order_trust, known.by_name)
     first = solver(by_layers=False)
     found = first.solve_roots()
     if not first.layers_apart or refuses is not None:

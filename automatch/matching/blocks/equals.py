@@ -13,8 +13,9 @@ from automatch.matching.basis.leaves import numbered, template
 from automatch.matching.basis.names import Names, contrast
 from automatch.matching.blocks.compared import Compared
 from automatch.matching.blocks.decided import BlockPair, Decided, is_square
-from automatch.matching.blocks.free import are_networks, in_turns, of_one_list, ranked, take_turns
+from automatch.matching.blocks.free import are_networks, in_turns, made_otherwise, of_one_list, ranked, take_turns
 from automatch.matching.blocks.lists import are_in_doubt, same_numbers
+from automatch.matching.blocks.sides import Order
 
 SIMILARITY, LOST = 4.0, 0.2
 """What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks, and how much of that a difference
@@ -64,13 +65,13 @@ class _Equals:
         left: those of the checkpoint.
         right: those of the model.
         templates: their paths without numbers, of either side.
-        order_trust: in [0, 1]; small where one side is sorted by name.
+        order: what the order of their keys is worth.
     """
 
     left: Blocks
     right: Blocks
     templates: tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
-    order_trust: float
+    order: Order
 
 
 def choose(
@@ -79,7 +80,7 @@ def choose(
     compared: Compared,
     decided: Decided,
     names: Names,
-    order_trust: float,
+    order: Order,
     lost: bool,
 ) -> Choice:
     """Which of several equal blocks goes to which.
@@ -90,7 +91,7 @@ def choose(
         compared: how similar two blocks are.
         decided: which blocks a person's pins join.
         names: compares words.
-        order_trust: in [0, 1]; small where one side is sorted by name.
+        order: what the order of their keys is worth.
         lost: whether two blocks of one build differ but in tensors that one of them lost.
     """
     left, right = blocks
@@ -99,15 +100,15 @@ def choose(
     if max(len(left), len(right)) > _MANY:
         return _of_many(left, right, tops, decided, names.silent)
     paths = [[tuple(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]
-    order = across(*paths)
-    right, paths[1] = [right[j] for j in order], [paths[1][j] for j in order]
+    cells = across(*paths)
+    right, paths[1] = [right[j] for j in cells], [paths[1][j] for j in cells]
     several = None if names.silent else take_turns(paths, names.lexicon.order)
     if several is not None:
         turns = in_turns(paths[several])
         paths[several] = [paths[several][j] for j in turns]
         left, right = ([side[j] for j in turns] if n == several else side for n, side in enumerate((left, right)))
     mine, theirs = ([template(path) for path in side] for side in paths)
-    equals = _Equals(left, right, (mine, theirs), order_trust)
+    equals = _Equals(left, right, (mine, theirs), order)
     worth, apart = _worth(equals, tops, compared, names, lost)
     usual = _best(worth)
     pinned = decided.joined(left, right)
@@ -128,7 +129,7 @@ def choose(
         choice.doubted += [pair for pair in before.doubted if not as_many or decided.speaks_against(*pair)]
         if any(usual.get(i) != chosen[i] for i in settled) and (not as_many or len(chosen) > len(settled) + 1):
             choice.doubted += _siblings(equals, chosen, settled)
-    cut_elsewhere = order != sorted(order) and len({*mine}) == len({*theirs}) == 1
+    cut_elsewhere = cells != sorted(cells) and len({*mine}) == len({*theirs}) == 1
     if cut_elsewhere or (not settled and _may_be_turned(equals)):
         choice.doubted += choice.pairs
     return choice
@@ -251,7 +252,7 @@ def _worth(
             if lost and x.skeleton == y.skeleton:  # a tensor that one of them lost is little evidence
                 similar = SIMILARITY - LOST * (SIMILARITY - similar)
             bare.append(2.0 + (0.0 if names.silent else name * 1.2) + number + local + similar)
-            row.append(bare[-1] + place * 0.6 * equals.order_trust)
+            row.append(bare[-1] + place * 0.6 * equals.order.trust)
         matrix.append(row)
         apart.append(bare)
     return matrix, apart
@@ -333,8 +334,11 @@ def _may_change(
         mine[i] == mine[k] or of_one_list(left[i], left[k]),
         theirs[j] == theirs[m] or of_one_list(right[j], right[m]),
     )
-    if not all(siblings) and (networks or equals.order_trust < 1):
-        siblings = False, False  # where one side is sorted by name, the numbers of the other are no order of it
+    # the numbers of one side are no order of what is named on the other, and stands there sorted by its names
+    if not all(siblings) and (networks or (equals.order.trust < 1 and equals.order.by_name[siblings[0]])):
+        siblings = False, False
+    if any(siblings) and not all(siblings) and made_otherwise(left[i] if siblings[0] else right[j]):
+        return True
     if any(siblings) and not (all(siblings) and len(equals.left) != len(equals.right) and (i < k) != (j < m)):
         return False
     return all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT

@@ -12,6 +12,9 @@ from automatch.matching.basis.leaves import template
 NEARLY_ALL = 0.8
 """The share of a side that makes several equal blocks whole networks."""
 
+_LETTERS = frozenset("abcd")
+"""Letters that count blocks."""
+
 
 def by_kind(nodes: Sequence[Node]) -> dict[int, list[Node]]:
     """Nodes by what they hold, names and order included: equal ones together."""
@@ -54,9 +57,22 @@ def are_networks(nodes: Sequence[Node], top: Node) -> bool:
 
 
 def of_one_list(a: Node, b: Node) -> bool:
-    """Are two nodes numbered items of one list, or all that such items hold, as `conv1.0` and `conv2`?"""
+    """Are two nodes numbered items of one list, or all that such items hold, as `conv1.0` and `conv2`?
+
+    Letters count as well: `conv_a` and `conv_b`.
+    """
     a, b = _whole(a), _whole(b)
-    return a.parent is b.parent is not None and a.label.isdecimal() and b.label.isdecimal()
+    if a.parent is None or a.parent is not b.parent:
+        return False
+    (*mine, one), (*theirs, other) = words_of(a.label) or ("",), words_of(b.label) or ("",)
+    lettered = bool(mine) and mine == theirs and one in _LETTERS and other in _LETTERS
+    return lettered or (a.label.isdecimal() and b.label.isdecimal())
+
+
+def made_otherwise(item: Node) -> bool:
+    """Is a block an item of a list that was not made in the order of its numbers, as `l3`, `l2`, `l1`?"""
+    home = _whole(item).parent
+    return home is not None and home.is_list and home.ways != 0 and all(child.ways == 0 for child in home.children)
 
 
 def _whole(node: Node) -> Node:

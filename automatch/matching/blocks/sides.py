@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from automatch.describing.tree import Node, Tree
 from automatch.matching.basis.leaves import Leaf
+
+
+class Order(NamedTuple):
+    """What the order of the keys is worth.
+
+    Attributes:
+        trust: in [0, 1]; small where one side is sorted by name.
+        by_name: of the checkpoint and the model, whether it is.
+    """
+
+    trust: float
+    by_name: tuple[bool, bool]
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ from automatch.matching.blocks.free import Taken, by_kind, outermost, within
 from automatch.matching.blocks.items import Lists
 from automatch.matching.blocks.misnamed import misnamed, named_apart
 from automatch.matching.blocks.rivals import with_rivals
-from automatch.matching.blocks.sides import Side
+from automatch.matching.blocks.sides import Order, Side
 from automatch.matching.blocks.truncated import of_one_name
 from automatch.matching.blocks.ways import Stages, beside_turned, is_in_repeated_block
 from automatch.matching.modules.company import company
@@ -56,7 +56,7 @@ class Solver:
         source: Side,
         target: Side,
         names: Names,
-        order_trust: float,
+        order: Order,
         identity: Identity,
         forbidden: Callable[[Leaf, Leaf], bool] | None = None,
         pins: Sequence[tuple[Leaf, Leaf]] = (),
@@ -71,9 +71,10 @@ class Solver:
         self._company = company(source.leaves, names), company(target.leaves, names)
         wrapped = in_common(source.leaves), in_common(target.leaves)
         self._wrapped = wrapped if all(wrapped) else (0, 0)  # a name that is everywhere tells nothing apart
-        self.context = Context(names, order_trust, self._support, forbidden, self.identity)
+        self.context = Context(names, order.trust, self._support, forbidden, self.identity)
         self._roles_said = not (_is_opaque(source.leaves) or _is_opaque(target.leaves))
         self._by_layers = by_layers
+        self._order = order
         # the layers of both sides that have too little in common to be put together, unless it must be; and others
         self.layers_apart: list[tuple[list[Node], list[Node]]] = []
         self._layers_close: list[tuple[list[Node], list[Node]]] = []
@@ -87,7 +88,7 @@ class Solver:
         self._decided = Decided(
             Pin(i, j, mine.path, theirs.path) for i, j, (mine, theirs) in zip(*places, pins, strict=True)
         )
-        self._lists = Lists((source, target), self._compared, self._decided, names, self._stages, order_trust)
+        self._lists = Lists((source, target), self._compared, self._decided, names, self._stages, order.trust)
         for mine, theirs in pins:
             self._teach(mine.path, theirs.path)
 
@@ -311,7 +312,7 @@ class Solver:
             taken_a.take(x)
             taken_b.take(y)
         unless_taken: list[tuple[BlockPair, list[Node]]] = []
-        order_trust, settled = self.context.order_trust, set[tuple[int, int]]()
+        settled = set[tuple[int, int]]()
         for s_kind, t_kind in queue:
             left = [n for k in s_kind for n in mine[k] if taken_a.free(n)]
             right = [n for k in t_kind for n in theirs[k] if taken_b.free(n)]
@@ -320,7 +321,7 @@ class Solver:
             left, right, lost = with_rivals(self._compared, (left, right), (mine, theirs), (taken_a, taken_b))
             left, right = outermost(left), outermost(right)
             compete = set(map(id, (*left, *right)))
-            choice = choose((left, right), tops, self._compared, self._decided, self.names, order_trust, lost)
+            choice = choose((left, right), tops, self._compared, self._decided, self.names, self._order, lost)
             self._doubted.update((id(x), id(y)) for x, y in choice.doubted)
             for known, nodes in zip(self._disputed, choice.disputed, strict=True):
                 known.update((id(node), node) for node in nodes)

@@ -42,6 +42,7 @@ def give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
             for turn, unit in pair:
                 unit.turn = turn or (3 - max(said))
     _give_turns_to_norms(units)
+    _give_turns_by_place(units)
     _give_turns_by_last(pair for alike in named.values() for pair in alike)
 
 
@@ -86,6 +87,27 @@ def _give_turns_by_last(units: Iterable[tuple[int, Unit]]) -> None:
     called: dict[tuple[Sort | None, str], list[tuple[int, Unit]]] = defaultdict(list)
     for turn, unit in units:
         called[unit.main(), unit.path[-1]].append((turn, unit))
+    for pair in called.values():
+        if sorted(turn for turn, _ in pair) == [1, 2]:
+            for turn, unit in pair:
+                unit.turn = turn
+
+
+_PLACES = {
+    **dict.fromkeys(("in", "pre", "before", "first", "start", "entry"), 1),
+    **dict.fromkeys(("out", "post", "after", "second", "last", "end", "exit"), 2),
+}
+"""Words of what stands first and of what stands last in a block."""
+
+
+def _give_turns_by_place(units: Iterable[Unit]) -> None:
+    """The same for two modules of which one word differs, and says the place: `conv_in` and `conv_out`."""
+    called: dict[tuple[Sort | None, tuple[str, ...]], list[tuple[int, Unit]]] = defaultdict(list)
+    for unit in units:
+        turns = {_PLACES[word.text] for word in unit.words if word.text in _PLACES}
+        if len(turns) == 1 and not unit.turn:
+            rest = tuple(word.text for word in unit.words if word.text not in _PLACES and word.text[0] != "~")
+            called[unit.main(), rest].append((turns.pop(), unit))
     for pair in called.values():
         if sorted(turn for turn, _ in pair) == [1, 2]:
             for turn, unit in pair:

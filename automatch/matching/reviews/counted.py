@@ -37,13 +37,15 @@ _BLANK = "\0"
 def as_counted_down(found: list[Found], target: Sequence[Leaf], refuses: Refuses) -> list[Found]:
     """The same pairs, with items in doubt of lists that are counted from both ends where the others say."""
     sure: dict[Pair, bool] = {}
+    alone: dict[Pair, bool] = {}
     pinned: set[Pair] = set()
     for s, t, evidence in found:
         pair = module_path(s.path), module_path(t.path)
         sure[pair] = sure.get(pair, True) and not judge(evidence).ambiguous
+        alone[pair] = alone.get(pair, True) and not evidence.rivals
         if evidence.level == "pin":
             pinned.add(pair)
-    if all(sure.values()):
+    if all(sure.values()) and not any(alone.values()):
         return found
     places = {module_path(s.path): s.place for s, _, _ in reversed(found)}
     lists: dict[tuple[Path, Path], list[Item]] = defaultdict(list)
@@ -51,20 +53,24 @@ def as_counted_down(found: list[Found], target: Sequence[Leaf], refuses: Refuses
         for (a, one), (b, other) in product(_blanks(mine), _blanks(theirs)):
             lists[one, other].append((a, b, (mine, theirs)))
     ways: dict[Path, set[int]] = defaultdict(set)
-    doubted: list[tuple[Path, list[Item]]] = []
+    by_shape: dict[Path, set[int]] = defaultdict(set)
+    whole: list[tuple[Path, list[Item]]] = []
     sizes = Counter(_tops(mine for mine, _ in sure)), Counter(_tops(theirs for _, theirs in sure))
     for (one, other), items in lists.items():
         top = other[: other.index(_BLANK) + 1]
         ways[top] |= {way for way, _ in _runs([item for item in items if sure[item[2]]])}
-        alone = sizes[0][one] == sizes[1][other] == len(items)  # no item of either list went to another one
-        if alone and len(items) > 1 and not all(sure[item[2]] for item in items):
-            doubted.append((top, items))
+        by_shape[top] |= {way for way, _ in _runs([item for item in items if sure[item[2]] and alone[item[2]]])}
+        if sizes[0][one] == sizes[1][other] == len(items) > 1:  # no item of either list went to another one
+            whole.append((top, items))
     sure_ways: list[dict[Path, Path]] = []
     guessed: list[dict[Path, Path]] = []
     moved: set[Path] = set()
-    for top, items in doubted:
-        way = _moved(items, sure) or _told(items, sure, pinned)
-        group = way or _followed(sorted(items, key=lambda item: places[item[2][0]]), sure, ways[top])
+    for top, items in whole:
+        if all(sure[item[2]] for item in items):
+            way, group = {}, _against(items, alone, pinned, by_shape[top])
+        else:
+            way = _moved(items, sure) or _told(items, sure, pinned)
+            group = way or _followed(sorted(items, key=lambda item: places[item[2][0]]), sure, ways[top])
         if group and moved.isdisjoint(group):
             (sure_ways if way else guessed).append(group)
             moved |= group.keys()
@@ -75,6 +81,20 @@ def _moved(items: Sequence[Item], sure: Mapping[Pair, bool]) -> dict[Path, Path]
     """New partners for the items in doubt of two lists, if the others say that they are counted against each other."""
     total = next((total for way, total in _runs([item for item in items if sure[item[2]]]) if way == DOWN), None)
     return {} if total is None else _reach(items, sure, total, DOWN)
+
+
+def _against(
+    items: Sequence[Item], alone: Mapping[Pair, bool], pinned: Collection[Pair], ways: set[int]
+) -> dict[Path, Path]:
+    """New partners for two lists of one shape that go by equal numbers, if what is beside them counts down by shapes.
+
+    `pyramid.0` has the `lateral.2` that alone is so wide: then its `smooth` is no `smooth.0`.
+    """
+    if ways != {DOWN} or any(alone[pair] or pair in pinned for _, _, pair in items):
+        return {}
+    total = max(a for a, _, _ in items) + min(b for _, b, _ in items)
+    up = all(way == UP for way, _ in _runs(items))
+    return _reach(items, dict.fromkeys((pair for *_, pair in items), False), total, DOWN) if up else {}
 
 
 def _followed(items: Sequence[Item], sure: Mapping[Pair, bool], ways: set[int]) -> dict[Path, Path]:
