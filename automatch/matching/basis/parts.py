@@ -96,11 +96,11 @@ def _numbered_gates() -> dict[str, str]:
 def _role_words() -> dict[str, str]:
     """The lexicon's single words for the parts; what it knows as several words (`gate_proj`) is taken word by word.
 
-    What scales and what shifts may be lists, `gammas.0` and `betas.0`.
+    What scales and what shifts may be lists, `gammas.0` and `betas.0`, or be called `scale` and `shift`.
     """
     words = lexicon().words
     # SPADE's `mlp_gamma`; a norm's own gamma is no module
-    film = {called: word for word in FILM for called in (word, f"{word}s")}
+    film = {called: word for word in FILM for called in (word, f"{word}s")} | {"scale": "gamma", "shift": "beta"}
     several = {word.replace("_", "") for word in words if "_" in word}
     return (
         film
