@@ -198,6 +198,8 @@ def _explain(arguments: argparse.Namespace) -> int:
 
     from automatch.explaining import explain
 
+    if arguments.file == "-" and sys.stdin.isatty():
+        print("automatch: paste the error text, then end it with Ctrl-D", file=sys.stderr)
     explanation = explain(_text_of(arguments.file))
     print(json.dumps(explanation.to_dict(), indent=2) if arguments.format == "json" else _shown(str(explanation)))
     return 0

@@ -22,6 +22,7 @@ from automatch.matching.basis.pins import as_pairs, check_pins, resolve
 from automatch.matching.engine import By
 from automatch.options import check_options
 from automatch.reading import ModelSide, read_checkpoint, read_model
+from automatch.reading.torch_words import is_module
 from automatch.reporting.diagnosis import Diagnosis
 from automatch.rules.guesses import marked
 from automatch.rules.induce import induce
@@ -130,8 +131,10 @@ def load(
             alike; carries the diagnosis.
         InputError: a source or a pin cannot be used.
     """
-    if not callable(getattr(model, "load_state_dict", None)):
-        raise InputError(f"load fills an nn.Module, not a {type(model).__name__}; for files use automatch.convert")
+    if not is_module(model):
+        swapped = "; the model comes first, load(model, checkpoint)" if is_module(checkpoint) else ""
+        way = swapped or "; for files use automatch.convert"
+        raise InputError(f"load fills an nn.Module, not a {type(model).__name__}{way}")
     from automatch.applying.loading import load_certain, load_complete
 
     diagnosis = diagnose(checkpoint, model, by=by, pin=pin, forbid=forbid, at=at)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from automatch.errors import InputError
 
-_CHECKPOINTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".gguf", ".npz", ".h5", ".onnx")
+CHECKPOINTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".gguf", ".npz", ".h5", ".onnx")
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def refuse_no_text(target: Path) -> None:
     if target.exists() and not target.is_file() and not target.is_dir():
         return  # a device or a pipe
     refuse_no_place(target)
-    if target.suffix.lower() in _CHECKPOINTS:
+    if target.suffix.lower() in CHECKPOINTS:
         raise InputError(f"{target}: {target.suffix} is the ending of a checkpoint, and this is text; end it in .txt")
     if target.suffix == ".py" and target.exists() and b"automatch" not in target.read_bytes():
         raise InputError(f"{target}: is there already, and automatch did not write it; give another name")

@@ -19,7 +19,10 @@ def path_of(value: object, role: str) -> Path:
         InputError: it is neither, or no file can have such a name.
     """
     if not isinstance(value, (str, os.PathLike)):
-        raise InputError(f"{role}: {type(value).__name__} is no path; give the name of a file as a text or a Path")
+        own = "; give its .rules" if hasattr(value, "rules") else ""
+        raise InputError(
+            f"{role}: {type(value).__name__} is no path{own or '; give the name of a file as a text or a Path'}"
+        )
     path = os.fspath(value)
     try:
         sound = b"\0" not in os.fsencode(path)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from automatch.diagnosing.comparison import StrictLoad
+from automatch.diagnosing.naming import count
 from automatch.errors import RuleError, quoted
 from automatch.matching.assignment import Assignment
 from automatch.rules.guesses import unmarked
@@ -36,7 +37,7 @@ def prove(module: object, checkpoint: StateDictSpec, assignment: Assignment, rul
     """
     left = [key for key in (*assignment.missing_keys, *assignment.unexpected_keys) if key not in assignment.harmless]
     if left:
-        return StrictLoad(None, f"{CALL} was not tried: {len(left)} keys are left over")
+        return StrictLoad(None, f"{CALL} was not tried: {_left_over(left, assignment)}")
     twin = meta_copy(module)
     if twin is None:
         return StrictLoad(None, f"{CALL} was not tried: {type(module).__name__} cannot be copied")
@@ -52,6 +53,18 @@ def prove(module: object, checkpoint: StateDictSpec, assignment: Assignment, rul
         return StrictLoad(False, f"{CALL} failed on a copy of the model: {quoted(error)}", kept)
     also = f"; {len(kept)} harmless keys kept the model's own value" if kept else ""
     return StrictLoad(True, f"proven by {CALL} on a copy of the model on the meta device{also}", kept)
+
+
+def _left_over(left: Sequence[str], assignment: Assignment) -> str:
+    """How many keys have no place, and why."""
+    sized = {key for pair in assignment.mismatched for key in (pair.key, pair.checkpoint_key)}
+    missing, unexpected = set(assignment.missing_keys), set(assignment.unexpected_keys)
+    counts = {
+        "of another shape": len(assignment.mismatched),
+        "missing": sum(key in missing and key not in sized for key in left),
+        "unexpected": sum(key in unexpected and key not in sized for key in left),
+    }
+    return ", ".join(count(number, "key") + f" {what}" for what, number in counts.items() if number)
 
 
 def without_tensor(state_dict: Mapping[str, Any]) -> dict[str, Any]:

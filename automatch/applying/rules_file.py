@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from automatch.applying.atomic import CHECKPOINTS
 from automatch.applying.paths import path_of
 from automatch.errors import InputError, RuleError
 from automatch.rules.rule_set import RuleSet
@@ -44,7 +45,10 @@ def read_rules(source: object) -> RulesFile:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-        raise InputError(f"{source}: cannot be read ({reason}); give the JSON or YAML that diagnose printed") from None
+        way = "a checkpoint comes with a model; " if source.suffix.lower() in CHECKPOINTS else ""
+        raise InputError(
+            f"{source}: cannot be read ({reason}); {way}give the JSON or YAML that diagnose printed"
+        ) from None
     try:
         document = read_yaml(text) if _is_yaml(source, text) else _read_json(text)
         rules = RuleSet.from_document(document)

@@ -44,12 +44,25 @@ def weigh_values(
     fixed = {key: m for m in assignment.matches if m.model_keys[0] not in flagged for key in m.model_keys}
     served = {**fixed, **left, **decided, **roles}
     used = {key for match in served.values() for key in match.checkpoint_keys}
+    matches = tuple({id(m): m for key in wanted.keys if (m := served.get(key))}.values())
+    still = sum(_is_open(match, checkpoint) for match in matches)
     return replace(
         assignment,
-        matches=tuple({id(m): m for key in wanted.keys if (m := served.get(key))}.values()),
+        matches=matches,
+        notes=(*assignment.notes, _told(len(flagged), len(flagged) - still, model is not None)),
         missing_keys=tuple(key for key in wanted.keys if key not in served),
         unexpected_keys=tuple(key for key in checkpoint.spec.keys if key not in used),
         sample=None,
+    )
+
+
+def _told(compared: int, decided: int, both: bool) -> str:
+    """What came of it, in one sentence."""
+    if not compared:
+        return "values: no match is in doubt that values could decide, so none were read"
+    against = "held against the model's" if both else "looked at; the model has none"
+    return (
+        f"values: those of {compared} ambiguous match{'es' * (compared > 1)} were {against}; {max(0, decided)} decided"
     )
 
 

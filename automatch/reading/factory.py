@@ -67,6 +67,8 @@ def parse_factory(text: str, args: Sequence[str] = ()) -> Factory | None:
     for arg in args:
         pair = KEYWORD.fullmatch(arg)
         if pair:
+            if any(name == pair["name"] for name, _ in keywords):
+                raise InputError(f"{text}: {pair['name']} is given twice, again by {arg!r}; leave one of them out")
             keywords.append((pair["name"], _literal_or_text(pair["value"])))
         else:
             positional.append(_literal_or_text(arg))

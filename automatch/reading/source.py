@@ -17,6 +17,7 @@ from automatch.spec import TensorSpec
 
 HEAD_BYTES = 65_536
 # `package.module:factory` or `path/file.py:factory`, not a drive letter.
+_URL = re.compile(r"(?:https?|ftp|s3|gs|hf):/")
 FACTORY = re.compile(r"[^:]{2,}:[A-Za-z_][\w.]*(\(.*\))?", re.DOTALL)
 
 
@@ -129,8 +130,10 @@ def open_file(path: Path) -> File:
     except FileNotFoundError:
         if FACTORY.fullmatch(str(path)):
             raise InputError(
-                f"{path}: no such file; a factory stands for the model, which comes second: give the checkpoint first"
+                f"{path}: no such file; a factory stands for the model, and only there: give the checkpoint first"
             ) from None
+        if _URL.match(str(path)):
+            raise InputError(f"{path}: no such file; no network is opened, download it first") from None
         raise InputError(f"{path}: no such file; check the path (the working directory is {Path.cwd()})") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error

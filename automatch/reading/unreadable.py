@@ -40,6 +40,8 @@ def refusal(file: File) -> str:
             f"{file.path}: a tar archive; torch files of this kind (before 0.1.10) are refused, "
             f"unpack any other archive first"
         )
+    if file.path.suffix == ".py":
+        return f"{file.path}: a program, not a checkpoint; name what builds the model in it, as {file.path}:Net"
     if _is_text(file.head):
         return f"{file.path}: a text file, not a checkpoint; {WANTED}"
     if file.path.suffix == ".safetensors":

@@ -38,8 +38,16 @@ def read_yaml(text: str) -> object:
         _refuse_excess(yaml.parse(text, yaml.BaseLoader))
         node = yaml.compose(text, yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise RuleError(f"the rules are not YAML: {' '.join(str(error).split())}") from None
+        raise RuleError(f"the rules are not YAML: {_told(error)}") from None
     return _value(node)
+
+
+def _told(error: Exception) -> str:
+    """What is wrong with a text that is no YAML, in one line."""
+    mark, problem = getattr(error, "problem_mark", None), str(getattr(error, "problem", None) or error)
+    way = "; in single quotes a backslash is itself" if "escape character" in problem else ""
+    where = f"line {mark.line + 1}: " if mark is not None else ""
+    return f"{where}{' '.join(problem.split())}{way}"
 
 
 def _refuse_excess(events: Any) -> None:

@@ -46,3 +46,27 @@ def test_usual_slips(tmp_path, capsys, monkeypatch) -> None:
         automatch.diagnose("a.pt", nn.Linear)
     with pytest.raises(automatch.InputError, match="class"):
         automatch.diagnose(nn.Linear, "a.pt")
+
+
+def test_more_usual_slips(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(nn.Linear(2, 2).state_dict(), "a.pt")
+    Path("net.py").write_text("def build():\n    pass\n")
+    Path("rules.yaml").write_text('- pattern: "a\\.b"\n  replacement: c\n')
+    for argv, said in (
+        (["a.pt", "net.py"], "net.py: a program, not a checkpoint; name what builds the model in it, as net.py:Net"),
+        (["https://example.com/a.pt", "a.pt"], "no network is opened, download it first"),
+        (["a.pt", "torch.nn:Linear(in_features=2)", "--model-args", "in_features=3"], "in_features is given twice"),
+        (["rules", "a.pt"], "a checkpoint comes with a model"),
+        (["apply", "rules.yaml", "a.pt", "b.pt"], "line 1: found unknown escape character '.'; in single quotes"),
+    ):
+        assert main(argv) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(automatch.InputError, match=r"the model comes first, load\(model, checkpoint\)"):
+        automatch.load("a.pt", nn.Linear(2, 2))
+
+
+def test_values_that_decide_nothing_are_told() -> None:
+    twins = {"a.weight": torch.ones(3), "b.weight": torch.ones(3)}
+    found = automatch.diagnose(twins, {"x.weight": torch.ones(3), "y.weight": torch.ones(3)}, values=True)
+    assert "values: those of 2 ambiguous matches were held against the model's; 0 decided" in found.assignment.notes
