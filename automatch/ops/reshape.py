@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 from automatch.errors import RuleError
 from automatch.spec import Shape
 
+FEW = 3
+"""So many, or fewer, are parts beside each other (q, k, v) in models of every size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reshape:
@@ -68,8 +71,9 @@ def kept_places(shape: Sequence[int]) -> dict[int, int]:
 def relative_shape(source: Shape, target: Shape) -> tuple[int, ...] | None:
     """The shape for `Reshape` that turns `source` into `target` and says least about sizes.
 
-    Sizes that agree from the left become 0, and so do those that agree from the right behind the one that becomes -1,
-    the largest of the others; ones stay ones.
+    Sizes that agree from the left become 0, and so do those that agree from the right behind the one that becomes -1:
+    the first of the others that is no count of a few parts. Heads stand before what each has, and larger models have
+    more heads of the same size. Ones stay ones.
 
     Args:
         source: shape of the checkpoint's tensor.
@@ -91,7 +95,7 @@ def relative_shape(source: Shape, target: Shape) -> tuple[int, ...] | None:
     if not prod(source) or not free:
         return tuple(shape)
     middle = [i for i in free if i < len(target) - back]
-    rest = max(middle, key=lambda i: target[i]) if middle else free[0]
+    rest = next((i for i in middle if target[i] > FEW), max(middle, key=target.__getitem__)) if middle else free[0]
     for i in free:
         if i > rest and i >= len(target) - back:
             shape[i] = 0
