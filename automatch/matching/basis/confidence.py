@@ -151,7 +151,7 @@ def _alone(e: Evidence) -> Judgement:
 def _among_rivals(e: Evidence) -> Judgement:
     names = e.name_margin * e.trust_names
     order = e.order_margin * e.trust_order
-    if e.astray and not (e.name >= 0.5 and names >= 0.3) and not (e.name >= 0.3 and names >= 0.9):
+    if e.astray and not (e.name >= 0.5 and names >= 0.3) and not (e.intact and e.name >= 0.3 and names >= 0.9):
         return Judgement(0.4, True, "one of several modules of this shape, and in a container that does not correspond")
     if names >= 0.3 and e.name >= 0.3:
         if order <= -0.6 and names < 0.6:
