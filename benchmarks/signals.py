@@ -156,6 +156,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("numbers silenced", _in("modules.gathering", ("_silence_numbers", _always(None)))),
     Signal("norms named by their parts", _in("modules.gathering", ("_name_norms", _always(None)))),
     Signal("turns of norms", _in("modules.turns", ("_give_turns_to_norms", _always(None)))),
+    Signal("turns by words of place", _in("modules.turns", ("_give_turns_by_place", _always(None)))),
     Signal("identity but for wrappers", _in("basis.identity", ("SHARE", 9.0))),
     # structure
     Signal(
@@ -235,6 +236,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("a bias beside its weight", _in("reviews.items", ("_nested", _always(True)))),
     Signal("norms as a layer runs", _in("reviews.reviewed", ("as_they_run", _first))),
     Signal("lists counted down", _in("reviews.reviewed", ("as_counted_down", _first))),
+    Signal("lists beside those that count down", _in("reviews.counted", ("_against", _always({})))),
     Signal("layers left over", _in("reviews.reviewed", ("drop_surplus", _first))),
     Signal("alone of its container", _in("reviews.reviewed", ("doubt_lonely", _first))),
     Signal("counters as their norms", _in("reviews.reviewed", ("as_their_modules", _first))),

@@ -87,6 +87,15 @@ class Unit:
         return None
 
 
+    @property
+    def of_batches(self) -> bool:
+        """Whether it is a norm that keeps running statistics."""
+        return not _RUNNING.isdisjoint(self.leaves)
+
+
+_RUNNING = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What `assign_units` may know about the whole.

@@ -53,7 +53,8 @@ def units_of(
     lettered = _lettered(found)
     for unit in found:
         counted = _counted(unit, lettered)
-        alike = (unit.main(), *(w for w in counted if isinstance(w, str)))
+        # a PReLU of that size is none of the numbered norms beside it
+        alike = (unit.main(), unit.of_batches, *(w for w in counted if isinstance(w, str)))
         peers[alike].append(([n for n in counted if isinstance(n, int)], unit))
     for group in peers.values():
         group.sort(key=lambda member: member[0])

@@ -15,8 +15,6 @@ from automatch.spec import Shape
 
 _WEIGHTS = {"*": "weight", "weight_orig": "weight"}
 
-_STATISTICS = {"running_mean", "running_var", "num_batches_tracked"}
-
 NAMES, ORDER, LEARNT, ASTRAY = 2.0, 0.7, 1.5, -1.0
 """What each signal weighs in the score of a pair."""
 
@@ -116,7 +114,7 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
 
 def _norms_apart(source: Sequence[Unit], target: Sequence[Unit], fits: Fits) -> Fits:
     """Without the pairs of a norm with running statistics and one without, of sizes where both sides have as many."""
-    of_batches = [[u.main() if _STATISTICS & u.leaves.keys() else None for u in side] for side in (source, target)]
+    of_batches = [[u.main() if u.of_batches else None for u in side] for side in (source, target)]
     counts = Counter(of_batches[0]), Counter(of_batches[1])
     apart = {size for size, n in counts[0].items() if size is not None and counts[1][size] == n}
     if not apart:

@@ -19,8 +19,8 @@ def give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
     BERT's `output.LayerNorm` behind `attention.output.LayerNorm`, and the `ln` before an `ff_ln` is the attention's.
     """
     for group in peers:
-        numbers = [stem_index(unit.path[-1]) for unit in group] if len(group) == 2 else []
-        if numbers and sorted(number[1] if number else -1 for number in numbers) in ([0, 1], [1, 2]):
+        numbers = [unit.path[-1].isdecimal() or stem_index(unit.path[-1]) is not None for unit in group]
+        if len(group) == 2 and all(numbers):
             for unit in group:
                 unit.turn = unit.rank + 1
     named: dict[tuple[Sort | None, tuple[str, ...]], list[tuple[int, Unit]]] = defaultdict(list)
