@@ -66,7 +66,6 @@ _BY_LEVEL: dict[Level, Judgement] = {
     "crossed": Judgement(
         0.4, True, "in the order that all else in the two blocks keeps, though names speak against it"
     ),
-    "elsewhere": Judgement(0.4, True, "as in the other blocks, of which this one would be an exception"),
     "translated": Judgement(
         0.45, True, "of one shape with others, and their words stand for each other in all pairs beyond doubt"
     ),
@@ -90,9 +89,7 @@ _BY_LEVEL: dict[Level, Judgement] = {
     "summed": Judgement(0.4, True, "together as large, in every block; nothing says in which order they lie"),
     "spelt": Judgement(0.95, False, "together as large, in every block, and the name spells their order"),
     "column": Judgement(0.9, False, "left over, and at the place that the same of the other items of its list has"),
-    "called": Judgement(0.9, False, "the only modules of this name outside the layers"),
     "behind": Judgement(0.95, False, "behind the layer of its number, as all norms of its kind"),
-    "gap": Judgement(0.9, False, "between the same modules on both sides, and nothing else is left there"),
     "gate": Judgement(0.45, True, "taken in order; nothing says which of the two is the gate"),
     "remains": Judgement(0.45, True, "of modules that lack tensors on one side, the only ones that fit"),
     "outside": Judgement(0.45, True, "the only modules beside the layers that are left over and hold the same"),

@@ -86,7 +86,6 @@ class Unit:
                 return self.leaves.keys() == {"bias"}, leaf.shape
         return None
 
-
     @property
     def of_batches(self) -> bool:
         """Whether it is a norm that keeps running statistics."""

@@ -9,7 +9,6 @@ from dataclasses import replace
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.identity import Identity
 from automatch.matching.basis.leaves import Leaf, Path, numbered
-from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import module_path
 
 MOSTLY = 0.8
@@ -40,30 +39,6 @@ def same_names(left: Sequence[Leaf], right: Sequence[Leaf], identity: Identity) 
     by_path = {path: leaf for path, leaf in zip(mine, left, strict=True) if counts[0][path] == 1}
     pairs = [(by_path.get(path), t) for path, t in zip(theirs, right, strict=True) if counts[1][path] == 1]
     return [(s, t) for s, t in pairs if s is not None]
-
-
-def called_alike(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names) -> list[Found]:
-    """Further pairs: left-overs beside a list of layers whose modules have a name that no other module of no layer has.
-
-    The `norm` behind the layers is that norm, whatever the two sides are called as a whole.
-    """
-    used, served = {id(s) for s, _, _ in found}, {id(t) for _, t, _ in found}
-    mine, theirs = _alone(source), _alone(target)
-    return [
-        (s, t, Evidence(level="called"))
-        for tail, s in mine.items()
-        if (t := theirs.get(tail)) is not None and id(s) not in used and id(t) not in served
-        if s.raw == t.raw and s.shape == t.shape and not s.integer
-        if not names.contradiction(names.path_words(s.path), names.path_words(t.path))
-    ]
-
-
-def _alone(leaves: Sequence[Leaf]) -> dict[Path, Leaf]:
-    """The tensors beside a list by the names of module and parameter, where just one of no layer is called so."""
-    outside = [leaf for leaf in leaves if len(leaf.path) > 1 and not numbered(leaf.path)]
-    counts = Counter(leaf.path[-2:] for leaf in outside)
-    homes = {leaf.path[: i - 1] for leaf in leaves for i, token in enumerate(leaf.path) if i and token.isdecimal()}
-    return {leaf.path[-2:]: leaf for leaf in outside if counts[leaf.path[-2:]] == 1 and leaf.path[:-2] in homes}
 
 
 def _is_own(s: Leaf, t: Leaf) -> bool:

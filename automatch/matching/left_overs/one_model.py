@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from automatch.describing.tokens import words_of
 from automatch.matching.aside.cleanup import BASE, COPY, ORIGINAL
-from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.identity import Identity
 from automatch.matching.basis.leaves import Leaf, numbered
@@ -47,20 +46,6 @@ def is_wrapped_model(found: Sequence[Found]) -> bool:
             same += 1
         prefixes[s.path[: len(s.path) - same], t.path[: len(t.path) - same]] += 1
     return len(found) >= FEWEST and max(prefixes.values()) >= SAME_MODEL * len(found)
-
-
-def drop_strangers(found: list[Found], identity: Identity) -> list[Found]:
-    """The pairs without those in doubt whose names have nothing in common, where all else is one and the same model.
-
-    `vocab_transform` has the shape of `pre_classifier`, and belongs to another head.
-    """
-    if not is_one_model(found, identity):
-        return found
-    return [
-        (s, t, e)
-        for s, t, e in found
-        if numbered(t.path) or e.name > 0 or e.rivals or e.level != "unit" or not judge(e).ambiguous
-    ]
 
 
 def doubt_other_heads(

@@ -39,8 +39,7 @@ def assign_units(source: list[Unit], target: list[Unit], ctx: Context) -> list[P
     chosen: dict[int, int] = {}
     for rows, columns in _components(table.fits):
         matrix = [[table.score.get((i, j), NEVER) for j in columns] for i in rows]
-        best = _allowed(assign(matrix), matrix, rows, columns, table)
-        for r, c in enumerate(best):
+        for r, c in enumerate(assign(matrix)):
             if c >= 0:
                 chosen[rows[r]] = columns[c]
     chosen = _uncrossed(chosen, table)
@@ -49,24 +48,6 @@ def assign_units(source: list[Unit], target: list[Unit], ctx: Context) -> list[P
     left += [unit for j, unit in enumerate(target) if j not in served]
     # counters are no weights: what is left of them says nothing of the rest
     return _explain(table, chosen, all(leaf.integer for unit in left for leaf in unit.leaves.values()))
-
-
-def _allowed(
-    best: list[int], matrix: list[list[float]], rows: Sequence[int], columns: Sequence[int], table: Table
-) -> list[int]:
-    """The choice without pairs that names exclude, if these stood in the way of pairs that are called alike.
-
-    `k.lora_A` and `v.lora_B` that lost their halves would rather change partners than leave `v` to `v`.
-    """
-    if not any(c >= 0 and table.against(rows[r], columns[c]) for r, c in enumerate(best)):
-        return best
-    allowed = [
-        [NEVER if score > NEVER and table.against(i, j) else score for j, score in zip(columns, line, strict=True)]
-        for i, line in zip(rows, matrix, strict=True)
-    ]
-    other = assign(allowed)
-    new = [(rows[r], columns[c]) for r, (c, old) in enumerate(zip(other, best, strict=True)) if c >= 0 and c != old]
-    return other if new and all(table.name[pair] >= ALIKE for pair in new) else best
 
 
 def _uncrossed(chosen: dict[int, int], table: Table) -> dict[int, int]:

@@ -14,18 +14,16 @@ from automatch.matching.basis.names import Names
 from automatch.matching.basis.pins import Decisions
 from automatch.matching.keys.unnamed import in_order_of_use
 from automatch.matching.left_overs.half_matched import drop_half_matched
-from automatch.matching.left_overs.named import by_own_name, by_same_keys, called_alike, namesakes, not_crossed
-from automatch.matching.left_overs.one_model import doubt_other_heads, drop_strangers, is_one_model
+from automatch.matching.left_overs.named import by_own_name, by_same_keys, namesakes, not_crossed
+from automatch.matching.left_overs.one_model import doubt_other_heads, is_one_model
 from automatch.matching.reviews.against import doubt_crossed
 from automatch.matching.reviews.behind import behind_their_layers
 from automatch.matching.reviews.beside import doubt_misplaced
-from automatch.matching.reviews.columns import as_elsewhere
 from automatch.matching.reviews.counted import as_counted_down
 from automatch.matching.reviews.counters import as_their_modules
 from automatch.matching.reviews.crosswise import as_numbered
 from automatch.matching.reviews.dictionary import as_sure_ones_say
 from automatch.matching.reviews.exchangeable import doubt_exchangeable
-from automatch.matching.reviews.gaps import between_the_same
 from automatch.matching.reviews.gated import doubt_other_kind
 from automatch.matching.reviews.items import doubt_other_homes
 from automatch.matching.reviews.ordinals import as_they_run
@@ -50,13 +48,11 @@ def reviewed(
     if not decisions.made:
         wrapped = identity if identity.holds else Identity(source, target, both=True)
         found = by_same_keys(by_own_name(found, source, target), source, target, wrapped)
-    found = drop_strangers(not_crossed(found, source, target, identity), identity)
+    found = not_crossed(found, source, target, identity)
     found = drop_half_matched(found, source, target, identity)
     found += [f for f in namesakes(found, source, target, identity) if not refuses(f[0], f[1])]
-    found += [f for f in called_alike(found, source, target, names) if not refuses(f[0], f[1])]
     if not is_one_model(found, identity):
         if order_trust == 1:
-            found += between_the_same(found, source, target, names, refuses)
             found += of_damaged_modules(found, source, target, names, refuses)
         found += of_no_layer(found, source, target, names, refuses)
         found += not_crossed(of_one_shape(found, source, target, names, refuses), source, target, identity, found)
@@ -65,7 +61,7 @@ def reviewed(
     if order_trust == 1:
         found = doubt_misplaced(found, source, target, identity, refuses)
         found = doubt_crossed(found, source, target, names, refuses)
-    found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
+    found = as_numbered(found, target, refuses)
     found = as_counted_down(found, target, refuses)
     found = behind_their_layers(found, source, target, refuses)
     found = doubt_other_kind(doubt_exchangeable(doubt_other_homes(found, source), names), source, target, names)
