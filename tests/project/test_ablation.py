@@ -6,9 +6,11 @@ import sys
 from unittest.mock import patch
 
 import ablation
+import acting
 import pytest
 from ablation import Figures
 from cases import CORPUS, knock_out, read_cases
+from perturbing import Variant
 from signals import SIGNALS
 
 ONE = CORPUS / "versions" / "tv012-vit-2layer_to_tv-vit.json.gz"
@@ -69,3 +71,21 @@ def test_the_engine_runs_without_each_signal() -> None:
     assert "as they are: 1 cases" in done.stdout
     assert all(f"| {signal.name} " in done.stdout for signal in SIGNALS)
     assert "no figure is worse without:" in done.stdout
+
+
+def can_be_watched(signal) -> bool:
+    wholes = [pkgutil.resolve_name(place) for place, _ in signal.replacements]
+    return all(callable(whole) and not isinstance(whole, type) for whole in wholes)
+
+
+@pytest.mark.parametrize("way", [Variant(), Variant("knockout", 1)], ids=str)
+def test_a_signal_that_acts_nowhere_is_not_missed(way) -> None:
+    """Watching does not change the answer, and what is said to do nothing may be left out."""
+    question = ONE, way
+    acts = acting.acting(question)
+    idle = [signal.name for signal in SIGNALS if can_be_watched(signal) and signal.name not in acts]
+    assert "order" in acts and len(idle) > 20
+    for name in idle:
+        with_it, without_it = acting.without(name, question)
+        assert with_it == without_it, name
+    assert acting.line("order", [acting.without("order", question)])[:2] == ["order", 1]
