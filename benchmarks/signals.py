@@ -211,6 +211,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("half-matched heads", _in("reviews.reviewed", ("drop_half_matched", _first))),
     Signal("an order that all else keeps", _in("reviews.reviewed", ("doubt_crossed", _first))),
     Signal("one key outside the blocks", _in("left_overs.named", ("_is_own", _always(False)))),
+    Signal("where most other blocks have it", _in("reviews.reviewed", ("as_elsewhere", _first))),
     Signal("what is left of damaged modules", _in("reviews.reviewed", ("of_damaged_modules", _always([])))),
     Signal("modules beside the layers", _in("reviews.reviewed", ("of_no_layer", _always([])))),
     Signal("left over where its list went on", _in("engine", ("as_in_other_items", _always([])))),

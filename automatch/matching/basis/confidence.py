@@ -66,6 +66,7 @@ _BY_LEVEL: dict[Level, Judgement] = {
     "crossed": Judgement(
         0.4, True, "in the order that all else in the two blocks keeps, though names speak against it"
     ),
+    "elsewhere": Judgement(0.4, True, "as in the other blocks, of which this one would be an exception"),
     "translated": Judgement(
         0.45, True, "of one shape with others, and their words stand for each other in all pairs beyond doubt"
     ),

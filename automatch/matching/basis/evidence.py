@@ -10,7 +10,7 @@ from automatch.matching.basis.leaves import Leaf
 # fmt: off
 Level = Literal[
     "unit", "adapters", "astray", "behind", "beside", "blocks", "column", "copies", "copy", "crossed",
-    "doubtful", "down", "echo", "exchangeable", "exchanged", "extended", "followed", "gate",
+    "doubtful", "down", "echo", "elsewhere", "exchangeable", "exchanged", "extended", "followed", "gate",
     "gates", "half", "head", "inputs", "leavings", "left", "lent", "listed", "lonely", "moved", "name",
     "numbered", "once", "only", "outside", "pin", "placed", "remains", "runs", "sequence", "shared", "spelt",
     "summed", "tied", "translated", "ungated", "unnamed", "used", "usual", "widened", "worded",

@@ -234,6 +234,10 @@ class _Blanks(dict[str, str]):
 _blank = _Blanks().__getitem__
 
 
+LETTERS = ("a", "b", "c", "d")
+"""Letters that count modules, as `conv_a` and `conv_b`."""
+
+
 def template(path: Sequence[str]) -> tuple[str, ...]:
     """A path with its pure numbers taken out; what all layers have in common."""
     return tuple(map(_blank, path))

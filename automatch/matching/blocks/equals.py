@@ -11,6 +11,7 @@ from automatch.matching.basis.grids import across
 from automatch.matching.basis.lap import assign
 from automatch.matching.basis.leaves import numbered, template
 from automatch.matching.basis.names import Names, contrast
+from automatch.matching.basis.places import place_of
 from automatch.matching.blocks.compared import Compared
 from automatch.matching.blocks.decided import BlockPair, Decided, is_square
 from automatch.matching.blocks.free import are_networks, in_turns, made_otherwise, of_one_list, ranked, take_turns
@@ -66,12 +67,14 @@ class _Equals:
         right: those of the model.
         templates: their paths without numbers, of either side.
         order: what the order of their keys is worth.
+        places: where in a layer their names say that they stand.
     """
 
     left: Blocks
     right: Blocks
     templates: tuple[list[tuple[str, ...]], list[tuple[str, ...]]]
     order: Order
+    places: tuple[list[int | None], list[int | None]]
 
 
 def choose(
@@ -108,7 +111,10 @@ def choose(
         paths[several] = [paths[several][j] for j in turns]
         left, right = ([side[j] for j in turns] if n == several else side for n, side in enumerate((left, right)))
     mine, theirs = ([template(path) for path in side] for side in paths)
-    equals = _Equals(left, right, (mine, theirs), order)
+    first, second = (
+        [place_of(names.path_words(n.spelt(top))) for n in side] for side, top in zip((left, right), tops, strict=True)
+    )
+    equals = _Equals(left, right, (mine, theirs), order, (first, second))
     worth, apart = _worth(equals, tops, compared, names, lost)
     usual = _best(worth)
     pinned = decided.joined(left, right)
@@ -337,8 +343,19 @@ def _may_change(
     # the numbers of one side are no order of what is named on the other, and stands there sorted by its names
     if not all(siblings) and (networks or (equals.order.trust < 1 and equals.order.by_name[siblings[0]])):
         siblings = False, False
-    if any(siblings) and not all(siblings) and made_otherwise(left[i] if siblings[0] else right[j]):
-        return True
+    gained = apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j]
+    if any(siblings) and not all(siblings):
+        numbers, said = ((i, k), (equals.places[1][j], equals.places[1][m]))
+        if siblings[1]:
+            numbers, said = ((j, m), (equals.places[0][i], equals.places[0][k]))
+        if gained < 0 or made_otherwise(left[i] if siblings[0] else right[j]) or _runs_against(numbers, said):
+            return True
     if any(siblings) and not (all(siblings) and len(equals.left) != len(equals.right) and (i < k) != (j < m)):
         return False
-    return all(siblings) or apart[i][j] + apart[k][m] - apart[i][m] - apart[k][j] < DOUBT
+    return all(siblings) or gained < DOUBT
+
+
+def _runs_against(numbers: tuple[int, int], places: tuple[int | None, int | None]) -> bool:
+    """Do names say another order of two blocks than the numbers of those that they are put together with?"""
+    one, other = places
+    return one is not None and other is not None and one != other and (one < other) != (numbers[0] < numbers[1])

@@ -7,13 +7,10 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 
 from automatch.describing.tokens import words_of
 from automatch.describing.tree import Node, descend
-from automatch.matching.basis.leaves import template
+from automatch.matching.basis.leaves import LETTERS, template
 
 NEARLY_ALL = 0.8
 """The share of a side that makes several equal blocks whole networks."""
-
-_LETTERS = frozenset("abcd")
-"""Letters that count blocks."""
 
 
 def by_kind(nodes: Sequence[Node]) -> dict[int, list[Node]]:
@@ -64,9 +61,17 @@ def of_one_list(a: Node, b: Node) -> bool:
     a, b = _whole(a), _whole(b)
     if a.parent is None or a.parent is not b.parent:
         return False
-    (*mine, one), (*theirs, other) = words_of(a.label) or ("",), words_of(b.label) or ("",)
-    lettered = bool(mine) and mine == theirs and one in _LETTERS and other in _LETTERS
-    return lettered or (a.label.isdecimal() and b.label.isdecimal())
+    return (a.label.isdecimal() and b.label.isdecimal()) or _are_lettered(a, b)
+
+
+def _are_lettered(a: Node, b: Node) -> bool:
+    """Do letters count two nodes beside each other, from `a` on without a gap, in the order in which they were made?"""
+    stem, runs = tuple(words_of(a.label)[:-1]), list[str]()
+    for child in a.parent.children if a.parent is not None and stem else ():
+        *own, letter = words_of(child.label) or ("",)
+        if tuple(own) == stem:
+            runs.append(letter)
+    return tuple(words_of(b.label)[:-1]) == stem and len(runs) > 1 and tuple(runs) == LETTERS[: len(runs)]
 
 
 def made_otherwise(item: Node) -> bool:

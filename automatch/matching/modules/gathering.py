@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from automatch.describing.tokens import stem_index, words_of
 from automatch.matching.basis.adapters import BIAS, FIRST, SECOND
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import LETTERS, Leaf
 from automatch.matching.basis.names import Names, Word
 from automatch.matching.basis.units import Sort, Unit, role_of
 from automatch.matching.modules.turns import give_turns, mark
@@ -51,10 +51,12 @@ def units_of(
     _silence_gates(found)
     peers: dict[tuple[object, ...], list[tuple[list[int], Unit]]] = defaultdict(list)
     lettered = _lettered(found)
+    of_batches = {unit.main() for unit in found if unit.of_batches}
     for unit in found:
         counted = _counted(unit, lettered)
         # a PReLU of that size is none of the numbered norms beside it
-        alike = (unit.main(), unit.of_batches, *(w for w in counted if isinstance(w, str)))
+        alone = unit.main() in of_batches and unit.leaves.keys() == {"weight"}
+        alike = (unit.main(), alone, *(w for w in counted if isinstance(w, str)))
         peers[alike].append(([n for n in counted if isinstance(n, int)], unit))
     for group in peers.values():
         group.sort(key=lambda member: member[0])
@@ -81,7 +83,6 @@ def _is_grid(numbers: Sequence[Sequence[int]]) -> bool:
 
 
 _GATE, _NOTHING = frozenset({"gate"}), frozenset[str]()
-_LETTERS = ("a", "b", "c", "d")
 
 
 def _lettered(units: Sequence[Unit]) -> Mapping[tuple[str, ...], int]:
@@ -92,21 +93,21 @@ def _lettered(units: Sequence[Unit]) -> Mapping[tuple[str, ...], int]:
     runs: dict[tuple[object, ...], dict[str, tuple[tuple[str, ...], int]]] = defaultdict(dict)
     for unit in units:
         words = [words_of(token) or ("",) for token in unit.path]
-        ends = [at for at, (*stem, letter) in enumerate(words) if stem and letter in _LETTERS]
+        ends = [at for at, (*stem, letter) in enumerate(words) if stem and letter in LETTERS]
         alone = len(ends) == 1 and not any(word.isdecimal() for own in words for word in own)
         for at in ends:
             *stem, letter = words[at]
             if alone or at == len(words) - 1:
                 home = (unit.path[:at], *stem, unit.path[at + 1 :])
                 runs[home][letter] = unit.path, at
-    whole = (run for run in runs.values() if len(run) > 1 and tuple(sorted(run)) == _LETTERS[: len(run)])
+    whole = (run for run in runs.values() if len(run) > 1 and tuple(sorted(run)) == LETTERS[: len(run)])
     return dict(found for run in whole for found in run.values())
 
 
 def is_lettered(unit: Unit) -> bool:
     """Does a name end with a letter that may count it? `in_proj_a` may be the first, or what becomes of alpha."""
     words = words_of(unit.path[-1])
-    return len(words) > 1 and words[-1] in _LETTERS
+    return len(words) > 1 and words[-1] in LETTERS
 
 
 def _counted(unit: Unit, lettered: Mapping[tuple[str, ...], int]) -> list[str | int]:
@@ -116,7 +117,7 @@ def _counted(unit: Unit, lettered: Mapping[tuple[str, ...], int]) -> list[str | 
     for place, token in enumerate(unit.path):
         out.extend(int(w) if w.isdecimal() else w for w in words_of(token))
         if place == at:
-            out[-1] = _LETTERS.index(str(out[-1]))
+            out[-1] = LETTERS.index(str(out[-1]))
     return out
 
 

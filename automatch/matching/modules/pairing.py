@@ -15,6 +15,7 @@ from automatch.matching.aside.cleanup import COPY, ORIGINAL
 from automatch.matching.basis.evidence import Evidence
 from automatch.matching.basis.lap import NEVER, assign
 from automatch.matching.basis.leaves import Leaf, Path
+from automatch.matching.basis.places import place_of
 from automatch.matching.basis.units import Context, Sort, Unit, role_of
 from automatch.matching.modules.gathering import is_lettered
 from automatch.matching.modules.scores import Table, tabulate
@@ -161,17 +162,6 @@ ALIKE = 0.8
 NAMED = 0.3
 """Names that are as alike as this are believed even of a row and a vector."""
 
-_PLACES = {
-    **dict.fromkeys(("first", "pre", "before", "in", "input"), 0),
-    **dict.fromkeys(("attention", "selfattn"), 1),
-    "cross": 2,
-    "mlp": 3,
-    "mean": 0,
-    **dict.fromkeys(("second", "post", "after", "out", "output", "final", "last"), 4),
-    **dict.fromkeys(("var", "deviation"), 4),
-}
-"""Words and concepts that speak of a place in a block, and which."""
-
 
 def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair]:
     """Turn chosen module pairs into leaf pairs, each with what speaks for and against it."""
@@ -207,7 +197,7 @@ def _explain(table: Table, chosen: Mapping[int, int], intact: bool) -> list[Pair
             astray=(i, j) in table.astray,
             free=margins.free,
             crossed=table.source[i].main() in crossed,
-            backwards=table.source[i].peers == table.target[j].peers
+            backwards=_counted_alike(table.source[i], table.target[j])
             and table.source[i].falling != table.target[j].falling
             and not (table.source[i].path[-1:] == table.target[j].path[-1:] and is_lettered(table.source[i])),
             loose=(i in turned[0] or j in turned[1]) and (table.source[i].peers > 1) != (table.target[j].peers > 1),
@@ -260,7 +250,7 @@ def _out_of_turn(units: Sequence[Unit]) -> set[int]:
     run: list[int] = []
     for i, unit in enumerate([*units, None]):
         if run and (unit is None or unit.main() != units[run[-1]].main()):
-            turns = [turn for k in run if (turn := _turn(units[k])) is not None]
+            turns = [turn for k in run if (turn := place_of(units[k].words)) is not None]
             if turns != sorted(turns):
                 out.update(run)
             run = []
@@ -268,10 +258,9 @@ def _out_of_turn(units: Sequence[Unit]) -> set[int]:
     return out
 
 
-def _turn(unit: Unit) -> int | None:
-    """Which place in a block a name speaks of; None where it speaks of none, or of several."""
-    said = {_PLACES[w] for word in unit.words for w in (word.text, *word.concepts) if w in _PLACES}
-    return said.pop() if len(said) == 1 else None
+def _counted_alike(a: Unit, b: Unit) -> bool:
+    """Are two modules one of as many that are numbered, or does a number say what a word of place says of the other?"""
+    return a.peers == b.peers or (a.turn > 0 and (a.turn, a.of) == (b.turn, b.of))
 
 
 def _strayed(table: Table, chosen: Mapping[int, int]) -> set[tuple[int, int]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from automatch.describing.tokens import stem_index
 from automatch.matching.basis.names import Names
+from automatch.matching.basis.places import FIRST, LAST, PLACES
 from automatch.matching.basis.units import Sort, Unit
 
 _TURNS = {"attention": 1, "selfattn": 1, "mlp": 2}
@@ -19,8 +20,7 @@ def give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
     BERT's `output.LayerNorm` behind `attention.output.LayerNorm`, and the `ln` before an `ff_ln` is the attention's.
     """
     for group in peers:
-        numbers = [unit.path[-1].isdecimal() or stem_index(unit.path[-1]) is not None for unit in group]
-        if len(group) == 2 and all(numbers):
+        if len(group) == 2 and _are_counted(*group):
             for unit in group:
                 unit.turn = unit.rank + 1
     named: dict[tuple[Sort | None, tuple[str, ...]], list[tuple[int, Unit]]] = defaultdict(list)
@@ -44,6 +44,13 @@ def give_turns(units: Sequence[Unit], peers: Iterable[Sequence[Unit]]) -> None:
     _give_turns_to_norms(units)
     _give_turns_by_place(units)
     _give_turns_by_last(pair for alike in named.values() for pair in alike)
+
+
+def _are_counted(one: Unit, other: Unit) -> bool:
+    """Do numbers say which of two modules is the first? Sizes of kernels say it only where they rise with the order."""
+    found = [stem_index(f"_{unit.path[-1]}") for unit in (one, other)]
+    numbers = sorted(stem[1] for stem in found if stem is not None)
+    return len(numbers) == 2 and (numbers[1] == numbers[0] + 1 or one.place < other.place)
 
 
 _LAST = [(1, True), (2, False), (2, False)]
@@ -93,25 +100,25 @@ def _give_turns_by_last(units: Iterable[tuple[int, Unit]]) -> None:
                 unit.turn = turn
 
 
-_PLACES = {
-    **dict.fromkeys(("in", "pre", "before", "first", "start", "entry"), 1),
-    **dict.fromkeys(("out", "post", "after", "second", "last", "end", "exit"), 2),
-}
-"""Words of what stands first and of what stands last in a block."""
+_ENDS = (FIRST, LAST)
 
 
 def _give_turns_by_place(units: Iterable[Unit]) -> None:
-    """The same for two modules of which one word differs, and says the place: `conv_in` and `conv_out`."""
+    """The same for two modules of which one word differs, and says the place: `conv_in` and `conv_out`.
+
+    Where they stand the other way round, they run backwards, as what is numbered from the last on does.
+    """
     called: dict[tuple[Sort | None, tuple[str, ...]], list[tuple[int, Unit]]] = defaultdict(list)
     for unit in units:
-        turns = {_PLACES[word.text] for word in unit.words if word.text in _PLACES}
-        if len(turns) == 1 and not unit.turn:
-            rest = tuple(word.text for word in unit.words if word.text not in _PLACES and word.text[0] != "~")
-            called[unit.main(), rest].append((turns.pop(), unit))
+        ends = {PLACES[word.text] for word in unit.words if PLACES.get(word.text) in _ENDS}
+        if len(ends) == 1 and not unit.turn:
+            rest = tuple(w.text for w in unit.words if PLACES.get(w.text) not in _ENDS and w.text[0] != "~")
+            called[unit.main(), rest].append((1 if ends == {FIRST} else 2, unit))
     for pair in called.values():
         if sorted(turn for turn, _ in pair) == [1, 2]:
+            (_, first), (_, last) = sorted(pair, key=lambda item: item[0])
             for turn, unit in pair:
-                unit.turn = turn
+                unit.turn, unit.falling = turn, first.place > last.place
 
 
 _ROLES = frozenset({"query", "key", "value", "qkv", "kv"})

@@ -19,6 +19,7 @@ from automatch.matching.left_overs.one_model import doubt_other_heads, is_one_mo
 from automatch.matching.reviews.against import doubt_crossed
 from automatch.matching.reviews.behind import behind_their_layers
 from automatch.matching.reviews.beside import doubt_misplaced
+from automatch.matching.reviews.columns import as_elsewhere
 from automatch.matching.reviews.counted import as_counted_down
 from automatch.matching.reviews.counters import as_their_modules
 from automatch.matching.reviews.crosswise import as_numbered
@@ -61,7 +62,7 @@ def reviewed(
     if order_trust == 1:
         found = doubt_misplaced(found, source, target, identity, refuses)
         found = doubt_crossed(found, source, target, names, refuses)
-    found = as_numbered(found, target, refuses)
+    found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
     found = as_counted_down(found, target, refuses)
     found = behind_their_layers(found, source, target, refuses)
     found = doubt_other_kind(doubt_exchangeable(doubt_other_homes(found, source), names), source, target, names)
