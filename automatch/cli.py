@@ -74,11 +74,12 @@ def _refuse_output(arguments: argparse.Namespace) -> None:
     if target is None and (output is None or _is_stdout(output)):
         return
     from automatch.applying.atomic import refuse_no_place, refuse_no_text
+    from automatch.applying.paths import path_of
 
     if target is not None:
-        refuse_no_place(Path(target))
+        refuse_no_place(path_of(target, "target"))
     elif output is not None:
-        refuse_no_text(output)
+        refuse_no_text(path_of(output, "output"))
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:

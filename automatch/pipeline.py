@@ -131,7 +131,7 @@ def load(
             alike; carries the diagnosis.
         InputError: a source or a pin cannot be used.
     """
-    if not is_module(model):
+    if not is_module(model) or not callable(getattr(model, "load_state_dict", None)):
         swapped = "; the model comes first, load(model, checkpoint)" if is_module(checkpoint) else ""
         way = swapped or "; for files use automatch.convert"
         raise InputError(f"load fills an nn.Module, not a {type(model).__name__}{way}")

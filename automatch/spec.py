@@ -45,9 +45,9 @@ class StateDictSpec:
         notes: sentences the reader wants the user to see.
         files: paths of the files that it was read from: one, or the shards; empty for objects.
         rivals: dotted paths of other dicts with the same keys and shapes: nothing but the values tells them apart.
-        beside: what else of the file might have been meant, such as "`D` (9 tensors)"; empty where the user chose.
         versions: what it says of its modules by their paths (torch's `_metadata`), such as `{"version": 2}`; empty
             where it says nothing, as files that keep none.
+        beside: what else of the file might have been meant, such as "`D` (9 tensors)"; empty where the user chose.
     """
 
     name: str
@@ -57,8 +57,8 @@ class StateDictSpec:
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
     versions: Mapping[str, Mapping[str, object]] = field(default_factory=dict, compare=False, repr=False)
+    beside: tuple[str, ...] = field(default=(), compare=False)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -69,6 +69,11 @@ class StateDictSpec:
     def by_key(self) -> dict[str, TensorSpec]:
         """Each entry under its key."""
         return {t.key: t for t in self.tensors}
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where it lies in its file, and where its rivals lie, in words."""
+        return tuple(f"`{place}`" if place else "the top level (--at '')" for place in (self.at, *self.rivals))
 
     def __len__(self) -> int:
         return len(self.tensors)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from automatch.errors import InputError
 
+_HEADER = b"A proposal of automatch"
 CHECKPOINTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".gguf", ".npz", ".h5", ".onnx")
 
 
@@ -102,14 +103,14 @@ def refuse_no_text(target: Path) -> None:
     """Refuses to write text where it would be taken for a checkpoint, or over a program that somebody else wrote.
 
     Raises:
-        InputError: it has a checkpoint's ending, or is a Python file that does not speak of automatch.
+        InputError: it has a checkpoint's ending, or is a Python file that does not begin as automatch's own do.
     """
     if target.exists() and not target.is_file() and not target.is_dir():
         return  # a device or a pipe
     refuse_no_place(target)
     if target.suffix.lower() in CHECKPOINTS:
         raise InputError(f"{target}: {target.suffix} is the ending of a checkpoint, and this is text; end it in .txt")
-    if target.suffix == ".py" and target.exists() and b"automatch" not in target.read_bytes():
+    if target.suffix == ".py" and target.exists() and _HEADER not in target.read_bytes():
         raise InputError(f"{target}: is there already, and automatch did not write it; give another name")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from automatch.applying.atomic import refuse_no_file, refuse_same_file, written_beside
+from automatch.applying.atomic import refuse_no_place, refuse_same_file, written_beside
 from automatch.applying.backwards import refuse_no_return
 from automatch.applying.paths import path_of
 from automatch.applying.plan import Plan, Writer
@@ -93,13 +93,12 @@ def convert(
             f"{source}: {len(spec.files)} files; only a single file can be rewritten, do it shard by shard"
         )
     if spec.rivals:
-        places = " and ".join(f"`{place}`" for place in (spec.at, *spec.rivals))
         raise InputError(
-            f"{source}: {places} hold the same keys and shapes, and nothing tells which is meant; choose with --at "
-            f"(in Python: at=); nothing was written"
+            f"{source}: {' and '.join(spec.places)} hold the same keys and shapes, and nothing tells which is meant; "
+            f"choose with --at (in Python: at=); nothing was written"
         )
     source = Path(spec.files[0])
-    refuse_no_file(target)
+    refuse_no_place(target)
     refuse_same_file(source, target)
     writer = _writer(source, target, spec)
     try:

@@ -19,7 +19,7 @@ def path_of(value: object, role: str) -> Path:
         InputError: it is neither, or no file can have such a name.
     """
     if not isinstance(value, (str, os.PathLike)):
-        own = "; give its .rules" if hasattr(value, "rules") else ""
+        own = "; give its .rules" if role == "rules" and hasattr(value, "rules") else ""
         raise InputError(
             f"{role}: {type(value).__name__} is no path{own or '; give the name of a file as a text or a Path'}"
         )

@@ -52,8 +52,7 @@ def verdict(checkpoint: StateDictSpec, model: StateDictSpec, assignment: Assignm
     if _all_served(assignment) and clash:
         return f"{clash}; {_model_keys(assignment.matches)} of {count(len(model), 'key')} mapped by name and shape"
     if _all_served(assignment):
-        places = [f"`{place}`" if place else "the top level" for place in (checkpoint.at, *checkpoint.rivals)]
-        which = [f"{' and '.join(places)} fit alike, choose with --at"] if checkpoint.rivals else []
+        which = [f"{' and '.join(checkpoint.places)} fit alike, choose with --at"] if checkpoint.rivals else []
         return "; ".join([*which, *_complete(evidence, assignment, names, len(rules))])
     served = _model_keys(m for m in assignment.matches if not is_doubtful(m))
     if served < _HARDLY * len(model):

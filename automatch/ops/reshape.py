@@ -72,8 +72,8 @@ def relative_shape(source: Shape, target: Shape) -> tuple[int, ...] | None:
     """The shape for `Reshape` that turns `source` into `target` and says least about sizes.
 
     Sizes that agree from the left become 0, and so do those that agree from the right behind the one that becomes -1:
-    the first of the others that is no count of a few parts. Heads stand before what each has, and larger models have
-    more heads of the same size. Ones stay ones.
+    the first of the others that is no count of a few parts. Where heads stand before what each has, that leaves their
+    number free: larger models have more heads of the same size. Ones stay ones.
 
     Args:
         source: shape of the checkpoint's tensor.

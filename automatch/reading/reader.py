@@ -10,7 +10,7 @@ from pathlib import Path
 from automatch.collecting import paused
 from automatch.errors import InputError, UnsafeInputError
 from automatch.reading.checks import check_names, check_shapes
-from automatch.reading.choosing import choose, escaped
+from automatch.reading.choosing import choose, escaped, split_at
 from automatch.reading.formats import FILE_FORMATS, OBJECT_FORMATS
 from automatch.reading.limits import DEFAULT_LIMITS, Limits
 from automatch.reading.source import Context, File, FileFormat, Found, listed, open_file
@@ -46,7 +46,7 @@ def read_checkpoint(
         UnsafeInputError: it asks to run code where the state_dict should be, or its sizes cannot be true.
     """
     if isinstance(source, StateDictSpec):
-        if at not in (None, source.at):
+        if at is not None and split_at(source.at)[: len(split_at(at))] != split_at(at):
             raise InputError(
                 f"{source.name}: was read at {source.at!r} and holds nothing else; at={at!r} needs the file itself"
             )

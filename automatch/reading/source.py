@@ -16,8 +16,8 @@ from automatch.reading.limits import Limits
 from automatch.spec import TensorSpec
 
 HEAD_BYTES = 65_536
-# `package.module:factory` or `path/file.py:factory`, not a drive letter.
 _URL = re.compile(r"(?:https?|ftp|s3|gs|hf):/")
+# `package.module:factory` or `path/file.py:factory`, not a drive letter.
 FACTORY = re.compile(r"[^:]{2,}:[A-Za-z_][\w.]*(\(.*\))?", re.DOTALL)
 
 

@@ -31,16 +31,13 @@ def refuse_misspelt(data: Mapping[str, Any], names: Sequence[str], where: str) -
             raise RuleError(f'{where}: there is no field "{field}"; write "{near[0]}"')
 
 
-def refuse_numbered(data: Mapping[str, Any], where: str) -> None:
-    r"""Refuse a replacement in the manner of `re.sub` or `str.format`, where `\1` or `{1}` is the first group.
+def refuse_numbered(replacements: Sequence[str], where: str) -> None:
+    r"""Refuse replacements in the manner of `re.sub` or `str.format`, where `\1` or `{1}` is the first group.
 
     Raises:
         RuleError: says how groups are written.
     """
-    texts = data["replacement"] if isinstance(data["replacement"], list) else [data["replacement"]]
-    if "\\\\" in data["pattern"]:
-        return  # keys with a backslash are meant
-    found = next((found for text in texts if (found := _NUMBERED.search(text))), None)
+    found = next((found for text in replacements if (found := _NUMBERED.search(text))), None)
     if found is not None:
         raise RuleError(f"{where}: {found[0]} is no group here; groups are named, (?P<a>...) and {{a}}")
 

@@ -141,7 +141,6 @@ class Rule:
             note=text_field(data, "note", where, ""),
             ambiguous=number_field(data, "ambiguous", where) or 0,
         )
-        refuse_numbered(data, where)
         rule.check(where)
         return rule
 
@@ -154,7 +153,10 @@ class Rule:
         """
         if len(self.pattern) > LONGEST:
             raise RuleError(f"{where}: the pattern is {len(self.pattern)} characters long; at most {LONGEST} are read")
-        groups = set(compiled(self.pattern, where).groupindex)
+        regex = compiled(self.pattern, where)
+        groups = set(regex.groupindex)
+        if regex.groups > len(groups):
+            refuse_numbered(self.replacements, where)
         danger = hazard(self.pattern)
         if danger:
             raise RuleError(f"{where}: the pattern {self.pattern!r} may take forever on some key: {danger}")

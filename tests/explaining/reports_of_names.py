@@ -193,6 +193,7 @@ REPORTS: tuple[tuple[str, str, str], ...] = (
     ("folded biases", torch_text(each("stages.0.0 stages.0.1", "{}.dwconv.bias")), "other"),
     ("ldm ema", torch_text(each("a b c d", "model_ema.diffusion_model{}weight")), "other"),
     ("its own ema", torch_text([], each("a b c d", "modelEma.net.{}.weight")), "other"),
+    ("a pool that averages", torch_text([], each("a b c d", "avg_pool.{}.weight")), "wrong-architecture/variant"),
     ("an average beside it", torch_text([], each("a b c d", "model_avg.{}.weight")), "other"),
     ("compiled file", torch_text(LLAMA, at("_orig_mod.", LLAMA)), "prefix-compile"),
     ("compiled model", torch_text(at("_orig_mod.", LLAMA), LLAMA, cut=True), "prefix-compile"),

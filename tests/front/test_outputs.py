@@ -20,7 +20,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("a.keys.json", "b.keys.json"):
         Path(name).write_text(f'{{"keys": [{ENTRIES}]}}')
-    Path("net.py").write_text("def build():  # for automatch\n    return {}\n")
+    Path("net.py").write_text("# A proposal of automatch\ndef build():\n    return {}\n")
     Path("rules.json").write_text('[{"pattern": "a", "replacement": "b"}]')
     return tmp_path
 
@@ -66,9 +66,10 @@ def test_a_shard_is_an_input(tmp_path, capsys) -> None:
 )
 def test_text_replaces_no_checkpoint_and_no_program_of_others(command, capsys) -> None:
     Path("other.pth").write_bytes(b"weights")
-    Path("mine.py").write_text("print()\n")
+    Path("mine.py").write_text("import automatch\n")
     assert "ending of a checkpoint" in refused(capsys, *command.split(), "-o", "other.pth")
     assert "automatch did not write it" in refused(capsys, *command.split(), "-o", "mine.py")
+    assert (Path("other.pth").read_bytes(), Path("mine.py").read_text()) == (b"weights", "import automatch\n")
     assert "there is no folder far/away; make it first" in refused(capsys, *command.split(), "-o", "far/away/x.json")
 
 

@@ -243,3 +243,12 @@ def test_a_wrapper_does_not_tell_which_network_is_meant(wrapped: str) -> None:
     both = {name: state_dict(prefix="module." if name == wrapped else "") for name in ("student", "teacher")}
     found = read_checkpoint(both, like=read_model(net()).spec)
     assert {found.at, *found.rivals} == {"student", "teacher"}
+
+
+def test_a_description_is_at_every_place_that_leads_to_it() -> None:
+    read = read_checkpoint({"m": {"state_dict": state_dict()}, "epoch": 3}, at="m")
+    assert read.at == "m.state_dict"
+    for at in (None, "m", "m.state_dict"):
+        assert read_checkpoint(read, at=at) is read
+    with pytest.raises(InputError, match=r"was read at 'm\.state_dict'"):
+        read_checkpoint(read, at="n")

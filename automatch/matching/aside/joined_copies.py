@@ -31,7 +31,7 @@ def joined_copies(
         `state_dict.ema_` -> the places of the copies.
     """
     # other words for copies may stand before a part of a layer: `k_proj`, `key_conv`
-    begin = tuple(f"{word}_" for word in AVERAGES if word not in spoken)
+    begin = tuple(f"{word}_" for word in (*AVERAGES, "avg") if word not in spoken)
     groups: dict[str, list[tuple[int, str]]] = defaultdict(list)
     known: set[tuple[str, Shape]] = set()
     for place, leaf in enumerate(leaves):

@@ -45,21 +45,23 @@ def as_counted_down(found: list[Found], target: Sequence[Leaf], refuses: Refuses
         alone[pair] = alone.get(pair, True) and not evidence.rivals
         if evidence.level == "pin":
             pinned.add(pair)
-    if all(sure.values()) and not any(alone.values()):
-        return found
+    if all(sure.values()) and not any(alone[pair] and _numbers(pair[0]) != _numbers(pair[1]) for pair in sure):
+        return found  # every number is where the other side has it
     places = {module_path(s.path): s.place for s, _, _ in reversed(found)}
     lists: dict[tuple[Path, Path], list[Item]] = defaultdict(list)
     for mine, theirs in sure:
         for (a, one), (b, other) in product(_blanks(mine), _blanks(theirs)):
             lists[one, other].append((a, b, (mine, theirs)))
     ways: dict[Path, set[int]] = defaultdict(set)
-    by_shape: dict[Path, set[int]] = defaultdict(set)
+    by_shape: dict[Path, dict[int, int]] = defaultdict(dict)
     whole: list[tuple[Path, list[Item]]] = []
     sizes = Counter(_tops(mine for mine, _ in sure)), Counter(_tops(theirs for _, theirs in sure))
     for (one, other), items in lists.items():
         top = other[: other.index(_BLANK) + 1]
         ways[top] |= {way for way, _ in _runs([item for item in items if sure[item[2]]])}
-        by_shape[top] |= {way for way, _ in _runs([item for item in items if sure[item[2]] and alone[item[2]]])}
+        seen = [item for item in items if sure[item[2]] and alone[item[2]]]
+        for runs, _ in _runs(seen):
+            by_shape[top][runs] = max(by_shape[top].get(runs, 0), len(seen))
         if sizes[0][one] == sizes[1][other] == len(items) > 1:  # no item of either list went to another one
             whole.append((top, items))
     sure_ways: list[dict[Path, Path]] = []
@@ -77,6 +79,11 @@ def as_counted_down(found: list[Found], target: Sequence[Leaf], refuses: Refuses
     return exchanged(exchanged(found, target, sure_ways, "down", refuses), target, guessed, "followed", refuses)
 
 
+def _numbers(path: Path) -> list[str]:
+    """The numbers on a path, those inside its tokens too."""
+    return [number for token in path for number in _NUMBER.findall(token)]
+
+
 def _moved(items: Sequence[Item], sure: Mapping[Pair, bool]) -> dict[Path, Path]:
     """New partners for the items in doubt of two lists, if the others say that they are counted against each other."""
     total = next((total for way, total in _runs([item for item in items if sure[item[2]]]) if way == DOWN), None)
@@ -84,13 +91,14 @@ def _moved(items: Sequence[Item], sure: Mapping[Pair, bool]) -> dict[Path, Path]
 
 
 def _against(
-    items: Sequence[Item], alone: Mapping[Pair, bool], pinned: Collection[Pair], ways: set[int]
+    items: Sequence[Item], alone: Mapping[Pair, bool], pinned: Collection[Pair], ways: Mapping[int, int]
 ) -> dict[Path, Path]:
     """New partners for two lists of one shape that go by equal numbers, if what is beside them counts down by shapes.
 
-    `pyramid.0` has the `lateral.2` that alone is so wide: then its `smooth` is no `smooth.0`.
+    `pyramid.0` has the `lateral.2` that alone is so wide: then its `smooth` is no `smooth.0`. `ways`: which way lists
+    beside them run by the shapes of their items, and of how many. Longer lists are no such.
     """
-    if ways != {DOWN} or any(alone[pair] or pair in pinned for _, _, pair in items):
+    if ways.keys() != {DOWN} or len(items) > ways[DOWN] or any(alone[pair] or pair in pinned for *_, pair in items):
         return {}
     total = max(a for a, _, _ in items) + min(b for _, b, _ in items)
     up = all(way == UP for way, _ in _runs(items))
