@@ -50,9 +50,9 @@ class Unit:
     `rank` of `peers` modules that are called alike, by their `numbers`, `falling` if the first of them stands last,
     `steady` if they stand in the order of these; `grid` if several numbers tell them apart: `cells` are the
     numbers of all of them, `turned` the same turned round. `turn`: the first (1) or the second (2) `of`
-    two, or of three norms, 0 for others. `further`: whether it is the one of two projections of one part that is
-    called by more (`k_img` beside `k`); None for others. `full` is the path from the root on, `told` the one in the
-    scope with the name of what stands beside the module.
+    two, or of three norms, 0 for others; `placed` if a word of its name says so. `further`: whether it is the one of
+    two projections of one part that is called by more (`k_img` beside `k`); None for others. `full` is the path from
+    the root on, `told` the one in the scope with the name of what stands beside the module.
     """
 
     path: tuple[str, ...]
@@ -69,6 +69,7 @@ class Unit:
     steady: bool = True
     turn: int = 0
     of: int = 2
+    placed: bool = False
     further: bool | None = None
     full: tuple[str, ...] = ()
     told: tuple[str, ...] = ()

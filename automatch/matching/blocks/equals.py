@@ -25,6 +25,9 @@ counts that is only lost tensors."""
 DOUBT = 0.1
 """Names of two blocks must tell them from two others by more than this, or the pair is in doubt."""
 
+_ROUNDED = 1e-9
+"""What sums of floats may differ by."""
+
 _MANY = 96
 """Of more equal blocks, no names are compared: what has no pin and not the same path goes by order."""
 
@@ -348,7 +351,7 @@ def _may_change(
         numbers, said = ((i, k), (equals.places[1][j], equals.places[1][m]))
         if siblings[1]:
             numbers, said = ((j, m), (equals.places[0][i], equals.places[0][k]))
-        if gained < 0 or made_otherwise(left[i] if siblings[0] else right[j]) or _runs_against(numbers, said):
+        if gained < -_ROUNDED or made_otherwise(left[i] if siblings[0] else right[j]) or _runs_against(numbers, said):
             return True
     if any(siblings) and not (all(siblings) and len(equals.left) != len(equals.right) and (i < k) != (j < m)):
         return False

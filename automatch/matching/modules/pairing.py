@@ -260,7 +260,9 @@ def _out_of_turn(units: Sequence[Unit]) -> set[int]:
 
 def _counted_alike(a: Unit, b: Unit) -> bool:
     """Are two modules one of as many that are numbered, or does a number say what a word of place says of the other?"""
-    return a.peers == b.peers or (a.turn > 0 and (a.turn, a.of) == (b.turn, b.of))
+    if a.placed or b.placed:
+        return a.placed != b.placed and a.peers != b.peers and a.turn == b.turn
+    return a.peers == b.peers
 
 
 def _strayed(table: Table, chosen: Mapping[int, int]) -> set[tuple[int, int]]:

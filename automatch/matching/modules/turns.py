@@ -118,7 +118,7 @@ def _give_turns_by_place(units: Iterable[Unit]) -> None:
         if sorted(turn for turn, _ in pair) == [1, 2]:
             (_, first), (_, last) = sorted(pair, key=lambda item: item[0])
             for turn, unit in pair:
-                unit.turn, unit.falling = turn, first.place > last.place
+                unit.turn, unit.placed, unit.falling = turn, True, first.place > last.place
 
 
 _ROLES = frozenset({"query", "key", "value", "qkv", "kv"})
