@@ -270,3 +270,19 @@ def test_of_two_towers_alike_the_one_that_has_what_the_other_side_has(image_firs
     pairs += [(f"net.image_model.{key}", key.replace("layer.", "blocks.")) for key, _ in layers]
     answer = match(spec(file), spec(model))
     assert found(answer) == truth(pairs) and flagged(answer) >= {key for _, key in pairs[1:]}
+
+
+def test_an_average_is_called_after_the_model_and_a_pool_is_none() -> None:
+    def nets(*names: str) -> list[tuple[str, tuple[int, ...]]]:
+        return [
+            (f"{name}.layers.{i}.{role}", (8 + i, 8)[: 2 if role == "weight" else 1])
+            for name in names
+            for i in range(6)
+            for role in ("weight", "bias")
+        ]
+
+    wanted = [(key.removeprefix("model."), shape) for key, shape in nets("model")]
+    answer = match(spec(nets("avg_model", "model")), spec(wanted))
+    assert {m.checkpoint_keys[0].split(".")[0] for m in answer.matches} == {"model"}
+    assert flagged(answer) == set()
+    assert flagged(match(spec(nets("avg", "max")), spec(wanted))) == {key for key, _ in wanted}

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
-from automatch.averages import AVERAGES
+from automatch.averages import AVERAGES, is_average
 from automatch.describing.tokens import words_of
 from automatch.describing.tree import Interner, Node, Tree
 from automatch.matching.aside.cleaned import Cleaned
@@ -168,8 +168,12 @@ def _special(group: list[Node]) -> list[set[str]]:
 
 
 def _words(node: Node) -> set[str]:
-    """All words of a node's path."""
-    return {word for token in node.tokens() for word in words_of(token)}
+    """All words of a node's path; `avg_model` is averaged, and an `avg` elsewhere may be a pool."""
+    return {
+        "averaged" if word in ("avg", "average") and is_average(token) else word
+        for token in node.tokens()
+        for word in words_of(token)
+    }
 
 
 def _told(

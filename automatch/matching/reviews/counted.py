@@ -96,9 +96,9 @@ def _against(
     """New partners for two lists of one shape that go by equal numbers, if what is beside them counts down by shapes.
 
     `pyramid.0` has the `lateral.2` that alone is so wide: then its `smooth` is no `smooth.0`. `ways`: which way lists
-    beside them run by the shapes of their items, and of how many. Longer lists are no such.
+    beside them run by the shapes of their items, and of how many. A list that is longer by more than one is no such.
     """
-    if ways.keys() != {DOWN} or len(items) > ways[DOWN] or any(alone[pair] or pair in pinned for *_, pair in items):
+    if ways.keys() != {DOWN} or len(items) > ways[DOWN] + 1 or any(alone[pair] or pair in pinned for *_, pair in items):
         return {}
     total = max(a for a, _, _ in items) + min(b for _, b, _ in items)
     up = all(way == UP for way, _ in _runs(items))
