@@ -159,7 +159,7 @@ def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="what you have: a file, an index, a folder")
     parser.add_argument("model", metavar="MODEL", help="what you want: package.module:factory, file.py:factory, a file")
     _comparison_arguments(parser)
-    forms = [form.NAME for form in FORMATS]
+    forms = [*(form.NAME for form in FORMATS), "yaml"]
     parser.add_argument(
         "--format", choices=forms, help=f"default: by the ending of FILE (.json, .md, .py, .yaml), else {forms[0]}"
     )
@@ -198,7 +198,7 @@ def _learn_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("converted", metavar="CONVERTED", help="the same checkpoint after it; it may have been cast")
     parser.add_argument("--at", metavar="A.B", help="where the state_dict stands inside a nested ORIGINAL")
     _pin_argument(parser)
-    forms = [form.NAME for form in FORMATS]
+    forms = [*(form.NAME for form in FORMATS), "yaml"]
     parser.add_argument(
         "--format",
         choices=forms,

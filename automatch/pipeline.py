@@ -73,7 +73,7 @@ def diagnose(
     Raises:
         InputError: a source, a pin or an argument cannot be used; with `values`, the checkpoint has none.
     """
-    check_options(by, at)
+    check_options(by, at, checkpoint)
     pins, forbidden = as_pairs(pin, "pin"), as_pairs(forbid, "forbid")
     wanted = read_model(model, args=model_args)
     given = read_checkpoint(checkpoint, at=at, like=wanted.spec)

@@ -244,7 +244,7 @@ def test_a_diagnosis_is_written_as_the_ending_of_the_file_says(name, start, fold
 def test_help_names_each_format_once(capsys) -> None:
     with pytest.raises(SystemExit):
         main(["learn", "--help"])
-    assert "{table,json,markdown,python}" in "".join(capsys.readouterr().out.split())
+    assert "{table,json,markdown,python,yaml}" in "".join(capsys.readouterr().out.split())
 
 
 def command(*argv: str, **options) -> subprocess.Popen:

@@ -70,3 +70,10 @@ def test_values_that_decide_nothing_are_told() -> None:
     twins = {"a.weight": torch.ones(3), "b.weight": torch.ones(3)}
     found = automatch.diagnose(twins, {"x.weight": torch.ones(3), "y.weight": torch.ones(3)}, values=True)
     assert "values: those of 2 ambiguous matches were held against the model's; 0 decided" in found.assignment.notes
+
+
+def test_a_missing_file_is_said_before_a_model_is_built(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("def build():\n    raise SystemExit('built')\n")
+    with pytest.raises(automatch.InputError, match=r"nowhere\.pth: no such file"):
+        automatch.diagnose("nowhere.pth", "net.py:build")
