@@ -76,10 +76,10 @@ def diagnose(
     check_options(by, at, checkpoint)
     pins, forbidden = as_pairs(pin, "pin"), as_pairs(forbid, "forbid")
     wanted = read_model(model, args=model_args)
-    given = read_checkpoint(checkpoint, at=at, like=wanted.spec)
-    if pins:
-        check_pins(resolve(pins, forbidden, given.keys, wanted.spec.keys), given, wanted.spec)
     with paused():
+        given = read_checkpoint(checkpoint, at=at, like=wanted.spec)
+        if pins:
+            check_pins(resolve(pins, forbidden, given.keys, wanted.spec.keys), given, wanted.spec)
         assignment = match(given, wanted.spec, by=by, pin=pins, forbid=forbidden)
         if values:
             assignment = _weighed(assignment, checkpoint, given, model, wanted)

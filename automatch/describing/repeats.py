@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from math import prod
+from operator import itemgetter
 from typing import NamedTuple
 
+from automatch.describing.digits import without_digits
 from automatch.spec import StateDictSpec, TensorSpec
 
 _FLOATING = ("float", "bfloat")
@@ -32,11 +35,16 @@ class Column:
         texts: what stands before, between and after the numbers.
         places: numbers -> the place of the key in the state_dict, in that order.
         even: all have one shape, dtype and kind, and none shares its tensor with another key.
+        counted: the numbers that stand at each place.
     """
 
     texts: Texts
     places: dict[Numbers, int]
     even: bool
+    counted: list[set[str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counted", list(map(set, zip(*self.places, strict=True))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +68,58 @@ class Repeat:
 
 
 def columns_of(spec: StateDictSpec) -> list[Column]:
-    """The keys by what they are without their numbers, in order of first appearance."""
+    """The keys by what they are without their numbers, in order of first appearance.
+
+    Keys that differ in digits alone are cut at the same places, found once for all of them.
+    """
     found: dict[Texts, dict[Numbers, int]] = {}
-    split = _INDEX.split
-    for place, tensor in enumerate(spec.tensors):
-        pieces = split(tensor.key)
-        found.setdefault(tuple(pieces[::2]), {})[tuple(pieces[1::2])] = place
+    cuts: dict[str, _Cut] = {}
+    for place, (key, plain) in enumerate(zip(spec.keys, without_digits(spec.keys), strict=True)):
+        cut = cuts.get(plain)
+        if cut is None:
+            cut = cuts[plain] = _cut_of(plain)
+        texts, numbers = cut.texts(key), cut.numbers(key)
+        places = found.get(texts)
+        if places is None:
+            places = found[texts] = {}
+        places[numbers] = place
     shared = {key for tensor in spec.tensors if tensor.tied for key in (tensor.key, tensor.tied)}
-    return [Column(texts, places, _is_even(spec, places, shared)) for texts, places in found.items()]
+    kinds = list(map(itemgetter(1, 2, 3), spec.tensors))  # shape, dtype, kind
+    return [
+        Column(
+            texts,
+            places,
+            even=len(set(map(kinds.__getitem__, places.values()))) == 1
+            and not (shared and any(spec.tensors[place].key in shared for place in places.values())),
+        )
+        for texts, places in found.items()
+    ]
 
 
-def _is_even(spec: StateDictSpec, places: dict[Numbers, int], shared: set[str]) -> bool:
-    tensors = spec.tensors
-    if len({tensors[place][1:4] for place in places.values()}) > 1:  # shape, dtype, kind
-        return False
-    return not (shared and any(tensors[place].key in shared for place in places.values()))
+class _Cut(NamedTuple):
+    """Where keys are cut that differ in digits alone: to the texts between their numbers, and to the numbers."""
+
+    texts: Callable[[str], Texts]
+    numbers: Callable[[str], Numbers]
+
+
+def _cut_of(plain: str) -> _Cut:
+    """Where a key is cut, told by the key without its digits."""
+    numbers = [slice(*found.span(1)) for found in _INDEX.finditer(plain)]
+    ends = [0, *(cut.stop for cut in numbers)]
+    starts = [*(cut.start - 1 for cut in numbers), len(plain)]
+    texts = [slice(start, stop) for start, stop in zip(ends, starts, strict=True)]
+    fixed = tuple(plain[text] for text in texts)
+    if any("0" in text for text in fixed):
+        return _Cut(_picked(texts), _picked(numbers))
+    return _Cut(lambda key: fixed, _picked(numbers))
+
+
+def _picked(pieces: list[slice]) -> Callable[[str], tuple[str, ...]]:
+    """The pieces of a key."""
+    if len(pieces) > 1:
+        return itemgetter(*pieces)
+    return lambda key: tuple([key[piece] for piece in pieces])
 
 
 def repeats_of(spec: StateDictSpec, columns: list[Column], least: int) -> list[Repeat]:
@@ -120,7 +165,7 @@ def stacks_like(lists: Sequence[Repeat], spec: StateDictSpec, columns: Iterable[
 def _repeat(spec: StateDictSpec, prefix: Texts, own: Sequence[Column], least: int) -> Repeat | None:
     """What repeats at one number of the columns that share the texts before it, if the same does in all its lists."""
     at = len(prefix) - 1
-    equal = _equal_items([{key[at] for key in column.places} for column in own])
+    equal = _equal_items([column.counted[at] for column in own])
     if equal is None or equal.length < least:
         return None
     first, chosen = equal.first, [own[n] for n in equal.columns]
@@ -138,17 +183,38 @@ def _repeat(spec: StateDictSpec, prefix: Texts, own: Sequence[Column], least: in
         return None
     size = 0
     for places in items:
-        distances: dict[Numbers, int] = {}
-        for key, place in places.items():
-            start = starts.get(key[: at + 1])
-            if start is None or distances.setdefault(key[at + 1 :], place - start) != place - start:
-                return None
-        if len(places) != len(distances) * len(starts):
+        if not _at_equal_distances(places, starts, at):
             return None
         tensor = spec.tensors[next(iter(places.values()))]
         if tensor.shape and tensor.dtype.startswith(_FLOATING):
             size += prod(tensor.shape) * (len(places) // len(starts))
     return Repeat(prefix, first, equal.length, (equal.length, lists, size), equal.early)
+
+
+def _at_equal_distances(places: dict[Numbers, int], starts: dict[Numbers, int], at: int) -> bool:
+    """Does a column have the same keys in all items, at the same distances from where each item starts?
+
+    Args:
+        places: numbers -> place of the keys of the column.
+        starts: numbers of an item -> the place of its first key.
+        at: which number is that of the item.
+    """
+    count, rest = divmod(len(places), len(starts))
+    if rest or not count:
+        return False
+    after = [key[at + 1 :] for key in islice(places, count)]
+    if list(places) == [item + key for item in starts for key in after]:  # item by item, as nearly all are
+        values, begins = list(places.values()), list(starts.values())
+        return all(
+            len({value - begin for value, begin in zip(values[n::count], begins, strict=True)}) == 1
+            for n in range(count)
+        )
+    distances: dict[Numbers, int] = {}
+    for key, place in places.items():
+        start = starts.get(key[: at + 1])
+        if start is None or distances.setdefault(key[at + 1 :], place - start) != place - start:
+            return False
+    return len(distances) == count
 
 
 class _Equal(NamedTuple):

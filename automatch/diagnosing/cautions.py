@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import chain
 
+from automatch.describing.digits import without_digits
 from automatch.matching.assignment import Assignment
 from automatch.spec import Shape, StateDictSpec
 
@@ -125,15 +127,16 @@ def warn_of_other_orders(assignment: Assignment) -> None:
 
 def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDictSpec) -> Assignment:
     """The assignment with a note for every convention in which the two sides' libraries are known to differ."""
+    plain = [without_digits(side.keys) for side in (checkpoint, model)]
+    texts = ["\n".join(dict.fromkeys(keys)) for keys in plain]
+    met = [convention for convention in _CONVENTIONS if _meet(convention, *texts)]
+    if not met:
+        return assignment
     told = []
-    alike = {key: _without_counting(key) for key in (*checkpoint.keys, *model.keys)}
-    texts = tuple("\n".join(dict.fromkeys(alike[key] for key in side.keys)) for side in (checkpoint, model))
-    for convention in _CONVENTIONS:
-        meet = any(convention.one.search(a) and convention.other.search(b) for a, b in (texts, texts[::-1]))
-        if not meet or (convention.unless is not None and any(map(convention.unless.search, texts))):
-            continue
+    alike = dict(zip((*checkpoint.keys, *model.keys), chain(*plain), strict=True))
+    for convention in met:
         differ = lru_cache(maxsize=None)(partial(_differ, convention))
-        keys = [
+        fitting = [
             m.model_keys[0]
             for m in assignment.matches
             if m.shape is None
@@ -141,20 +144,22 @@ def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDic
             and convention.cut != {"concat", "chunk"}.isdisjoint(m.op.split("+"))
             and convention.fits(checkpoint.by_key[m.checkpoint_keys[0]].shape, model.by_key[m.model_keys[0]].shape)
         ]
-        if keys:
-            many = f"{len(keys)} tensors fit" if len(keys) > 1 else "1 tensor fits"
+        if fitting:
+            many = f"{len(fitting)} tensors fit" if len(fitting) > 1 else "1 tensor fits"
             told.append(
-                f"{many} {_FITS}, the first {keys[0]}: {convention.says}; compare outputs, or use `automatch learn`"
+                f"{many} {_FITS}, the first {fitting[0]}: {convention.says}; compare outputs, or use `automatch learn`"
             )
     return replace(assignment, notes=(*assignment.notes, *told)) if told else assignment
 
 
-_ZEROS = bytes.maketrans(b"123456789", b"000000000")
-
-
-def _without_counting(key: str) -> str:
-    """A key with every digit a zero, which those of all layers have in common; bytes are translated fastest."""
-    return key.encode(errors="surrogatepass").translate(_ZEROS).decode(errors="surrogatepass")
+def _meet(convention: _Convention, mine: str, theirs: str) -> bool:
+    """Are keys of the one group on one side, and keys of the other on the other, and none that speaks against it?"""
+    if convention.unless is not None and any(map(convention.unless.search, (mine, theirs))):
+        return False
+    return any(
+        convention.one.search(a) is not None and convention.other.search(b) is not None
+        for a, b in ((mine, theirs), (theirs, mine))
+    )
 
 
 def _differ(convention: _Convention, mine: str, theirs: str) -> bool:

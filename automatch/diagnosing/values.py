@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+from operator import itemgetter
 from typing import NamedTuple
 
 from automatch.matching.assignment import Assignment
@@ -41,6 +43,12 @@ def mismatched_dtypes(
         model: dtypes of the model; a float buffer takes whole numbers (masks), a scalar anything (counters).
         assignment: which serves which.
     """
+    sides = [set(map(itemgetter(1, 2, 3), side.tensors)) for side in (checkpoint, model)]
+    kinds = [
+        {(dtype, kind): TensorSpec("", shape, dtype, kind) for shape, dtype, kind in side if shape} for side in sides
+    ]
+    if not any(_clash(given, wanted) for given, wanted in product(*(side.values() for side in kinds))):
+        return ()
     out = []
     for match in assignment.matches:
         for key in match.model_keys:

@@ -99,4 +99,5 @@ def _plausible(shape: Shape, rank: int) -> bool:
 
 def make_specs(names: Sequence[str], shapes: Sequence[Shape], dtypes: Sequence[str]) -> tuple[TensorSpec, ...]:
     """One `TensorSpec` for each row of three columns that were checked before."""
-    return tuple(map(TensorSpec._make, zip(names, shapes, dtypes, repeat(None), repeat(None))))
+    rows = zip(names, shapes, dtypes, repeat(None), repeat(None))
+    return tuple(map(tuple.__new__, repeat(TensorSpec), rows))  # `TensorSpec._make`, without a call for each row

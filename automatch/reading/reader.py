@@ -115,9 +115,10 @@ def _described(
         )
     if not chosen.tensors:
         raise InputError(f"{name}: {found.empty}; give a file that holds a state_dict")
-    names = [t.key for t in chosen.tensors]
-    check_names(names, name, limits)
-    check_shapes(names, [t.shape for t in chosen.tensors], name, limits)
+    if not chosen.checked:
+        names = [t.key for t in chosen.tensors]
+        check_names(names, name, limits)
+        check_shapes(names, [t.shape for t in chosen.tensors], name, limits)
     if chosen.dropped:
         notes += (f"not tensors, left out: {listed(chosen.dropped)}",)
     notes = (*found.notes, *notes, *chosen.notes)

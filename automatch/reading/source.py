@@ -50,6 +50,7 @@ class Candidate:
         notes: sentences for the user, shown if this one is chosen.
         is_optimizer: it is the state of an optimizer; its tensors were not looked at.
         versions: what it says of its modules (torch's `_metadata`); empty where it says nothing.
+        checked: its keys and shapes have been checked (`checks`), so that nobody needs to do it again.
     """
 
     path: tuple[str, ...]
@@ -59,6 +60,7 @@ class Candidate:
     notes: tuple[str, ...] = ()
     is_optimizer: bool = False
     versions: Versions = field(default_factory=dict)
+    checked: bool = False
 
 
 @dataclass(frozen=True)

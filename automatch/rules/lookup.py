@@ -7,7 +7,7 @@ itself, so patterns are first asked together, as one alternation.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from automatch.errors import RuleError
 
@@ -37,23 +37,29 @@ class Lookup:
 
     Attributes:
         patterns: in the order of the rules.
+        groups: for each pattern, the number that each of its named groups has in the matches that `find` gives.
     """
 
-    __slots__ = ("_together", "patterns")
+    __slots__ = ("_ends", "_together", "groups", "patterns")
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self.patterns = tuple(compiled(p, f"rule {i}") for i, p in enumerate(patterns, 1))
-        self._together = _alternation(patterns)
+        self.groups: tuple[Mapping[str, int], ...] = tuple(pattern.groupindex for pattern in self.patterns)
+        self._together = _alternation(self.patterns)
+        self._ends: dict[int, int] = {}  # number of the empty group behind a pattern -> number of the pattern
+        if self._together is not None:
+            before, groups = 0, []
+            for number, pattern in enumerate(self.patterns):
+                groups.append({name: before + own for name, own in pattern.groupindex.items()})
+                before += pattern.groups + 1
+                self._ends[before] = number
+            self.groups = tuple(groups)
 
     def find(self, key: str) -> tuple[int, re.Match[str]] | None:
-        """Number (from 0) of the first pattern that matches all of `key`, with its match."""
+        """Number (from 0) of the first pattern that matches all of `key`, with a match that has its `groups`."""
         if self._together is not None:
-            together = self._together.match(key)
-            if together is None or together.lastindex is None:
-                return None
-            number = together.lastindex - 1
-            match = self.patterns[number].fullmatch(key)
-            return None if match is None else (number, match)
+            match = self._together.match(key)
+            return None if match is None else (self._ends[match.lastindex or 0], match)
         for number, pattern in enumerate(self.patterns):
             match = pattern.fullmatch(key)
             if match is not None:
@@ -61,18 +67,20 @@ class Lookup:
         return None
 
 
-def _alternation(patterns: Sequence[str]) -> re.Pattern[str] | None:
+def _alternation(patterns: Sequence[re.Pattern[str]]) -> re.Pattern[str] | None:
     r"""One regex whose last group tells which pattern matched; None where that cannot be said.
 
     `(?:A)\Z()|(?:B)\Z()`: the empty group after a pattern is set only when that pattern
     matched up to the end. Names are dropped (two rules may use the same), so patterns with
     unnamed groups, back references, look-around or flags are asked one by one.
     """
-    bare = [_NAMED.sub("(?:", p) for p in patterns]
-    if len(patterns) < _FEW or any("(?" in p.replace("(?:", "") or _BACK_REFERENCE.search(p) for p in bare):
+    if len(patterns) < _FEW or any(pattern.groups != len(pattern.groupindex) for pattern in patterns):
+        return None
+    bare = [_NAMED.sub("(", pattern.pattern) for pattern in patterns]
+    if any("(?" in p.replace("(?:", "") or _BACK_REFERENCE.search(p) for p in bare):
         return None
     try:
         together = re.compile("|".join(rf"(?:{p})\Z()" for p in bare))
     except (re.error, RecursionError, OverflowError):
         return None
-    return together if together.groups == len(patterns) else None
+    return together if together.groups == sum(pattern.groups + 1 for pattern in patterns) else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from functools import partial
+from operator import itemgetter
 
 from automatch.errors import RuleError
 from automatch.rules.members import alternatives
@@ -10,55 +13,89 @@ from automatch.rules.replacement import LONGEST_NUMBER, Replacement, parse
 from automatch.rules.rule import Rule
 from automatch.rules.tensors import PLAIN, Law, Move
 
-Mover = Callable[[Mapping[str, str | None]], Move]
-"""From the captured texts of a key, by group, to what happens to it."""
+Mover = Callable[[re.Match[str]], Move]
+"""From the match of a key to what happens to it."""
+
+_Place = tuple[tuple[int, int] | None, int | None]
+_move = partial(tuple.__new__, Move)
+"""A `Move` of all its fields, without the checks of a call: a replay makes one for each key."""
 
 
-def mover_of(rule: Rule, number: int) -> Mover:
+def mover_of(rule: Rule, number: int, groups: Mapping[str, int]) -> Mover:
     """How a rule moves keys.
 
     Args:
         rule: any rule.
         number: its number in its list, from 1.
+        groups: name of a group of its pattern -> its number in the matches.
 
     Raises:
         RuleError: its replacement cannot be read, or its part is no group of the pattern. What it returns raises one
             where a key's captured texts do not fill in the replacement.
     """
     texts, law = tuple(map(parse, rule.replacements)), rule.law
-    if isinstance(rule.replacement, str) and rule.op == "rename":
-        (text,) = texts
-        return lambda groups: Move(number, (text.expand(groups),), PLAIN)
     if rule.by is not None and "unstack" in law.words:
-        return _unstacking(rule.by, texts, law, number)
-    named, by = rule.part, rule.by
-    whole = alternatives(rule.pattern, named) if isinstance(named, str) else ()
-    parts = {text: (whole.index(text), len(whole)) for text in whole}
-    first, single = texts[0], len(texts) == 1
-    orders: dict[str, int] = {}  # the members of thousands of stacks have the same few numbers
+        return _unstacking(rule.by, texts, law, number, groups)
+    fillers = [text.filler(groups) for text in texts]
+    (first, *others) = fillers
+    if isinstance(rule.replacement, str) and rule.op == "rename":
+        return lambda match: _move((number, (first(match),), PLAIN, None, None, None))
+    if others:
+        place = _placing(rule, number, groups)
+        return lambda match: _move((number, tuple([fill(match) for fill in fillers]), law, *place(match), None))
+    if rule.part is None and rule.by is None:
+        return lambda match: _move((number, (first(match),), law, None, None, None))
+    return _joining(rule, number, groups)
 
-    def mover(groups: Mapping[str, str | None]) -> Move:
-        if isinstance(named, str):
-            text = groups.get(named) or ""
-            if text not in parts:
-                raise RuleError(f"rule {number}: {named!r} tells the parts, and captured {text!r}")
-            part: tuple[int, int] | None = parts[text]
-        else:
-            part = named
-        order = None
-        if by is not None:
-            value = groups.get(by) or ""
-            order = orders.get(value)
-            if order is None:
-                order = orders[value] = _place(value, by, number)
-        targets = (first.expand(groups),) if single else tuple([text.expand(groups) for text in texts])
-        return Move(number, targets, law, part, order)
+
+def _joining(rule: Rule, number: int, groups: Mapping[str, int]) -> Mover:
+    """How a rule moves the members of a tensor: thousands of keys have the same few targets and the same few places."""
+    replacement, law, place = parse(rule.replacements[0]), rule.law, _placing(rule, number, groups)
+    fill = replacement.filler(groups)
+    pick = itemgetter(*[groups[name] for name in replacement.names if name in groups] or [0])
+    targets: dict[object, tuple[str, ...]] = {}
+
+    def mover(match: re.Match[str]) -> Move:
+        texts = pick(match)
+        found = targets.get(texts)
+        if found is None:
+            found = targets[texts] = (fill(match),)
+        return _move((number, found, law, *place(match), None))
 
     return mover
 
 
-def _unstacking(by: str, texts: tuple[Replacement, ...], law: Law, number: int) -> Mover:
-    def mover(groups: Mapping[str, str | None]) -> Move:
+def _placing(rule: Rule, number: int, groups: Mapping[str, int]) -> Callable[[re.Match[str]], _Place]:
+    """Which part of a tensor a key is, and the number that orders it among the members; None where it is none."""
+    named, by = rule.part, rule.by
+    whole = alternatives(rule.pattern, named) if isinstance(named, str) else ()
+    parts = {text: (whole.index(text), len(whole)) for text in whole}
+    pick = itemgetter(*[groups.get(name, 0) for name in (named, by) if isinstance(name, str)] or [0])
+    known: dict[object, _Place] = {}
+
+    def place(match: re.Match[str]) -> _Place:
+        texts = pick(match)
+        found = known.get(texts)
+        return found if found is not None else known.setdefault(texts, told(match))
+
+    def told(match: re.Match[str]) -> _Place:
+        part = named
+        if isinstance(part, str):
+            text = match[groups[part]] or ""
+            if text not in parts:
+                raise RuleError(f"rule {number}: {part!r} tells the parts, and captured {text!r}")
+            part = parts[text]
+        if by is None:
+            return part, None
+        return part, _place((match[groups[by]] if by in groups else None) or "", by, number)
+
+    return place
+
+
+def _unstacking(by: str, texts: tuple[Replacement, ...], law: Law, number: int, numbers: Mapping[str, int]) -> Mover:
+    def mover(match: re.Match[str]) -> Move:
+        groups = {name: match[at] for name, at in numbers.items()}
+
         def members(count: int) -> tuple[str, ...]:
             each = range(count // len(texts))
             return tuple(text.expand({**groups, by: str(i)}) for text in texts for i in each)

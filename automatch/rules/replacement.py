@@ -18,12 +18,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from operator import itemgetter
+from typing import Any
 
 from automatch.errors import RuleError
 
 Groups = Mapping[str, str | None]
 Number = Callable[[Groups], int]
 Piece = Callable[[Groups], str]
+Filler = Callable[[re.Match[str]], str]
 
 LONGEST_NUMBER = 18
 """How many digits a number may have: `int` refuses some thousands of them, and none stands in a real key."""
@@ -69,6 +72,28 @@ class Replacement:
             if None not in texts:
                 return self._frame % texts
         return "".join([piece if isinstance(piece, str) else piece(groups) for piece in self._pieces])
+
+    def filler(self, numbers: Mapping[str, int]) -> Filler:
+        """`expand` for keys that are asked about by the hundred thousand: from a match straight to the text.
+
+        Args:
+            numbers: name of a captured group -> its number in the matches.
+        """
+        frame, copied = self._frame, [numbers[name] for name in self._copied if name in numbers]
+        if frame is None or len(copied) < len(self._copied) or not copied:
+            return lambda match: self.expand({name: match[number] for name, number in numbers.items()})
+        pick: Callable[[re.Match[str]], Any] = itemgetter(*copied)
+        many = len(copied) > 1
+
+        def fill(match: re.Match[str]) -> str:
+            texts = pick(match)
+            if texts is None or (many and None in texts):
+                return self.expand(
+                    {name: match[number] for name, number in numbers.items()}
+                )  # which says what is amiss
+            return str(frame % texts)
+
+        return fill
 
 
 @lru_cache(maxsize=4096)

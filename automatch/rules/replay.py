@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from automatch.errors import RuleError
 from automatch.matching.assignment import Match, Mismatch
 from automatch.rules.rule_set import RuleSet
-from automatch.rules.tensors import PLAIN, Law, Move, group_fault
+from automatch.rules.tensors import PLAIN, Law, Move, group_fault, law_of
 
 
 @dataclass(frozen=True)
@@ -83,12 +82,17 @@ def replay(
     wrong = [f"{key!r}: {sentence}" for key, sentence in broken.items()]
     unsaid: list[str] = []
     ties = dict.fromkeys(rules.tied)
+    last: list[Match] = []
+    law, targets = PLAIN, tuple[str, ...]()
     for key, own in wanted.items():
+        if own is not last:  # the members of a stack follow each other
+            last, law, targets = own, _law_of(own[0]), own[0].model_keys
+        move = moves.get(key)
+        if move is not None and move.targets == targets and move.law is law and len(own) == 1 and move.members is None:
+            continue
         if key not in moves:
             wrong += [] if key in broken else [f"{key!r} is not a key of the checkpoint"]
-            continue
-        move = moves[key]
-        if len(own) > 1 or not _serves(own[0], key, move):
+        elif len(own) > 1 or not _serves(own[0], key, move):
             wrong += _judge(key, move, own, ties, unsaid)
     wrong += _groups(matches, moves)
     return Proof(
@@ -121,19 +125,16 @@ def _judge(
     return []
 
 
-_law = lru_cache(maxsize=1 << 10)(Law)
-
-
-def _same(law: Law, match: Match) -> bool:
-    """Whether a rule does to tensors what a match asks."""
-    return law == _law(match.op, match.dim, match.perm, match.sizes, match.shape)
+def _law_of(match: Match) -> Law:
+    """What a rule must do to tensors for a match."""
+    return PLAIN if match.op == "rename" else law_of(match.op, match.dim, match.perm, match.sizes, match.shape)
 
 
 def _serves(match: Match, key: str, move: Move | None) -> bool:
     """Whether a move is what a match asks of a key (whole groups are judged elsewhere)."""
     if move is None:
         return match.op == "rename" and match.model_keys == (key,)
-    if (move.law is not PLAIN or match.op != "rename") and not _same(move.law, match):
+    if move.law != _law_of(match):
         return False
     targets = move.targets if move.members is None else move.members(len(match.model_keys))
     return targets == match.model_keys
@@ -145,9 +146,12 @@ def _groups(matches: Sequence[Match], moves: dict[str, Move | None]) -> list[str
     for match in matches:
         if len(match.checkpoint_keys) < 2:
             continue
-        members = [(key, moves.get(key)) for key in match.checkpoint_keys]
-        joined = [(key, move) for key, move in members if move is not None and move.joins]
-        if len(joined) < len(members):
+        joined = [
+            (key, move)
+            for key in match.checkpoint_keys
+            if (move := moves.get(key)) is not None and (move.order is not None or move.part is not None)
+        ]
+        if len(joined) < len(match.checkpoint_keys):
             continue  # the lone key has been named already
         fault = group_fault(joined)
         if fault:

@@ -22,7 +22,7 @@ from automatch.rules.hazard import hazard
 from automatch.rules.lookup import compiled
 from automatch.rules.members import alternatives
 from automatch.rules.replacement import parse
-from automatch.rules.tensors import CUTTING, Law
+from automatch.rules.tensors import CUTTING, Law, law_of
 from automatch.spec import Shape
 
 LONGEST = 20_000
@@ -85,7 +85,7 @@ class Rule:
     @property
     def law(self) -> Law:
         """What it does to tensors, without the keys."""
-        return Law(self.op, self.dim, self.perm, self.sizes, self.shape)
+        return law_of(self.op, self.dim, self.perm, self.sizes, self.shape)
 
     @property
     def stacked_first(self) -> bool:

@@ -99,9 +99,9 @@ class RuleSet:
         number, match = found
         mover = self._movers.get(number)
         if mover is None:
-            mover = self._movers[number] = mover_of(self.rules[number], number + 1)
+            mover = self._movers[number] = mover_of(self.rules[number], number + 1, self._lookup.groups[number])
         try:
-            return mover(match.groupdict())
+            return mover(match)
         except RuleError as error:
             raise RuleError(f"rule {number + 1}, key {key!r}: {error}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from automatch.errors import RuleError
@@ -60,6 +61,9 @@ class Law:
 
 
 PLAIN = Law()
+
+law_of = lru_cache(maxsize=1 << 10)(Law)
+"""The one `Law` of these fields, which a replay compares with itself a hundred thousand times."""
 
 Run = Callable[[Op, Sequence[Any]], Sequence[Any]]
 """What one operation makes of tensors, or of what stands for them."""
@@ -176,12 +180,12 @@ def group_fault(members: list[tuple[str, Move]]) -> str:
     law = members[0][1].law
     if any(m.law is not law and m.law != law for _, m in members):
         return "rules with different operations give it"
-    seen: dict[tuple[int | None, int | None], str] = {}
-    for key, m in members:
-        place = (m.part[0] if m.part else None, m.order)
-        if place in seen:
-            return f"{seen[place]!r} and {key!r} claim the same place in it"
-        seen[place] = key
+    places = [(m.part[0] if m.part else None, m.order) for _, m in members]
+    if len(set(places)) < len(places):
+        first: dict[object, str] = {}
+        for (key, _), place in zip(members, places, strict=True):
+            if first.setdefault(place, key) != key:
+                return f"{first[place]!r} and {key!r} claim the same place in it"
     counts = {m.part[1] if m.part else 1 for _, m in members}
     orders = sorted({m.order for _, m in members if m.order is not None})
     if len(counts) > 1 or (orders and orders != list(range(orders[0], orders[0] + len(orders)))):
@@ -189,9 +193,9 @@ def group_fault(members: list[tuple[str, Move]]) -> str:
             "the numbers of its members have gaps" if len(counts) == 1 else "its rules name different numbers of parts"
         )
     count = counts.pop()
-    if len(seen) != count * max(1, len(orders)):
-        have = ", ".join(sorted(repr(key) for key in seen.values())[:4])
-        return f"it is made of {count * max(1, len(orders))} tensors, and only {len(seen)} are there ({have})"
+    if len(places) != count * max(1, len(orders)):
+        have = ", ".join(sorted(repr(key) for key, _ in members)[:4])
+        return f"it is made of {count * max(1, len(orders))} tensors, and only {len(places)} are there ({have})"
     return ""
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from automatch.diagnosing.evidence import Evidence, Finding
 from automatch.diagnosing.naming import is_counter
@@ -20,6 +20,9 @@ _FIRST = 500
 
 def check(evidence: Evidence) -> Finding | None:
     """Whether every unexpected key is a missing one without its first characters, always equally many."""
+    there = evidence.checkpoint.by_key if evidence.checkpoint else frozenset(evidence.unexpected_keys)
+    if "" not in there and not any(_tails(evidence.missing_keys[:_FIRST], there)):
+        return None
     unexpected = [k for k in evidence.unexpected_keys if not is_counter(k)]
     if "" in unexpected:
         return Finding(
@@ -32,10 +35,10 @@ def check(evidence: Evidence) -> Finding | None:
     if len(unexpected) < 2:
         return None
     wanted = frozenset(unexpected)
-    if not any(_tails(evidence.missing_keys[:_FIRST], wanted)):
-        return None
     tails = set(_tails(evidence.missing_keys, wanted))
     cuts = Counter(cut for k in unexpected for cut in range(1, _LONGEST) if (k, cut) in tails)
+    if not cuts:
+        return None
     cut, hits = cuts.most_common(1)[0]
     cut_words = sum(_cuts_a_word(k, cut) for k in evidence.missing_keys if k[cut:] in wanted)
     if hits < 0.7 * len(unexpected) or cut_words < 0.5 * hits:
@@ -56,7 +59,7 @@ def check(evidence: Evidence) -> Finding | None:
     )
 
 
-def _tails(keys: Iterable[str], wanted: frozenset[str]) -> Iterator[tuple[str, int]]:
+def _tails(keys: Iterable[str], wanted: Container[str]) -> Iterator[tuple[str, int]]:
     """What is left of keys without their first characters and is wanted, each with how many were cut."""
     for key in keys:
         for cut in range(1, min(_LONGEST, len(key))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from functools import lru_cache
 
 from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.basis.leaves import Leaf
@@ -28,11 +29,18 @@ def is_adapter(leaf: Leaf) -> bool:
 
     Of what is only called `adapter`, the halves `A` and `B` of a rank, and the number beside them, `adapter_alpha`.
     """
-    if any("lora" in words_of(token) for token in leaf.path):
+    called = _called_adapter(leaf.path)
+    return called is True or (called is None and len(leaf.raw) == 2 and leaf.raw[0] != leaf.raw[1])
+
+
+@lru_cache(maxsize=1 << 16)
+def _called_adapter(path: tuple[str, ...]) -> bool | None:
+    """Does a path say that its tensor is part of an adapter; None where only a matrix of a rank would be one."""
+    if any("lora" in words_of(token) for token in path):
         return True
-    named = next((at for at in range(len(leaf.path)) if leaf.path[at] in _LETTERS and _is_half(leaf.path, at)), None)
-    ranked = len(leaf.raw) == 2 and leaf.raw[0] != leaf.raw[1]
-    return words_of(leaf.path[-1]) == ("adapter", "alpha") if named is None else ranked
+    if any(path[at] in _LETTERS and _is_half(path, at) for at in range(len(path))):
+        return None
+    return words_of(path[-1]) == ("adapter", "alpha")
 
 
 def half_of(path: Sequence[str]) -> tuple[int, str] | None:

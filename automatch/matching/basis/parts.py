@@ -44,6 +44,7 @@ NEAR = 4
 Hole = tuple[str, ...]
 
 
+@lru_cache(maxsize=1 << 16)
 def role_in(path: tuple[str, ...]) -> tuple[int, str, str] | None:
     """The part that a path names: index of its token, the role, the token with the role taken out.
 

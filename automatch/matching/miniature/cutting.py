@@ -113,7 +113,7 @@ class Half:
         values: list[Numbers] = [(number,) for number in place.numbers]
         for axis in place.axes:
             values[axis.at] = tuple(str(axis.first + rank) for rank in range(axis.length))
-        return [keys[place.column.places[numbers]] for numbers in product(*values)]
+        return [keys[at] for at in map(place.column.places.__getitem__, product(*values))]
 
 
 def miniature(checkpoint: StateDictSpec, model: StateDictSpec) -> tuple[Half, Half] | None:
@@ -184,7 +184,7 @@ def _kept(
     Where stacks are cut as well (lists of the lengths `stacked`), one that is not among the `sizes` of tensors.
     """
     lengths = {repeat.length for repeat in cut}
-    others = {len({key[at] for key in c.places}) for c in columns for at in range(len(c.texts) - 1)} - lengths
+    others = {len(numbers) for column in columns for numbers in column.counted} - lengths
     out: dict[int, int] = {}
     for length in sorted(lengths):
         early = {0, *(repeat.early for repeat in cut if repeat.length == length)}
@@ -217,9 +217,7 @@ def _half(
             continue
         for axes_here, left in _by_axes(column, axes):
             ranks = [(axis.at, {str(axis.first + rank): rank for rank in range(axis.kept)}) for axis in axes_here]
-            for at, kept_here in ranks:
-                left = [(numbers, place) for numbers, place in left if numbers[at] in kept_here]
-            for numbers, place in left:
+            for numbers, place in _in_reach(left, ranks):
                 if axes_here:
                     own = tuple(kept_here[numbers[at]] for at, kept_here in ranks)
                     places[spec.tensors[place].key] = Place(column, axes_here, numbers, own)
@@ -230,16 +228,24 @@ def _half(
     return Half(replace(spec, tensors=tensors), spec, places, lowered)
 
 
-def _by_axes(column: Column, axes: tuple[Axis, ...]) -> Iterator[tuple[tuple[Axis, ...], list[tuple[Numbers, int]]]]:
+def _in_reach(left: dict[Numbers, int], ranks: Sequence[tuple[int, dict[str, int]]]) -> list[tuple[Numbers, int]]:
+    """The keys whose numbers are all among those that stay."""
+    at_all = [kept for _, kept in ranks]
+    if [at for at, _ in ranks] == list(range(len(next(iter(left), ())))):  # few of very many
+        return [(numbers, left[numbers]) for numbers in product(*at_all) if numbers in left]
+    return [(numbers, place) for numbers, place in left.items() if all(numbers[at] in kept for at, kept in ranks)]
+
+
+def _by_axes(column: Column, axes: tuple[Axis, ...]) -> Iterator[tuple[tuple[Axis, ...], dict[Numbers, int]]]:
     """The keys of a column, apart by the axes on which they are cut: items before the equal ones stay as they are."""
     early = [(axis, {str(number) for number in range(axis.first)}) for axis in axes if axis.first]
-    groups: dict[tuple[Axis, ...], list[tuple[Numbers, int]]] = {}
+    groups: dict[tuple[Axis, ...], dict[Numbers, int]] = {}
     if not any(numbers[axis.at] in before for axis, before in early for numbers in column.places):
-        yield axes, list(column.places.items())
+        yield axes, column.places
         return
     for numbers, place in column.places.items():
         own = tuple(axis for axis in axes if int(numbers[axis.at]) >= axis.first)
-        groups.setdefault(own, []).append((numbers, place))
+        groups.setdefault(own, {})[numbers] = place
     yield from groups.items()
 
 

@@ -53,7 +53,7 @@ def read(file: File, context: Context) -> Found:
     if "buffers" in fields or "tied" in fields:
         tensors = _with_roles(tensors, fields, where)
     versions = _versions(fields["versions"], [t.key for t in tensors], where) if "versions" in fields else {}
-    return Found("key list", (Candidate((), tensors, versions=versions),), empty="lists no keys")
+    return Found("key list", (Candidate((), tensors, versions=versions, checked=True),), empty="lists no keys")
 
 
 def _text(file: File, context: Context) -> bytes:

@@ -48,7 +48,7 @@ def read(file: File, context: Context) -> Found:
     check_names(names, where, context.limits)
     check_shapes(names, shapes, where, context.limits)
     notes = directory.notes + ((f"not numbers, left out: {listed(dropped)}",) if dropped else ())
-    candidates = (Candidate((), make_specs(names, shapes, dtypes)),) if names else ()
+    candidates = (Candidate((), make_specs(names, shapes, dtypes), checked=True),) if names else ()
     return Found("NumPy archive, headers only", candidates, notes)
 
 

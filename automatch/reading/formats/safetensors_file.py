@@ -82,7 +82,7 @@ def read(file: File, context: Context) -> Found:
     _check_tiling(names, spans, data_bytes, where)
     words = {dtype: DTYPES[dtype][0] if dtype in DTYPES else dtype.lower() for dtype in set(dtypes)}
     tensors = make_specs(names, shapes, list(map(words.__getitem__, dtypes)))
-    return Found("safetensors, header only", (Candidate((), tensors),), tuple(notes))
+    return Found("safetensors, header only", (Candidate((), tensors, checked=True),), tuple(notes))
 
 
 def _header(file: File, context: Context) -> tuple[bytes, int]:
