@@ -16,7 +16,6 @@ from math import prod
 from operator import itemgetter
 from typing import NamedTuple
 
-from automatch.describing.digits import without_digits
 from automatch.spec import StateDictSpec, TensorSpec
 
 _FLOATING = ("float", "bfloat")
@@ -74,7 +73,7 @@ def columns_of(spec: StateDictSpec) -> list[Column]:
     """
     found: dict[Texts, dict[Numbers, int]] = {}
     cuts: dict[str, _Cut] = {}
-    for place, (key, plain) in enumerate(zip(spec.keys, without_digits(spec.keys), strict=True)):
+    for place, (key, plain) in enumerate(zip(spec.keys, spec.plain_keys, strict=True)):
         cut = cuts.get(plain)
         if cut is None:
             cut = cuts[plain] = _cut_of(plain)

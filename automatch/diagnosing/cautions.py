@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain
 
-from automatch.describing.digits import without_digits
 from automatch.matching.assignment import Assignment
 from automatch.spec import Shape, StateDictSpec
 
@@ -127,7 +126,7 @@ def warn_of_other_orders(assignment: Assignment) -> None:
 
 def cautioned(assignment: Assignment, checkpoint: StateDictSpec, model: StateDictSpec) -> Assignment:
     """The assignment with a note for every convention in which the two sides' libraries are known to differ."""
-    plain = [without_digits(side.keys) for side in (checkpoint, model)]
+    plain = [side.plain_keys for side in (checkpoint, model)]
     texts = ["\n".join(dict.fromkeys(keys)) for keys in plain]
     met = [convention for convention in _CONVENTIONS if _meet(convention, *texts)]
     if not met:

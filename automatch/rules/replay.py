@@ -6,6 +6,7 @@ the induction: it asks the rules about each key, one by one, and compares with t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,29 +62,58 @@ def replay(
     Returns:
         A proof; `proof.ok` says whether the rules reproduce exactly the assignment.
     """
+    moves, broken = _moved(rules, checkpoint_keys)
+    wanted = _wanted(matches)
+    wrong, unsaid = _misled(wanted, moves, broken, rules)
+    wrong += _groups(matches, moves)
+    taken = Counter(move.rule for move in moves.values() if move is not None)
+    hits = tuple(taken[number] for number in range(1, len(rules) + 1))
+    return Proof(
+        hits=hits,
+        wrong=tuple(wrong),
+        collisions=tuple(
+            [*_collisions(moves, wanted, rules), *_intruders(moves, wanted, matches, model_keys, mismatched)]
+        ),
+        untouched=tuple(key for key, move in moves.items() if move is None),
+        unused=tuple(number for number, count in enumerate(hits, 1) if not count),
+        unsaid=tuple(unsaid),
+    )
+
+
+def _moved(rules: RuleSet, keys: Sequence[str]) -> tuple[dict[str, Move | None], dict[str, str]]:
+    """What the rules make of every key, and why they cannot say it of some."""
     moves: dict[str, Move | None] = {}
     broken: dict[str, str] = {}
-    hits = [0] * len(rules)
-    for key in checkpoint_keys:
+    for key in keys:
         try:
-            move = moves[key] = rules.move(key)
+            moves[key] = rules.move(key)
         except RuleError as error:
             broken[key] = str(error)
-            continue
-        if move is not None:
-            hits[move.rule - 1] += 1
+    return moves, broken
+
+
+def _wanted(matches: Sequence[Match]) -> dict[str, list[Match]]:
+    """The matches that each key serves; all members of a stack share one list, unless they serve more than it."""
     wanted: dict[str, list[Match]] = {}
-    for match in matches:  # all members of a stack share one list, unless they serve more than it
+    for match in matches:
         alone = [match]
         for key in match.checkpoint_keys:
             own = wanted.setdefault(key, alone)
             if own is not alone:
                 wanted[key] = [*own, match]
+    return wanted
+
+
+def _misled(
+    wanted: dict[str, list[Match]], moves: dict[str, Move | None], broken: dict[str, str], rules: RuleSet
+) -> tuple[list[str], list[str]]:
+    """Sentences on keys that do not become what the matches say, and model keys that no ordered rules can serve."""
     wrong = [f"{key!r}: {sentence}" for key, sentence in broken.items()]
     unsaid: list[str] = []
     ties = dict.fromkeys(rules.tied)
     last: list[Match] = []
-    law, targets = PLAIN, tuple[str, ...]()
+    law: Law = PLAIN
+    targets: tuple[str, ...] = ()
     for key, own in wanted.items():
         if own is not last:  # the members of a stack follow each other
             last, law, targets = own, _law_of(own[0]), own[0].model_keys
@@ -94,15 +124,7 @@ def replay(
             wrong += [] if key in broken else [f"{key!r} is not a key of the checkpoint"]
         elif len(own) > 1 or not _serves(own[0], key, move):
             wrong += _judge(key, move, own, ties, unsaid)
-    wrong += _groups(matches, moves)
-    return Proof(
-        hits=tuple(hits),
-        wrong=tuple(wrong),
-        collisions=tuple([*_collisions(moves, wanted, rules), *_intruders(moves, matches, model_keys, mismatched)]),
-        untouched=tuple(key for key in checkpoint_keys if key in moves and moves[key] is None),
-        unused=tuple(number for number, count in enumerate(hits, 1) if not count),
-        unsaid=tuple(unsaid),
-    )
+    return wrong, unsaid
 
 
 def _judge(
@@ -176,12 +198,12 @@ def _collisions(moves: dict[str, Move | None], wanted: dict[str, list[Match]], r
     group: dict[str, Move] = {}
     out = []
     for key, move in moves.items():
-        for target in (key,) if move is None else _targets(key, move, wanted):
+        for target in (key,) if move is None else move.targets if move.members is None else _pieces(key, move, wanted):
             if target not in owner:
                 owner[target] = key
                 if move is not None and move.joins:
                     group[target] = move
-            elif move is None or not move.joins or target not in group:
+            elif move is None or target not in group or (move.order is None and move.part is None):
                 out.append(f"{owner[target]!r} and {key!r} both become {target!r}")
     out += [
         f"{other!r} is tied to {first!r} and served by {owner[other]!r}"
@@ -192,14 +214,19 @@ def _collisions(moves: dict[str, Move | None], wanted: dict[str, list[Match]], r
 
 
 def _intruders(
-    moves: dict[str, Move | None], matches: Sequence[Match], model_keys: Sequence[str], mismatched: Sequence[Mismatch]
+    moves: dict[str, Move | None],
+    wanted: dict[str, list[Match]],
+    matches: Sequence[Match],
+    model_keys: Sequence[str],
+    mismatched: Sequence[Mismatch],
 ) -> list[str]:
     """Keys that belong nowhere and yet land on a model key.
 
     One that keeps its name lands there only where another key serves it: else the shapes differ,
     which torch says by itself.
     """
-    wanted = {key for match in matches for key in match.checkpoint_keys}
+    if not moves.keys() - wanted.keys():
+        return []
     served = {key for match in matches for key in match.model_keys}
     model, pairs = set(model_keys), {(pair.checkpoint_key, pair.key) for pair in mismatched}
     out = []
@@ -212,7 +239,7 @@ def _intruders(
     return out
 
 
-def _targets(key: str, move: Move, wanted: dict[str, list[Match]]) -> tuple[str, ...]:
-    if move.members is None:
-        return move.targets
-    return move.members(max((len(match.model_keys) for match in wanted.get(key, ())), default=len(move.targets)))
+def _pieces(key: str, move: Move, wanted: dict[str, list[Match]]) -> tuple[str, ...]:
+    """The targets of a key whose tensor is taken apart: as many as its matches have."""
+    count = max((len(match.model_keys) for match in wanted.get(key, ())), default=len(move.targets))
+    return move.targets if move.members is None else move.members(count)
