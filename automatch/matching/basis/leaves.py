@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 from automatch.describing.tokens import ROLES, split_blob, split_key, split_projector, words_of
@@ -238,6 +239,16 @@ LETTERS = ("a", "b", "c", "d")
 """Letters that count modules, as `conv_a` and `conv_b`."""
 
 
+@lru_cache(maxsize=1 << 16)
+def _without_number(token: str) -> str:
+    return _NUMBER.sub("#", token)
+
+
+@lru_cache(maxsize=1 << 16)
+def _has_number(token: str) -> bool:
+    return _NUMBER.search(token) is not None
+
+
 def template(path: Sequence[str]) -> tuple[str, ...]:
     """A path with its pure numbers taken out; what all layers have in common."""
     return tuple(map(_blank, path))
@@ -245,12 +256,12 @@ def template(path: Sequence[str]) -> tuple[str, ...]:
 
 def without_digits(path: Sequence[str]) -> tuple[str, ...]:
     """A path without any numbers, those inside its tokens too: `layer_0` and `layer_1` are one."""
-    return tuple(_NUMBER.sub("#", token) for token in path)
+    return tuple(map(_without_number, path))
 
 
 def has_digits(path: Sequence[str]) -> bool:
     """Has a path a number, be it inside a token?"""
-    return any(map(_NUMBER.search, path))
+    return any(map(_has_number, path))
 
 
 def numbered(path: Sequence[str]) -> bool:

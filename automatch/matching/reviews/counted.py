@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise, product
 
 from automatch.matching.basis.confidence import judge
@@ -158,6 +159,17 @@ def _blanks(path: Path) -> Iterator[tuple[int, Path]]:
     What else is counted in the same token changes with it: `flow5_to_4`, `flow4_to_3`.
     """
     for i, token in enumerate(path):
-        for number in _NUMBER.finditer(token):
-            before, behind = (_NUMBER.sub("#", part) for part in (token[: number.start()], token[number.end() :]))
-            yield int(number.group()), (*path[:i], before, _BLANK, behind, *path[i + 1 :])
+        for number, pieces in _around_numbers(token):
+            yield number, (*path[:i], *pieces, *path[i + 1 :])
+
+
+@lru_cache(maxsize=1 << 16)
+def _around_numbers(token: str) -> tuple[tuple[int, tuple[str, str, str]], ...]:
+    """Each number of a token, and the token without it in pieces."""
+    return tuple(
+        (
+            int(number.group()),
+            (_NUMBER.sub("#", token[: number.start()]), _BLANK, _NUMBER.sub("#", token[number.end() :])),
+        )
+        for number in _NUMBER.finditer(token)
+    )
