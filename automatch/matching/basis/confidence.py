@@ -71,6 +71,10 @@ _BY_LEVEL: dict[Level, Judgement] = {
         0.45, True, "of one shape with others, and their words stand for each other in all pairs beyond doubt"
     ),
     "worded": Judgement(0.45, True, "of one shape with others; order says otherwise, but so do all their names"),
+    "inside": Judgement(
+        0.4, True, "inside the part of the file that serves all around it, though another name is nearer"
+    ),
+    "jumps": Judgement(0.4, True, "its number breaks the order that nearly all other items of the two lists keep"),
     "astray": Judgement(0.4, True, "of one shape, but each of the blocks around the two has another partner"),
     "lent": Judgement(0.4, True, "of one shape, but of a copy of what serves the rest of its block"),
     "exchangeable": Judgement(0.4, True, "by their names, this and a pair in doubt would rather change partners"),

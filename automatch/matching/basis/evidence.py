@@ -11,9 +11,10 @@ from automatch.matching.basis.leaves import Leaf
 Level = Literal[
     "unit", "adapters", "astray", "behind", "beside", "blocks", "column", "copies", "copy", "crossed",
     "doubtful", "down", "echo", "elsewhere", "exchangeable", "exchanged", "extended", "followed", "gate",
-    "gates", "half", "head", "inputs", "leavings", "left", "lent", "listed", "lonely", "moved", "name",
-    "numbered", "once", "only", "outside", "pin", "placed", "remains", "runs", "sequence", "shared", "spelt",
-    "summed", "tied", "translated", "ungated", "unnamed", "used", "usual", "widened", "worded",
+    "gates", "half", "head", "inputs", "inside", "jumps", "leavings", "left", "lent", "listed", "lonely",
+    "moved", "name", "numbered", "once", "only", "outside", "pin", "placed", "remains", "runs", "sequence",
+    "shared", "spelt", "summed", "tied", "translated", "ungated", "unnamed", "used", "usual", "widened",
+    "worded",
 ]
 """How a pair was found, or what made it doubtful; "unit": by its modules, so that all other evidence counts."""
 # fmt: on

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from automatch.matching.basis.confidence import judge
-from automatch.matching.basis.evidence import Found, Level
+from automatch.matching.basis.evidence import Evidence, Found, Level
 from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.units import module_path
+from automatch.spec import Shape
 
 Refuses = Callable[[Leaf, Leaf], bool]
 """Whether a person decided that two leaves are not put together."""
@@ -30,6 +31,40 @@ def partners(found: Iterable[Found]) -> tuple[dict[Path, Path], set[Path]]:
 def common_length(paths: Sequence[Path]) -> int:
     """How many tokens all paths begin with."""
     return next((n for n, tokens in enumerate(zip(*paths, strict=False)) if len(set(tokens)) > 1), min(map(len, paths)))
+
+
+def contents(leaves: Sequence[Leaf]) -> dict[Path, list[tuple[Path, Shape]]]:
+    """What each module holds: the rest of each path, and its shape."""
+    holds: dict[Path, list[tuple[Path, Shape]]] = defaultdict(list)
+    for leaf in leaves:
+        module = module_path(leaf.path)
+        holds[module].append((leaf.path[len(module) :], leaf.shape))
+    return holds
+
+
+def replaced(
+    found: list[Found], given: Mapping[Path, Path], source: Sequence[Leaf], level: Level, refuses: Refuses
+) -> list[Found]:
+    """The pairs with the tensors of unmatched modules of the checkpoint, which hold the same, flagged as `level` says.
+
+    Args:
+        found: pairs.
+        given: module of the checkpoint -> the one that takes its place.
+        source: all leaves of the checkpoint.
+        level: how what is replaced is flagged.
+        refuses: what a person decided stays.
+    """
+    if not given:
+        return found
+    there = {leaf.path: leaf for leaf in source}
+
+    def instead(s: Leaf, t: Leaf, e: Evidence) -> Found:
+        module = module_path(s.path)
+        other = there[given[module] + s.path[len(module) :]] if module in given else s
+        kept = other is s or e.level == "pin" or refuses(other, t)
+        return (s, t, e) if kept else (other, t, replace(e, level=level))
+
+    return [instead(*pair) for pair in found]
 
 
 def exchanged(

@@ -15,6 +15,9 @@ from automatch.matching.left_overs.named import MOSTLY
 UNRELATED = 0.4
 """Below this kinship nothing is matched."""
 
+OTHER_INPUTS = 0.67
+"""Below this kinship nothing is matched of networks that read inputs of other kinds, such as words and pixels."""
+
 DOUBTFUL = 0.55
 """Below this kinship all that is matched is flagged."""
 
@@ -64,16 +67,19 @@ def is_little(
 
 
 def are_namesakes(found: Sequence[Found], identity: Identity) -> bool:
-    """Have nearly all pairs one key on both sides?"""
-    return sum(s.path == t.path or identity(s.path, t.path) for s, t, _ in found) >= MOSTLY * max(1, len(found))
+    """Have nearly all pairs one key on both sides, wrappers apart?"""
+    bare = [(identity.bare(s.path, 0), identity.bare(t.path, 1)) for s, t, _ in found]
+    return sum(s.path == t.path or one == other for (s, t, _), (one, other) in zip(found, bare, strict=True)) >= (
+        MOSTLY * max(1, len(found))
+    )
 
 
-def is_called_the_same(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
-    """Are nearly all names of the smaller side names of the other, as in two sizes of one model?
+def is_called_the_same(source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity) -> bool:
+    """Are nearly all names of the smaller side names of the other, as in two sizes of one model, wrappers apart?
 
     And are they of several kinds: every network has a `features.0`.
     """
-    mine, theirs = ({leaf.path for leaf in side} for side in (source, target))
+    mine, theirs = ({identity.bare(leaf.path, n) for leaf in side} for n, side in enumerate((source, target)))
     both = mine & theirs
     return len(both) >= MOSTLY * min(len(mine), len(theirs)) and len(set(map(template, both))) >= KINDS
 
@@ -159,12 +165,12 @@ def believed(
     """
     kin = kinship(found, source, target)
     parted = any(leaf.path[-1] == "weight_g" for leaf in (*source, *target))  # weight norm leaves but the biases
-    related = (parted and identity.holds) or is_called_the_same(source, target)
+    related = (parted and identity.holds) or is_called_the_same(source, target, identity)
     related = related and are_namesakes(found, identity)
     if kin < UNRELATED and not (pinned or related):
         return []
     if not related and is_little(found, source, target, kin, identity) and identity.of_the_model < MOSTLY:
         return [(s, t, flagged(e, "doubtful")) for s, t, e in found]
     if not related and not are_namesakes(found, identity) and read_otherwise(found, source, target):
-        return [(s, t, flagged(e, "inputs")) for s, t, e in found]
+        return [(s, t, flagged(e, "inputs")) for s, t, e in found] if kin >= OTHER_INPUTS or pinned else []
     return [(s, t, flagged(e, "copies")) for s, t, e in found] if undecided else found

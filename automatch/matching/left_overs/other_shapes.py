@@ -28,6 +28,7 @@ def mismatches(
     out = same_names(left, right, identity)
     if len(left) * len(right) <= MOST_PAIRS:
         out += _alike(found, left, right, names, {id(x) for pair in out for x in pair})
+        out += _reading_other_channels(left, right, {id(x) for pair in out for x in pair})
     return [(s, t) for s, t in out if s.raw != t.raw]
 
 
@@ -58,6 +59,15 @@ def _alike(
             out.append((options[-best[1]], t))
             taken.add(id(options[-best[1]]))
     return out
+
+
+def _reading_other_channels(left: Sequence[Leaf], right: Sequence[Leaf], taken: set[int]) -> list[tuple[Leaf, Leaf]]:
+    """The one kernel of either side that is left over, if they differ in what they read alone: one lead, and twelve."""
+    kernels = [[leaf for leaf in side if id(leaf) not in taken and len(leaf.raw) > 2] for side in (left, right)]
+    if [len(side) for side in kernels] != [1, 1]:
+        return []
+    ((s,), (t,)) = kernels
+    return [(s, t)] if s.raw[:1] + s.raw[2:] == t.raw[:1] + t.raw[2:] else []
 
 
 def beside_mismatches(

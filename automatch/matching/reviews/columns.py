@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Found
-from automatch.matching.basis.exchange import Refuses, common_length, exchanged, partners
+from automatch.matching.basis.exchange import Refuses, common_length, contents, exchanged, partners, replaced
 from automatch.matching.basis.lap import assign
 from automatch.matching.basis.leaves import Leaf, Path, has_digits, without_digits
 from automatch.matching.basis.units import module_path
@@ -48,6 +48,31 @@ def as_elsewhere(found: list[Found], target: Sequence[Leaf], refuses: Refuses) -
     return exchanged(found, target, groups, "elsewhere", refuses)
 
 
+def as_elsewhere_unmatched(found: list[Found], source: Sequence[Leaf], refuses: Refuses) -> list[Found]:
+    """The same pairs, with an unmatched module of a block where all other blocks have its like, flagged.
+
+    A block that holds a module twice, under two names, has one more than its sisters: by order the second name is as
+    good as any. No sure pair and no name may speak for what is there now.
+    """
+    pairs, doubted = partners(found)
+    columns = _Columns(pairs, doubted)
+    used = {module_path(s.path) for s, _, _ in found}
+    own = contents(source)
+    left: dict[object, list[Path]] = defaultdict(list)
+    for module, held in own.items():
+        if module not in used:
+            left[without_digits(module)[:-1], len(module), tuple(sorted(held))].append(module)
+    if not left:
+        return found
+    given: dict[Path, Path] = {}
+    for s, t in pairs.items():
+        alike = left.get((without_digits(s)[:-1], len(s), tuple(sorted(own[s]))), ()) if s in doubted else ()
+        better = [module for module in alike if columns.prefers(module, s, t)]
+        if len(better) == 1 and better[0] not in given.values():
+            given[s] = better[0]
+    return replaced(found, given, source, "elsewhere", refuses)
+
+
 class _Columns:
     """Which modules went where, by their templates."""
 
@@ -77,6 +102,17 @@ class _Columns:
         denied = [votes[i][i] for i in moved]
         return {mine[i]: theirs[j] for i, j in moved.items()} if sum(said) >= OFTEN * sum(denied) else {}
 
+    def prefers(self, one: Path, other: Path, t: Path) -> bool:
+        """Is module `one` of a block at `t` in the other blocks, and never module `other` of the same block?"""
+        k = common_length([one, other])
+        numbers, n = sum(has_digits((token,)) for token in one[:k]), 0
+        while numbers and n < len(t):
+            numbers -= has_digits((t[n],))
+            n += 1
+        if not n or k == len(one) or self._count(other, t, k, n):
+            return False
+        return self._count(one, t, k, n) >= FEW
+
     def _count(self, s: Path, t: Path, k: int, n: int) -> int:
         """In how many blocks the part `s[k:]` of a block is at the part `t[n:]`, without doubt."""
         key = without_digits(s), without_digits(t), k, n
@@ -87,12 +123,8 @@ class _Columns:
 
 def _alike(leaves: Sequence[Leaf]) -> Iterator[list[Path]]:
     """Modules of one block that hold the same."""
-    holds: dict[Path, list[tuple[Path, tuple[int, ...]]]] = defaultdict(list)
-    for leaf in leaves:
-        module = module_path(leaf.path)
-        holds[module].append((leaf.path[len(module) :], leaf.shape))
     groups: dict[object, list[Path]] = defaultdict(list)
-    for module, own in holds.items():
+    for module, own in contents(leaves).items():
         for depth in range(1, len(module)):
             if has_digits(module[depth - 1 : depth]):
                 groups[module[:depth], tuple(sorted(own))].append(module)

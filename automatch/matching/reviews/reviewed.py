@@ -19,16 +19,18 @@ from automatch.matching.left_overs.one_model import doubt_other_heads, is_one_mo
 from automatch.matching.reviews.against import doubt_crossed
 from automatch.matching.reviews.behind import behind_their_layers
 from automatch.matching.reviews.beside import doubt_misplaced
-from automatch.matching.reviews.columns import as_elsewhere
+from automatch.matching.reviews.columns import as_elsewhere, as_elsewhere_unmatched
 from automatch.matching.reviews.counted import as_counted_down
 from automatch.matching.reviews.counters import as_their_modules
 from automatch.matching.reviews.crosswise import as_numbered
 from automatch.matching.reviews.dictionary import as_sure_ones_say
 from automatch.matching.reviews.exchangeable import doubt_exchangeable
 from automatch.matching.reviews.gated import doubt_other_kind
+from automatch.matching.reviews.homes import from_their_part
 from automatch.matching.reviews.items import doubt_other_homes
 from automatch.matching.reviews.ordinals import as_they_run
 from automatch.matching.reviews.remains import of_damaged_modules, of_no_layer, of_one_shape
+from automatch.matching.reviews.runs import doubt_jumps
 from automatch.matching.reviews.strays import doubt_lonely, drop_from_surplus, drop_surplus
 from automatch.matching.reviews.worded import as_all_names_say
 
@@ -63,7 +65,8 @@ def reviewed(
         found = doubt_misplaced(found, source, target, identity, refuses)
         found = doubt_crossed(found, source, target, names, refuses)
     found = as_elsewhere(as_numbered(found, target, refuses), target, refuses)
-    found = as_counted_down(found, target, refuses)
+    found = from_their_part(as_elsewhere_unmatched(found, source, refuses), source, refuses)
+    found = doubt_jumps(as_counted_down(found, target, refuses), source)
     found = behind_their_layers(found, source, target, refuses)
     found = doubt_other_kind(doubt_exchangeable(doubt_other_homes(found, source), names), source, target, names)
     if order_trust == 1:
