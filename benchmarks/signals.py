@@ -212,6 +212,15 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("an order that all else keeps", _in("reviews.reviewed", ("doubt_crossed", _first))),
     Signal("one key outside the blocks", _in("left_overs.named", ("_is_own", _always(False)))),
     Signal("where most other blocks have it", _in("reviews.reviewed", ("as_elsewhere", _first))),
+    Signal("unmatched, where other blocks have its like", _in("reviews.reviewed", ("as_elsewhere_unmatched", _first))),
+    Signal("the part of the file that is meant", _in("reviews.reviewed", ("from_their_part", _first))),
+    Signal("flag: out of the order of a list", _in("reviews.reviewed", ("doubt_jumps", _first))),
+    Signal("flag: one item of a list", _in("reviews.reviewed", ("doubt_one_of_a_list", _first))),
+    Signal("flag: gates that are called otherwise", _in("reviews.reviewed", ("doubt_misnamed_gates", _first))),
+    Signal("flag: heads inside other heads", _in("left_overs.one_model", ("_is_in_another_head", _always(False)))),
+    Signal(
+        "kernels that read other channels", _in("left_overs.other_shapes", ("_reading_other_channels", _always([])))
+    ),
     Signal("what is left of damaged modules", _in("reviews.reviewed", ("of_damaged_modules", _always([])))),
     Signal("modules beside the layers", _in("reviews.reviewed", ("of_no_layer", _always([])))),
     Signal("left over where its list went on", _in("engine", ("as_in_other_items", _always([])))),

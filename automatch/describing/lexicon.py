@@ -20,7 +20,8 @@ class Lexicon:
         unlike: concept -> concepts that seldom mean the same.
         tokens: whole token (without `_`) -> what it says beyond its words.
         order: words of which the first is used before the others.
-        gated: pairs of tokens that number the gate of an mlp and what it is multiplied with.
+        gated: pairs of tokens that number the gate of an mlp and what it is multiplied with; or three, of which the
+            third is called the matrix that leads back, where the pair means this beside it alone.
     """
 
     words: dict[str, frozenset[str]]
@@ -30,7 +31,7 @@ class Lexicon:
     unlike: dict[str, frozenset[str]]
     tokens: dict[str, str]
     order: tuple[frozenset[str], ...]
-    gated: tuple[tuple[str, str], ...]
+    gated: tuple[tuple[str, ...], ...]
 
 
 EMPTY = Lexicon({}, {}, {}, {}, {}, {}, (), ())
@@ -45,7 +46,7 @@ def parse_lexicon(text: str) -> Lexicon:
     unlike: dict[str, set[str]] = {}
     tokens: dict[str, str] = {}
     order: list[frozenset[str]] = []
-    gated: list[tuple[str, str]] = []
+    gated: list[tuple[str, ...]] = []
     for raw in text.splitlines():
         line = raw.split("#", 1)[0].strip()
         if not line:
@@ -55,7 +56,7 @@ def parse_lexicon(text: str) -> Lexicon:
             order.append(frozenset(members))
             continue
         if kind == "!gated":
-            gated.append((members[0], members[1]))
+            gated.append(tuple(members))
             continue
         if kind in ("!group", "!tensors", "!mild"):
             for table in {"!group": (exclusive, blocks), "!tensors": (exclusive,), "!mild": (unlike,)}[kind]:

@@ -80,6 +80,9 @@ _BY_LEVEL: dict[Level, Judgement] = {
     "exchangeable": Judgement(0.4, True, "by their names, this and a pair in doubt would rather change partners"),
     "leavings": Judgement(0.4, True, "what was left of several of one shape, of which the others are in doubt"),
     "ungated": Judgement(0.4, True, "of two kinds of feed-forward layers: one has a gate, the other has none"),
+    "misnamed": Judgement(
+        0.45, True, "TensorRT-LLM calls the gate `fc` and what it lets through `gate`; others mean what they say"
+    ),
     "gates": Judgement(
         0.4, True, "the gates of the two frameworks' recurrent layers lie in other orders: no shape shows it"
     ),

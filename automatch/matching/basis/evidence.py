@@ -12,7 +12,7 @@ Level = Literal[
     "unit", "adapters", "astray", "behind", "beside", "blocks", "column", "copies", "copy", "crossed",
     "doubtful", "down", "echo", "elsewhere", "exchangeable", "exchanged", "extended", "followed", "gate",
     "gates", "half", "head", "inputs", "inside", "jumps", "leavings", "left", "lent", "listed", "lonely",
-    "moved", "name", "numbered", "once", "only", "outside", "pin", "placed", "remains", "runs", "sequence",
+    "misnamed", "moved", "name", "numbered", "once", "only", "outside", "pin", "placed", "remains", "runs", "sequence",
     "shared", "spelt", "summed", "tied", "translated", "ungated", "unnamed", "used", "usual", "widened",
     "worded",
 ]

@@ -90,7 +90,8 @@ def _token_role(token: str) -> tuple[str, str] | None:
 @lru_cache(maxsize=1)
 def _numbered_gates() -> dict[str, str]:
     """Of two matrices that are only numbered, the gate and what it lets through: `fc_1` and `fc_2` of litgpt."""
-    return {token: role for pair in lexicon().gated for token, role in zip(pair, GATED, strict=True)}
+    pairs = [pair for pair in lexicon().gated if len(pair) == 2]
+    return {token: role for pair in pairs for token, role in zip(pair, GATED, strict=True)}
 
 
 @lru_cache(maxsize=1)

@@ -95,10 +95,24 @@ def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity:
         return True
     if say_other_things(s, t, names) or _is_of_several(module_path(s.path), module_path(t.path), names):
         return True
+    if _is_in_another_head(s, t, names, identity):
+        return True
     called = [names.path_words(_called(x.path)) for x in (s, t)]  # a `rotation_head` is no `fc`
     sides = (called[0], names.path_words(t.path)), (called[1], names.path_words(s.path))
     heads = all(any("head" in word.concepts for word in words) for words in called)
     return heads and any(_says_more(own, others, names) for own, others in sides)
+
+
+def _is_in_another_head(s: Leaf, t: Leaf, names: Names, identity: Identity) -> bool:
+    """Does one stand in a head whose name says more than the other's path: `sop_classifier.classifier`?"""
+    paths = identity.bare(module_path(s.path), 0), identity.bare(module_path(t.path), 1)
+    words = [names.path_words(path) for path in paths]
+    for path, others in zip(paths, reversed(words), strict=True):
+        for token in path[:-1]:
+            own = names.path_words((token,))
+            if any("head" in word.concepts for word in own) and _says_more(own, others, names):
+                return True
+    return False
 
 
 _ANY_HEAD = frozenset({"linear", "head", "output", "decoder"})

@@ -184,8 +184,10 @@ def _name_gates(units: Sequence[Unit], names: Names) -> None:
         homes[unit.full[:-1]][unit.full[-1]] = unit
     for home in homes.values():
         for convention in names.lexicon.gated if len(home) > 2 else ():
-            pair = [home[token] for token in convention if token in home]
-            main = pair[0].main() if len(pair) == 2 else None
+            pair = [home[token] for token in convention[:2] if token in home]
+            if not set(convention) <= home.keys():
+                continue
+            main = pair[0].main()
             if main is None or pair[1].main() != main or len(main[1]) < 2 or main[1][-2] == main[1][-1]:
                 continue
             *stacked, rows, columns = main[1]

@@ -13,6 +13,7 @@ from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.leaves import Leaf, Path
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import module_path
+from automatch.matching.left_overs.kinship import flagged
 
 GATED = frozenset({"gate", "up", "down"})
 """What the three matrices of a gated layer are called."""
@@ -42,6 +43,26 @@ def doubt_other_kind(found: list[Found], source: Sequence[Leaf], target: Sequenc
         alone = e.level == "unit" and not (s.ops or t.ops)
         out.append((s, t, replace(e, level="ungated") if other and alone else e))
     return out
+
+
+def doubt_misnamed_gates(
+    found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names
+) -> list[Found]:
+    """The same pairs, those flagged of a gate that is called otherwise: TensorRT-LLM's `fc`, beside `gate`."""
+    conventions = [tokens for tokens in names.lexicon.gated if len(tokens) > 2]
+    misnamed = {
+        (*container, token)
+        for container, modules in _matrices((*source, *target)).items()
+        for tokens in conventions
+        if {module[-1] for module in modules} == set(tokens)
+        for token in tokens[:2]
+    }
+    if not misnamed:
+        return found
+    return [
+        (s, t, flagged(e, "misnamed") if misnamed & {module_path(s.path), module_path(t.path)} else e)
+        for s, t, e in found
+    ]
 
 
 def _matrices(leaves: Sequence[Leaf]) -> dict[Path, set[Path]]:

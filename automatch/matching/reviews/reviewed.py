@@ -25,13 +25,13 @@ from automatch.matching.reviews.counters import as_their_modules
 from automatch.matching.reviews.crosswise import as_numbered
 from automatch.matching.reviews.dictionary import as_sure_ones_say
 from automatch.matching.reviews.exchangeable import doubt_exchangeable
-from automatch.matching.reviews.gated import doubt_other_kind
-from automatch.matching.reviews.homes import from_their_part
+from automatch.matching.reviews.gated import doubt_misnamed_gates, doubt_other_kind
 from automatch.matching.reviews.items import doubt_other_homes
+from automatch.matching.reviews.jumps import doubt_jumps
+from automatch.matching.reviews.meant import from_their_part
 from automatch.matching.reviews.ordinals import as_they_run
 from automatch.matching.reviews.remains import of_damaged_modules, of_no_layer, of_one_shape
-from automatch.matching.reviews.runs import doubt_jumps
-from automatch.matching.reviews.strays import doubt_lonely, drop_from_surplus, drop_surplus
+from automatch.matching.reviews.strays import doubt_lonely, doubt_one_of_a_list, drop_from_surplus, drop_surplus
 from automatch.matching.reviews.worded import as_all_names_say
 
 
@@ -68,9 +68,12 @@ def reviewed(
     found = from_their_part(as_elsewhere_unmatched(found, source, refuses), source, refuses)
     found = doubt_jumps(as_counted_down(found, target, refuses), source)
     found = behind_their_layers(found, source, target, refuses)
+    found = doubt_misnamed_gates(found, source, target, names)
     found = doubt_other_kind(doubt_exchangeable(doubt_other_homes(found, source), names), source, target, names)
     if order_trust == 1:
         found = as_they_run(found, source, target, names, refuses)
-    found = doubt_lonely(drop_from_surplus(drop_surplus(found, source), target), source, names)
+    found = doubt_lonely(
+        doubt_one_of_a_list(drop_from_surplus(drop_surplus(found, source), target), target), source, names
+    )
     found = as_all_names_say(found, target, names, refuses)
     return as_their_modules(as_sure_ones_say(found, target, names, refuses))

@@ -62,6 +62,28 @@ def drop_from_surplus(found: list[Found], target: Sequence[Leaf]) -> list[Found]
     return [(s, t, e) for s, t, e in found if e.level == "pin" or has_digits(s.path) or not is_surplus(t)]
 
 
+def doubt_one_of_a_list(found: list[Found], target: Sequence[Leaf]) -> list[Found]:
+    """The same pairs, those flagged of a part of one item of a list that no other item has from anywhere.
+
+    Of the norms behind every stage of a backbone, the last is not the final norm of a classifier, and as large.
+    """
+    parts: dict[Path, set[Path]] = defaultdict(set)
+    for leaf in target:
+        if has_digits(leaf.path):
+            module = module_path(leaf.path)
+            parts[without_digits(module)].add(module)
+    served = {module_path(t.path) for _, t, _ in found}
+
+    def is_only_one(s: Leaf, t: Leaf) -> bool:
+        if has_digits(s.path) or not has_digits(t.path):
+            return False
+        module = module_path(t.path)
+        others = parts[without_digits(module)] - {module}
+        return len(others) >= SEVERAL and others.isdisjoint(served)
+
+    return [(s, t, replace(e, level="lonely") if e.level == "unit" and is_only_one(s, t) else e) for s, t, e in found]
+
+
 def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> list[Found]:
     """The pairs, those flagged whose names say nothing, of the only module of a container that serves any.
 

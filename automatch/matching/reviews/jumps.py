@@ -18,7 +18,7 @@ FEWEST = 8
 """Fewer items keep no order that could be broken."""
 
 MOST = 0.66
-"""So many of the items must stand in order."""
+"""So many of the model's items must have one of the checkpoint's that stands in order."""
 
 Lists = tuple[Path, Path]
 
@@ -59,7 +59,7 @@ def _out_of_order(went: dict[int, set[int]]) -> set[tuple[int, int]]:
     if len(went) < FEWEST or len(set(numbers)) < len(numbers) or numbers == sorted(numbers):
         return set()
     kept = max((_longest_run(numbers), _longest_run([-n for n in numbers])), key=len)
-    if len(kept) < MOST * len(numbers):
+    if len({pairs[n][1] for n in kept}) < MOST * len(went):
         return set()
     return {pair for n, pair in enumerate(pairs) if n not in kept}
 

@@ -1,0 +1,174 @@
+"""One pair that the rest of the file decides or puts in doubt: other blocks, the part that is meant, a whole list."""
+
+from __future__ import annotations
+
+import pytest
+
+from automatch.matching import match
+from automatch.matching.basis.evidence import Evidence
+from automatch.matching.basis.leaves import Leaf
+from automatch.matching.reviews.jumps import doubt_jumps
+from automatch.matching.reviews.meant import from_their_part
+from tests.matching.truth import flagged, found, honest, solved, spec, truth
+
+Entries = list[tuple[str, tuple[int, ...]]]
+
+NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def norm(name: str, width: int) -> Entries:
+    return [(f"{name}.{leaf}", (width,)) for leaf in NORM]
+
+
+def conv(name: str, out: int, of: int, size: int = 3) -> Entries:
+    return [(f"{name}.weight", (out, of, size, size)), (f"{name}.bias", (out,))]
+
+
+def stages(joined: bool) -> Entries:
+    """RAFT's encoder, each first block of a stage with a shortcut; the original holds its norm under two names."""
+    keys: Entries = []
+    for stage, width in enumerate((16, 24, 32), 1):
+        for block in (0, 1):
+            before = width - 8 if block == 0 else width
+            home = f"layer{stage}.{block}."
+            if joined:
+                keys += conv(f"{home}first.0", width, before) + norm(f"{home}first.1", width)
+                keys += conv(f"{home}second.0", width, width) + norm(f"{home}second.1", width)
+            else:
+                keys += conv(f"{home}conv1", width, before) + conv(f"{home}conv2", width, width)
+                keys += norm(f"{home}norm1", width) + norm(f"{home}norm2", width)
+            if block == 0:
+                keys += [] if joined else norm(f"{home}norm3", width)
+                keys += conv(f"{home}downsample.0", width, before, 1) + norm(f"{home}downsample.1", width)
+    return keys
+
+
+def test_a_norm_that_a_block_holds_under_two_names_is_not_the_one_that_all_other_blocks_have() -> None:
+    answer = match(spec(stages(joined=False)), spec(stages(joined=True)))
+    served = {key: m.checkpoint_keys[0] for m in answer.matches for key in m.model_keys}
+    for stage in (1, 2, 3):
+        for block in (0, 1):
+            assert served[f"layer{stage}.{block}.second.1.weight"] == f"layer{stage}.{block}.norm2.weight"
+
+
+def leaf(key: str, shape: tuple[int, ...] = (8, 8)) -> Leaf:
+    return Leaf(tuple(key.split(".")), shape, (key,), 0, raw=shape)
+
+
+def test_a_tower_ends_in_its_own_norm_and_not_in_that_of_the_model_around_it() -> None:
+    """The model's `norm` is nearer by its name to `encoder.norm`; all else comes from `vision`, but for a projector."""
+    tower = [leaf(f"vision.blocks.{i}.{part}.weight") for i in range(4) for part in ("qkv", "out", "fc")]
+    source = [*tower, leaf("vision.norm.weight", (8,)), leaf("projector.weight"), leaf("norm.weight", (8,))]
+    pairs = [(s, leaf(s.keys[0].replace("vision", "encoder")), Evidence(level="name")) for s in tower]
+    pairs += [(source[-2], leaf("encoder.head.weight"), Evidence(level="name"))]
+    doubted = (source[-1], leaf("encoder.norm.weight", (8,)), Evidence(level="blocks"))
+    out = from_their_part([*pairs, doubted], source, lambda s, t: False)
+    assert out[:-1] == pairs
+    assert (out[-1][0].keys, out[-1][2].level) == (("vision.norm.weight",), "inside")
+    assert from_their_part([*pairs, doubted], source, lambda s, t: True) == [*pairs, doubted]
+    two = [*source, leaf("vision.pre_norm.weight", (8,))]
+    assert from_their_part([*pairs, doubted], two, lambda s, t: False) == [*pairs, doubted]
+
+
+def test_a_layer_out_of_the_order_of_all_others_is_flagged() -> None:
+    """Layer 3 of the model is of another build, and what was left over for it is layer 27."""
+    went = {**{i: i for i in range(12)}, 3: 27}
+    source = [leaf(f"model.layers.{i}.proj.weight") for i in range(30)]
+    pairs = [(source[mine], leaf(f"decoder.layers.{i}.out.weight"), Evidence()) for i, mine in went.items()]
+    assert [t.path[2] for _, t, e in doubt_jumps(pairs, source) if e.level == "jumps"] == ["3"]
+    backwards = [(source[11 - i], t, e) for i, (_, t, e) in enumerate(pairs)]
+    assert doubt_jumps(backwards, source) == backwards
+    alone = [*source[:27], Leaf(source[27].path, (9, 8), source[27].keys, 0, raw=(9, 8)), *source[28:]]
+    assert doubt_jumps(pairs, alone) == pairs  # nothing else would fit
+
+
+def test_a_first_layer_that_reads_more_channels_keeps_its_bias_flagged() -> None:
+    def network(stem: str, channels: int, home: str) -> Entries:
+        rest: Entries = []
+        for i in range(4):
+            rest += [(f"{home}.{i}.conv.weight", (8, 8, 5)), (f"{home}.{i}.conv.bias", (8,))]
+        return [(f"{stem}.weight", (8, channels, 9)), (f"{stem}.bias", (8,)), *rest]
+
+    answer = match(spec(network("first_block_conv.conv", 1, "blocks")), spec(network("stem.c", 12, "layers")))
+    assert ("stem.c.weight", "first_block_conv.conv.weight") in {(m.key, m.checkpoint_key) for m in answer.mismatched}
+    assert found(answer)["stem.c.bias",].checkpoint == ("first_block_conv.conv.bias",)
+    assert "stem.c.bias" in flagged(answer)
+
+
+def mlp(names: tuple[str, str, str], home: str, count: int = 4) -> Entries:
+    out: Entries = []
+    for i in range(count):
+        for name, shape in zip(names, ((48, 16), (48, 16), (16, 48)), strict=True):
+            out.append((f"{home}.{i}.mlp.{name}.weight", shape))
+        out.append((f"{home}.{i}.mlp_norm.weight", (16,)))
+    return out
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
+def test_the_gate_that_tensorrt_llm_calls_fc_is_found_and_flagged(order: tuple[int, ...]) -> None:
+    file = mlp(("gate_proj", "up_proj", "down_proj"), "model.layers")
+    model = mlp(("fc", "gate", "proj"), "transformer.layers")
+    grouped = [model[i : i + 4] for i in range(0, len(model), 4)]
+    model = [key for own in grouped for key in (*(own[n] for n in order), own[3])]
+    answer = match(spec(file), spec(model))
+    served = {m.model_keys[0]: m.checkpoint_keys[0] for m in answer.matches}
+    assert served["transformer.layers.2.mlp.fc.weight"] == "model.layers.2.mlp.gate_proj.weight"
+    assert served["transformer.layers.2.mlp.gate.weight"] == "model.layers.2.mlp.up_proj.weight"
+    assert {"transformer.layers.2.mlp.fc.weight", "transformer.layers.2.mlp.gate.weight"} <= flagged(answer)
+
+
+def test_two_matrices_called_fc_and_gate_alone_say_what_they_are() -> None:
+    file = [(key.replace("gate_proj", "gating"), shape) for key, shape in mlp(("gate_proj", "fc", "out"), "layers")]
+    model = mlp(("gate", "fc", "out"), "blocks")
+    names = {"gating": "gate", "layers": "blocks"}
+
+    def rename(key: str) -> str:
+        for old, new in names.items():
+            key = key.replace(old, new)
+        return key
+
+    solved(file, model, truth((key, rename(key)) for key, _ in file))
+
+
+def backbone(norms: bool, final: bool) -> Entries:
+    keys: Entries = []
+    for stage, width in enumerate((16, 32, 64, 128)):
+        for block in range(2):
+            keys += [
+                (f"stages.{stage}.blocks.{block}.fc1.weight", (4 * width, width)),
+                (f"stages.{stage}.blocks.{block}.fc2.weight", (width, 4 * width)),
+            ]
+        keys += [(f"stages.{stage}.norm.weight", (width,)), (f"stages.{stage}.norm.bias", (width,))] if norms else []
+    return keys + ([("norm.weight", (128,)), ("norm.bias", (128,))] if final else [])
+
+
+def test_a_final_norm_is_not_the_norm_behind_the_last_of_several_stages_without_a_flag() -> None:
+    file, model = backbone(norms=False, final=True), backbone(norms=True, final=False)
+    honest(file, model, truth((key, key) for key, _ in backbone(norms=False, final=False)))
+
+
+def test_a_classifier_inside_another_head_is_not_taken_for_the_models_own_without_a_flag() -> None:
+    body: Entries = []
+    for i in range(4):
+        body += [(f"bert.layers.{i}.fc1.weight", (64, 16)), (f"bert.layers.{i}.fc2.weight", (16, 64))]
+    head: Entries = [("weight", (2, 16)), ("bias", (2,))]
+    file = [*body, *[(f"sop_classifier.classifier.{leaf}", shape) for leaf, shape in head]]
+    model = [*body, *[(f"classifier.{leaf}", shape) for leaf, shape in head]]
+    honest(file, model, truth((key, key) for key, _ in body))
+
+
+def test_two_sizes_of_one_model_share_what_is_of_one_size_though_one_stands_in_a_wrapper() -> None:
+    def decoder(home: str, width: int, layers: int) -> Entries:
+        keys: Entries = [(f"{home}embed.weight", (100, width))]
+        for i in range(layers):
+            names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj")
+            keys += [(f"{home}layers.{i}.{name}.weight", (2 * width, width)) for name in names]
+            keys += [(f"{home}layers.{i}.{name}.weight", (8,)) for name in ("q_norm", "k_norm")]
+        return keys
+
+    file, model = decoder("model.", 16, 4), decoder("", 24, 6)
+    answer = match(spec(file), spec(model))
+    shared = {f"layers.{i}.{name}.weight" for i in range(4) for name in ("q_norm", "k_norm")}
+    assert {key: m.checkpoint_keys[0] for m in answer.matches for key in m.model_keys} == {
+        key: f"model.{key}" for key in shared
+    }
