@@ -110,7 +110,8 @@ def _is_in_another_head(s: Leaf, t: Leaf, names: Names, identity: Identity) -> b
     for path, others in zip(paths, reversed(words), strict=True):
         for token in path[:-1]:
             own = names.path_words((token,))
-            if any("head" in word.concepts for word in own) and _says_more(own, others, names):
+            more = [word for word in own if "head" not in word.concepts]
+            if len(more) < len(own) and _says_more(more, others, names):
                 return True
     return False
 
