@@ -49,6 +49,7 @@ def units_of(
     _name_norms(found, names)
     _silence_echoes(found)
     _silence_gates(found)
+    _silence_learnt_tokens(found)
     peers: dict[tuple[object, ...], list[tuple[list[int], Unit]]] = defaultdict(list)
     lettered = _lettered(found)
     of_batches = {unit.main() for unit in found if unit.of_batches}
@@ -82,6 +83,7 @@ def _is_grid(numbers: Sequence[Sequence[int]]) -> bool:
     return sum(len(set(values)) > 1 for values in zip(*numbers, strict=True)) > 1
 
 
+_TOKEN = frozenset({"token"})
 _GATE, _NOTHING = frozenset({"gate"}), frozenset[str]()
 
 
@@ -205,6 +207,15 @@ def _silence_gates(units: Sequence[Unit]) -> None:
     for group in gates.values():
         for unit in group if len(group) > 1 else ():
             unit.words = tuple(Word(w.text, _NOTHING) if w.concepts == _GATE else w for w in unit.words)
+
+
+def _silence_learnt_tokens(units: Sequence[Unit]) -> None:
+    """Take a `summary_token` for no table of tokens where it is a single one, as a `cls` is: of shape (1, 1, n)."""
+    for unit in units:
+        (leaf, *others) = unit.leaves.values()
+        single = not others and len(leaf.raw) > 1 and set(leaf.raw[:-1]) == {1}
+        if single and any(word.concepts == _TOKEN for word in unit.words):
+            unit.words = tuple(Word(w.text, _NOTHING) if w.concepts == _TOKEN else w for w in unit.words)
 
 
 def _silence_echoes(units: Sequence[Unit]) -> None:
