@@ -62,8 +62,22 @@ class Law:
 
 PLAIN = Law()
 
-law_of = lru_cache(maxsize=1 << 10)(Law)
-"""The one `Law` of these fields, which a replay compares with itself a hundred thousand times."""
+_the_law = lru_cache(maxsize=1 << 10)(Law)
+
+
+def law_of(
+    op: str,
+    dim: int | None,
+    perm: tuple[int, ...] | None,
+    sizes: tuple[int, ...] | None,
+    shape: Shape | None,
+) -> Law:
+    """The one `Law` of these fields, which a replay compares with itself a hundred thousand times."""
+    try:
+        return _the_law(op, dim, perm, sizes, shape)
+    except TypeError:  # a rule that was made with lists, where tuples are meant
+        return Law(op, dim, perm, sizes, shape)
+
 
 Run = Callable[[Op, Sequence[Any]], Sequence[Any]]
 """What one operation makes of tensors, or of what stands for them."""

@@ -220,3 +220,10 @@ def test_a_nested_checkpoint_is_not_taken_for_its_state_dict():
         rules.apply(deeper)
     converted = {"new.weight": np.ones(2), "_extra_state": {"old.a": 2}}
     assert rules.apply(converted) == converted  # once more: nothing is left to be renamed
+
+
+def test_a_rule_that_was_made_with_lists_does_what_one_with_tuples_does() -> None:
+    tensor = np.arange(6).reshape(2, 3)
+    for perm in ([1, 0], (1, 0)):
+        rules = RuleSet((Rule(r"(?P<a>.+)\.kernel", "{a}.weight", op="transpose", perm=perm),))
+        assert np.array_equal(rules.apply({"fc.kernel": tensor})["fc.weight"], tensor.T)
