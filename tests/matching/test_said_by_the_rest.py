@@ -172,3 +172,29 @@ def test_two_sizes_of_one_model_share_what_is_of_one_size_though_one_stands_in_a
     assert {key: m.checkpoint_keys[0] for m in answer.matches for key in m.model_keys} == {
         key: f"model.{key}" for key in shared
     }
+
+
+def test_what_lora_learnt_of_a_fused_matrix_for_queries_and_values_is_cut_in_two() -> None:
+    """litgpt's qkv.lora_A holds the first halves of both; the second halves lie on each other as the parts do."""
+    file = [(f"h.{i}.attn.qkv.lora_A", (8, 32)) for i in range(3)]
+    file += [(f"h.{i}.attn.qkv.lora_B", (40, 4)) for i in range(3)]
+    model = []
+    for i in range(3):
+        for part, rows in (("q", 32), ("v", 8)):
+            home = f"layers.{i}.self_attn.{part}_proj"
+            model += [(f"{home}.lora_A.weight", (4, 32)), (f"{home}.lora_B.weight", (rows, 4))]
+    answer = match(spec(file), spec(model))
+    served = {m.checkpoint_keys[0]: (m.model_keys, m.op) for m in answer.matches}
+    for half in ("A", "B"):
+        pieces = tuple(f"layers.1.self_attn.{part}_proj.lora_{half}.weight" for part in ("q", "v"))
+        assert served[f"h.1.attn.qkv.lora_{half}"] == (pieces, "chunk")
+
+
+def test_a_learnt_token_of_another_name_is_no_table_of_words() -> None:
+    def network(token: str, home: str) -> Entries:
+        layers = [(f"{home}.{i}.{part}.weight", (16, 16)) for i in range(3) for part in ("fc", "out")]
+        return [("embed.weight", (50, 16)), (token, (1, 1, 16)), *layers]
+
+    file, model = network("cls_token", "layers"), network("summary_token", "blocks")
+    expected = truth((key, key.replace("cls", "summary").replace("layers", "blocks")) for key, _ in file)
+    assert found(honest(file, model, expected)) == dict(expected)

@@ -20,7 +20,12 @@ _ROLES = {
 GATED, FILTERED = ("gate", "up"), ("filter", "gate")
 FILM = ("gamma", "beta")
 MOMENTS = ("mean", "var")
-PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, MOMENTS, FILM)
+ADAPTED = ("q", "v")
+"""What LoRA is learnt for most often (Hu et al., 2021): of fused matrices, an adapter for these two parts alone."""
+PARTS: tuple[tuple[str, ...], ...] = (
+    *(("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, MOMENTS, FILM),
+    ADAPTED,
+)
 """Which roles are fused, in the order in which they are joined."""
 
 UNRELATED = MOMENTS, FILM

@@ -17,6 +17,7 @@ from automatch.matching.basis.adapters import first_half, is_adapter
 from automatch.matching.basis.leaves import SHARED, Leaf, see_as, squeeze, template
 from automatch.matching.basis.names import Names, Word, contrast
 from automatch.matching.basis.parts import (
+    ADAPTED,
     PARTS,
     UNRELATED,
     Hole,
@@ -61,6 +62,9 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
     there = _standing(others)
     for parts in PARTS:
         groups = groups_of([leaf for leaf in leaves if adapters or not is_adapter(leaf)], parts)
+        if parts == ADAPTED:
+            keyed = groups_of(leaves, ("k",))
+            groups = {n: own for n, own in groups.items() if n not in keyed and all(map(is_adapter, own.values()))}
         if set(parts) <= set(PARTS[0]):
             numbered = numbered_groups(leaves).items()
             groups = {

@@ -32,7 +32,6 @@ from automatch.matching.reviews.meant import from_their_part
 from automatch.matching.reviews.ordinals import as_they_run
 from automatch.matching.reviews.remains import of_damaged_modules, of_no_layer, of_one_shape
 from automatch.matching.reviews.strays import (
-    doubt_level_crossings,
     doubt_lonely,
     doubt_one_of_a_list,
     drop_from_surplus,
@@ -78,7 +77,6 @@ def reviewed(
     found = doubt_other_kind(doubt_exchangeable(doubt_other_homes(found, source), names), source, target, names)
     if order_trust == 1:
         found = as_they_run(found, source, target, names, refuses)
-    found = doubt_level_crossings(found)
     found = doubt_lonely(
         doubt_one_of_a_list(drop_from_surplus(drop_surplus(found, source), target), target), source, names
     )

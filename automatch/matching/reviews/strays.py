@@ -84,28 +84,6 @@ def doubt_one_of_a_list(found: list[Found], target: Sequence[Leaf]) -> list[Foun
     return [(s, t, replace(e, level="lonely") if e.level == "unit" and is_only_one(s, t) else e) for s, t, e in found]
 
 
-def doubt_level_crossings(found: list[Found]) -> list[Found]:
-    """The same pairs, those flagged of a layer and of none, where another of that shape is of none and of a layer.
-
-    A part of a block serves what ends the network, and what ended it a block: the two have changed places.
-    """
-    levels = [(_is_of_a_block(s), _is_of_a_block(t)) for s, t, _ in found]
-    shapes = [
-        {s.shape for (s, _, _), own in zip(found, levels, strict=True) if own == (x, not x)} for x in (True, False)
-    ]
-    crossed = shapes[0] & shapes[1]
-    doubted = [
-        e.level == "unit" and s.shape in crossed and mine is not theirs
-        for (s, _, e), (mine, theirs) in zip(found, levels, strict=True)
-    ]
-    return [(s, t, replace(e, level="lonely") if own else e) for (s, t, e), own in zip(found, doubted, strict=True)]
-
-
-def _is_of_a_block(leaf: Leaf) -> bool:
-    """Is a module in a numbered block? One that is numbered itself need not be: `out.0`."""
-    return has_digits(module_path(leaf.path)[:-1])
-
-
 def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> list[Found]:
     """The pairs, those flagged whose names say nothing, of the only module of a container that serves any.
 
