@@ -84,8 +84,8 @@ def _name_halves(leaves: Sequence[Leaf], adapted: Container[str], there: Contain
             pairs.setdefault((*leaf.path[:at], *leaf.path[at + 1 :]), {})[leaf.path[at].upper()] = leaf, at
     for pair in pairs.values():
         if len(pair) == len(_LETTERS):
-            (rank, into), (out, other) = pair["A"][0].raw, pair["B"][0].raw
-            if rank == other < min(into, out):
+            a, b = pair["A"][0].raw, pair["B"][0].raw
+            if a[0] == b[1] < min(a[1], b[0]) or a[1] == b[0] < min(a[0], b[1]):  # as torch stores them, or turned
                 for letter, (leaf, at) in pair.items():
                     leaf.path = (*leaf.path[:at], f"lora_{letter}", *leaf.path[at + 1 :])
 
