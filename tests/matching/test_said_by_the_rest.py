@@ -198,3 +198,49 @@ def test_a_learnt_token_of_another_name_is_no_table_of_words() -> None:
     file, model = network("cls_token", "layers"), network("summary_token", "blocks")
     expected = truth((key, key.replace("cls", "summary").replace("layers", "blocks")) for key, _ in file)
     assert found(honest(file, model, expected)) == dict(expected)
+
+
+def test_the_attention_beside_a_self_attention_is_the_cross_attention() -> None:
+    """CTranslate2's decoder, sorted by name: three norms of one shape, each in the part that it stands before."""
+    parts = {"self_attention": "self_attn", "attention": "encoder_attn", "ffn": "final"}
+    file, model = [], []
+    for i in range(3):
+        for theirs, ours in parts.items():
+            file += [(f"decoder/layer_{i}/{theirs}/layer_norm/{leaf}", (16,)) for leaf in ("gamma", "beta")]
+            model += [(f"decoder.layers.{i}.{ours}_layer_norm.{leaf}", (16,)) for leaf in ("weight", "bias")]
+        for theirs, ours in list(parts.items())[:2]:
+            home, other = f"decoder/layer_{i}/{theirs}", f"decoder.layers.{i}.{ours}"
+            whole = theirs == "self_attention"
+            file += [
+                (f"{home}/linear_0/weight", (48 if whole else 16, 16)),
+                (f"{home}/linear_0/bias", (48 if whole else 16,)),
+            ]
+            file += [] if whole else [(f"{home}/linear_1/weight", (32, 16)), (f"{home}/linear_1/bias", (32,))]
+            file += [(f"{home}/linear_{1 if whole else 2}/weight", (16, 16))]
+            model += [(f"{other}.{name}.weight", (16, 16)) for name in ("k_proj", "v_proj", "q_proj", "out_proj")]
+            model += [(f"{other}.{name}.bias", (16,)) for name in ("v_proj", "q_proj")]
+        file.append((f"decoder/layer_{i}/ffn/linear_0/weight", (64, 16)))
+        model.append((f"decoder.layers.{i}.fc1.weight", (64, 16)))
+    answer = match(spec(sorted(file)), spec(model))
+    served = {m.model_keys[0]: m.checkpoint_keys[0] for m in answer.matches}
+    for theirs, ours in parts.items():
+        assert served[f"decoder.layers.1.{ours}_layer_norm.weight"] == f"decoder/layer_1/{theirs}/layer_norm/gamma"
+
+
+def test_halves_called_a_and_b_are_known_however_they_are_stored() -> None:
+    file = [
+        (f"adapter/blocks/{i}/c_attn/{half}", shape)
+        for i in range(3)
+        for half, shape in (("A", (16, 4)), ("B", (4, 48)))
+    ]
+    model = [
+        (f"blocks.{i}.c_attn.{name}.weight", shape)
+        for i in range(3)
+        for name, shape in (("base_layer", (48, 16)), ("lora_A.default", (4, 16)), ("lora_B.default", (48, 4)))
+    ]
+    answer = match(spec(file), spec(model))
+    assert {(m.checkpoint_keys, m.model_keys, m.op) for m in answer.matches} == {
+        ((f"adapter/blocks/{i}/c_attn/{half}",), (f"blocks.{i}.c_attn.lora_{half}.default.weight",), "transpose")
+        for i in range(3)
+        for half in ("A", "B")
+    }

@@ -25,6 +25,7 @@ def adopt(leaves: list[Leaf], others: Sequence[Leaf] = ()) -> None:
     _part_roles(leaves)
     _add_to_adapters(leaves)
     _call_halves(leaves, others)
+    _call_cross_attention(leaves)
     _number_firsts(leaves)
     beside_modules = [
         leaf for leaf in leaves if leaf.path[-1] in _ADOPTED and leaf.keys[0].endswith(f"_{leaf.path[-1]}")
@@ -165,6 +166,33 @@ def _call_halves(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
         for name, token in said.items():
             for leaf in own.get(name, ()):
                 leaf.path = (*leaf.path[:-2], token, leaf.path[-1])
+
+
+_SELF = frozenset({("self", "attention"), ("self", "attn")})
+_PLAIN = frozenset({"attention", "attn"})
+
+
+def _call_cross_attention(leaves: list[Leaf]) -> None:
+    """Call the `attention` that stands beside a `self_attention`, and beside no other one, what it is (in place).
+
+    CTranslate2's decoders have the two, and a `layer_norm` in each of them.
+    """
+    beside: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for leaf in leaves:
+        for at, token in enumerate(leaf.path[:-1]):
+            if token in _PLAIN or "attention" in token or "attn" in token:
+                beside[leaf.path[:at]].add(token)
+    both = {
+        home: plain
+        for home, tokens in beside.items()
+        for plain in tokens & _PLAIN
+        if len(tokens) == 2 and any(words_of(token) in _SELF for token in tokens)
+    }
+    for leaf in leaves if both else ():
+        for at, token in enumerate(leaf.path[:-1]):
+            if both.get(leaf.path[:at]) == token:
+                leaf.path = (*leaf.path[:at], "cross_attention", *leaf.path[at + 1 :])
+                break
 
 
 def _number_firsts(leaves: list[Leaf]) -> None:
