@@ -27,6 +27,7 @@ from automatch.matching.basis.pinned import pinned, refuse_unfit
 from automatch.matching.basis.pins import Decisions, followed, in_pinned_order, resolve
 from automatch.matching.blocks.sides import Order, Side
 from automatch.matching.blocks.solver import Solver
+from automatch.matching.folds.flat_experts import see_as_stacks
 from automatch.matching.folds.folding import fold_parts
 from automatch.matching.folds.frames import fold_frames
 from automatch.matching.folds.gates import fold_gates
@@ -223,6 +224,8 @@ def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[L
     merge_heads(target, source)
     unify_layouts(source, target)
     if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
+        see_as_stacks(source, target)
+        see_as_stacks(target, source)
         source, target = fold_stacks(source, target), fold_stacks(target, source)
         source, target = fold_rows(source, target), fold_rows(target, source)
         source, target = fold_gates(source, target), fold_gates(target, source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from automatch.matching import match
@@ -9,6 +10,7 @@ from automatch.matching.basis.evidence import Evidence
 from automatch.matching.basis.leaves import Leaf
 from automatch.matching.reviews.jumps import doubt_jumps
 from automatch.matching.reviews.meant import from_their_part
+from automatch.rules.proven import proven
 from tests.matching.truth import flagged, found, honest, solved, spec, truth
 
 Entries = list[tuple[str, tuple[int, ...]]]
@@ -244,3 +246,33 @@ def test_halves_called_a_and_b_are_known_however_they_are_stored() -> None:
         for i in range(3)
         for half in ("A", "B")
     }
+
+
+def test_experts_that_lie_on_each_other_in_one_matrix_are_taken_apart() -> None:
+    """OLMoE, as DBRX: [experts * out, in], down as it is multiplied from the other side."""
+    file, model = [], []
+    for i in range(2):
+        file += [(f"blocks.{i}.ffn.experts.mlp.{name}", (24, 16)) for name in ("w1", "v1", "w2")]
+        file += [(f"blocks.{i}.ffn.router.weight", (4, 16))]
+        for e in range(4):
+            home = f"layers.{i}.mlp.experts.{e}"
+            model += [(f"{home}.gate_proj.weight", (6, 16)), (f"{home}.up_proj.weight", (6, 16))]
+            model += [(f"{home}.down_proj.weight", (16, 6))]
+        model += [(f"layers.{i}.mlp.gate.weight", (4, 16))]
+    answer = match(spec(file), spec(model))
+    served = {m.checkpoint_keys[0]: (m.model_keys, m.op) for m in answer.matches}
+    for name, (word, op) in {
+        "w1": ("gate", "reshape+unstack"),
+        "v1": ("up", "reshape+unstack"),
+        "w2": ("down", "reshape+unstack+transpose"),
+    }.items():
+        pieces = tuple(f"layers.1.mlp.experts.{e}.{word}_proj.weight" for e in range(4))
+        assert served[f"blocks.1.ffn.experts.mlp.{name}"] == (pieces, op)
+    rules, proof = proven(answer, [key for key, _ in file], [key for key, _ in model])
+    assert proof.ok
+    tensors = {key: np.random.default_rng(0).random(shape) for key, shape in file}
+    made = rules.apply(tensors)
+    whole = tensors["blocks.0.ffn.experts.mlp.w2"]
+    assert np.array_equal(made["layers.0.mlp.experts.3.down_proj.weight"], whole[18:24].T)
+    back = rules.reverse(keys=file).apply(made)
+    assert all(np.array_equal(back[key], tensor) for key, tensor in tensors.items())

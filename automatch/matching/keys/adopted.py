@@ -140,16 +140,19 @@ def _part_roles(leaves: list[Leaf]) -> None:
         leaf.path = said.get(leaf.path, leaf.path)
 
 
+_HALVES = frozenset({"w1", "w2", "w3", "w12", "wg", "gate_up_proj", "up_proj"})
+
+
 def _call_halves(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
     """Call by other names what `w1`, `w2` and `w3` do not mean as in Llama (in place).
 
     The `w3` beside a `w12` leads down. Beside a `wg`, in any layer, a `w1` is no gate but leads up, if the other side
     speaks as Llama does. A `w1` and a `w2` of one shape, without a third, both lead up, and which of them is the gate
-    no number says (Qwen: the second).
+    no number says (Qwen: the second). EOLE's `gate_up_proj` is the gate, beside an `up_proj` as large.
     """
     modules: dict[tuple[str, ...], dict[str, list[Leaf]]] = defaultdict(lambda: defaultdict(list))
     for leaf in leaves:
-        if leaf.path[-2:-1] in (("w1",), ("w2",), ("w3",), ("w12",), ("wg",)):
+        if len(leaf.path) > 1 and leaf.path[-2] in _HALVES:
             modules[leaf.path[:-2]][leaf.path[-2]].append(leaf)
     theirs = {token for leaf in others for token in leaf.path} if modules else set()
     known = "wg" not in theirs and ("w1" not in theirs or "w3" in theirs)
@@ -163,6 +166,8 @@ def _call_halves(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
             said = {"wg": "w1", "w1": "w3"}
         elif own.keys() == {"w1", "w2"} and shapes["w1"] == shapes["w2"]:
             said = {"w1": "half_1", "w2": "half_2"}
+        elif own.keys() == {"gate_up_proj", "up_proj"} and shapes["gate_up_proj"] == shapes["up_proj"]:
+            said = {"gate_up_proj": "gate_proj"}
         for name, token in said.items():
             for leaf in own.get(name, ()):
                 leaf.path = (*leaf.path[:-2], token, leaf.path[-1])
