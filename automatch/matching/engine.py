@@ -51,7 +51,7 @@ from automatch.matching.left_overs.left_over import left_over
 from automatch.matching.left_overs.named import by_every_name, not_crossed
 from automatch.matching.left_overs.other_shapes import beside_mismatches, mismatches
 from automatch.matching.left_overs.sequence import in_one_list, in_sequence
-from automatch.matching.left_overs.sharing import again_by_name, in_every_block, share
+from automatch.matching.left_overs.sharing import again_by_name, in_every_block, share, under_one_name
 from automatch.matching.left_overs.summed import add_up
 from automatch.matching.left_overs.ties import tie
 from automatch.matching.left_overs.towers import in_both_towers
@@ -316,6 +316,7 @@ def _served_again(found: list[Found], source: Sequence[Leaf], target: Sequence[L
         found = in_both_towers(found, target, known.names)
     found = trained_copies(found, target, forbids)
     found += [f for f in in_every_block(found, target) if not forbids(f[0], f[1])]
+    found += [f for f in under_one_name(found, source, target) if not forbids(f[0], f[1])]
     found += [f for f in again_by_name(found, source, target) if not forbids(f[0], f[1])]
     return found + [f for f in tie(found, source, target, known.names) if not forbids(f[0], f[1])]
 

@@ -276,3 +276,37 @@ def test_experts_that_lie_on_each_other_in_one_matrix_are_taken_apart() -> None:
     assert np.array_equal(made["layers.0.mlp.experts.3.down_proj.weight"], whole[18:24].T)
     back = rules.reverse(keys=file).apply(made)
     assert all(np.array_equal(back[key], tensor) for key, tensor in tensors.items())
+
+
+def test_a_parameter_that_the_checkpoint_holds_once_and_the_model_in_every_layer_under_its_name() -> None:
+    """VeRA's projections: PEFT's files hold them once, and its models in every layer too."""
+    homes = [f"base_model.model.layers.{i}.{part}_proj" for i in range(3) for part in "qv"]
+    file = [(f"{home}.vera_lambda_{word}", (width,)) for home in homes for word, width in (("b", 16), ("d", 4))]
+    file += [("base_model.vera_A", (4, 16)), ("base_model.vera_B", (16, 4))]
+    model = [(f"{home}.base_layer.weight", (16, 16)) for home in homes]
+    for home in ("base_model", *homes):
+        model += [(f"{home}.vera_A.default", (4, 16)), (f"{home}.vera_B.default", (16, 4))]
+    model += [
+        (f"{home}.vera_lambda_{word}.default", (width,)) for home in homes for word, width in (("b", 16), ("d", 4))
+    ]
+    answer = match(spec(file), spec(model))
+    served = {key: m.checkpoint_keys[0] for m in answer.matches for key in m.model_keys}
+    copies = {f"{home}.vera_{half}.default": f"base_model.vera_{half}" for home in homes for half in "AB"}
+    assert {key: served[key] for key in copies} == copies
+    assert flagged(answer) == set(copies)
+
+
+def test_a_module_with_a_bias_goes_to_one_with_a_bias() -> None:
+    """An embedding and a head of one size, in a file that is sorted by name."""
+    layers = [(f"decoder.layers.{i}.fc.weight", (16, 16)) for i in range(8)]
+    file = [
+        ("decoder.dense.bias", (30,)),
+        ("decoder.dense.weight", (30, 16)),
+        ("decoder.embedding.weight", (30, 16)),
+        *layers,
+    ]
+    model = [("target_words.weight", (30, 16)), *layers, ("generator.weight", (30, 16)), ("generator.bias", (30,))]
+    answer = match(spec(sorted(file)), spec(model))
+    served = {key: m.checkpoint_keys[0] for m in answer.matches for key in m.model_keys}
+    assert served["generator.weight"] == "decoder.dense.weight"
+    assert served["target_words.weight"] == "decoder.embedding.weight"

@@ -20,8 +20,14 @@ _LETTERS = frozenset({"A", "B"})
 _MAGNITUDE = "lora_magnitude_vector"
 """How PEFT calls the lengths of the columns, which DoRA learns beside the two halves."""
 
-_PEFT = frozenset({"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", _MAGNITUDE})
-"""What PEFT calls the tensors of its LoRA layers."""
+_PEFT = frozenset(
+    (
+        *("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", _MAGNITUDE),
+        *("vera_A", "vera_B", "vera_lambda_b", "vera_lambda_d"),
+        *("vblora_logits_A", "vblora_logits_B", "vblora_vector_bank"),
+    )
+)
+"""What PEFT calls the tensors of its LoRA, VeRA and VB-LoRA layers."""
 
 
 def is_adapter(leaf: Leaf) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from automatch.describing.tokens import ROLES
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.leaves import Leaf, Path, numbered
+from automatch.spec import Shape
 
 WHOLE = 8
 """A layer has so many tensors at least; what has fewer may be one of several heads."""
@@ -82,6 +84,31 @@ def in_every_block(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found
         one = serving[held[0].path]
         if (usual and one.path[: len(usual)] != usual) or (not usual and served[blocks] == 1 and home.total() >= WHOLE):
             out += [(one, leaf, Evidence(level="once")) for leaf in row if leaf is not held[0]]
+    return out
+
+
+def under_one_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
+    """Further pairs for a parameter that the checkpoint holds once, outside its blocks, and the model under its name.
+
+    VeRA's projections and VB-LoRA's bank of vectors serve all layers, and PEFT's model holds them in each (Kopiczko et
+    al., 2024; Li et al., 2024). Flagged: the others may be missing.
+    """
+    serving, served = {id(s): t for s, t, _ in found}, {id(t) for _, t, _ in found}
+    rows: dict[tuple[str, Shape], list[Leaf]] = defaultdict(list)
+    for leaf in target:
+        if id(leaf) not in served and leaf.path[-1] not in ROLES:
+            rows[leaf.path[-1], leaf.raw].append(leaf)
+    once: dict[tuple[str, Shape], list[Leaf]] = defaultdict(list)
+    for leaf in source:
+        once[leaf.path[-1], leaf.raw].append(leaf)
+    out: list[Found] = []
+    for key, row in rows.items():
+        alone = once[key]
+        if len(row) < 2 or len(alone) != 1 or _first_block(alone[0].path):
+            continue
+        other = serving.get(id(alone[0]))
+        if other is None or (other.path[-1] == key[0] and not _first_block(other.path)):
+            out += [(alone[0], leaf, Evidence(level="once")) for leaf in row if _first_block(leaf.path)]
     return out
 
 

@@ -15,8 +15,8 @@ from automatch.spec import Shape
 
 _WEIGHTS = {"*": "weight", "weight_orig": "weight"}
 
-NAMES, ORDER, LEARNT, ASTRAY = 2.0, 0.7, 1.5, -1.0
-"""What each signal weighs in the score of a pair."""
+NAMES, ORDER, LEARNT, ASTRAY, LOST = 2.0, 0.7, 1.5, -1.0, -1.0
+"""What each signal weighs in the score of a pair; `LOST` for tensors of the two modules that have no partner."""
 
 FALLING = 3
 """Of fewer modules, numbers that fall say nothing of how they are used."""
@@ -93,6 +93,7 @@ def tabulate(source: list[Unit], target: list[Unit], ctx: Context) -> Table:
         + ORDER * trust_order * order[key]
         + LEARNT * learnt[key]
         + (ASTRAY if key in astray else 0.0)
+        + LOST * (1.0 - fits[key][1])
         for key in fits
     }
     return Table(
