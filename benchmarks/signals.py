@@ -219,6 +219,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("unmatched, where other blocks have its like", _in("reviews.reviewed", ("as_elsewhere_unmatched", _first))),
     Signal("the part of the file that is meant", _in("reviews.reviewed", ("from_their_part", _first))),
     Signal("flag: out of the order of a list", _in("reviews.reviewed", ("doubt_jumps", _first))),
+    Signal("flag: tokens of other names", _in("reviews.reviewed", ("doubt_other_tokens", _first))),
     Signal("flag: one item of a list", _in("reviews.reviewed", ("doubt_one_of_a_list", _first))),
     Signal("flag: gates that are called otherwise", _in("reviews.reviewed", ("doubt_misnamed_gates", _first))),
     Signal("flag: heads inside other heads", _in("left_overs.one_model", ("_is_in_another_head", _always(False)))),

@@ -34,6 +34,7 @@ from automatch.matching.reviews.remains import of_damaged_modules, of_no_layer, 
 from automatch.matching.reviews.strays import (
     doubt_lonely,
     doubt_one_of_a_list,
+    doubt_other_tokens,
     drop_from_surplus,
     drop_surplus,
 )
@@ -77,6 +78,7 @@ def reviewed(
     found = doubt_other_kind(doubt_exchangeable(doubt_other_homes(found, source), names), source, target, names)
     if order_trust == 1:
         found = as_they_run(found, source, target, names, refuses)
+    found = doubt_other_tokens(found, names)
     found = doubt_lonely(
         doubt_one_of_a_list(drop_from_surplus(drop_surplus(found, source), target), target), source, names
     )

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from automatch.describing.tokens import ROLES
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.leaves import Leaf, Path, has_digits, without_digits
@@ -13,6 +14,9 @@ from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import block_of, module_path
 from automatch.matching.left_overs.one_model import is_wrapped_model, say_other_things
 from automatch.spec import Shape
+
+TOKEN = frozenset({"token"})
+"""What says no more of a learnt token than that it is one."""
 
 SEVERAL = 3
 """So many layers that went elsewhere say where the layers of a list belong; so many modules are a company."""
@@ -82,6 +86,21 @@ def doubt_one_of_a_list(found: list[Found], target: Sequence[Leaf]) -> list[Foun
         return len(others) >= SEVERAL and others.isdisjoint(served)
 
     return [(s, t, replace(e, level="lonely") if e.level == "unit" and is_only_one(s, t) else e) for s, t, e in found]
+
+
+def doubt_other_tokens(found: list[Found], names: Names) -> list[Found]:
+    """The same pairs, those flagged of two single learnt tokens whose names say other things.
+
+    What one network calls its `cls_token` another calls `summary_token`; a `distillation_token` is as large.
+    """
+
+    def says_other(s: Leaf, t: Leaf) -> bool:
+        if s.path[-1] == t.path[-1] or any(set(x.raw[:-1]) != {1} or x.path[-1] in ROLES for x in (s, t)):
+            return False
+        mine, theirs = ([w for w in names.path_words(x.path[-1:]) if w.concepts != TOKEN] for x in (s, t))
+        return max((names.alike(a, b) for a in mine for b in theirs), default=0.0) < ALIKE
+
+    return [(s, t, replace(e, level="only") if e.level == "unit" and says_other(s, t) else e) for s, t, e in found]
 
 
 def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> list[Found]:
