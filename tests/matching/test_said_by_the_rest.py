@@ -315,5 +315,5 @@ def test_a_module_with_a_bias_goes_to_one_with_a_bias() -> None:
 def test_another_token_is_no_token_of_that_name_without_a_flag() -> None:
     layers = [(f"layers.{i}.{part}.weight", (16, 16)) for i in range(3) for part in ("fc", "out")]
     file = [("embeddings.cls_token", (1, 1, 16)), *layers]
-    model = [("embeddings.distillation_token", (1, 1, 16)), *layers]
+    model = [("embeddings.readout_token", (1, 1, 16)), *layers]
     honest(file, model, truth((key, key) for key, _ in layers))
