@@ -14,7 +14,7 @@ from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.exchange import Refuses, common_length, contents, exchanged, partners, replaced
 from automatch.matching.basis.lap import assign
 from automatch.matching.basis.leaves import Leaf, Path, has_digits, without_digits
-from automatch.matching.basis.units import module_path
+from automatch.matching.basis.units import block_of, module_path
 
 OFTEN = 2.0
 """So many times as often must the other blocks say it."""
@@ -61,12 +61,12 @@ def as_elsewhere_unmatched(found: list[Found], source: Sequence[Leaf], refuses: 
     left: dict[object, list[Path]] = defaultdict(list)
     for module, held in own.items():
         if module not in used:
-            left[without_digits(module)[:-1], len(module), tuple(sorted(held))].append(module)
+            left[block_of(module), len(module), tuple(sorted(held))].append(module)
     if not left:
         return found
     given: dict[Path, Path] = {}
     for s, t in pairs.items():
-        alike = left.get((without_digits(s)[:-1], len(s), tuple(sorted(own[s]))), ()) if s in doubted else ()
+        alike = left.get((block_of(s), len(s), tuple(sorted(own.get(s, ())))), ()) if s in doubted else ()
         better = [module for module in alike if columns.prefers(module, s, t)]
         if len(better) == 1 and better[0] not in given.values():
             given[s] = better[0]

@@ -20,6 +20,9 @@ FEWEST = 8
 MOST = 0.66
 """So many of the model's items must have one of the checkpoint's that stands in order."""
 
+LONGEST = 18
+"""Longer numbers count no items."""
+
 Lists = tuple[Path, Path]
 
 
@@ -48,7 +51,7 @@ def doubt_jumps(found: list[Found], source: Sequence[Leaf]) -> list[Found]:
 
 def _item(path: Path) -> tuple[Path, int] | None:
     """The outermost list that a path leads through, and the number of the item; None for none."""
-    at = next((n for n, token in enumerate(path) if token.isdecimal()), None)
+    at = next((n for n, token in enumerate(path) if token.isdecimal() and len(token) <= LONGEST), None)
     return None if at is None else (path[:at], int(path[at]))
 
 

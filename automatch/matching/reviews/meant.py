@@ -45,7 +45,7 @@ def from_their_part(found: list[Found], source: Sequence[Leaf], refuses: Refuses
         part = _meant(parts[around]) or _meant(parts[()])
         if part is None or module[:1] == part or parts[()][module[:1]]:
             continue
-        alike = inside[part, own[module]]
+        alike = inside[part, own.get(module)]
         if len(alike) == 1 and alike[0] not in given.values():
             given[module] = alike[0]
     return replaced(found, given, source, "inside", refuses)
