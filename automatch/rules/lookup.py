@@ -67,6 +67,11 @@ class Lookup:
         return None
 
 
+def _all_named(pattern: re.Pattern[str]) -> bool:
+    """Has a pattern named groups alone, and nothing else that looks like one, as behind an escaped bracket?"""
+    return pattern.groups == len(pattern.groupindex) == len(_NAMED.findall(pattern.pattern))
+
+
 def _alternation(patterns: Sequence[re.Pattern[str]]) -> re.Pattern[str] | None:
     r"""One regex whose last group tells which pattern matched; None where that cannot be said.
 
@@ -74,7 +79,7 @@ def _alternation(patterns: Sequence[re.Pattern[str]]) -> re.Pattern[str] | None:
     matched up to the end. Names are dropped (two rules may use the same), so patterns with
     unnamed groups, back references, look-around or flags are asked one by one.
     """
-    if len(patterns) < _FEW or any(pattern.groups != len(pattern.groupindex) for pattern in patterns):
+    if len(patterns) < _FEW or not all(map(_all_named, patterns)):
         return None
     bare = [_NAMED.sub("(", pattern.pattern) for pattern in patterns]
     if any("(?" in p.replace("(?:", "") or _BACK_REFERENCE.search(p) for p in bare):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 
 from automatch.errors import RuleError
 from automatch.rules.members import alternatives
-from automatch.rules.replacement import LONGEST_NUMBER, Replacement, parse
+from automatch.rules.replacement import LONGEST_NUMBER, Filler, Replacement, parse
 from automatch.rules.rule import Rule
 from automatch.rules.tensors import PLAIN, Law, Move
 
@@ -37,30 +37,44 @@ def mover_of(rule: Rule, number: int, groups: Mapping[str, int]) -> Mover:
     if rule.by is not None and "unstack" in law.words:
         return _unstacking(rule.by, texts, law, number, groups)
     fillers = [text.filler(groups) for text in texts]
+    if not fillers:
+        raise RuleError(f"rule {number} names no key that its tensors become")
     (first, *others) = fillers
     if isinstance(rule.replacement, str) and rule.op == "rename":
         return lambda match: _move((number, (first(match),), PLAIN, None, None, None))
     if others:
         place = _placing(rule, number, groups)
-        return lambda match: _move((number, tuple([fill(match) for fill in fillers]), law, *place(match), None))
+        return _cutting(fillers, place, law, number)
     if rule.part is None and rule.by is None:
         return lambda match: _move((number, (first(match),), law, None, None, None))
     return _joining(rule, number, groups)
+
+
+def _cutting(fillers: Sequence[Filler], place: Callable[[re.Match[str]], _Place], law: Law, number: int) -> Mover:
+    """How a rule moves what becomes several keys."""
+
+    def mover(match: re.Match[str]) -> Move:
+        part, order = place(match)
+        return _move((number, tuple([fill(match) for fill in fillers]), law, part, order, None))
+
+    return mover
 
 
 def _joining(rule: Rule, number: int, groups: Mapping[str, int]) -> Mover:
     """How a rule moves the members of a tensor: thousands of keys have the same few targets and the same few places."""
     replacement, law, place = parse(rule.replacements[0]), rule.law, _placing(rule, number, groups)
     fill = replacement.filler(groups)
-    pick = itemgetter(*[groups[name] for name in replacement.names if name in groups] or [0])
+    used = [groups[name] for name in replacement.names if name in groups]
+    pick = itemgetter(*used) if used else lambda match: None
     targets: dict[object, tuple[str, ...]] = {}
 
     def mover(match: re.Match[str]) -> Move:
+        part, order = place(match)
         texts = pick(match)
         found = targets.get(texts)
         if found is None:
             found = targets[texts] = (fill(match),)
-        return _move((number, found, law, *place(match), None))
+        return _move((number, found, law, part, order, None))
 
     return mover
 

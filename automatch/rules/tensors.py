@@ -62,7 +62,7 @@ class Law:
 
 PLAIN = Law()
 
-_the_law = lru_cache(maxsize=1 << 10)(Law)
+_the_law = lru_cache(maxsize=1 << 10, typed=True)(Law)
 
 
 def law_of(
@@ -198,8 +198,9 @@ def group_fault(members: list[tuple[str, Move]]) -> str:
     if len(set(places)) < len(places):
         first: dict[object, str] = {}
         for (key, _), place in zip(members, places, strict=True):
-            if first.setdefault(place, key) != key:
+            if place in first:
                 return f"{first[place]!r} and {key!r} claim the same place in it"
+            first[place] = key
     counts = {m.part[1] if m.part else 1 for _, m in members}
     orders = sorted({m.order for _, m in members if m.order is not None})
     if len(counts) > 1 or (orders and orders != list(range(orders[0], orders[0] + len(orders)))):

@@ -8,6 +8,7 @@ import pytest
 from automatch.matching import match
 from automatch.matching.basis.evidence import Evidence
 from automatch.matching.basis.leaves import Leaf
+from automatch.matching.left_overs.sharing import under_one_name
 from automatch.matching.reviews.jumps import doubt_jumps
 from automatch.matching.reviews.meant import from_their_part
 from automatch.rules.proven import proven
@@ -154,7 +155,7 @@ def test_a_classifier_inside_another_head_is_not_taken_for_the_models_own_withou
     for i in range(4):
         body += [(f"bert.layers.{i}.fc1.weight", (64, 16)), (f"bert.layers.{i}.fc2.weight", (16, 64))]
     head: Entries = [("weight", (2, 16)), ("bias", (2,))]
-    file = [*body, *[(f"sop_classifier.classifier.{leaf}", shape) for leaf, shape in head]]
+    file = [*body, *[(f"sop_classifier.classifier.{leaf}", shape) for leaf, shape in head], ("words.weight", (90, 16))]
     model = [*body, *[(f"classifier.{leaf}", shape) for leaf, shape in head]]
     honest(file, model, truth((key, key) for key, _ in body))
 
@@ -317,3 +318,62 @@ def test_another_token_is_no_token_of_that_name_without_a_flag() -> None:
     file = [("embeddings.cls_token", (1, 1, 16)), *layers]
     model = [("embeddings.readout_token", (1, 1, 16)), *layers]
     honest(file, model, truth((key, key) for key, _ in layers))
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        (("self_attention", "attention"), ("attention",)),
+        (("attention",), ("self_attention", "attention")),
+        (("self_attn", "attn"), ("self_attn", "attn")),
+    ],
+)
+def test_an_attention_that_both_sides_call_so_is_not_called_otherwise(there, here) -> None:
+    def layers(names: tuple[str, ...]) -> Entries:
+        return [
+            (f"layers.{i}.{name}.{part}.weight", (16, 16)) for i in range(3) for name in names for part in ("q", "o")
+        ]
+
+    file, model = layers(there), layers(here)
+    known = {key for key, _ in file} & {key for key, _ in model}
+    answer = honest(file, model, truth((key, key) for key in known))
+    assert {m.model_keys[0]: m.checkpoint_keys[0] for m in answer.matches} == {key: key for key in known}
+
+
+def test_gates_that_both_sides_call_alike_are_not_flagged() -> None:
+    file, model = mlp(("fc", "gate", "proj"), "transformer.layers"), mlp(("fc", "gate", "proj"), "layers")
+    solved(file, model, truth((key, key.removeprefix("transformer.")) for key, _ in file))
+
+
+def test_kernels_that_begin_nothing_are_no_pair_for_their_sizes_alone() -> None:
+    body: Entries = [(f"layers.{i}.conv.weight", (8, 8, 3, 3)) for i in range(4)]
+    file = [("patch_embed.proj.weight", (16, 3, 4, 4)), ("patch_embed.proj.bias", (16,)), *body]
+    model = [*body, ("decoder_out.conv.weight", (16, 8, 4, 4)), ("decoder_out.conv.bias", (16,))]
+    answer = match(spec(file), spec(model))
+    assert not answer.mismatched
+    assert "decoder_out.conv.bias" in answer.missing_keys
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        ("classification_head.out_proj", "classifier.out_proj"),
+        ("classification_head.out_proj", "classifier"),
+        ("image_classifier.head", "classifier"),
+        ("mlp_head.fc", "classifier"),
+    ],
+)
+def test_a_head_by_another_usual_name_is_not_flagged(there: str, here: str) -> None:
+    body: Entries = [(f"layers.{i}.{part}.weight", (16, 16)) for i in range(4) for part in ("fc1", "fc2")]
+    file = [*body, (f"{there}.weight", (7, 16)), (f"{there}.bias", (7,))]
+    model = [*body, (f"{here}.weight", (7, 16)), (f"{here}.bias", (7,))]
+    solved(file, model, truth((key, key.replace(there, here)) for key, _ in file))
+
+
+def test_a_table_of_positions_does_not_serve_every_layer_for_its_name() -> None:
+    source = [leaf("pos_embed", (1, 7, 16))]
+    target = [leaf(f"layers.{i}.attn.pos_embed", (1, 7, 16)) for i in range(3)]
+    assert under_one_name([], source, target) == []
+    whole = leaf("pos_embed", (1, 7, 16))
+    pair = (source[0], whole, Evidence(level="name"))
+    assert [t for _, t, _ in under_one_name([pair], source, [whole, *target])] == target

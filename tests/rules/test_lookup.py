@@ -13,8 +13,8 @@ PIECES = st.sampled_from(
     [r"a", r"\.", r"(?P<i>\d+)", r"(?P<x>a|b)", r"(?:\.(?P<y>b))?", r"(?P<z>.+)", r"(?P<w>[^.]+)", r"(?:a|b)+", r"b$"]
 )
 PATTERNS = st.lists(PIECES, min_size=1, max_size=4, unique=True).map("".join)
-UNUSUAL = st.sampled_from([r"(a)(?P<i>b)", r"(?i)A", r"(?P<i>a)\1", r"(?=a).b", r"", r"a|b"])
-KEYS = st.text(alphabet="ab.12\n", max_size=8)
+UNUSUAL = st.sampled_from([r"(a)(?P<i>b)", r"(?i)A", r"(?P<i>a)\1", r"(?=a).b", r"", r"a|b", r"\(?P<a>b", r"[(?P<a>]b"])
+KEYS = st.text(alphabet="ab.12\n(?>", max_size=8)
 
 
 def one_by_one(patterns: list[str], key: str) -> tuple[int, dict[str, str | None]] | None:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from automatch.errors import RuleError
+from automatch.matching.assignment import Match
 from automatch.rules.replacement import parse, quote
+from automatch.rules.replay import replay
 from automatch.rules.rule import Rule
 from automatch.rules.rule_set import RuleSet
 
@@ -227,3 +229,14 @@ def test_a_rule_that_was_made_with_lists_does_what_one_with_tuples_does() -> Non
     for perm in ([1, 0], (1, 0)):
         rules = RuleSet((Rule(r"(?P<a>.+)\.kernel", "{a}.weight", op="transpose", perm=perm),))
         assert np.array_equal(rules.apply({"fc.kernel": tensor})["fc.weight"], tensor.T)
+
+
+def test_one_key_is_not_two_members_of_a_tensor() -> None:
+    rules = RuleSet((Rule("a", "w", op="concat", part=(0, 2), dim=0),))
+    proof = replay(rules, [Match(("w",), ("a", "a"), "concat", dim=0)], ["a"], ["w"])
+    assert proof.wrong == ("'w': 'a' and 'a' claim the same place in it",)
+
+
+def test_a_rule_that_names_no_key_is_refused() -> None:
+    with pytest.raises(RuleError, match="rule 1 names no key"):
+        RuleSet((Rule("a", (), op="chunk"),)).move("a")

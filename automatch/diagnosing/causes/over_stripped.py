@@ -35,10 +35,10 @@ def check(evidence: Evidence) -> Finding | None:
     if len(unexpected) < 2:
         return None
     wanted = frozenset(unexpected)
+    if not any(_tails(evidence.missing_keys[:_FIRST], wanted)):
+        return None
     tails = set(_tails(evidence.missing_keys, wanted))
     cuts = Counter(cut for k in unexpected for cut in range(1, _LONGEST) if (k, cut) in tails)
-    if not cuts:
-        return None
     cut, hits = cuts.most_common(1)[0]
     cut_words = sum(_cuts_a_word(k, cut) for k in evidence.missing_keys if k[cut:] in wanted)
     if hits < 0.7 * len(unexpected) or cut_words < 0.5 * hits:

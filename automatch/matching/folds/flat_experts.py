@@ -30,9 +30,11 @@ def see_as_stacks(leaves: Sequence[Leaf], others: Sequence[Leaf]) -> None:
 
 
 def _is_of_experts(leaf: Leaf) -> bool:
-    """Does a path speak of experts, and of none by its number?"""
+    """Does a path speak of experts, and of none by its number, nor of one that is shared?"""
     at = next((n for n, token in enumerate(leaf.path) if "expert" in token), None)
-    return at is not None and not any(token.isdecimal() for token in leaf.path[at:])
+    if at is None or any("shared" in token for token in leaf.path):
+        return False
+    return not any(token.isdecimal() for token in leaf.path[at:])
 
 
 def _items(leaves: Sequence[Leaf]) -> set[tuple[int, Shape]]:

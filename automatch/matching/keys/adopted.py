@@ -25,7 +25,7 @@ def adopt(leaves: list[Leaf], others: Sequence[Leaf] = ()) -> None:
     _part_roles(leaves)
     _add_to_adapters(leaves)
     _call_halves(leaves, others)
-    _call_cross_attention(leaves)
+    _call_cross_attention(leaves, others)
     _number_firsts(leaves)
     beside_modules = [
         leaf for leaf in leaves if leaf.path[-1] in _ADOPTED and leaf.keys[0].endswith(f"_{leaf.path[-1]}")
@@ -177,19 +177,23 @@ _SELF = frozenset({("self", "attention"), ("self", "attn")})
 _PLAIN = frozenset({"attention", "attn"})
 
 
-def _call_cross_attention(leaves: list[Leaf]) -> None:
+_CROSS = frozenset({"cross", "enc", "encoder", "encdec", "context", "src", "memory"})
+
+
+def _call_cross_attention(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
     """Call the `attention` that stands beside a `self_attention`, and beside no other one, what it is (in place).
 
-    CTranslate2's decoders have the two, and a `layer_norm` in each of them.
+    CTranslate2's decoders have the two, and a `layer_norm` in each of them. Only where the other side says which of its
+    attentions is across (`encoder_attn`), beside one to itself, and calls none of them plainly.
     """
-    beside: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for leaf in leaves:
-        for at, token in enumerate(leaf.path[:-1]):
-            if token in _PLAIN or "attention" in token or "attn" in token:
-                beside[leaf.path[:at]].add(token)
+    there = [{words_of(token) for token in tokens} for tokens in _attentions(others).values()]
+    plain = any(not _SELF.isdisjoint(said) and not said.isdisjoint({(word,) for word in _PLAIN}) for said in there)
+    told = any(not _SELF.isdisjoint(said) and any(not _CROSS.isdisjoint(words) for words in said) for said in there)
+    if plain or not told:
+        return
     both = {
         home: plain
-        for home, tokens in beside.items()
+        for home, tokens in _attentions(leaves).items()
         for plain in tokens & _PLAIN
         if len(tokens) == 2 and any(words_of(token) in _SELF for token in tokens)
     }
@@ -198,6 +202,16 @@ def _call_cross_attention(leaves: list[Leaf]) -> None:
             if both.get(leaf.path[:at]) == token:
                 leaf.path = (*leaf.path[:at], "cross_attention", *leaf.path[at + 1 :])
                 break
+
+
+def _attentions(leaves: Sequence[Leaf]) -> dict[tuple[str, ...], set[str]]:
+    """What each container calls the attentions in it."""
+    beside: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for leaf in leaves:
+        for at, token in enumerate(leaf.path[:-1]):
+            if "attention" in token.lower() or "attn" in token:
+                beside[leaf.path[:at]].add(token)
+    return beside
 
 
 def _number_firsts(leaves: list[Leaf]) -> None:

@@ -60,7 +60,12 @@ def doubt_other_heads(
         return found
     served = {id(leaf) for pair in found for leaf in pair[:2]}
     changed = all(any(_is_apart(leaf) and id(leaf) not in served for leaf in side) for side in (source, target))
-    heads = {id(t) for s, t, e in found if _is_other_head(s, t, e, names, identity, changed)}
+    left = any(_is_apart(leaf) and id(leaf) not in served for side in (source, target) for leaf in side)
+    heads = {
+        id(t)
+        for s, t, e in found
+        if _is_other_head(s, t, e, names, identity, changed) or (left and _is_in_another_head(s, t, e, names, identity))
+    }
     if not heads or not is_one_model([pair for pair in found if id(pair[1]) not in heads], identity):
         return found
     shapes = Counter(leaf.shape for leaf in source)
@@ -95,20 +100,22 @@ def _is_other_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity:
         return True
     if say_other_things(s, t, names) or _is_of_several(module_path(s.path), module_path(t.path), names):
         return True
-    if _is_in_another_head(s, t, names, identity):
-        return True
     called = [names.path_words(_called(x.path)) for x in (s, t)]  # a `rotation_head` is no `fc`
     sides = (called[0], names.path_words(t.path)), (called[1], names.path_words(s.path))
     heads = all(any("head" in word.concepts for word in words) for words in called)
     return heads and any(_says_more(own, others, names) for own, others in sides)
 
 
-def _is_in_another_head(s: Leaf, t: Leaf, names: Names, identity: Identity) -> bool:
+def _is_in_another_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, identity: Identity) -> bool:
     """Does one stand in a head whose name says more than the other's path: `sop_classifier.classifier`?"""
+    if evidence.level != "unit" or identity(s.path, t.path) or numbered(s.path) or numbered(t.path):
+        return False
     paths = identity.bare(module_path(s.path), 0), identity.bare(module_path(t.path), 1)
     words = [names.path_words(path) for path in paths]
-    for path, others in zip(paths, reversed(words), strict=True):
-        for token in path[:-1]:
+    for path, other, others in zip(paths, reversed(paths), reversed(words), strict=True):
+        for at, token in enumerate(path[:-1]):
+            if other[-1] not in path[at + 1 :]:
+                continue  # `classification_head.out_proj` is the `classifier` by another name
             own = names.path_words((token,))
             more = [word for word in own if "head" not in word.concepts]
             if len(more) < len(own) and _says_more(more, others, names):

@@ -28,7 +28,9 @@ def mismatches(
     out = same_names(left, right, identity)
     if len(left) * len(right) <= MOST_PAIRS:
         out += _alike(found, left, right, names, {id(x) for pair in out for x in pair})
-        out += _reading_other_channels(left, right, {id(x) for pair in out for x in pair})
+        first = {id(_first_kernel(source)), id(_first_kernel(target))}
+        found_now = _reading_other_channels(left, right, {id(x) for pair in out for x in pair})
+        out += [pair for pair in found_now if {id(x) for x in pair} == first and not _say_other(*pair, names)]
     return [(s, t) for s, t in out if s.raw != t.raw]
 
 
@@ -68,6 +70,16 @@ def _reading_other_channels(left: Sequence[Leaf], right: Sequence[Leaf], taken: 
         return []
     ((s,), (t,)) = kernels
     return [(s, t)] if s.raw[:1] + s.raw[2:] == t.raw[:1] + t.raw[2:] else []
+
+
+def _first_kernel(leaves: Sequence[Leaf]) -> Leaf | None:
+    """The kernel that a side begins with."""
+    return min((leaf for leaf in leaves if len(leaf.raw) > 2), key=lambda leaf: leaf.place, default=None)
+
+
+def _say_other(s: Leaf, t: Leaf, names: Names) -> bool:
+    """Do names say that two kernels are not one?"""
+    return names.contradiction(names.path_words(module_path(s.path)), names.path_words(module_path(t.path))) > 0
 
 
 def beside_mismatches(

@@ -88,7 +88,7 @@ def in_every_block(found: Sequence[Found], target: Sequence[Leaf]) -> list[Found
 
 
 def under_one_name(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf]) -> list[Found]:
-    """Further pairs for a parameter that the checkpoint holds once, outside its blocks, and the model under its name.
+    """Further pairs for what the checkpoint holds once, and the model there and in its blocks, all under one name.
 
     VeRA's projections and VB-LoRA's bank of vectors serve all layers, and PEFT's model holds them in each (Kopiczko et
     al., 2024; Li et al., 2024). Flagged: the others may be missing.
@@ -107,7 +107,7 @@ def under_one_name(found: Sequence[Found], source: Sequence[Leaf], target: Seque
         if len(row) < 2 or len(alone) != 1 or _first_block(alone[0].path):
             continue
         other = serving.get(id(alone[0]))
-        if other is None or (other.path[-1] == key[0] and not _first_block(other.path)):
+        if other is not None and other.path[-1] == key[0] and not _first_block(other.path):
             out += [(alone[0], leaf, Evidence(level="once")) for leaf in row if _first_block(leaf.path)]
     return out
 

@@ -212,8 +212,7 @@ def _silence_gates(units: Sequence[Unit]) -> None:
 def _silence_learnt_tokens(units: Sequence[Unit]) -> None:
     """Take a `summary_token` for no table of tokens where it is a single one, as a `cls` is: of shape (1, 1, n)."""
     for unit in units:
-        (leaf, *others) = unit.leaves.values()
-        single = not others and len(leaf.raw) > 1 and set(leaf.raw[:-1]) == {1}
+        single = len(unit.leaves) == 1 and all(len(x.raw) > 1 and set(x.raw[:-1]) == {1} for x in unit.leaves.values())
         if single and any(word.concepts == _TOKEN for word in unit.words):
             unit.words = tuple(Word(w.text, _NOTHING) if w.concepts == _TOKEN else w for w in unit.words)
 

@@ -48,21 +48,28 @@ def doubt_other_kind(found: list[Found], source: Sequence[Leaf], target: Sequenc
 def doubt_misnamed_gates(
     found: list[Found], source: Sequence[Leaf], target: Sequence[Leaf], names: Names
 ) -> list[Found]:
-    """The same pairs, those flagged of a gate that is called otherwise: TensorRT-LLM's `fc`, beside `gate`."""
+    """The same pairs, those flagged of a gate that one side calls otherwise: TensorRT-LLM's `fc`, beside `gate`."""
+    mine, theirs = _misnamed(source, names), _misnamed(target, names)
+    if not mine and not theirs:
+        return found
+    out = []
+    for s, t, e in found:
+        one, other = module_path(s.path), module_path(t.path)
+        doubted = (one in mine) != (other in theirs) and one[-1:] != other[-1:]
+        out.append((s, t, flagged(e, "misnamed") if doubted else e))
+    return out
+
+
+def _misnamed(leaves: Sequence[Leaf], names: Names) -> set[Path]:
+    """The gates, and what they let through, of layers whose three matrices are called as that convention has it."""
     conventions = [tokens for tokens in names.lexicon.gated if len(tokens) > 2]
-    misnamed = {
+    return {
         (*container, token)
-        for container, modules in _matrices((*source, *target)).items()
+        for container, modules in _matrices(leaves).items()
         for tokens in conventions
         if {module[-1] for module in modules} == set(tokens)
         for token in tokens[:2]
     }
-    if not misnamed:
-        return found
-    return [
-        (s, t, flagged(e, "misnamed") if misnamed & {module_path(s.path), module_path(t.path)} else e)
-        for s, t, e in found
-    ]
 
 
 def _matrices(leaves: Sequence[Leaf]) -> dict[Path, set[Path]]:
