@@ -15,8 +15,8 @@ from automatch.matching.basis.units import block_of, module_path
 from automatch.matching.left_overs.one_model import is_wrapped_model, say_other_things
 from automatch.spec import Shape
 
-TOKEN = frozenset({"token"})
-"""What says no more of a learnt token than that it is one."""
+TOKEN, TOKENS = frozenset({"token"}), frozenset({"token", "class"})
+"""What says no more of a learnt token than that it is one; what names of such say."""
 
 SEVERAL = 3
 """So many layers that went elsewhere say where the layers of a list belong; so many modules are a company."""
@@ -97,7 +97,10 @@ def doubt_other_tokens(found: list[Found], names: Names) -> list[Found]:
     def says_other(s: Leaf, t: Leaf) -> bool:
         if s.path[-1] == t.path[-1] or any(set(x.raw[:-1]) != {1} or x.path[-1] in ROLES for x in (s, t)):
             return False
-        mine, theirs = ([w for w in names.path_words(x.path[-1:]) if w.concepts != TOKEN] for x in (s, t))
+        words = [names.path_words(x.path[-1:]) for x in (s, t)]
+        if not all(any(w.concepts & TOKENS for w in own) for own in words):
+            return False
+        mine, theirs = ([w for w in own if w.concepts != TOKEN] for own in words)
         return max((names.alike(a, b) for a in mine for b in theirs), default=0.0) < ALIKE
 
     return [(s, t, replace(e, level="only") if e.level == "unit" and says_other(s, t) else e) for s, t, e in found]
