@@ -20,13 +20,11 @@ _ROLES = {
 GATED, FILTERED = ("gate", "up"), ("filter", "gate")
 FILM = ("gamma", "beta")
 MOMENTS = ("mean", "var")
+PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, MOMENTS, FILM)
+"""Which roles are fused, in the order in which they are joined."""
+
 ADAPTED = ("q", "v")
 """What LoRA is learnt for most often (Hu et al., 2021): of fused matrices, an adapter for these two parts alone."""
-PARTS: tuple[tuple[str, ...], ...] = (
-    *(("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, MOMENTS, FILM),
-    ADAPTED,
-)
-"""Which roles are fused, in the order in which they are joined."""
 
 UNRELATED = MOMENTS, FILM
 """Parts of no attention and no mlp: what is called like a part of these may be what holds them."""

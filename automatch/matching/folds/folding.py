@@ -60,7 +60,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
     adapters = any(map(is_adapter, others))
     paths = {leaf.path: leaf for leaf in leaves} if adapters and serve else {}
     there = _standing(others)
-    for parts in PARTS:
+    for parts in (*PARTS, ADAPTED):
         groups = groups_of([leaf for leaf in leaves if adapters or not is_adapter(leaf)], parts)
         if parts == ADAPTED:
             keyed = groups_of(leaves, ("k",))
