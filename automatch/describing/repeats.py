@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from operator import itemgetter
@@ -40,10 +40,7 @@ class Column:
     texts: Texts
     places: dict[Numbers, int]
     even: bool
-    counted: list[set[str]] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "counted", list(map(set, zip(*self.places, strict=True))))
+    counted: list[set[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +87,7 @@ def columns_of(spec: StateDictSpec) -> list[Column]:
             places,
             even=len(set(map(kinds.__getitem__, places.values()))) == 1
             and not (shared and any(spec.tensors[place].key in shared for place in places.values())),
+            counted=list(map(set, zip(*places, strict=True))),
         )
         for texts, places in found.items()
     ]

@@ -43,6 +43,7 @@ def mismatched_dtypes(
         model: dtypes of the model; a float buffer takes whole numbers (masks), a scalar anything (counters).
         assignment: which serves which.
     """
+    # kinds before pairs: a hundred thousand tensors have two or three
     sides = [set(map(itemgetter(1, 2, 3), side.tensors)) for side in (checkpoint, model)]
     kinds = [
         {(dtype, kind): TensorSpec("", shape, dtype, kind) for shape, dtype, kind in side if shape} for side in sides

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from automatch.matching.assignment import Match, Mismatch
-from automatch.rules.tensors import PLAIN, Law
+from automatch.rules.tensors import PLAIN, Law, law_of
 from automatch.rules.tokens import BY, PART, Tokens, common_ends, is_number, tokens
 
 _LONGEST = 1000
@@ -127,7 +127,7 @@ def _aside(key: str, names: frozenset[str]) -> str:
 
 
 def _by_operation(match: Match) -> list[Demand]:
-    law = Law(match.op, match.dim, match.perm, match.sizes, match.shape)
+    law = law_of(match.op, match.dim, match.perm, match.sizes, match.shape)
     sources, goals = match.checkpoint_keys, match.model_keys
     if len(sources) == 1:
         numbered = _numbered(goals, law) if "unstack" in law.words and len(goals) > 1 else None

@@ -80,17 +80,19 @@ class Replacement:
             numbers: name of a captured group -> its number in the matches.
         """
         frame, copied = self._frame, [numbers[name] for name in self._copied if name in numbers]
+
+        def expanded(match: re.Match[str]) -> str:
+            return self.expand({name: match[number] for name, number in numbers.items()})
+
         if frame is None or len(copied) < len(self._copied) or not copied:
-            return lambda match: self.expand({name: match[number] for name, number in numbers.items()})
+            return expanded
         pick: Callable[[re.Match[str]], Any] = itemgetter(*copied)
         many = len(copied) > 1
 
         def fill(match: re.Match[str]) -> str:
             texts = pick(match)
             if texts is None or (many and None in texts):
-                return self.expand(
-                    {name: match[number] for name, number in numbers.items()}
-                )  # which says what is amiss
+                return expanded(match)  # which says what is amiss
             return str(frame % texts)
 
         return fill

@@ -168,11 +168,7 @@ def _groups(matches: Sequence[Match], moves: dict[str, Move | None]) -> list[str
     for match in matches:
         if len(match.checkpoint_keys) < 2:
             continue
-        joined = [
-            (key, move)
-            for key in match.checkpoint_keys
-            if (move := moves.get(key)) is not None and (move.order is not None or move.part is not None)
-        ]
+        joined = [(key, move) for key in match.checkpoint_keys if (move := moves.get(key)) is not None and move.joins]
         if len(joined) < len(match.checkpoint_keys):
             continue  # the lone key has been named already
         fault = group_fault(joined)
@@ -198,12 +194,12 @@ def _collisions(moves: dict[str, Move | None], wanted: dict[str, list[Match]], r
     group: dict[str, Move] = {}
     out = []
     for key, move in moves.items():
-        for target in (key,) if move is None else move.targets if move.members is None else _pieces(key, move, wanted):
+        for target in (key,) if move is None else _targets(key, move, wanted):
             if target not in owner:
                 owner[target] = key
                 if move is not None and move.joins:
                     group[target] = move
-            elif move is None or target not in group or (move.order is None and move.part is None):
+            elif move is None or target not in group or not move.joins:
                 out.append(f"{owner[target]!r} and {key!r} both become {target!r}")
     out += [
         f"{other!r} is tied to {first!r} and served by {owner[other]!r}"
@@ -239,7 +235,8 @@ def _intruders(
     return out
 
 
-def _pieces(key: str, move: Move, wanted: dict[str, list[Match]]) -> tuple[str, ...]:
-    """The targets of a key whose tensor is taken apart: as many as its matches have."""
-    count = max((len(match.model_keys) for match in wanted.get(key, ())), default=len(move.targets))
-    return move.targets if move.members is None else move.members(count)
+def _targets(key: str, move: Move, wanted: dict[str, list[Match]]) -> tuple[str, ...]:
+    """What a key becomes; where its tensor is taken apart, as many pieces as its matches have."""
+    if move.members is None:
+        return move.targets
+    return move.members(max((len(match.model_keys) for match in wanted.get(key, ())), default=len(move.targets)))

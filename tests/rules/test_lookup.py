@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from automatch.rules.lookup import Lookup
@@ -36,6 +36,12 @@ def test_patterns_at_once_are_patterns_one_by_one(patterns: list[str], keys: lis
     assert [at_once(lookup, key) for key in keys] == [one_by_one(patterns, key) for key in keys]
 
 
+FEW = ["a1", "a2", "a3"]
+
+
+@example([*FEW, r"\(?P<a>b"], ["(b"])
+@example([*FEW, r"[(?P<a>]b"], ["?b", "(b"])
+@example([*FEW, r"(?P<i>a)\1"], ["aa", "ab"])
 @given(st.lists(st.one_of(PATTERNS, UNUSUAL), min_size=4, max_size=8), st.lists(KEYS, min_size=1, max_size=6))
 def test_unnamed_groups_flags_and_back_references_change_nothing(patterns: list[str], keys: list[str]) -> None:
     lookup = Lookup(patterns)

@@ -76,6 +76,11 @@ def see_as(leaf: Leaf, shape: Shape) -> None:
     leaf.ops = ("reshape",)
 
 
+def is_one_vector(leaf: Leaf) -> bool:
+    """Is a tensor a single vector, kept as (1, n) or (1, 1, n), as learnt tokens are?"""
+    return set(leaf.raw[:-1]) == {1}
+
+
 def is_counter(tensor: TensorSpec) -> bool:
     """Integer scalars say nothing about the architecture; files that were cast as a whole hold them as floats."""
     return not tensor.shape and (is_whole(tensor) or tensor.key.endswith("num_batches_tracked"))

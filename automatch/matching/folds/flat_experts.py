@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 from automatch.matching.basis.leaves import Leaf, see_as, template
 from automatch.matching.folds.stacks import STACKED, lists_of
@@ -45,7 +46,7 @@ def _items(leaves: Sequence[Leaf]) -> set[tuple[int, Shape]]:
             by_template[template(leaf.path), leaf.shape].append(leaf)
     out = set()
     for (name, shape), members in by_template.items():
-        holes = [n for n, token in enumerate(name) if token == "#" and "expert" in "".join(name[max(0, n - 1) : n])]
+        holes = [n for n, (home, token) in enumerate(pairwise(name), 1) if token == "#" and "expert" in home]
         stacks = lists_of(members, holes[-1]) if holes else []
         if stacks and len(stacks[0]) > 1:
             out.add((len(stacks[0]), shape))

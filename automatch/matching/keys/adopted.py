@@ -173,11 +173,12 @@ def _call_halves(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
                 leaf.path = (*leaf.path[:-2], token, leaf.path[-1])
 
 
-_SELF = frozenset({("self", "attention"), ("self", "attn")})
-_PLAIN = frozenset({"attention", "attn"})
-
-
+_SELF, _PLAIN = (
+    frozenset({("self", "attention"), ("self", "attn")}),
+    frozenset({("attention",), ("attn",)}),
+)
 _CROSS = frozenset({"cross", "enc", "encoder", "encdec", "context", "src", "memory"})
+"""Words of an attention to itself, of one that says no more, and, any of them, of one across."""
 
 
 def _call_cross_attention(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
@@ -186,18 +187,21 @@ def _call_cross_attention(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
     CTranslate2's decoders have the two, and a `layer_norm` in each of them. Only where the other side says which of its
     attentions is across (`encoder_attn`), beside one to itself, and calls none of them plainly.
     """
-    there = [{words_of(token) for token in tokens} for tokens in _attentions(others).values()]
-    plain = any(not _SELF.isdisjoint(said) and not said.isdisjoint({(word,) for word in _PLAIN}) for said in there)
-    told = any(not _SELF.isdisjoint(said) and any(not _CROSS.isdisjoint(words) for words in said) for said in there)
-    if plain or not told:
-        return
     both = {
-        home: plain
+        home: token
         for home, tokens in _attentions(leaves).items()
-        for plain in tokens & _PLAIN
-        if len(tokens) == 2 and any(words_of(token) in _SELF for token in tokens)
+        for token in tokens
+        if len(tokens) == 2 and (token,) in _PLAIN and any(words_of(other) in _SELF for other in tokens)
     }
-    for leaf in leaves if both else ():
+    beside_self = [
+        said
+        for tokens in (_attentions(others).values() if both else ())
+        if not _SELF.isdisjoint(said := {words_of(token) for token in tokens})
+    ]
+    across = any(not _CROSS.isdisjoint(words) for said in beside_self for words in said)
+    if not across or any(not _PLAIN.isdisjoint(said) for said in beside_self):
+        return
+    for leaf in leaves:
         for at, token in enumerate(leaf.path[:-1]):
             if both.get(leaf.path[:at]) == token:
                 leaf.path = (*leaf.path[:at], "cross_attention", *leaf.path[at + 1 :])

@@ -68,10 +68,8 @@ def is_little(
 
 def are_namesakes(found: Sequence[Found], identity: Identity) -> bool:
     """Have nearly all pairs one key on both sides, wrappers apart?"""
-    bare = [(identity.bare(s.path, 0), identity.bare(t.path, 1)) for s, t, _ in found]
-    return sum(s.path == t.path or one == other for (s, t, _), (one, other) in zip(found, bare, strict=True)) >= (
-        MOSTLY * max(1, len(found))
-    )
+    same = sum(s.path == t.path or identity.bare(s.path, 0) == identity.bare(t.path, 1) for s, t, _ in found)
+    return same >= MOSTLY * max(1, len(found))
 
 
 def is_called_the_same(source: Sequence[Leaf], target: Sequence[Leaf], identity: Identity) -> bool:

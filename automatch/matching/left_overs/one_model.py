@@ -59,12 +59,12 @@ def doubt_other_heads(
     if not identity.holds:
         return found
     served = {id(leaf) for pair in found for leaf in pair[:2]}
-    changed = all(any(_is_apart(leaf) and id(leaf) not in served for leaf in side) for side in (source, target))
-    left = any(_is_apart(leaf) and id(leaf) not in served for side in (source, target) for leaf in side)
+    left = [any(_is_apart(leaf) and id(leaf) not in served for leaf in side) for side in (source, target)]
     heads = {
         id(t)
         for s, t, e in found
-        if _is_other_head(s, t, e, names, identity, changed) or (left and _is_in_another_head(s, t, e, names, identity))
+        if _is_other_head(s, t, e, names, identity, changed=all(left))
+        or (any(left) and _is_in_another_head(s, t, e, names, identity))
     }
     if not heads or not is_one_model([pair for pair in found if id(pair[1]) not in heads], identity):
         return found
@@ -114,7 +114,7 @@ def _is_in_another_head(s: Leaf, t: Leaf, evidence: Evidence, names: Names, iden
     words = [names.path_words(path) for path in paths]
     for path, other, others in zip(paths, reversed(paths), reversed(words), strict=True):
         for at, token in enumerate(path[:-1]):
-            if other[-1] not in path[at + 1 :]:
+            if not other or other[-1] not in path[at + 1 :]:
                 continue  # `classification_head.out_proj` is the `classifier` by another name
             own = names.path_words((token,))
             more = [word for word in own if "head" not in word.concepts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.exchange import Refuses
@@ -28,9 +28,9 @@ def mismatches(
     out = same_names(left, right, identity)
     if len(left) * len(right) <= MOST_PAIRS:
         out += _alike(found, left, right, names, {id(x) for pair in out for x in pair})
-        first = {id(_first_kernel(source)), id(_first_kernel(target))}
-        found_now = _reading_other_channels(left, right, {id(x) for pair in out for x in pair})
-        out += [pair for pair in found_now if {id(x) for x in pair} == first and not _say_other(*pair, names)]
+        kernels = [_kernels(side) for side in (source, target)]
+        gone = used | served | {id(x) for pair in out for x in pair}
+        out += _reading_other_channels(kernels, gone, names)
     return [(s, t) for s, t in out if s.raw != t.raw]
 
 
@@ -63,23 +63,23 @@ def _alike(
     return out
 
 
-def _reading_other_channels(left: Sequence[Leaf], right: Sequence[Leaf], taken: set[int]) -> list[tuple[Leaf, Leaf]]:
-    """The one kernel of either side that is left over, if they differ in what they read alone: one lead, and twelve."""
-    kernels = [[leaf for leaf in side if id(leaf) not in taken and len(leaf.raw) > 2] for side in (left, right)]
-    if [len(side) for side in kernels] != [1, 1]:
+def _reading_other_channels(
+    kernels: Sequence[Sequence[Leaf]], gone: Container[int], names: Names
+) -> list[tuple[Leaf, Leaf]]:
+    """The kernels with which both sides begin, where they alone are left, and read other channels: one lead, twelve."""
+    left = [[leaf for leaf in side if id(leaf) not in gone] for side in kernels]
+    if [len(side) for side in left] != [1, 1]:
         return []
-    ((s,), (t,)) = kernels
-    return [(s, t)] if s.raw[:1] + s.raw[2:] == t.raw[:1] + t.raw[2:] else []
+    ((s,), (t,)) = left
+    if s is not kernels[0][0] or t is not kernels[1][0] or s.raw[:1] + s.raw[2:] != t.raw[:1] + t.raw[2:]:
+        return []
+    one, other = (names.path_words(module_path(leaf.path)) for leaf in (s, t))
+    return [(s, t)] if names.contradiction(one, other) <= 0 else []
 
 
-def _first_kernel(leaves: Sequence[Leaf]) -> Leaf | None:
-    """The kernel that a side begins with."""
-    return min((leaf for leaf in leaves if len(leaf.raw) > 2), key=lambda leaf: leaf.place, default=None)
-
-
-def _say_other(s: Leaf, t: Leaf, names: Names) -> bool:
-    """Do names say that two kernels are not one?"""
-    return names.contradiction(names.path_words(module_path(s.path)), names.path_words(module_path(t.path))) > 0
+def _kernels(leaves: Sequence[Leaf]) -> list[Leaf]:
+    """The kernels of a side, in state_dict order."""
+    return sorted((leaf for leaf in leaves if len(leaf.raw) > 2), key=lambda leaf: leaf.place)
 
 
 def beside_mismatches(

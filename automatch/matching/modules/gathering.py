@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from automatch.describing.tokens import stem_index, words_of
 from automatch.matching.basis.adapters import BIAS, FIRST, SECOND
-from automatch.matching.basis.leaves import LETTERS, Leaf
+from automatch.matching.basis.leaves import LETTERS, Leaf, is_one_vector
 from automatch.matching.basis.names import Names, Word
 from automatch.matching.basis.units import Sort, Unit, role_of
 from automatch.matching.modules.turns import give_turns, mark
@@ -212,7 +212,7 @@ def _silence_gates(units: Sequence[Unit]) -> None:
 def _silence_learnt_tokens(units: Sequence[Unit]) -> None:
     """Take a `summary_token` for no table of tokens where it is a single one, as a `cls` is: of shape (1, 1, n)."""
     for unit in units:
-        single = len(unit.leaves) == 1 and all(len(x.raw) > 1 and set(x.raw[:-1]) == {1} for x in unit.leaves.values())
+        single = len(unit.leaves) == 1 and all(map(is_one_vector, unit.leaves.values()))
         if single and any(word.concepts == _TOKEN for word in unit.words):
             unit.words = tuple(Word(w.text, _NOTHING) if w.concepts == _TOKEN else w for w in unit.words)
 

@@ -52,7 +52,7 @@ def as_elsewhere_unmatched(found: list[Found], source: Sequence[Leaf], refuses: 
     """The same pairs, with an unmatched module of a block where all other blocks have its like, flagged.
 
     A block that holds a module twice, under two names, has one more than its sisters: by order the second name is as
-    good as any. No sure pair and no name may speak for what is there now.
+    good as any. Only what is in doubt is replaced, and never what a sure pair of another block has there.
     """
     pairs, doubted = partners(found)
     columns = _Columns(pairs, doubted)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from automatch.describing.tokens import ROLES
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf, Path, has_digits, without_digits
+from automatch.matching.basis.leaves import Leaf, Path, has_digits, is_one_vector, without_digits
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import block_of, module_path
 from automatch.matching.left_overs.one_model import is_wrapped_model, say_other_things
@@ -95,7 +95,7 @@ def doubt_other_tokens(found: list[Found], names: Names) -> list[Found]:
     """
 
     def says_other(s: Leaf, t: Leaf) -> bool:
-        if s.path[-1] == t.path[-1] or any(set(x.raw[:-1]) != {1} or x.path[-1] in ROLES for x in (s, t)):
+        if s.path[-1] == t.path[-1] or any(not is_one_vector(x) or x.path[-1] in ROLES for x in (s, t)):
             return False
         words = [names.path_words(x.path[-1:]) for x in (s, t)]
         if not all(any(w.concepts & TOKENS for w in own) for own in words):
