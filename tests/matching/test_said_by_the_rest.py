@@ -313,11 +313,17 @@ def test_a_module_with_a_bias_goes_to_one_with_a_bias() -> None:
     assert served["target_words.weight"] == "decoder.embedding.weight"
 
 
-def test_another_token_is_no_token_of_that_name_without_a_flag() -> None:
-    layers = [(f"layers.{i}.{part}.weight", (16, 16)) for i in range(3) for part in ("fc", "out")]
-    file = [("embeddings.cls_token", (1, 1, 16)), *layers]
-    model = [("embeddings.readout_token", (1, 1, 16)), *layers]
-    honest(file, model, truth((key, key) for key, _ in layers))
+@pytest.mark.parametrize("home", ["layers", "blocks"])
+def test_another_token_is_no_token_of_that_name_without_a_flag(home: str) -> None:
+    """Nor where all else is one model, nor where its layers are called otherwise."""
+
+    def network(token: str, home: str) -> Entries:
+        layers = [(f"{home}.{i}.{part}.weight", (16, 16)) for i in range(3) for part in ("fc", "out")]
+        return [("embed.weight", (50, 16)), (token, (1, 1, 16)), *layers]
+
+    file, model = network("embeddings.cls_token", "layers"), network("embeddings.readout_token", home)
+    served = {key: key.replace("layers", home) for key, _ in file if "token" not in key}
+    honest(file, model, truth(served.items()))
 
 
 @pytest.mark.parametrize(
