@@ -40,6 +40,7 @@ from automatch.matching.keys.adopted import adopt
 from automatch.matching.keys.equal import by_equal_keys, have_same_keys
 from automatch.matching.keys.numbered import by_number
 from automatch.matching.keys.unnamed import lay_out
+from automatch.matching.keys.zipped import zip_lists
 from automatch.matching.layouts.heads import merge_heads
 from automatch.matching.layouts.laid import fold_laid
 from automatch.matching.layouts.layout import unify_layouts
@@ -170,6 +171,8 @@ def _match(
     # 3 and 4: both sides in one form
     lay_out(source, target)
     source, target = unify_scanned(source, target, _unified)
+    zip_lists(source, target)
+    zip_lists(target, source)
 
     # 5 to 8: blocks, their modules, and what no block took
     whole = _together(source, mine), _together(target, theirs)

@@ -1,0 +1,72 @@
+"""Lists beside each other, item by item one list: `block.0`, `block.1` and `attn.0`, `attn.1` are two layers there."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from automatch.describing.tree import Interner, Node, Tree, below
+from automatch.matching.basis.leaves import Leaf
+
+ZIPPED = "·"
+"""How the list is called of which lists beside each other are the parts: it says nothing."""
+
+MOST = 6
+"""So many lists beside each other are looked at, at most."""
+
+_MASK = (1 << 61) - 1
+
+Sizes = Counter[tuple[int, int]]
+
+
+def zip_lists(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
+    """Give the items of lists beside each other the paths of one list's (in place), where `others` have it so.
+
+    They have it where each item, of all these lists together, holds just the shapes of a block of theirs, and the
+    lists alone do not.
+    """
+    mine, theirs = _trees(leaves, others)
+    blocks = Counter((node.signature, node.count) for node in (theirs.root, *below(theirs.root)))
+    for lists in [found for node in (mine.root, *below(mine.root)) for found in _beside(node, blocks)]:
+        for own in lists:
+            for item in own.children:
+                depth = len(item.spelt())
+                before = depth - (1 if own.gathered else 2)
+                for number in mine.order[item.start : item.end]:
+                    path = leaves[number].path
+                    leaves[number].path = (*path[:before], ZIPPED, item.label, own.label, *path[depth:])
+
+
+def _trees(*sides: Sequence[Leaf]) -> Iterator[Tree]:
+    shapes, structs = Interner(), Interner()
+    for leaves in sides:
+        numbers = [-1 if leaf.integer else shapes(leaf.shape) for leaf in leaves]
+        yield Tree([leaf.path for leaf in leaves], numbers, structs)
+
+
+def _beside(node: Node, blocks: Sizes) -> Iterator[Sequence[Node]]:
+    """The lists below a node, of the same numbers, that are one list on the other side: as many as may be."""
+    if node.is_list:
+        return
+    alike: dict[tuple[str, ...], list[Node]] = defaultdict(list)
+    for child in node.children:
+        if child.is_list and len(child.children) > 1:
+            alike[tuple(item.label for item in child.children)].append(child)
+    for lists in alike.values():
+        if len(lists) <= MOST:
+            several = (some for many in range(len(lists), 1, -1) for some in combinations(lists, many))
+            found = next((some for some in several if _are_one(some, blocks)), None)
+            if found:
+                yield found
+
+
+def _are_one(lists: Sequence[Node], blocks: Sizes) -> bool:
+    """Is each item of some lists, taken together, as large as a block of the other side, and not each list?"""
+    items = Counter(
+        (sum(item.signature for item in items) & _MASK, sum(item.count for item in items))
+        for items in zip(*(own.children for own in lists), strict=True)
+    )
+    if all(blocks[own.signature, own.count] for own in lists):
+        return False
+    return all(blocks[item] >= many for item, many in items.items())
