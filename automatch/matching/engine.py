@@ -171,8 +171,6 @@ def _match(
     # 3 and 4: both sides in one form
     lay_out(source, target)
     source, target = unify_scanned(source, target, _unified)
-    zip_lists(source, target)
-    zip_lists(target, source)
 
     # 5 to 8: blocks, their modules, and what no block took
     whole = _together(source, mine), _together(target, theirs)
@@ -245,6 +243,15 @@ def _put_together(source: list[Leaf], target: list[Leaf], known: Known) -> list[
         found = at_one_place(source, target, known.names)
     if not found and source:
         found = _solve(source, target, known)
+        before = zip_lists(source, target) + zip_lists(target, source)
+        if before:
+            zipped = _solve(source, target, known)
+
+            if (len(zipped), _sure(zipped)) > (len(found), _sure(found)):
+                found = zipped
+            else:
+                for leaf, path in before:
+                    leaf.path = path
     if decided:
         return found
     found = in_sequence(found)

@@ -17,6 +17,7 @@ from automatch.matching.blocks.decided import BlockPair, Decided, is_square
 from automatch.matching.blocks.free import are_networks, in_turns, made_otherwise, of_one_list, ranked, take_turns
 from automatch.matching.blocks.lists import are_in_doubt, same_numbers
 from automatch.matching.blocks.sides import Order
+from automatch.matching.blocks.ways import from_behind
 
 SIMILARITY, LOST = 4.0, 0.2
 """What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks, and how much of that a difference
@@ -100,9 +101,9 @@ def choose(
         order: what the order of their keys is worth.
         lost: whether two blocks of one build differ but in tensors that one of them lost.
     """
-    left, right = blocks
-    if not left or not right:
+    if not all(blocks):
         return Choice()
+    left, right = from_behind(*blocks), from_behind(*blocks[::-1])
     if max(len(left), len(right)) > _MANY:
         return _of_many(left, right, tops, decided, names.silent)
     paths = [[tuple(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]

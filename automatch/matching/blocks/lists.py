@@ -58,7 +58,7 @@ def same_numbers(left: Sequence[Node], right: Sequence[Node]) -> Callable[[int, 
         if mine is None or theirs is None:
             return left[i].label == right[j].label
         from_first = mine.list != theirs.list or (mine.before == theirs.before is not None)
-        from_first = from_first and min(mine.alike, theirs.alike) > 1
+        from_first = from_first and (min(mine.alike, theirs.alike) > 1 or mine.length == theirs.length)
         return mine.at == theirs.at if from_first else mine.number == theirs.number
 
     return same

@@ -108,3 +108,44 @@ def run_apart(a: Node, b: Node, places: tuple[Sequence[int], Sequence[int]]) -> 
         return False
     ways = [{x < y for x, y in pairwise(side)} for side in places]
     return ways in ([{True}, {False}], [{False}, {True}])
+
+
+def from_behind(left: Sequence[Node], right: Sequence[Node]) -> list[Node]:
+    """Equal blocks of one side in the order in which the other side has them.
+
+    That is their own order but where they stand in the items of a list which runs backwards beside the other side's,
+    as those of its items show that hold blocks of other shapes: `up.3.block.0` is `upblocks.0` where all of `up.0` is
+    at the end of `upblocks`.
+
+    Args:
+        left: equal blocks, in order.
+        right: those of the other side, in order.
+    """
+    tops = _list_of(left), _list_of(right)
+    if tops[0] is None or tops[1] is None:
+        return [*left]
+    homes = [_item_in(tops[0], node) for node in left]
+    if len({*homes}) in (1, len(homes)):
+        return [*left]
+    own, other = ([{(n.signature, n.count) for n in (x, *below(x))} for x in top.children] for top in tops)
+    equals = {(n.signature, n.count) for n in left}
+    places: list[int] = []
+    for i, builds in enumerate(own):
+        alone = builds - equals - set[tuple[int, int]]().union(*own[:i], *own[i + 1 :])
+        places += [j for j, there in enumerate(other) if alone & there][:1]
+    if len(places) < 2 or any(a <= b for a, b in pairwise(places)):
+        return [*left]
+    return sorted(left, key=lambda node: -homes[left.index(node)])
+
+
+def _list_of(nodes: Sequence[Node]) -> Node | None:
+    """The innermost list that holds all of some blocks, in items that differ."""
+    top = nodes[0].parent
+    while top is not None and not (top.start <= nodes[0].start and nodes[-1].end <= top.end):
+        top = top.parent
+    return top if top is not None and top.is_list and len(nodes) > 1 else None
+
+
+def _item_in(top: Node, node: Node) -> int:
+    """In which item of a list a block stands."""
+    return next(i for i, item in enumerate(top.children) if item.start <= node.start < item.end)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from os.path import commonprefix
 
 from automatch.describing.tree import Interner, Node, Tree, below
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, Path
 
 ZIPPED = "·"
 """How the list is called of which lists beside each other are the parts: it says nothing."""
@@ -15,27 +16,35 @@ ZIPPED = "·"
 MOST = 6
 """So many lists beside each other are looked at, at most."""
 
+ALIKE = 3
+"""Names of lists that begin with so many letters alike belong together."""
+
 _MASK = (1 << 61) - 1
 
 Sizes = Counter[tuple[int, int]]
 
 
-def zip_lists(leaves: list[Leaf], others: Sequence[Leaf]) -> None:
+def zip_lists(leaves: Sequence[Leaf], others: Sequence[Leaf]) -> list[tuple[Leaf, Path]]:
     """Give the items of lists beside each other the paths of one list's (in place), where `others` have it so.
 
     They have it where each item, of all these lists together, holds just the shapes of a block of theirs, and the
     lists alone do not.
+
+    Returns:
+        The leaves with the paths that they had.
     """
+    before: list[tuple[Leaf, Path]] = []
     mine, theirs = _trees(leaves, others)
     blocks = Counter((node.signature, node.count) for node in (theirs.root, *below(theirs.root)))
     for lists in [found for node in (mine.root, *below(mine.root)) for found in _beside(node, blocks)]:
         for own in lists:
             for item in own.children:
                 depth = len(item.spelt())
-                before = depth - (1 if own.gathered else 2)
-                for number in mine.order[item.start : item.end]:
-                    path = leaves[number].path
-                    leaves[number].path = (*path[:before], ZIPPED, item.label, own.label, *path[depth:])
+                home = depth - (1 if own.gathered else 2)
+                for leaf in (leaves[number] for number in mine.order[item.start : item.end]):
+                    before.append((leaf, leaf.path))
+                    leaf.path = (*leaf.path[:home], ZIPPED, item.label, own.label, *leaf.path[depth:])
+    return before
 
 
 def _trees(*sides: Sequence[Leaf]) -> Iterator[Tree]:
@@ -46,7 +55,10 @@ def _trees(*sides: Sequence[Leaf]) -> Iterator[Tree]:
 
 
 def _beside(node: Node, blocks: Sizes) -> Iterator[Sequence[Node]]:
-    """The lists below a node, of the same numbers, that are one list on the other side: as many as may be."""
+    """The lists below a node, of the same numbers, that are one list on the other side.
+
+    As many as may be; of several that are as many, those whose names begin alike: `own_fc` and `own_norm`.
+    """
     if node.is_list:
         return
     alike: dict[tuple[str, ...], list[Node]] = defaultdict(list)
@@ -55,10 +67,12 @@ def _beside(node: Node, blocks: Sizes) -> Iterator[Sequence[Node]]:
             alike[tuple(item.label for item in child.children)].append(child)
     for lists in alike.values():
         if len(lists) <= MOST:
-            several = (some for many in range(len(lists), 1, -1) for some in combinations(lists, many))
-            found = next((some for some in several if _are_one(some, blocks)), None)
-            if found:
-                yield found
+            ways = ([x for x in combinations(lists, n) if _are_one(x, blocks)] for n in range(len(lists), 1, -1))
+            found = next(filter(None, ways), [])
+            if len(found) > 1:
+                found = [some for some in found if len(commonprefix([own.label for own in some])) >= ALIKE]
+            if len(found) == 1:
+                yield found[0]
 
 
 def _are_one(lists: Sequence[Node], blocks: Sizes) -> bool:

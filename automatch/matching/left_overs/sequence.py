@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import combinations
 
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
@@ -18,22 +19,77 @@ Numbers = tuple[int, ...]
 _FEWEST = 3
 
 
+Kind = tuple[Path, Path]
+"""The paths of modules on the two sides, without their numbers."""
+
+Modules = dict[tuple[Path, Path], list[Found]]
+"""The paths of two modules, and their pairs."""
+
+
 def in_sequence(found: Sequence[Found]) -> list[Found]:
-    """The pairs, with those modules of one kind put in order that overtake each other, where all shapes allow it."""
-    kinds: dict[tuple[Path, Path], dict[tuple[Path, Path], list[Found]]] = defaultdict(dict)
+    """The pairs, with those modules of one kind put in order that overtake each other, where all shapes allow it.
+
+    In order is also what runs as all else of two lists does: where the stages of one run backwards, so does the last
+    module of each.
+    """
+    kinds: dict[Kind, Modules] = defaultdict(dict)
     for pair in found:
         one, other = pair[0].path[:-1], pair[1].path[:-1]
         kinds[template(one), template(other)].setdefault((one, other), []).append(pair)
     moved: dict[int, Found] = {}
     inside = Counter(s.path[:-2] for s, _, _ in found), Counter(t.path[:-2] for _, t, _ in found)
-    for modules in kinds.values():
-        if len(modules) >= _FEWEST and _stand_alone(modules, inside):
-            for pair in _reordered(modules):
-                moved[id(pair[1])] = pair
+    ways = _ways(kinds)
+    for kind, modules in kinds.items():
+        if _runs_against(kind, modules, ways):
+            moved.update((id(pair[1]), pair) for pair in _in_order(modules, backwards=True))
+        elif len(modules) >= _FEWEST and _stand_alone(modules, inside):
+            moved.update((id(pair[1]), pair) for pair in _reordered(modules))
     return [moved.get(id(pair[1]), pair) for pair in found] if moved else list(found)
 
 
-def _stand_alone(modules: dict[tuple[Path, Path], list[Found]], inside: tuple[Counter[Path], Counter[Path]]) -> bool:
+def _stages_of(modules: Modules) -> tuple[Kind, list[tuple[int, int]]] | None:
+    """Two lists that modules of one kind are spread over, one an item at most, and the items' numbers of each pair."""
+    columns: list[list[int]] = []
+    tops: list[Path] = []
+    for side in (0, 1):
+        paths = [pair[side] for pair in modules]
+        at = next((n for n, tokens in enumerate(zip(*paths, strict=False)) if len({*tokens}) > 1), None)
+        if at is None or not all(path[at].isdecimal() for path in paths):
+            return None
+        columns.append([int(path[at]) for path in paths])
+        tops.append(paths[0][:at])
+    return (tops[0], tops[1]), list(zip(*columns, strict=True))
+
+
+def _ways(kinds: dict[Kind, Modules]) -> dict[Kind, dict[Kind, set[bool]]]:
+    """Of two lists, for each kind of modules that is spread over them: does it run forwards, or backwards?"""
+    ways: dict[Kind, dict[Kind, set[bool]]] = defaultdict(dict)
+    for kind, modules in kinds.items():
+        stages = _stages_of(modules) if len(modules) > 1 else None
+        if stages:
+            ways[stages[0]][kind] = {(a < c) == (b < d) for (a, b), (c, d) in combinations(stages[1], 2) if a != c}
+    return ways
+
+
+def _runs_against(kind: Kind, modules: Modules, ways: dict[Kind, dict[Kind, set[bool]]]) -> bool:
+    """Runs a kind forwards through two lists through which all other kinds run backwards?
+
+    One module an item, of one shape: then they might as well.
+    """
+    stages = _stages_of(modules) if len(modules) > 1 else None
+    if not stages:
+        return False
+    mine, theirs = zip(*stages[1], strict=True)
+    rest = [way for other, way in ways[stages[0]].items() if other != kind]
+    return (
+        len({*mine}) == len({*theirs}) == len(modules)
+        and ways[stages[0]][kind] == {True}
+        and bool(rest)
+        and all(way == {False} for way in rest)
+    )
+
+
+def _stand_alone(modules: Modules, inside: tuple[Counter[Path], Counter[Path]]) -> bool:
     """Has each of the modules its container to itself? One that has company stays with it."""
     return all(
         path[:-1] and there[path[:-1]] == len(pairs)
@@ -42,19 +98,25 @@ def _stand_alone(modules: dict[tuple[Path, Path], list[Found]], inside: tuple[Co
     )
 
 
-def _reordered(modules: dict[tuple[Path, Path], list[Found]]) -> list[Found]:
+def _reordered(modules: Modules) -> list[Found]:
     """The pairs of the modules that change their partner; none where they are in order or cannot be."""
     pairs = sorted(modules, key=lambda pair: _numbers(pair[1]))
     mine = [_numbers(one) for one, _ in pairs]
-    forwards = sorted(mine)
     stages = _stages(mine)
     if stages in (sorted(stages), sorted(stages, reverse=True)) or len(set(mine)) < len(mine):
         return []  # one after the other, or a list that runs backwards
     if any(judge(evidence).ambiguous for own in modules.values() for _, _, evidence in own):
         return []  # what is in doubt is no sequence
+    return _in_order(modules)
+
+
+def _in_order(modules: Modules, backwards: bool = False) -> list[Found]:
+    """The pairs of the modules that change their partner when both sides are in order; none if one does not fit."""
+    pairs = sorted(modules, key=lambda pair: _numbers(pair[1]))
+    ordered = sorted((_numbers(one) for one, _ in pairs), reverse=backwards)
     by_number = {_numbers(one): modules[one, other] for one, other in pairs}
     out: list[Found] = []
-    for (one, other), numbers in zip(pairs, forwards, strict=True):
+    for (one, other), numbers in zip(pairs, ordered, strict=True):
         own, instead = modules[one, other], by_number[numbers]
         if instead is own:
             continue
