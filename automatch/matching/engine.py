@@ -227,8 +227,8 @@ def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[L
     if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
         see_as_stacks(source, target)
         see_as_stacks(target, source)
-        source, target = fold_stacks(source, target), fold_stacks(target, source)
         source, target = fold_rows(source, target), fold_rows(target, source)
+        source, target = fold_stacks(source, target), fold_stacks(target, source)
         source, target = fold_gates(source, target), fold_gates(target, source)
         for _ in range(2):  # what is fused here and there is seen when the one is folded
             source, target = fold_parts(source, target), fold_parts(target, source, serve=True)

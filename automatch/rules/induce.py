@@ -26,6 +26,7 @@ from automatch.rules.candidates import Group
 from automatch.rules.cells import Cell, cells_of
 from automatch.rules.cover import cover
 from automatch.rules.demands import Demand, Demands, demands_of, plain
+from automatch.rules.one_item import with_second_items
 from automatch.rules.rule import Rule
 from automatch.rules.rule_set import RuleSet
 from automatch.rules.scopes import below, scope_of, under
@@ -61,8 +62,28 @@ def induce(
     scope = scope_of(matches, checkpoint_keys, model_keys)
     if scope:
         matches, checkpoint_keys, mismatched = below(scope, matches, checkpoint_keys, mismatched)
-        return under(scope, _induce(matches, checkpoint_keys, model_keys, mismatched))
-    return _induce(matches, checkpoint_keys, model_keys, mismatched)
+        return under(scope, _general(matches, checkpoint_keys, model_keys, mismatched))
+    return _general(matches, checkpoint_keys, model_keys, mismatched)
+
+
+def _general(
+    matches: Sequence[Match],
+    checkpoint_keys: Sequence[str],
+    model_keys: Sequence[str],
+    mismatched: Sequence[Mismatch],
+) -> RuleSet:
+    """The rules, which count the only item of a list if they are no more for it, and right."""
+    rules = _induce(matches, checkpoint_keys, model_keys, mismatched)
+    more = with_second_items(matches, checkpoint_keys, model_keys)
+    if more is None:
+        return rules
+    general = _induce(*more, mismatched)
+    demands = demands_of(matches, checkpoint_keys, model_keys, mismatched)
+    wrong, hits = check(general.rules, demands, checkpoint_keys)
+    counted = tuple(replace(rule, hits=n) for rule, n in zip(general.rules, hits, strict=True) if n)
+    if wrong or len(counted) > len(rules.rules):
+        return rules
+    return RuleSet(_noted(tuple(replace(rule, note="") for rule in counted), demands), demands.tied)
 
 
 def _induce(

@@ -20,7 +20,19 @@ _ROLES = {
 GATED, FILTERED = ("gate", "up"), ("filter", "gate")
 FILM = ("gamma", "beta")
 MOMENTS = ("mean", "var")
-PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, MOMENTS, FILM)
+TWO_NAMED = ("q", "k")
+"""What is fused where a name says so alone: `QK` beside `V`. Far more often k and v are."""
+
+PARTS: tuple[tuple[str, ...], ...] = (
+    ("q", "k", "v"),
+    TWO_NAMED,
+    ("k", "v"),
+    GATED,
+    ("q", "kv"),
+    FILTERED,
+    MOMENTS,
+    FILM,
+)
 """Which roles are fused, in the order in which they are joined."""
 
 ADAPTED = ("q", "v")
@@ -282,6 +294,11 @@ def turns_unsaid(s: Leaf, t: Leaf) -> bool:
 def _tells(token: str) -> bool:
     counted = not token.isdecimal() and any(word in ("12", "13") for word in words_of(token))
     return counted or set(said_order(token)) in map(set, GATES)
+
+
+def may_hold(path: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+    """May what is called so hold these parts, or is it `QK`, which holds q and k, and nothing else does?"""
+    return (parts == TWO_NAMED) == any(sorted(said_order(token)) == sorted(TWO_NAMED) for token in path[-2:])
 
 
 @lru_cache(maxsize=1 << 16)

@@ -24,6 +24,7 @@ _CANON = {
     "w": "weight",
     "g": "weight",
     "scale": "weight",
+    "gain": "weight",
     "beta": "bias",
     "biases": "bias",
     "b": "bias",
@@ -31,8 +32,10 @@ _CANON = {
     "shift": "bias",
     "moving_mean": "running_mean",
     "mean": "running_mean",
+    "stored_mean": "running_mean",
     "moving_variance": "running_var",
     "var": "running_var",
+    "stored_var": "running_var",
     "original0": "weight_g",
     "original1": "weight_v",
 }
@@ -181,8 +184,9 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
         return [], 0.0  # an embedding [1, d] is no weight of a norm
     if solid == 1 < size and (_left_of_part(a, b, ctx.names) or _left_of_part(b, a, ctx.names)):
         return [], 0.0
-    if not solid:
-        return (pairs, 1.0) if pairs and not size else ([], 0.0)
+    if not solid:  # counters alone: an `epoch` is no norm's
+        called_alike = all(m.path[-1] == t.path[-1] for m, t in pairs)
+        return (pairs, 1.0) if pairs and not size and called_alike else ([], 0.0)
     return pairs, solid / size
 
 

@@ -24,6 +24,7 @@ from automatch.matching.basis.parts import (
     filled,
     groups_of,
     joined_shape,
+    may_hold,
     numbered_groups,
     role_in,
 )
@@ -77,7 +78,9 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
         mine = Counter(leaf.shape for leaf in leaves)
         theirs = Counter(leaf.shape for leaf in others)
         whole = Counter(leaf.shape for leaf in leaves if not _is_one_of(leaf, parts))
-        fused = Counter(leaf.shape for leaf in others if not _is_one_of(leaf, parts))  # a k_proj is no fused kv
+        fused = Counter(  # a k_proj is no fused kv
+            leaf.shape for leaf in others if not _is_one_of(leaf, parts) and may_hold(leaf.path, parts)
+        )
         families: dict[Hole, list[Hole]] = defaultdict(list)
         for name in groups:
             families[template(name[:-1])].append(name)
@@ -216,10 +219,9 @@ def _decide(
         for way, relative in _ways(groups[name], parts, mine, theirs, blocks):
             gain = blocks.gain(way.members, way.dim, _first_halves(way.members, paths))
             gains[way.dim, relative] += round(1000 * gain)
-    best = max(gains.items(), key=lambda item: (item[1], -len(item[0][1])), default=None)
-    if best is None or (best[1] <= 0 and not blocks.says_joined([groups[n] for n in weights], parts)):
+    (dim, relative), best = max(gains.items(), key=lambda item: (item[1], -len(item[0][1])), default=((0, ()), 0))
+    if best <= 0 and not blocks.says_joined([groups[n] for n in weights], parts):
         return
-    dim, relative = best[0]
     for name in names:
         members = tuple(groups[name][p] for p in parts)
         if relative:

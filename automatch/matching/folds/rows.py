@@ -10,6 +10,9 @@ from automatch.matching.basis.parts import joined_shape
 from automatch.matching.folds.stacks import lists_of
 from automatch.spec import Shape
 
+_ODD = 0.1
+"""So few of the shapes in a list, beside what the list has of them, the other side may have without having its items."""
+
 QKV = 3
 """So many lists may be parts of one tensor: the heads' queries, keys and values."""
 
@@ -23,23 +26,36 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     mine = Counter(leaf.shape for leaf in leaves)
     theirs = Counter(leaf.shape for leaf in others)
     families: dict[tuple[int, tuple[str, ...]], list[Leaf]] = defaultdict(list)
-    layers: set[tuple[str, ...]] = set()
     for leaf in leaves:
         for hole, token in enumerate(leaf.path):
             if token.isdecimal() and leaf.shape and not leaf.integer:
                 families[hole, template(leaf.path)].append(leaf)
-                if theirs[leaf.shape]:
-                    layers.add(template(leaf.path[:hole]))
+    layers = {
+        name[:hole]
+        for (hole, name), members in families.items()
+        if any(theirs[shape] > _ODD * n for shape, n in Counter(leaf.shape for leaf in members).items())
+    }
+    listed = {
+        (hole, name): lists
+        for (hole, name), members in families.items()
+        if name[:hole] not in layers and (lists := lists_of(members, hole)) and all(len(own) > 1 for own in lists)
+    }
+    beside: dict[tuple[int, tuple[str, ...]], list[Shape | None]] = defaultdict(list)
+    for (hole, name), lists in listed.items():
+        beside[hole, name[:hole]] += map(_rows_of, lists)
     gone: dict[int, Leaf | None] = {}
-    for (hole, _), members in sorted(families.items(), key=lambda item: -item[0][0]):  # the innermost list first
-        if template(members[0].path[:hole]) in layers or any(id(leaf) in gone for leaf in members):
+    folded: set[tuple[int, tuple[str, ...]]] = set()
+    # the innermost list first, and weights before their biases
+    for (hole, name), lists in sorted(listed.items(), key=lambda item: (-item[0][0], -len(item[1][0][0].shape))):
+        members = families[hole, name]
+        if any(id(leaf) in gone for leaf in members):
             continue
-        lists = lists_of(members, hole)
-        if not lists or any(len(own) < 2 for own in lists):
+        joined = [*map(_rows_of, lists)]
+        alike = [shape for shape in beside[hole, name[:hole]] if shape in joined]  # q, k and v of the heads
+        with_weight = (hole, name[:-1]) in folded and all(theirs[shape or ()] for shape in joined)
+        if not (with_weight or _are_known(joined, mine, theirs) or _are_known(alike, mine, theirs)):
             continue
-        joined = [joined_shape([leaf.shape for leaf in own], 0) for own in lists]
-        if not _are_known(joined, mine, theirs):
-            continue
+        folded.add((hole, name[:-1]))
         gone.update((id(leaf), None) for leaf in members)
         for own, shape in zip(lists, joined, strict=True):
             first = min(own, key=lambda leaf: leaf.place)
@@ -53,6 +69,10 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
                 sizes=tuple(leaf.shape[0] for leaf in own),
             )
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None] if gone else leaves
+
+
+def _rows_of(items: list[Leaf]) -> Shape | None:
+    return joined_shape([leaf.shape for leaf in items], 0)
 
 
 def _are_known(joined: list[Shape | None], mine: Counter[Shape], theirs: Counter[Shape]) -> bool:
