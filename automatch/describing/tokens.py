@@ -22,7 +22,7 @@ ROLES = frozenset(
         *("weight", "weights", "bias", "running_mean", "running_var", "num_batches_tracked", "gamma", "beta", "a_2"),
         *("kernel", "depthwise_kernel", "scale", "moving_mean", "moving_variance", "mean", "var", "w", "b", "g", "b_2"),
         *("offset", "weight_g", "weight_v", "original0", "original1", "weight_orig", "weight_mask", "weight_u"),
-        *("shift", "qweight", "qzeros", "scales", "biases", "gain", "stored_mean", "stored_var"),
+        *("shift", "qweight", "qzeros", "scales", "biases", "stored_mean", "stored_var"),
     )
 )
 """What a leaf is called inside its module."""

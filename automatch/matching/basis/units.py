@@ -24,7 +24,6 @@ _CANON = {
     "w": "weight",
     "g": "weight",
     "scale": "weight",
-    "gain": "weight",
     "beta": "bias",
     "biases": "bias",
     "b": "bias",
@@ -184,10 +183,16 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
         return [], 0.0  # an embedding [1, d] is no weight of a norm
     if solid == 1 < size and (_left_of_part(a, b, ctx.names) or _left_of_part(b, a, ctx.names)):
         return [], 0.0
-    if not solid:  # counters alone: an `epoch` is no norm's
-        called_alike = all(m.path[-1] == t.path[-1] for m, t in pairs)
-        return (pairs, 1.0) if pairs and not size and called_alike else ([], 0.0)
+    if not solid:  # counters alone
+        steps = any(_counts_steps(m, t) for m, t in pairs)
+        return (pairs, 1.0) if pairs and not size and not steps else ([], 0.0)
     return pairs, solid / size
+
+
+def _counts_steps(one: Leaf, other: Leaf) -> bool:
+    """Is one of two counters outside of all modules, as an `epoch` is, and the other a norm's?"""
+    alone = [len(leaf.path) == 1 and leaf.path[0].isalpha() for leaf in (one, other)]
+    return any(alone) and not all(alone)
 
 
 def is_mask(leaf: Leaf) -> bool:

@@ -32,6 +32,9 @@ from automatch.matching.basis.units import block_of
 from automatch.matching.folds.resemblance import Blocks
 from automatch.spec import Shape
 
+KEPT = ("k", "v")
+"""What names may say to be joined where no count of shapes does."""
+
 PARTIAL = ("q", "kv")
 """What an attention that is fused in part keeps, beside one in the same layer that is fused as a whole."""
 
@@ -220,7 +223,7 @@ def _decide(
             gain = blocks.gain(way.members, way.dim, _first_halves(way.members, paths))
             gains[way.dim, relative] += round(1000 * gain)
     (dim, relative), best = max(gains.items(), key=lambda item: (item[1], -len(item[0][1])), default=((0, ()), 0))
-    if best <= 0 and not blocks.says_joined([groups[n] for n in weights], parts):
+    if best <= 0 and not ((gains or parts == KEPT) and blocks.says_joined([groups[n] for n in weights], parts)):
         return
     for name in names:
         members = tuple(groups[name][p] for p in parts)

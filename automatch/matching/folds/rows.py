@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 
 from automatch.matching.basis.leaves import Leaf, template
-from automatch.matching.basis.parts import joined_shape
+from automatch.matching.basis.parts import PARTS, joined_shape, role_in
 from automatch.matching.folds.stacks import lists_of
 from automatch.spec import Shape
 
@@ -42,7 +42,8 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     }
     beside: dict[tuple[int, tuple[str, ...]], list[Shape | None]] = defaultdict(list)
     for (hole, name), lists in listed.items():
-        beside[hole, name[:hole]] += map(_rows_of, lists)
+        if _is_qkv(name):
+            beside[hole, name[:hole]] += map(_rows_of, lists)
     gone: dict[int, Leaf | None] = {}
     folded: set[tuple[int, tuple[str, ...]]] = set()
     # the innermost list first, and weights before their biases
@@ -51,7 +52,7 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
         if any(id(leaf) in gone for leaf in members):
             continue
         joined = [*map(_rows_of, lists)]
-        alike = [shape for shape in beside[hole, name[:hole]] if shape in joined]  # q, k and v of the heads
+        alike = [shape for shape in beside[hole, name[:hole]] if shape in joined] if _is_qkv(name) else joined
         with_weight = (hole, name[:-1]) in folded and all(theirs[shape or ()] for shape in joined)
         if not (with_weight or _are_known(joined, mine, theirs) or _are_known(alike, mine, theirs)):
             continue
@@ -69,6 +70,12 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
                 sizes=tuple(leaf.shape[0] for leaf in own),
             )
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None] if gone else leaves
+
+
+def _is_qkv(name: tuple[str, ...]) -> bool:
+    """Is a family called q, k or v, as the parts of every head are?"""
+    found = role_in(name)
+    return found is not None and found[1] in PARTS[0]
 
 
 def _rows_of(items: list[Leaf]) -> Shape | None:
