@@ -63,6 +63,7 @@ from automatch.matching.modules.flat import at_one_place
 from automatch.matching.modules.halves import by_their_modules, doubt_half_adapters, drop_from_base
 from automatch.matching.reviews.counters import beside_norms
 from automatch.matching.reviews.reviewed import reviewed
+from automatch.matching.reviews.strays import drop_lonely
 from automatch.spec import StateDictSpec
 
 SORTED_TRUST = 0.15
@@ -189,7 +190,7 @@ def _match(
     found += not_crossed(rest, source, target, known.identity, found)
     found += beside_norms(found, source, target, decisions.refuses)
     put_in_order(found, source, target, known.by_name)
-    found = doubt_gates(found, source, target)
+    found = drop_lonely(doubt_gates(found, source, target))
     pairs = mismatches(found, source, target, known.names, known.identity)
     found += beside_mismatches(pairs, found, source, target, decisions.refuses)
 
@@ -246,7 +247,6 @@ def _put_together(source: list[Leaf], target: list[Leaf], known: Known) -> list[
         before = zip_lists(source, target) + zip_lists(target, source)
         if before:
             zipped = _solve(source, target, known)
-
             if (len(zipped), _sure(zipped)) > (len(found), _sure(found)):
                 found = zipped
             else:

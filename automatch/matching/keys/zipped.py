@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from os.path import commonprefix
+from typing import NamedTuple
 
 from automatch.describing.tree import Interner, Node, Tree, below
 from automatch.matching.basis.leaves import Leaf, Path
@@ -28,7 +29,7 @@ def zip_lists(leaves: Sequence[Leaf], others: Sequence[Leaf]) -> list[tuple[Leaf
     """Give the items of lists beside each other the paths of one list's (in place), where `others` have it so.
 
     They have it where each item, of all these lists together, holds just the shapes of a block of theirs, and the
-    lists alone do not.
+    lists alone do not. Of a list with one item more the first may stand for itself, or the last.
 
     Returns:
         The leaves with the paths that they had.
@@ -36,15 +37,22 @@ def zip_lists(leaves: Sequence[Leaf], others: Sequence[Leaf]) -> list[tuple[Leaf
     before: list[tuple[Leaf, Path]] = []
     mine, theirs = _trees(leaves, others)
     blocks = Counter((node.signature, node.count) for node in (theirs.root, *below(theirs.root)))
-    for lists in [found for node in (mine.root, *below(mine.root)) for found in _beside(node, blocks)]:
-        for own in lists:
-            for item in own.children:
+    for columns in [found for node in (mine.root, *below(mine.root)) for found in _beside(node, blocks)]:
+        for own in columns:
+            for number, item in enumerate(own.items, int(columns[0].items[0].label)):
                 depth = len(item.spelt())
-                home = depth - (1 if own.gathered else 2)
-                for leaf in (leaves[number] for number in mine.order[item.start : item.end]):
+                home = depth - (1 if own.list.gathered else 2)
+                for leaf in (leaves[i] for i in mine.order[item.start : item.end]):
                     before.append((leaf, leaf.path))
-                    leaf.path = (*leaf.path[:home], ZIPPED, item.label, own.label, *leaf.path[depth:])
+                    leaf.path = (*leaf.path[:home], ZIPPED, str(number), own.list.label, *leaf.path[depth:])
     return before
+
+
+class _Column(NamedTuple):
+    """A list, and those of its items that are parts of one list's."""
+
+    list: Node
+    items: Sequence[Node]
 
 
 def _trees(*sides: Sequence[Leaf]) -> Iterator[Tree]:
@@ -54,33 +62,53 @@ def _trees(*sides: Sequence[Leaf]) -> Iterator[Tree]:
         yield Tree([leaf.path for leaf in leaves], numbers, structs)
 
 
-def _beside(node: Node, blocks: Sizes) -> Iterator[Sequence[Node]]:
-    """The lists below a node, of the same numbers, that are one list on the other side.
+def _beside(node: Node, blocks: Sizes) -> Iterator[Sequence[_Column]]:
+    """The lists below a node, of as many items, that are one list on the other side.
 
     As many as may be; of several that are as many, those whose names begin alike: `own_fc` and `own_norm`.
     """
-    if node.is_list:
+    lists = [child for child in node.children if child.is_list and len(child.children) > 1]
+    if node.is_list or not 1 < len(lists) <= MOST:
         return
-    alike: dict[tuple[str, ...], list[Node]] = defaultdict(list)
-    for child in node.children:
-        if child.is_list and len(child.children) > 1:
-            alike[tuple(item.label for item in child.children)].append(child)
-    for lists in alike.values():
-        if len(lists) <= MOST:
-            ways = ([x for x in combinations(lists, n) if _are_one(x, blocks)] for n in range(len(lists), 1, -1))
-            found = next(filter(None, ways), [])
-            if len(found) > 1:
-                found = [some for some in found if len(commonprefix([own.label for own in some])) >= ALIKE]
-            if len(found) == 1:
-                yield found[0]
+    free = {*map(id, lists)}
+    for count in sorted({len(own.children) for own in lists}):
+        columns = [column for own in lists if id(own) in free for column in _columns(own, count)]
+        found = _zipped(columns, blocks) if len(columns) > 1 else None
+        if found:
+            free -= {id(column.list) for column in found}
+            yield found
 
 
-def _are_one(lists: Sequence[Node], blocks: Sizes) -> bool:
+def _columns(own: Node, count: int) -> Iterator[_Column]:
+    """A list of so many items; or one of one more, without the last or the first."""
+    if len(own.children) in (count, count + 1):
+        yield _Column(own, own.children[:count])
+    if len(own.children) == count + 1:
+        yield _Column(own, own.children[1:])
+
+
+def _zipped(columns: Sequence[_Column], blocks: Sizes) -> Sequence[_Column] | None:
+    for many in range(min(len(columns), MOST), 1, -1):
+        ways = [
+            some
+            for some in combinations(columns, many)
+            if len({id(column.list) for column in some}) == many and _are_one(some, blocks)
+        ]
+        if len(ways) > 1:
+            ways = [some for some in ways if len(commonprefix([column.list.label for column in some])) >= ALIKE]
+        if ways:
+            return ways[0] if len(ways) == 1 else None
+    return None
+
+
+def _are_one(columns: Sequence[_Column], blocks: Sizes) -> bool:
     """Is each item of some lists, taken together, as large as a block of the other side, and not each list?"""
     items = Counter(
         (sum(item.signature for item in items) & _MASK, sum(item.count for item in items))
-        for items in zip(*(own.children for own in lists), strict=True)
+        for items in zip(*(column.items for column in columns), strict=True)
     )
-    if all(blocks[own.signature, own.count] for own in lists):
+    if len({len(column.list.children) for column in columns}) == 1 and all(
+        blocks[column.list.signature, column.list.count] for column in columns
+    ):
         return False
     return all(blocks[item] >= many for item, many in items.items())

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from automatch.describing.tokens import ROLES
+from automatch.describing.tokens import ROLES, words_of
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
 from automatch.matching.basis.leaves import Leaf, Path, has_digits, is_one_vector, without_digits
@@ -153,3 +153,17 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> li
     if is_wrapped_model(found):
         return [pair for pair, own in zip(kept, alone, strict=True) if not own and pair[2].level != "astray"]
     return [(s, t, replace(e, level="lonely") if own else e) for (s, t, e), own in zip(kept, alone, strict=True)]
+
+
+def drop_lonely(found: list[Found]) -> list[Found]:
+    """The pairs without those flagged as lonely of two modules with no word in common.
+
+    Nearly all such were none (`benchmarks/blind_cases`): a norm of a backbone's last stage, a layer of another head. A
+    bare table, as of positions, mostly is one, and stays in doubt.
+    """
+
+    def says_nothing(s: Leaf, t: Leaf) -> bool:
+        words = [{word for token in module_path(x.path) for word in words_of(token)} for x in (s, t)]
+        return {s.path[-1], t.path[-1]} <= ROLES and words[0].isdisjoint(words[1])
+
+    return [(s, t, e) for s, t, e in found if e.level != "lonely" or not says_nothing(s, t)]
