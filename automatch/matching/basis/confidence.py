@@ -39,7 +39,7 @@ def plausible(evidence: Evidence, single: bool = False) -> bool:
         return False
     if evidence.name * evidence.trust_names < -0.15:
         alone = evidence.intact and not evidence.rivals and not evidence.astray and evidence.variety >= _VARIED
-        return alone and evidence.order == 1 == evidence.fit
+        return alone and not single and evidence.order == 1 == evidence.fit
     if evidence.astray:
         last = evidence.intact and evidence.name >= 0.0 and (not evidence.rivals or evidence.name_margin >= 0.3)
         named = evidence.name_margin >= 0.3 <= evidence.name or (single and evidence.name >= 0.5)

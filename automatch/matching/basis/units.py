@@ -9,7 +9,7 @@ from functools import lru_cache
 from automatch.describing.tokens import ROLES, words_of
 from automatch.describing.tree import Node
 from automatch.matching.basis.adapters import SECOND, half_of
-from automatch.matching.basis.leaves import Leaf
+from automatch.matching.basis.leaves import Leaf, has_digits
 from automatch.matching.basis.names import Names, Word
 from automatch.matching.basis.parts import role_in
 from automatch.spec import Shape
@@ -191,7 +191,7 @@ def pair_leaves(a: Unit, b: Unit, ctx: Context) -> tuple[list[tuple[Leaf, Leaf]]
 
 def _counts_steps(one: Leaf, other: Leaf) -> bool:
     """Is one of two counters outside of all modules, as an `epoch` is, and the other a norm's?"""
-    alone = [len(leaf.path) == 1 and leaf.path[0].isalpha() for leaf in (one, other)]
+    alone = [len(leaf.path) == 1 and not has_digits(leaf.path) for leaf in (one, other)]
     return any(alone) and not all(alone)
 
 

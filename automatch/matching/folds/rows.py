@@ -42,7 +42,7 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     }
     beside: dict[tuple[int, tuple[str, ...]], list[Shape | None]] = defaultdict(list)
     for (hole, name), lists in listed.items():
-        if _is_qkv(name):
+        if _is_qkv(name, hole):
             beside[hole, name[:hole]] += map(_rows_of, lists)
     gone: dict[int, Leaf | None] = {}
     folded: set[tuple[int, tuple[str, ...]]] = set()
@@ -52,7 +52,7 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
         if any(id(leaf) in gone for leaf in members):
             continue
         joined = [*map(_rows_of, lists)]
-        alike = [shape for shape in beside[hole, name[:hole]] if shape in joined] if _is_qkv(name) else joined
+        alike = [shape for shape in beside[hole, name[:hole]] if shape in joined] if _is_qkv(name, hole) else joined
         with_weight = (hole, name[:-1]) in folded and all(theirs[shape or ()] for shape in joined)
         if not (with_weight or _are_known(joined, mine, theirs) or _are_known(alike, mine, theirs)):
             continue
@@ -72,10 +72,10 @@ def fold_rows(leaves: list[Leaf], others: list[Leaf]) -> list[Leaf]:
     return [kept for leaf in leaves if (kept := gone.get(id(leaf), leaf)) is not None] if gone else leaves
 
 
-def _is_qkv(name: tuple[str, ...]) -> bool:
-    """Is a family called q, k or v, as the parts of every head are?"""
+def _is_qkv(name: tuple[str, ...], hole: int) -> bool:
+    """Is a family called q, k or v, in a list inside of layers, as the parts of every head are?"""
     found = role_in(name)
-    return found is not None and found[1] in PARTS[0]
+    return found is not None and found[1] in PARTS[0] and "#" in name[:hole]
 
 
 def _rows_of(items: list[Leaf]) -> Shape | None:

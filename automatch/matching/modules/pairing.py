@@ -236,7 +236,7 @@ def _gates_unsaid(table: Table, chosen: Mapping[int, int]) -> set[tuple[int, int
 def _is_token(one: Leaf, other: Leaf) -> bool:
     """Is one of the two a row that is a parameter by itself (a class token), the other a module's weight or bias?"""
     vector, row = sorted((one, other), key=lambda leaf: len(leaf.raw))
-    alone = len(row.raw) > 1 and prod(row.raw[:-1]) == 1 and role_of(row.path)[1] == "*"
+    alone = len(row.raw) > 1 and prod(row.raw[:-1]) == 1 < row.raw[-1] and role_of(row.path)[1] == "*"
     return alone and len(vector.raw) == 1 and role_of(vector.path)[1] in ("weight", "bias")
 
 
