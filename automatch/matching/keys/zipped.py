@@ -67,7 +67,7 @@ def _beside(node: Node, blocks: Sizes) -> Iterator[Sequence[_Column]]:
 
     As many as may be; of several that are as many, those whose names begin alike: `own_fc` and `own_norm`.
     """
-    lists = [child for child in node.children if child.is_list and len(child.children) > 1]
+    lists = [child for child in node.children if child.is_list and len(child.children) > 1 and _is_counted(child)]
     if node.is_list or not 1 < len(lists) <= MOST:
         return
     free = {*map(id, lists)}
@@ -77,6 +77,12 @@ def _beside(node: Node, blocks: Sizes) -> Iterator[Sequence[_Column]]:
         if found:
             free -= {id(column.list) for column in found}
             yield found
+
+
+def _is_counted(own: Node) -> bool:
+    """Do the numbers of a list leave out none, as those of a network do that has activations between its layers?"""
+    numbers = [int(item.label) for item in own.children]
+    return numbers[-1] - numbers[0] == len(numbers) - 1
 
 
 def _columns(own: Node, count: int) -> Iterator[_Column]:

@@ -7,12 +7,14 @@ from collections.abc import Container, Mapping, Sequence
 
 from automatch.matching.basis.adapters import is_adapter
 from automatch.matching.basis.evidence import Evidence, Found
-from automatch.matching.basis.leaves import Leaf, Path
+from automatch.matching.basis.leaves import Leaf, Path, numbered
 from automatch.matching.basis.names import Names
 from automatch.matching.basis.units import module_path
 
 _TIED_SERVED = frozenset({"embedding", "token", "shared"})
 _TIED_MODEL = frozenset({"head", "embedding", "token", "shared", "decoder", "output", "linear"})
+_SQUARE = frozenset({"head", "embedding", "shared"})
+"""What names a head, or a table, of as many words as it is wide: no linear layer."""
 _TABLES = frozenset({"embedding", "shared"})
 _NEVER_TIED = frozenset({"position", "segment"})
 
@@ -37,13 +39,12 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
         if (
             id(leaf) in served
             or len(leaf.raw) != 2
-            or leaf.raw[0] == leaf.raw[1]
             or leaf.ops
             or is_adapter(leaf)
-            or not _may_be_tied(_concepts(leaf, names), _TIED_MODEL)
+            or not _may_be_tied(_concepts(leaf, names), _SQUARE if leaf.raw[0] == leaf.raw[1] else _TIED_MODEL)
         ):
             continue
-        alike = counts[leaf.raw]
+        alike = [s for s in counts[leaf.raw] if not numbered(s.path)] or counts[leaf.raw]  # no matrices of layers
         if len(alike) == 1 and id(alike[0]) not in partner and _is_free_table(alike[0], leaf, names):
             free.append((alike[0], leaf))
         if any(id(s) not in partner and not _other(s, leaf, names) for s in alike):
