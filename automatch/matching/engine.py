@@ -228,8 +228,8 @@ def _unified(source: list[Leaf], target: list[Leaf]) -> tuple[list[Leaf], list[L
     if Counter(leaf.shape for leaf in source) != Counter(leaf.shape for leaf in target):
         see_as_stacks(source, target)
         see_as_stacks(target, source)
-        source, target = fold_rows(source, target), fold_rows(target, source)
         source, target = fold_stacks(source, target), fold_stacks(target, source)
+        source, target = fold_rows(source, target), fold_rows(target, source)
         source, target = fold_gates(source, target), fold_gates(target, source)
         for _ in range(2):  # what is fused here and there is seen when the one is folded
             source, target = fold_parts(source, target), fold_parts(target, source, serve=True)
@@ -243,31 +243,36 @@ def _put_together(source: list[Leaf], target: list[Leaf], known: Known) -> list[
     if not found and known.order_trust == 1 and not decided:
         found = at_one_place(source, target, known.names)
     if not found and source:
-        found = _solve(source, target, known)
-        before = zip_lists(source, target) + zip_lists(target, source)
-        if before:
-            zipped = _solve(source, target, known)
-            if (len(zipped), _sure(zipped)) > (len(found), _sure(found)):
-                found = zipped
-            else:
-                for leaf, path in before:
-                    leaf.path = path
+        found = _block_by_block(source, target, known)
     if decided:
         return found
     found = in_sequence(found)
     return found if any(known.by_name) else in_one_list(found, source, target)
 
 
-def _solve(source: list[Leaf], target: list[Leaf], known: Known) -> list[Found]:
+def _block_by_block(source: list[Leaf], target: list[Leaf], known: Known) -> list[Found]:
+    """The pairs of all blocks; of lists beside each other as one list (`zipped`), where so more pairs are sure."""
+    mine, theirs = _sides(source, target)
+    found = _solve(mine, theirs, known)
+    before = zip_lists(source, mine.tree, theirs.tree) + zip_lists(target, theirs.tree, mine.tree)
+    if not before:
+        return found
+    zipped = _solve(*_sides(source, target), known)
+    if (len(zipped), _sure(zipped)) > (len(found), _sure(found)):
+        return zipped
+    for leaf, path in before:
+        leaf.path = path
+    return found
+
+
+def _solve(mine: Side, theirs: Side, known: Known) -> list[Found]:
     """The pairs of all blocks, from the roots of the two trees down.
 
     Layers that have less in common than blocks must are put together by their numbers, in a second try, where without
     it a tensor of one goes to another, or fewer pairs are sure.
     """
-    shapes, structs = Interner(), Interner()
-    mine, theirs = (_side(leaves, shapes, structs) for leaves in (source, target))
-    by_key = {key: leaf for leaf in target for key in leaf.keys}
-    wanted = ((s, other) for s in source for key in s.keys for other in known.decisions.pinned.get(key, ()))
+    by_key = {key: leaf for leaf in theirs.leaves for key in leaf.keys}
+    wanted = ((s, other) for s in mine.leaves for key in s.keys for other in known.decisions.pinned.get(key, ()))
     pins = [(s, by_key[other]) for s, other in wanted if other in by_key]
     refuses = known.decisions.refuses if known.decisions.made else None
 
@@ -281,6 +286,11 @@ def _solve(source: list[Leaf], target: list[Leaf], known: Known) -> list[Found]:
         return found
     again = solver(by_layers=True).solve_roots()
     return again if first.crosses_layers or _sure(again) > _sure(found) else found
+
+
+def _sides(source: list[Leaf], target: list[Leaf]) -> tuple[Side, Side]:
+    shapes, structs = Interner(), Interner()
+    return _side(source, shapes, structs), _side(target, shapes, structs)
 
 
 def _side(leaves: list[Leaf], shapes: Interner, structs: Interner) -> Side:

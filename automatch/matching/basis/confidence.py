@@ -25,21 +25,14 @@ class Judgement(NamedTuple):
     reason: str
 
 
-_VARIED = 3
-"""Among so many shapes, in one order on both sides, words that speak against a pair are another's words for it."""
-
-
 def plausible(evidence: Evidence, single: bool = False) -> bool:
     """May a pair be believed at all? What merely fits and is left over is no evidence.
 
     What lies in containers that do not belong together (`astray`) needs names that say so, or no rival left.
     `single`: they are of no layer, as an embedding or a head; such may stand in any container.
     """
-    if evidence.contradiction:
+    if evidence.contradiction or evidence.name * evidence.trust_names < -0.15:
         return False
-    if evidence.name * evidence.trust_names < -0.15:
-        alone = evidence.intact and not evidence.rivals and not evidence.astray and evidence.variety >= _VARIED
-        return alone and not single and evidence.order == 1 == evidence.fit
     if evidence.astray:
         last = evidence.intact and evidence.name >= 0.0 and (not evidence.rivals or evidence.name_margin >= 0.3)
         named = evidence.name_margin >= 0.3 <= evidence.name or (single and evidence.name >= 0.5)

@@ -20,20 +20,11 @@ _ROLES = {
 GATED, FILTERED = ("gate", "up"), ("filter", "gate")
 FILM = ("gamma", "beta")
 MOMENTS = ("mean", "var")
+PARTS: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), GATED, ("q", "kv"), FILTERED, MOMENTS, FILM)
+"""Which roles are fused, in the order in which they are joined."""
+
 TWO_NAMED = ("q", "k")
 """What is fused where a name says so alone: `QK` beside `V`. Far more often k and v are."""
-
-PARTS: tuple[tuple[str, ...], ...] = (
-    ("q", "k", "v"),
-    TWO_NAMED,
-    ("k", "v"),
-    GATED,
-    ("q", "kv"),
-    FILTERED,
-    MOMENTS,
-    FILM,
-)
-"""Which roles are fused, in the order in which they are joined."""
 
 ADAPTED = ("q", "v")
 """What LoRA is learnt for most often (Hu et al., 2021): of fused matrices, an adapter for these two parts alone."""

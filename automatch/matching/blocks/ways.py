@@ -121,13 +121,15 @@ def from_behind(left: Sequence[Node], right: Sequence[Node]) -> list[Node]:
         left: equal blocks, in order.
         right: those of the other side, in order.
     """
-    tops = _list_of(left), _list_of(right)
-    if tops[0] is None or tops[1] is None:
+    mine, theirs = _list_of(left), _list_of(right)
+    if mine is None or theirs is None:
         return [*left]
-    homes = [_item_in(tops[0], node) for node in left]
+    homes = [_item_in(mine, node) for node in left]
     if len({*homes}) in (1, len(homes)):
         return [*left]
-    own, other = ([{(n.signature, n.count) for n in (x, *below(x))} for x in top.children] for top in tops)
+    own, other = (
+        [{(n.signature, n.count) for n in (item, *below(item))} for item in top.children] for top in (mine, theirs)
+    )
     equals = {(n.signature, n.count) for n in left}
     places: list[int] = []
     for i, builds in enumerate(own):

@@ -19,6 +19,7 @@ from automatch.matching.basis.names import Names, Word, contrast
 from automatch.matching.basis.parts import (
     ADAPTED,
     PARTS,
+    TWO_NAMED,
     UNRELATED,
     Hole,
     filled,
@@ -64,7 +65,7 @@ def fold_parts(leaves: list[Leaf], others: list[Leaf], serve: bool = False) -> l
     adapters = any(map(is_adapter, others))
     paths = {leaf.path: leaf for leaf in leaves} if adapters and serve else {}
     there = _standing(others)
-    for parts in (*PARTS, ADAPTED):
+    for parts in (PARTS[0], TWO_NAMED, *PARTS[1:], ADAPTED):
         groups = groups_of([leaf for leaf in leaves if adapters or not is_adapter(leaf)], parts)
         if parts == ADAPTED:
             keyed = groups_of(leaves, ("k",))

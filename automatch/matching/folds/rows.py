@@ -11,7 +11,7 @@ from automatch.matching.folds.stacks import lists_of
 from automatch.spec import Shape
 
 _ODD = 0.1
-"""So few of the shapes in a list, beside what the list has of them, the other side may have without having its items."""
+"""Of a list's shapes the other side may have so few, beside what the list has of them, without having its items."""
 
 QKV = 3
 """So many lists may be parts of one tensor: the heads' queries, keys and values."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from os.path import commonprefix
 from typing import NamedTuple
 
-from automatch.describing.tree import Interner, Node, Tree, below
+from automatch.describing.tree import Node, Tree, below
 from automatch.matching.basis.leaves import Leaf, Path
 
 ZIPPED = "·"
@@ -25,17 +24,21 @@ _MASK = (1 << 61) - 1
 Sizes = Counter[tuple[int, int]]
 
 
-def zip_lists(leaves: Sequence[Leaf], others: Sequence[Leaf]) -> list[tuple[Leaf, Path]]:
-    """Give the items of lists beside each other the paths of one list's (in place), where `others` have it so.
+def zip_lists(leaves: Sequence[Leaf], mine: Tree, theirs: Tree) -> list[tuple[Leaf, Path]]:
+    """Give the items of lists beside each other the paths of one list's (in place), where the other side has it so.
 
-    They have it where each item, of all these lists together, holds just the shapes of a block of theirs, and the
-    lists alone do not. Of a list with one item more the first may stand for itself, or the last.
+    It has it where each item, of all these lists together, holds just the shapes of a block there, and the lists
+    alone do not. Of a list with one item more the first may stand for itself, or the last.
+
+    Args:
+        leaves: those of one side.
+        mine: the tree over them.
+        theirs: the other side's.
 
     Returns:
-        The leaves with the paths that they had.
+        The leaves that moved, with the paths that they had.
     """
     before: list[tuple[Leaf, Path]] = []
-    mine, theirs = _trees(leaves, others)
     blocks = Counter((node.signature, node.count) for node in (theirs.root, *below(theirs.root)))
     for columns in [found for node in (mine.root, *below(mine.root)) for found in _beside(node, blocks)]:
         for own in columns:
@@ -53,13 +56,6 @@ class _Column(NamedTuple):
 
     list: Node
     items: Sequence[Node]
-
-
-def _trees(*sides: Sequence[Leaf]) -> Iterator[Tree]:
-    shapes, structs = Interner(), Interner()
-    for leaves in sides:
-        numbers = [-1 if leaf.integer else shapes(leaf.shape) for leaf in leaves]
-        yield Tree([leaf.path for leaf in leaves], numbers, structs)
 
 
 def _beside(node: Node, blocks: Sizes) -> Iterator[Sequence[_Column]]:
@@ -101,7 +97,7 @@ def _zipped(columns: Sequence[_Column], blocks: Sizes) -> Sequence[_Column] | No
             if len({id(column.list) for column in some}) == many and _are_one(some, blocks)
         ]
         if len(ways) > 1:
-            ways = [some for some in ways if len(commonprefix([column.list.label for column in some])) >= ALIKE]
+            ways = [some for some in ways if len({column.list.label[:ALIKE] for column in some}) == 1]
         if ways:
             return ways[0] if len(ways) == 1 else None
     return None
