@@ -8,6 +8,7 @@ and `stages.1`, while the rules are looked for.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -16,6 +17,10 @@ from automatch.matching.assignment import Match
 
 FIRST, SECOND = ".0.", ".1."
 """How the only item of a list stands in a key, and how one more would."""
+
+
+AFTER = "/"
+"""The character that comes after the point."""
 
 
 class Enlarged(NamedTuple):
@@ -45,22 +50,15 @@ def with_second_items(
     mine, theirs = _only_items(checkpoint_keys), _only_items(model_keys)
     if not mine or not theirs:
         return None
-    inside: dict[str, list[Match]] = defaultdict(list)
-    there: dict[str, list[Match]] = defaultdict(list)
-    for match in matches:
-        for known, lists, keys in ((inside, mine, match.checkpoint_keys), (there, theirs, match.model_keys)):
-            for top in {top for key in keys for top in _tops(key) if top in lists}:
-                known[top].append(match)
-    partners: dict[str, list[str]] = defaultdict(list)
-    same: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for top, own in there.items():
-        same[tuple(map(id, own))].append(top)
-    for top, own in inside.items():
-        for other in same.get(tuple(map(id, own)), ()):
-            partners[other].append(top)
-    pairs = [(tops[0], other) for other, tops in partners.items() if len(tops) == 1]
-    pairs = [(top, other) for top, other in pairs if len(same[tuple(map(id, there[other]))]) == 1]
-    pairs = [(top, other) for top, other in pairs if all(_lies_in(match, top, other) for match in inside[top])]
+    inside = _lists_by_matches((match.checkpoint_keys for match in matches), mine)
+    there = _lists_by_matches((match.model_keys for match in matches), theirs)
+    pairs: list[tuple[str, str]] = []
+    for served, tops in inside.items():
+        others = there.get(served, [])
+        if len(tops) == len(others):  # lists in each other, from the outermost
+            pairs += zip(sorted(tops, key=len), sorted(others, key=len), strict=True)
+    held = {top: [matches[i] for i in served] for served, tops in inside.items() for top in tops}
+    pairs = [(top, other) for top, other in pairs if all(_lies_in(match, top, other) for match in held[top])]
     if not pairs:
         return None
     out = Enlarged([*matches], [*checkpoint_keys], [*model_keys])
@@ -70,10 +68,22 @@ def with_second_items(
                 checkpoint_keys=tuple(_second(key, top) for key in match.checkpoint_keys),
                 model_keys=tuple(_second(key, other) for key in match.model_keys),
             )
-            for match in inside[top]
+            for match in held[top]
         )
         out.checkpoint_keys.extend(_second(key, top) for key in checkpoint_keys if key.startswith(top + FIRST))
         out.model_keys.extend(_second(key, other) for key in model_keys if key.startswith(other + FIRST))
+    return out
+
+
+def _lists_by_matches(matched: Iterable[tuple[str, ...]], lists: set[str]) -> dict[tuple[int, ...], list[str]]:
+    """The lists of one side by the numbers of the matches that lead into them, with the keys that each matched."""
+    inside: dict[str, list[int]] = defaultdict(list)
+    for number, keys in enumerate(matched):
+        for top in {top for key in keys for top in _tops(key) if top in lists}:
+            inside[top].append(number)
+    out: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for top, numbers in inside.items():
+        out[tuple(numbers)].append(top)
     return out
 
 
@@ -85,18 +95,16 @@ def _tops(key: str) -> Iterator[str]:
         at = key.find(FIRST, at + 2)
 
 
-def _only_items(keys: Iterable[str]) -> set[str]:
+def _only_items(keys: Sequence[str]) -> set[str]:
     """What holds an item 0, and nothing else."""
     tops = {top for key in keys for top in _tops(key)}
-    if not tops:
-        return tops
-    for key in keys:
-        at = key.find(".")
-        while at > 0 and tops:
-            if not key.startswith(FIRST, at) and key[:at] in tops:
-                tops.discard(key[:at])
-            at = key.find(".", at + 1)
-    return tops - set(keys)
+    ordered = sorted(keys) if tops else []
+
+    def below(start: str) -> int:
+        """How many keys begin with this, which ends in a point."""
+        return bisect_left(ordered, start[:-1] + AFTER) - bisect_left(ordered, start)
+
+    return {top for top in tops if below(f"{top}.") == below(top + FIRST)}.difference(keys)
 
 
 def _lies_in(match: Match, top: str, other: str) -> bool:
