@@ -13,7 +13,7 @@ from automatch.matching.basis.leaves import Leaf, Path
 ZIPPED = "·"
 """How the list is called of which lists beside each other are the parts: it says nothing."""
 
-MOST = 6
+MOST = 8
 """So many lists beside each other are looked at, at most."""
 
 ALIKE = 3
@@ -47,7 +47,8 @@ def zip_lists(leaves: Sequence[Leaf], mine: Tree, theirs: Tree) -> list[tuple[Le
                 home = depth - (1 if own.list.gathered else 2)
                 for leaf in (leaves[i] for i in mine.order[item.start : item.end]):
                     before.append((leaf, leaf.path))
-                    leaf.path = (*leaf.path[:home], ZIPPED, str(number), own.list.label, *leaf.path[depth:])
+                    called = own.list.label if own.list.gathered else leaf.path[home]
+                    leaf.path = (*leaf.path[:home], ZIPPED, str(number), called, *leaf.path[depth:])
     return before
 
 
@@ -63,7 +64,7 @@ def _beside(node: Node, blocks: Sizes) -> Iterator[Sequence[_Column]]:
 
     As many as may be; of several that are as many, those whose names begin alike: `own_fc` and `own_norm`.
     """
-    lists = [child for child in node.children if child.is_list and len(child.children) > 1 and _is_counted(child)]
+    lists = [own for child in node.children for own in _lists(child) if len(own.children) > 1 and _is_counted(own)]
     if node.is_list or not 1 < len(lists) <= MOST:
         return
     free = {*map(id, lists)}
@@ -71,8 +72,15 @@ def _beside(node: Node, blocks: Sizes) -> Iterator[Sequence[_Column]]:
         columns = [column for own in lists if id(own) in free for column in _columns(own, count)]
         found = _zipped(columns, blocks) if len(columns) > 1 else None
         if found:
-            free -= {id(column.list) for column in found}
+            free -= {id(n) for column in found for n in (column.list, column.list.parent, *column.list.children)}
             yield found
+
+
+def _lists(node: Node) -> Sequence[Node]:
+    """A list, and the lists that a number in their names gathers to it, as `gconv1` and `gconv2`."""
+    if not node.is_list:
+        return ()
+    return (node, *node.children) if node.gathered and all(item.is_list for item in node.children) else (node,)
 
 
 def _is_counted(own: Node) -> bool:
@@ -105,12 +113,14 @@ def _zipped(columns: Sequence[_Column], blocks: Sizes) -> Sequence[_Column] | No
 
 def _are_one(columns: Sequence[_Column], blocks: Sizes) -> bool:
     """Is each item of some lists, taken together, as large as a block of the other side, and not each list?"""
-    items = Counter(
-        (sum(item.signature for item in items) & _MASK, sum(item.count for item in items))
-        for items in zip(*(column.items for column in columns), strict=True)
-    )
     if len({len(column.list.children) for column in columns}) == 1 and all(
         blocks[column.list.signature, column.list.count] for column in columns
     ):
         return False
-    return all(blocks[item] >= many for item, many in items.items())
+    items: Sizes = Counter()
+    for parts in zip(*(column.items for column in columns), strict=True):
+        held = sum(part.signature for part in parts) & _MASK, sum(part.count for part in parts)
+        items[held] += 1
+        if items[held] > blocks[held]:
+            return False
+    return True
