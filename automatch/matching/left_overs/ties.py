@@ -13,8 +13,6 @@ from automatch.matching.basis.units import module_path
 
 _TIED_SERVED = frozenset({"embedding", "token", "shared"})
 _TIED_MODEL = frozenset({"head", "embedding", "token", "shared", "decoder", "output", "linear"})
-_SQUARE = frozenset({"head", "embedding", "shared"})
-"""What names a head, or a table, of as many words as it is wide: no linear layer."""
 _TABLES = frozenset({"embedding", "shared"})
 _NEVER_TIED = frozenset({"position", "segment"})
 
@@ -41,7 +39,8 @@ def tie(found: Sequence[Found], source: Sequence[Leaf], target: Sequence[Leaf], 
             or len(leaf.raw) != 2
             or leaf.ops
             or is_adapter(leaf)
-            or not _may_be_tied(_concepts(leaf, names), _SQUARE if leaf.raw[0] == leaf.raw[1] else _TIED_MODEL)
+            or not _may_be_tied(_concepts(leaf, names), _TIED_MODEL)
+            or (leaf.raw[0] == leaf.raw[1] and not _is_named_table(leaf, names))
         ):
             continue
         alike = [s for s in counts[leaf.raw] if not numbered(s.path)] or counts[leaf.raw]  # no matrices of layers
@@ -129,6 +128,11 @@ def _other(a: Leaf, b: Leaf, names: Names) -> bool:
     if names.contradiction(names.path_words(a.path), names.path_words(b.path)) > 0:
         return True
     return ("head" in _concepts(a, names)) != ("head" in _concepts(b, names))
+
+
+def _is_named_table(leaf: Leaf, names: Names) -> bool:
+    """Is a square matrix called a head, or a table, and stands in no layer? Else it is a linear layer."""
+    return not numbered(leaf.path) and ("head" in _concepts(leaf, names) or bool(_concepts(leaf, names, 1) & _TABLES))
 
 
 def _may_be_tied(concepts: frozenset[str], known: frozenset[str]) -> bool:
