@@ -251,25 +251,18 @@ def _put_together(source: list[Leaf], target: list[Leaf], known: Known) -> list[
 
 
 def _block_by_block(source: list[Leaf], target: list[Leaf], known: Known) -> list[Found]:
-    """The pairs of all blocks; of lists beside each other as one list (`zipped`), where so more pairs are sure.
-
-    Where both looks are as sure, what they see otherwise is in doubt.
-    """
+    """The pairs of all blocks; of lists beside each other as one list (`zipped`), where so more pairs are sure."""
     mine, theirs = _sides(source, target)
     found = _solve(mine, theirs, known)
     before = zip_lists(source, mine.tree, theirs.tree) + zip_lists(target, theirs.tree, mine.tree)
     if not before:
         return found
     zipped = _solve(*_sides(source, target), known)
-    plain, other = ((len(pairs), _sure(pairs)) for pairs in (found, zipped))
-    if other > plain:
+    if (len(zipped), _sure(zipped)) > (len(found), _sure(found)):
         return zipped
     for leaf, path in before:
         leaf.path = path
-    if other < plain:
-        return found
-    went = {id(t): id(s) for s, t, _ in zipped}
-    return [(s, t, e if went.get(id(t)) == id(s) else flagged(e, "blocks")) for s, t, e in found]
+    return found
 
 
 def _solve(mine: Side, theirs: Side, known: Known) -> list[Found]:

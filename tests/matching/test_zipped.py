@@ -64,7 +64,7 @@ def mab(home: str, of: int, to: int) -> Entries:
     ]
 
 
-@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("depth", [3, 4])
 def test_learnt_points_and_the_two_attentions_of_each_layer_in_three_lists(depth: int) -> None:
     """The Set Transformer (Lee et al., 2019): what is gathered by the points is spread again, layer by layer."""
     mine: Entries = []
