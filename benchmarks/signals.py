@@ -219,7 +219,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("unmatched, where other blocks have its like", _in("reviews.reviewed", ("as_elsewhere_unmatched", _first))),
     Signal("the part of the file that is meant", _in("reviews.reviewed", ("from_their_part", _first))),
     Signal("lists beside each other", _in("engine", ("zip_lists", _always([])))),
-    Signal("stages that run backwards", _in("blocks.equals", ("from_behind", _first))),
+    Signal("stages that run backwards", _in("blocks.ways", ("_from_behind", _always([])))),
     Signal("lonely modules are no pairs", _in("engine", ("drop_lonely", _first))),
     Signal("flag: out of the order of a list", _in("reviews.reviewed", ("doubt_jumps", _first))),
     Signal("flag: tokens of other names", _in("reviews.reviewed", ("doubt_other_tokens", _first))),

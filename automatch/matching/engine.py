@@ -20,7 +20,7 @@ from automatch.matching.basis.adapters import drop_adapter_name, is_adapter, nam
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Found
 from automatch.matching.basis.identity import Identity
-from automatch.matching.basis.leaves import Leaf, counted, leaves_of, to_squeeze
+from automatch.matching.basis.leaves import Leaf, Path, counted, leaves_of, to_squeeze
 from automatch.matching.basis.names import Names, norms_close
 from automatch.matching.basis.parts import as_named
 from automatch.matching.basis.pinned import pinned, refuse_unfit
@@ -254,15 +254,23 @@ def _block_by_block(source: list[Leaf], target: list[Leaf], known: Known) -> lis
     """The pairs of all blocks; of lists beside each other as one list (`zipped`), where so more pairs are sure."""
     mine, theirs = _sides(source, target)
     found = _solve(mine, theirs, known)
-    before = zip_lists(source, mine.tree, theirs.tree) + zip_lists(target, theirs.tree, mine.tree)
-    if not before:
+    zipped = zip_lists(source, mine.tree, theirs.tree) + zip_lists(target, theirs.tree, mine.tree)
+    plain = (len(found), _sure(found)) if zipped else (0, 0)
+    most = min(len(source), len(target))
+    if not zipped or plain == (most, most):
         return found
-    zipped = _solve(*_sides(source, target), known)
-    if (len(zipped), _sure(zipped)) > (len(found), _sure(found)):
-        return zipped
-    for leaf, path in before:
-        leaf.path = path
+    before = [(leaf, leaf.path) for leaf, _ in zipped]
+    _move(zipped)
+    other = _solve(*_sides(source, target), known)
+    if (len(other), _sure(other)) > plain:
+        return other
+    _move(before)
     return found
+
+
+def _move(paths: Iterable[tuple[Leaf, Path]]) -> None:
+    for leaf, path in paths:
+        leaf.path = path
 
 
 def _solve(mine: Side, theirs: Side, known: Known) -> list[Found]:

@@ -72,27 +72,20 @@ def _general(
     model_keys: Sequence[str],
     mismatched: Sequence[Mismatch],
 ) -> RuleSet:
-    """The rules, which count the only item of a list if they are no more for it, and right."""
-    rules = _induce(matches, checkpoint_keys, model_keys, mismatched)
+    """The rules; where lists have one item those that count it, if they are no more for it, and right."""
+    demands = demands_of(matches, checkpoint_keys, model_keys, mismatched)
+    rules = _found(demands, checkpoint_keys)
     more = with_second_items(matches, checkpoint_keys, model_keys)
-    if more is None:
-        return rules
-    general = _induce(*more, mismatched)
-    demands = demands_of(matches, checkpoint_keys, model_keys, mismatched)
-    wrong, hits = check(general.rules, demands, checkpoint_keys)
-    counted = tuple(replace(rule, hits=n) for rule, n in zip(general.rules, hits, strict=True) if n)
-    if wrong or len(counted) > len(rules.rules):
-        return rules
-    return RuleSet(_noted(tuple(replace(rule, note="") for rule in counted), demands), demands.tied)
+    if more is not None:
+        general = _found(demands_of(*more, mismatched), more.checkpoint_keys)
+        wrong, hits = check(general, demands, checkpoint_keys)
+        counted = _counted(general, hits)
+        rules = rules if wrong or len(counted) > len(rules) else counted
+    return RuleSet(_noted(rules, demands), demands.tied)
 
 
-def _induce(
-    matches: Sequence[Match],
-    checkpoint_keys: Sequence[str],
-    model_keys: Sequence[str],
-    mismatched: Sequence[Mismatch],
-) -> RuleSet:
-    demands = demands_of(matches, checkpoint_keys, model_keys, mismatched)
+def _found(demands: Demands, checkpoint_keys: Sequence[str]) -> tuple[Rule, ...]:
+    """The rules that take a key, with their hits, without notes on single keys."""
     odd = [demand for demand in demands.wanted if not _readable(demand)]
     cells, whole = cells_of(demands.wanted if not odd else [d for d in demands.wanted if _readable(d)])
     aligned = [align(cell, number) for number, cell in enumerate(cells)]
@@ -109,8 +102,12 @@ def _induce(
     else:
         rules = patched(rules, demands, checkpoint_keys)
         _, hits = check(rules, demands, checkpoint_keys)
-    counted = tuple(replace(rule, hits=n) for rule, n in zip(rules, hits, strict=True) if n)
-    return RuleSet(_noted(counted, demands), demands.tied)
+    return _counted(rules, hits)
+
+
+def _counted(rules: Sequence[Rule], hits: Sequence[int]) -> tuple[Rule, ...]:
+    """The rules that take a key, with how many they take."""
+    return tuple(replace(rule, hits=n) for rule, n in zip(rules, hits, strict=True) if n)
 
 
 def _noted(rules: tuple[Rule, ...], demands: Demands) -> tuple[Rule, ...]:

@@ -18,7 +18,6 @@ from automatch.matching.assignment import Match
 FIRST, SECOND = ".0.", ".1."
 """How the only item of a list stands in a key, and how one more would."""
 
-
 AFTER = "/"
 """The character that comes after the point."""
 

@@ -8,6 +8,7 @@ from automatch.matching import match
 from automatch.matching.basis.evidence import Evidence
 from automatch.matching.basis.leaves import Leaf
 from automatch.matching.reviews.strays import drop_lonely
+from automatch.spec import StateDictSpec, TensorSpec
 from tests.matching.truth import Served, found, honest, spec, truth
 
 Entries = list[tuple[str, tuple[int, ...]]]
@@ -41,16 +42,33 @@ def test_what_is_called_qk_holds_the_query_and_the_key() -> None:
 
 
 def test_what_is_called_kv_holds_both_though_a_feed_forward_layer_has_its_shape() -> None:
-    """As many matrices of [2 d, d] stand on either side: the name tells those that are joined."""
-    own = {"cross_q.weight": (16, 16), "cross_kv.weight": (32, 16), "w1.weight": (32, 16), "w2.weight": (16, 32)}
-    other = {f"cross.{part}.weight": (16, 16) for part in "qkv"} | {
-        "ff.0.weight": (32, 16),
-        "ff.2.weight": (16, 32),
-    }
-    answer = found(match(spec(layers(3, own, "dec")), spec(layers(3, other, "decoder.layers"))))
-    for i in range(3):
+    """As many matrices of [2 d, d] stand on either side, as names go: `cross_kv` tells those that are joined."""
+    mine: Entries = []
+    theirs: Entries = []
+    for i in range(4):
+        for half, home in (("enc", f"encoder.layers.{i}"), ("dec", f"decoder.layers.{i}")):
+            mine += [(f"{half}_{i}.qkv.weight", (48, 16)), (f"{half}_{i}.o.weight", (16, 16))]
+            theirs += [(f"{home}.self.{part}.weight", (16, 16)) for part in "qkvo"]
+            if half == "dec":
+                mine += [(f"dec_{i}.cross_q.weight", (16, 16)), (f"dec_{i}.cross_kv.weight", (32, 16))]
+                mine.append((f"dec_{i}.cross_o.weight", (16, 16)))
+                theirs += [(f"{home}.cross.{part}.weight", (16, 16)) for part in "qkvo"]
+            mine += [(f"{half}_{i}.w1.weight", (32, 16)), (f"{half}_{i}.w2.weight", (16, 32))]
+            theirs += [(f"{home}.ff.0.weight", (32, 16)), (f"{home}.ff.2.weight", (16, 32))]
+    answer = found(match(spec(mine), spec(theirs)))
+    for i in range(4):
         keys = f"decoder.layers.{i}.cross.k.weight", f"decoder.layers.{i}.cross.v.weight"
-        assert answer[keys] == Served((f"dec.{i}.cross_kv.weight",), "chunk")
+        assert answer[keys] == Served((f"dec_{i}.cross_kv.weight",), "chunk")
+
+
+def test_what_is_called_neither_holds_the_key_and_the_value() -> None:
+    """q and k are joined where a name says so alone."""
+    mine = layers(3, {"attn.query.weight": (16, 16), "attn.both.weight": (32, 16), "up.weight": (40, 16)}, "layers")
+    theirs = layers(3, {**{f"attn.{p}.weight": (16, 16) for p in "qkv"}, "up.weight": (40, 16)}, "blocks")
+    answer = found(match(spec(mine), spec(theirs)))
+    for i in range(3):
+        keys = f"blocks.{i}.attn.k.weight", f"blocks.{i}.attn.v.weight"
+        assert answer[keys] == Served((f"layers.{i}.attn.both.weight",), "chunk")
 
 
 @pytest.mark.parametrize("heads", [4, 8])
@@ -75,19 +93,34 @@ def test_query_key_and_value_of_every_head_are_the_rows_of_three_matrices(heads:
                 mine.append((f"encoder.{i}.{name}.{role}", shape))
                 theirs.append((f"layers.{i}.{other}.{role}", shape))
                 expected |= truth([(f"encoder.{i}.{name}.{role}", f"layers.{i}.{other}.{role}")])
-    theirs.append(("picks.weight", (width, of)))
+    theirs += [("picks.weight", (width, of)), ("norm.weight", (of,)), ("norm.bias", (of,))]
     honest(mine, theirs, expected)
     answer = found(match(spec(mine), spec(theirs)))
     assert all(answer[keys] == one for keys, one in expected.items() if one.op == "concat")
 
 
 def test_an_epoch_is_no_counter_of_a_norm() -> None:
-    """Norms were put in later: what counts their batches is missing, whatever else the file counts."""
-    convs = layers(3, {"conv.weight": (8, 8, 3)}, "body")
-    norms = layers(3, {f"norm.{part}": (8,) for part in ("weight", "bias", "running_mean", "running_var")}, "body")
-    counters = layers(3, {"norm.num_batches_tracked": ()}, "body")
-    answer = match(spec([("epoch", ()), ("global_step", ()), *convs]), spec([*convs, *norms, *counters]))
-    assert {m.model_keys[0] for m in answer.matches} == {key for key, _ in convs}
+    """Norms were put into the blocks later: what counts their batches is missing, whatever else the file counts."""
+    mine: Entries = [("state_dict.net.lift.weight", (8, 6, 1)), ("state_dict.net.lift.bias", (8,))]
+    theirs: Entries = [("lift.weight", (8, 6, 1)), ("lift.bias", (8,))]
+    names = {key: key.removeprefix("state_dict.net.") for key, _ in mine}
+    for i in (0, 1):
+        for old, new in ((0, 0), (3, 4)):
+            for role, shape in (("weight", (8, 8, 3)), ("bias", (8,))):
+                mine.append((f"state_dict.net.body.{i}.{old}.{role}", shape))
+                theirs.append((f"body.{i}.{new}.{role}", shape))
+                names[mine[-1][0]] = theirs[-1][0]
+            theirs += [
+                (f"body.{i}.{new + 1}.{part}", (8,)) for part in ("weight", "bias", "running_mean", "running_var")
+            ]
+            theirs.append((f"body.{i}.{new + 1}.num_batches_tracked", ()))
+    given = StateDictSpec("file", tuple(TensorSpec(k, s) for k, s in mine) + COUNTERS)
+    wanted = [TensorSpec(k, s, "int64" if k.endswith("tracked") else "float32") for k, s in theirs]
+    answer = found(match(given, StateDictSpec("model", tuple(wanted))))
+    assert {keys[0]: one.checkpoint[0] for keys, one in answer.items()} == {o: key for key, o in names.items()}
+
+
+COUNTERS = TensorSpec("epoch", (), "int64"), TensorSpec("global_step", (), "int64")
 
 
 def test_a_temperature_of_one_head_is_a_scale_of_one_number() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from automatch.describing.tree import Interner, Tree, below
 from automatch.matching import match
+from automatch.matching.basis.leaves import leaves_of
+from automatch.matching.blocks.ways import facing
+from automatch.matching.keys.zipped import zip_lists
 from tests.matching.truth import flagged, found, honest, solved, spec, truth
 
 Entries = list[tuple[str, tuple[int, ...]]]
@@ -104,17 +108,80 @@ def test_the_first_of_one_item_more_stands_for_itself() -> None:
     solved(mine, theirs, truth(names.items()))
 
 
-def test_lists_that_leave_out_numbers_are_no_layers() -> None:
-    """The numbers of a Sequential go on over its activations: `tcn.0, tcn.2` and `residual.0, residual.1` are none."""
-    mine: Entries = [
-        (f"net.{i}.{part}.{at}.weight", (16, 16))
-        for i in range(4)
-        for part, numbers in (("tcn", (0, 2)), ("residual", (0, 1)))
-        for at in numbers
-    ]
-    answer = match(spec(mine), spec([(key.replace("net", "gcn"), shape) for key, shape in mine]))
-    served = {m.model_keys[0]: m.checkpoint_keys[0] for m in answer.matches}
-    assert served == {key.replace("net", "gcn"): key for key, _ in mine}
+def together(mine: Entries, theirs: Entries) -> dict[str, str]:
+    """Of the checkpoint's tensors that stand in one list as the model has it, the paths there."""
+    shapes, structs = Interner(), Interner()
+    leaves = [leaves_of(spec(side)) for side in (mine, theirs)]
+    trees = [Tree([leaf.path for leaf in side], [shapes(leaf.shape) for leaf in side], structs) for side in leaves]
+    return {leaf.keys[0]: ".".join(path) for leaf, path in zip_lists(leaves[0], *trees)}
+
+
+def rows(*kinds: tuple[str, int, tuple[int, ...]]) -> Entries:
+    return [(f"{name}.{i}.w", (size, 7)) for name, size, numbers in kinds for i in numbers]
+
+
+BOTH: Entries = [(f"layers.{i}.{part}.w", (size, 7)) for i in (0, 1) for part, size in (("a", 3), ("b", 4))]
+
+
+@pytest.mark.parametrize(
+    ("mine", "gone"),
+    [
+        pytest.param(
+            rows(("a", 3, (0, 1)), ("b", 4, (0, 1))), {"a.1.w": "·.1.a.w", "b.0.w": "·.0.b.w"}, id="two lists"
+        ),
+        pytest.param(
+            rows(("a", 3, (0, 1)), ("b", 4, (0, 1, 2))),
+            {},
+            id="one more, and nothing says which",
+        ),
+        pytest.param(
+            [*rows(("a", 3, (0, 1))), ("b.0.w", (9, 7)), ("b.1.w", (4, 7)), ("b.2.w", (4, 7))],
+            {"b.1.w": "·.0.b.w", "b.2.w": "·.1.b.w"},
+            id="the first stands for itself",
+        ),
+        pytest.param(rows(("a", 3, (0, 2)), ("b", 4, (0, 2))), {}, id="numbers that go on over activations"),
+        pytest.param(rows(("a", 3, (0, 1)), ("b", 5, (0, 1))), {}, id="no block there has both"),
+        pytest.param(BOTH, {}, id="one list already"),
+        pytest.param(
+            rows(("own_fc", 3, (0, 1)), ("own_norm", 4, (0, 1)), ("shared", 3, (0, 1))),
+            {"own_fc.0.w": "·.0.own_fc.w", "own_norm.1.w": "·.1.own_norm.w"},
+            id="of two that fit the one that is called like the other",
+        ),
+        pytest.param(
+            [(f"g{n}.{i}.w", (size, 7)) for n, size in ((1, 3), (2, 4)) for i in (0, 1)],
+            {"g1.0.w": "·.0.g1.w", "g2.1.w": "·.1.g2.w"},
+            id="lists that are numbered themselves",
+        ),
+    ],
+)
+def test_which_lists_are_one(mine: Entries, gone: dict[str, str]) -> None:
+    paths = together([("embed.w", (20, 7)), *mine], [("embed.w", (20, 7)), *BOTH])
+    assert (paths.items() >= gone.items()) if gone else paths == {}
+
+
+@pytest.mark.parametrize("depth", [2, 5])
+def test_an_encoder_and_its_norms_beside_a_decoder_of_the_same_sizes(depth: int) -> None:
+    """Of an autoencoder the encoder is kept: item by item a layer with its norm, and nothing of the decoder's."""
+    norm = ("weight", "bias", "running_mean", "running_var")
+
+    def half(lists: str, norms: str, first: int) -> Entries:
+        keys: Entries = []
+        for i in range(depth):
+            keys += [(f"{lists}.{i}.weight", (32, 32 if i else first)), (f"{lists}.{i}.bias", (32,))]
+        return keys + [(f"{norms}.{i}.{role}", (32,)) for i in range(depth) for role in norm]
+
+    neck: Entries = [("neck.weight", (6, 32)), ("neck.bias", (6,))]
+    mine = [*half("net.encoder", "net.enc_norm", 51), *((f"net.{key}", shape) for key, shape in neck)]
+    mine += [*half("net.decoder", "net.dec_norm", 6), ("net.out.weight", (51, 32)), ("net.out.bias", (51,))]
+    names = {f"net.{key}": key for key, _ in neck}
+    for key, _ in half("net.encoder", "net.enc_norm", 51):
+        _, kind, i, role = key.split(".")
+        names[key] = f"features.{i}.{'norm' if kind == 'enc_norm' else 'dense'}.{role}"
+    shapes = dict(mine)
+    theirs = [(other, shapes[key]) for key, other in sorted(names.items(), key=lambda pair: pair[1])]
+    theirs += [("fault.weight", (9, 6)), ("fault.bias", (9,))]
+    served = found(honest(mine, theirs, truth(names.items())))
+    assert {other: served[other,].checkpoint[0] for other in names.values()} == {o: key for key, o in names.items()}
 
 
 def test_stages_that_run_backwards_take_their_blocks_and_their_last_modules_along() -> None:
@@ -161,3 +228,21 @@ def test_two_blocks_numbered_from_one_are_the_two_numbered_from_zero() -> None:
     served = found(match(spec([*edges, *mine]), spec([*edges, *theirs])))
     assert served["middle.0.conv1.weight",].checkpoint == ("mid.block_1.conv1.weight",)
     assert not flagged(match(spec([*edges, *mine]), spec([*edges, *theirs])))
+
+
+def test_where_both_sides_have_stages_one_of_them_is_turned() -> None:
+    """`up.2` and `up.1` hold equal blocks, and so do `stages.1` and `stages.2`; `up.0` is `stages.3` by its shapes."""
+    mine, theirs = (
+        [entry for at, width in enumerate(widths) for i in (0, 1) for entry in block(f"{home}.{at}.{i}", width, width)]
+        for home, widths in (("up", (8, 16, 24, 24)), ("stages", (24, 24, 16, 8)))
+    )
+    shapes, structs = Interner(), Interner()
+    sides = []
+    for entries in (mine, theirs):
+        leaves = leaves_of(spec(entries))
+        tree = Tree([leaf.path for leaf in leaves], [shapes(leaf.shape) for leaf in leaves], structs)
+        nodes = [node for node in below(tree.root) if len(node.tokens()) == 3]
+        sides.append([node for node in nodes if node.signature == nodes[0 if entries is theirs else -1].signature])
+    left, right = facing(*sides)
+    assert [".".join(node.tokens()) for node in left] == ["up.3.0", "up.3.1", "up.2.0", "up.2.1"]
+    assert [".".join(node.tokens()) for node in right] == ["stages.0.0", "stages.0.1", "stages.1.0", "stages.1.1"]

@@ -86,3 +86,8 @@ def test_one_item_more_in_either_list_with_all_that_stands_in_it() -> None:
         (("a.1.x.w",), ("b.1.w",)),
         (("a.1.y.w",), ("b.1.v.w",)),
     ]
+
+
+def test_a_tensor_of_which_a_part_stands_elsewhere_lets_nothing_count() -> None:
+    matches = [Match(("b.0.qk",), ("a.0.q", "c.k"), op="concat", dim=0)]
+    assert with_second_items(matches, ["a.0.q", "c.k"], ["b.0.qk"]) is None

@@ -289,7 +289,7 @@ def _tells(token: str) -> bool:
 
 def may_hold(path: tuple[str, ...], parts: tuple[str, ...]) -> bool:
     """May what is called so hold these parts, or is it `QK`, which holds q and k, and nothing else does?"""
-    return (parts == TWO_NAMED) == any(sorted(said_order(token)) == sorted(TWO_NAMED) for token in path[-2:])
+    return (parts == TWO_NAMED) == any(set(said_order(token)) == set(TWO_NAMED) for token in path[-2:])
 
 
 @lru_cache(maxsize=1 << 16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from automatch.describing.tree import Node
 from automatch.matching.basis.grids import across
@@ -17,7 +18,7 @@ from automatch.matching.blocks.decided import BlockPair, Decided, is_square
 from automatch.matching.blocks.free import are_networks, in_turns, made_otherwise, of_one_list, ranked, take_turns
 from automatch.matching.blocks.lists import are_in_doubt, same_numbers
 from automatch.matching.blocks.sides import Order
-from automatch.matching.blocks.ways import from_behind
+from automatch.matching.blocks.ways import facing
 
 SIMILARITY, LOST = 4.0, 0.2
 """What similarity of shapes weighs beside names (1.2) and order (0.6) of blocks, and how much of that a difference
@@ -103,17 +104,9 @@ def choose(
     """
     if not all(blocks):
         return Choice()
-    left, right = from_behind(*blocks), from_behind(*blocks[::-1])
-    if max(len(left), len(right)) > _MANY:
-        return _of_many(left, right, tops, decided, names.silent)
-    paths = [[tuple(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]
-    cells = across(*paths)
-    right, paths[1] = [right[j] for j in cells], [paths[1][j] for j in cells]
-    several = None if names.silent else take_turns(paths, names.lexicon.order)
-    if several is not None:
-        turns = in_turns(paths[several])
-        paths[several] = [paths[several][j] for j in turns]
-        left, right = ([side[j] for j in turns] if n == several else side for n, side in enumerate((left, right)))
+    if max(map(len, blocks)) > _MANY:
+        return _of_many(*blocks, tops, decided, names.silent)
+    left, right, paths, moved, by_turns = _laid_out(*facing(*blocks), tops, names)
     mine, theirs = ([template(path) for path in side] for side in paths)
     first, second = (
         [place_of(names.path_words(n.spelt(top))) for n in side] for side, top in zip((left, right), tops, strict=True)
@@ -131,18 +124,48 @@ def choose(
     count = max(len(left), len(right))
     settled = {i for i, j in chosen.items() if (i, j) in pinned and not is_square((left[i], right[j]), count)}
     choice.settled = [(left[i], right[chosen[i]]) for i in settled]
-    _note_doubts(choice, equals, chosen, settled, apart, networks, several is not None)
+    _note_doubts(choice, equals, chosen, settled, apart, networks, by_turns)
     if settled:
         before = Choice()
-        _note_doubts(before, equals, chosen, set(), apart, networks, several is not None)
+        _note_doubts(before, equals, chosen, set(), apart, networks, by_turns)
         as_many = len(left) == len(right)
         choice.doubted += [pair for pair in before.doubted if not as_many or decided.speaks_against(*pair)]
         if any(usual.get(i) != chosen[i] for i in settled) and (not as_many or len(chosen) > len(settled) + 1):
             choice.doubted += _siblings(equals, chosen, settled)
-    cut_elsewhere = cells != sorted(cells) and len({*mine}) == len({*theirs}) == 1
+    cut_elsewhere = moved and len({*mine}) == len({*theirs}) == 1
     if cut_elsewhere or (not settled and _may_be_turned(equals)):
         choice.doubted += choice.pairs
     return choice
+
+
+class _LaidOut(NamedTuple):
+    """Equal blocks of both sides, and their paths, in the order in which they are compared.
+
+    Attributes:
+        left: those of the checkpoint.
+        right: those of the model.
+        paths: of either side, from the node below which they stand.
+        moved: those of the model are in the order of lists that lie across each other.
+        by_turns: one list fills several.
+    """
+
+    left: Blocks
+    right: Blocks
+    paths: list[list[tuple[str, ...]]]
+    moved: bool
+    by_turns: bool
+
+
+def _laid_out(left: Blocks, right: Blocks, tops: BlockPair, names: Names) -> _LaidOut:
+    paths = [[tuple(n.tokens(top)) for n in side] for side, top in zip((left, right), tops, strict=True)]
+    cells = across(*paths)
+    right, paths[1] = [right[j] for j in cells], [paths[1][j] for j in cells]
+    several = None if names.silent else take_turns(paths, names.lexicon.order)
+    if several is not None:
+        turns = in_turns(paths[several])
+        paths[several] = [paths[several][j] for j in turns]
+        left, right = ([side[j] for j in turns] if n == several else side for n, side in enumerate((left, right)))
+    return _LaidOut(left, right, paths, cells != sorted(cells), several is not None)
 
 
 def _of_many(left: Blocks, right: Blocks, tops: BlockPair, decided: Decided, silent: bool) -> Choice:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -110,34 +112,40 @@ def run_apart(a: Node, b: Node, places: tuple[Sequence[int], Sequence[int]]) -> 
     return ways in ([{True}, {False}], [{False}, {True}])
 
 
-def from_behind(left: Sequence[Node], right: Sequence[Node]) -> list[Node]:
-    """Equal blocks of one side in the order in which the other side has them.
+def facing(left: Sequence[Node], right: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    """Equal blocks of the two sides, each in order, but that those of one are turned where they run backwards.
 
-    That is their own order but where they stand in the items of a list which runs backwards beside the other side's,
-    as those of its items show that hold blocks of other shapes: `up.3.block.0` is `upblocks.0` where all of `up.0` is
-    at the end of `upblocks`.
-
-    Args:
-        left: equal blocks, in order.
-        right: those of the other side, in order.
+    They do where they stand in the items of a list that runs backwards beside the other side's, as those of its items
+    show that hold blocks of other shapes: `up.3.block.0` is `upblocks.0` where all of `up.0` is at the end there.
     """
+    for turned, other, swapped in ((left, right, False), (right, left, True)):
+        order = _from_behind(turned, other)
+        if order:
+            return ([*other], order) if swapped else (order, [*other])
+    return [*left], [*right]
+
+
+def _from_behind(left: Sequence[Node], right: Sequence[Node]) -> list[Node]:
+    """Equal blocks in the order of their items from the last on; [] where these do not run backwards."""
     mine, theirs = _list_of(left), _list_of(right)
     if mine is None or theirs is None:
-        return [*left]
-    homes = [_item_in(mine, node) for node in left]
+        return []
+    starts = [item.start for item in mine.children]
+    homes = [bisect_right(starts, node.start) - 1 for node in left]  # in which item each stands
     if len({*homes}) in (1, len(homes)):
-        return [*left]
+        return []
     own, other = (
         [{(n.signature, n.count) for n in (item, *below(item))} for item in top.children] for top in (mine, theirs)
     )
+    held = Counter(build for builds in own for build in builds)
     equals = {(n.signature, n.count) for n in left}
     places: list[int] = []
-    for i, builds in enumerate(own):
-        alone = builds - equals - set[tuple[int, int]]().union(*own[:i], *own[i + 1 :])
+    for builds in own:
+        alone = {build for build in builds - equals if held[build] == 1}
         places += [j for j, there in enumerate(other) if alone & there][:1]
     if len(places) < 2 or any(a <= b for a, b in pairwise(places)):
-        return [*left]
-    return sorted(left, key=lambda node: -homes[left.index(node)])
+        return []
+    return [node for _, node in sorted(zip(homes, left, strict=True), key=lambda pair: -pair[0])]
 
 
 def _list_of(nodes: Sequence[Node]) -> Node | None:
@@ -146,8 +154,3 @@ def _list_of(nodes: Sequence[Node]) -> Node | None:
     while top is not None and not (top.start <= nodes[0].start and nodes[-1].end <= top.end):
         top = top.parent
     return top if top is not None and top.is_list and len(nodes) > 1 else None
-
-
-def _item_in(top: Node, node: Node) -> int:
-    """In which item of a list a block stands."""
-    return next(i for i, item in enumerate(top.children) if item.start <= node.start < item.end)

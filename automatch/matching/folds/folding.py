@@ -33,7 +33,7 @@ from automatch.matching.basis.units import block_of
 from automatch.matching.folds.resemblance import Blocks
 from automatch.spec import Shape
 
-KEPT = ("k", "v")
+KEPT = PARTS[1]
 """What names may say to be joined where no count of shapes does."""
 
 PARTIAL = ("q", "kv")

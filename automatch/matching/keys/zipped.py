@@ -25,7 +25,7 @@ Sizes = Counter[tuple[int, int]]
 
 
 def zip_lists(leaves: Sequence[Leaf], mine: Tree, theirs: Tree) -> list[tuple[Leaf, Path]]:
-    """Give the items of lists beside each other the paths of one list's (in place), where the other side has it so.
+    """The items of lists beside each other, with paths as of one list's items, where the other side has it so.
 
     It has it where each item, of all these lists together, holds just the shapes of a block there, and the lists
     alone do not. Of a list with one item more the first may stand for itself, or the last.
@@ -36,20 +36,27 @@ def zip_lists(leaves: Sequence[Leaf], mine: Tree, theirs: Tree) -> list[tuple[Le
         theirs: the other side's.
 
     Returns:
-        The leaves that moved, with the paths that they had.
+        The leaves of such items, with their paths in the one list.
     """
-    before: list[tuple[Leaf, Path]] = []
+    out: dict[int, Path] = {}
     blocks = Counter((node.signature, node.count) for node in (theirs.root, *below(theirs.root)))
-    for columns in [found for node in (mine.root, *below(mine.root)) for found in _beside(node, blocks)]:
-        for own in columns:
-            for number, item in enumerate(own.items, int(columns[0].items[0].label)):
-                depth = len(item.spelt())
-                home = depth - (1 if own.list.gathered else 2)
-                for leaf in (leaves[i] for i in mine.order[item.start : item.end]):
-                    before.append((leaf, leaf.path))
-                    called = own.list.label if own.list.gathered else leaf.path[home]
-                    leaf.path = (*leaf.path[:home], ZIPPED, str(number), called, *leaf.path[depth:])
-    return before
+    without: set[int] = set()  # how nodes are built that hold none: all layers are looked at once
+    for node in (mine.root, *below(mine.root)) if leaves else ():
+        if node.struct in without or mine.order[node.start] in out:  # what moves does so as a whole
+            continue
+        zipped = [*_beside(node, blocks)]
+        if not zipped:
+            without.add(node.struct)
+        for columns in zipped:
+            for own in columns:
+                for number, item in enumerate(own.items, int(columns[0].items[0].label)):
+                    depth = len(item.spelt())
+                    home = depth - (1 if own.list.gathered else 2)
+                    for i in mine.order[item.start : item.end]:
+                        path = leaves[i].path
+                        called = own.list.label if own.list.gathered else path[home]
+                        out[i] = (*path[:home], ZIPPED, str(number), called, *path[depth:])
+    return [(leaves[i], path) for i, path in out.items()]
 
 
 class _Column(NamedTuple):

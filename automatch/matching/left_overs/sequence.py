@@ -8,8 +8,8 @@ all modules of the kind show it: they run forwards but for these, and in order a
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from automatch.matching.basis.confidence import judge
 from automatch.matching.basis.evidence import Evidence, Found
@@ -21,6 +21,8 @@ _FEWEST = 3
 
 Kind = tuple[Path, Path]
 """The paths of modules on the two sides, without their numbers."""
+
+Ways = set[bool]
 
 Modules = dict[tuple[Path, Path], list[Found]]
 """The paths of two modules, and their pairs."""
@@ -38,17 +40,37 @@ def in_sequence(found: Sequence[Found]) -> list[Found]:
         kinds[template(one), template(other)].setdefault((one, other), []).append(pair)
     moved: dict[int, Found] = {}
     inside = Counter(s.path[:-2] for s, _, _ in found), Counter(t.path[:-2] for _, t, _ in found)
-    ways = _ways(kinds)
+    against = _against_the_rest(kinds)
     for kind, modules in kinds.items():
-        if _runs_against(kind, modules, ways):
+        if kind in against:
             moved.update((id(pair[1]), pair) for pair in _in_order(modules, backwards=True))
         elif len(modules) >= _FEWEST and _stand_alone(modules, inside):
             moved.update((id(pair[1]), pair) for pair in _reordered(modules))
     return [moved.get(id(pair[1]), pair) for pair in found] if moved else list(found)
 
 
-def _stages_of(modules: Modules) -> tuple[Kind, list[tuple[int, int]]] | None:
-    """Two lists that modules of one kind are spread over, one an item at most, and the items' numbers of each pair."""
+def _against_the_rest(kinds: Mapping[Kind, Modules]) -> set[Kind]:
+    """The kinds of modules that run forwards through two lists through which all other kinds run backwards.
+
+    Those of which each item has one module, so that it might have any other's.
+    """
+    ways: dict[Kind, dict[Kind, Ways]] = defaultdict(dict)
+    single: list[tuple[Kind, Kind]] = []
+    for kind, modules in kinds.items():
+        spread = _spread(modules) if len(modules) > 1 else None
+        if spread:
+            lists, items = spread
+            ways[lists][kind] = _ways(items)
+            if all(len({*numbers}) == len(modules) for numbers in zip(*items, strict=True)):
+                single.append((lists, kind))
+    backwards = {lists: sum(way == {False} for way in own.values()) for lists, own in ways.items()}
+    return {
+        kind for lists, kind in single if ways[lists][kind] == {True} and backwards[lists] == len(ways[lists]) - 1 > 0
+    }
+
+
+def _spread(modules: Modules) -> tuple[Kind, list[tuple[int, int]]] | None:
+    """The two lists that modules of one kind are spread over, and the items' numbers of each pair."""
     columns: list[list[int]] = []
     tops: list[Path] = []
     for side in (0, 1):
@@ -61,32 +83,15 @@ def _stages_of(modules: Modules) -> tuple[Kind, list[tuple[int, int]]] | None:
     return (tops[0], tops[1]), list(zip(*columns, strict=True))
 
 
-def _ways(kinds: dict[Kind, Modules]) -> dict[Kind, dict[Kind, set[bool]]]:
-    """Of two lists, for each kind of modules that is spread over them: does it run forwards, or backwards?"""
-    ways: dict[Kind, dict[Kind, set[bool]]] = defaultdict(dict)
-    for kind, modules in kinds.items():
-        stages = _stages_of(modules) if len(modules) > 1 else None
-        if stages:
-            ways[stages[0]][kind] = {(a < c) == (b < d) for (a, b), (c, d) in combinations(stages[1], 2) if a != c}
-    return ways
-
-
-def _runs_against(kind: Kind, modules: Modules, ways: dict[Kind, dict[Kind, set[bool]]]) -> bool:
-    """Runs a kind forwards through two lists through which all other kinds run backwards?
-
-    One module an item, of one shape: then they might as well.
-    """
-    stages = _stages_of(modules) if len(modules) > 1 else None
-    if not stages:
-        return False
-    mine, theirs = zip(*stages[1], strict=True)
-    rest = [way for other, way in ways[stages[0]].items() if other != kind]
-    return (
-        len({*mine}) == len({*theirs}) == len(modules)
-        and ways[stages[0]][kind] == {True}
-        and bool(rest)
-        and all(way == {False} for way in rest)
-    )
+def _ways(items: Sequence[tuple[int, int]]) -> Ways:
+    """Do the partners of a list's items run forwards (True) as these do, or backwards, or now so, now otherwise?"""
+    went: dict[int, list[int]] = defaultdict(list)
+    for mine, other in sorted(items):
+        went[mine].append(other)
+    out: Ways = set()
+    for one, after in pairwise(went.values()):
+        out |= {True} if max(one) < min(after) else {False} if min(one) > max(after) else {True, False}
+    return out
 
 
 def _stand_alone(modules: Modules, inside: tuple[Counter[Path], Counter[Path]]) -> bool:

@@ -158,8 +158,8 @@ def doubt_lonely(found: list[Found], source: Sequence[Leaf], names: Names) -> li
 def drop_lonely(found: list[Found]) -> list[Found]:
     """The pairs without those flagged as lonely of two modules with no word in common.
 
-    Nearly all such were none (`benchmarks/blind_cases`): a norm of a backbone's last stage, a layer of another head. A
-    bare table, as of positions, mostly is one, and stays in doubt.
+    Such are the norm of a backbone's last stage, or a layer of another head. A bare table, as of positions, or a module
+    that shares a word may well be one, and stays in doubt.
     """
 
     def says_nothing(s: Leaf, t: Leaf) -> bool:
